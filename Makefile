@@ -1,0 +1,65 @@
+# Two commands set everything up on a fresh machine with Python >= 3.11 and make: `make reproduce` and `make test`.
+# `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= all
+STUDY ?= config/digits.yaml
+
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lint format schema dry-run report repro pull push readme slow clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
+
+reproduce: $(READY) ## Rebuild every result of STUDY (default config/digits.yaml), up to the typeset paper
+	snakemake --cores $(CORES) --configfile $(STUDY)
+
+test: $(READY) ## Run the tests
+	pytest -n 2 --dist loadfile
+
+lint: $(READY) ## Check formats and style, as CI does
+	ruff format --check .
+	ruff check .
+	snakefmt --check --quiet Snakefile workflow
+	snakemake --lint
+
+format: $(READY) ## Format all code
+	ruff format .
+	ruff check --fix --quiet .
+	snakefmt --quiet Snakefile workflow
+
+schema: $(READY) ## Export the JSON schema of study files from the code
+	nonnormal schema
+
+dry-run: $(READY) ## List what reproduce would do
+	snakemake --dry-run --configfile $(STUDY)
+
+report: $(READY) ## Write Snakemake's HTML report of STUDY
+	snakemake --configfile $(STUDY) --report results/report.html
+
+repro: $(READY) ## Rebuild the default study by DVC, which versions data, weights and results
+	dvc repro
+
+pull: $(READY) ## Fetch versioned results from the DVC remote, and make Snakemake agree that they are up to date
+	dvc pull
+	snakemake --cores 1 --touch --quiet
+
+push: $(READY) ## Send versioned results to the DVC remote
+	dvc push
+
+readme: $(READY) ## Put the default study's table and figure into the README
+	nonnormal readme $(STUDY)
+
+clean: ## Remove results, data and environment
+	rm -rf results data paper/figures paper/tables paper/paper.pdf .snakemake $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[workflow,dev]'
+	@touch $@
