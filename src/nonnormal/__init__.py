@@ -1,0 +1,1 @@
+"""Diffusion models with any step distribution."""

@@ -1,0 +1,183 @@
+"""Linear processes: x_t = A(t) x_0 + noise, given by exact transitions of their Gaussian limit.
+
+A process supplies, for s < t, the transition x_t | x_s ~ N(Φ x_s, Σ) and its law at t = 0; marginals and posteriors
+follow here by linear-Gaussian algebra. Matrices are n×n *per component*: n = 1 for VP, n = 2 in phase space (position
+and momentum). All are float64, of shape `t.shape + components + (n, n)`, where `components` is () if one schedule
+serves all components and (C, H, W) if each has its own. A state has shape (B, n·C, H, W): n blocks of C channels.
+
+Symbols: t in [0, 1], 0 data, 1 prior; A, C mean map and covariance of x_t | x_0; Φ, Σ of x_t | x_s.
+Knows nothing of steps, networks or losses.
+
+Source: GUD (2410.02667), PSLD (2303.01748) and VDM (2107.00630) are all of this form; the general algebra is derived.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nonnormal.schedules import LinearLogSNR, Schedule
+
+
+class LinearProcess(ABC):
+    """Base of all processes: subclasses say how x moves, this class says what follows from it.
+
+    Attributes:
+        n: variables per component (1, or 2 in phase space).
+    """
+
+    n: int = 1
+
+    @abstractmethod
+    def initial(self) -> tuple[Tensor, Tensor]:
+        """(A_0, C_0): x at t = 0 is N(A_0 x_0, C_0) given the clean data x_0."""
+
+    @abstractmethod
+    def transition(self, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(Φ, Σ) of x_t | x_s ~ N(Φ x_s, Σ) in the Gaussian limit, for 0 ≤ s < t ≤ 1.
+
+        Raises:
+            ValueError: times out of order or out of [0, 1].
+        """
+
+    @abstractmethod
+    def prior_covariance(self) -> Tensor:
+        """Covariance per component of the law, normal with mean 0, from which sampling starts at t = 1."""
+
+    def marginal(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(A, C): E[x_t | x_0] = A x_0 and Cov[x_t | x_0] = C, with A = Φ A_0 and C = Φ C_0 Φᵀ + Σ from time 0.
+
+        Args:
+            t: time(s) in [0, 1], a number or any shape.
+
+        Returns:
+            Two float64 tensors of shape t.shape + components + (n, n).
+        """
+        t = as_time(t)
+        phi, sigma = self._from_zero(t)
+        a0, c0 = self.initial()
+        return phi @ a0, phi @ c0 @ phi.mT + sigma
+
+    def posterior(self, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(coef_xt, coef_x0, chol): x_s | x_t, x_0 ~ N(coef_xt x_t + coef_x0 x_0, chol cholᵀ), for s < t.
+
+        With the gain G = C_s Φᵀ (Φ C_s Φᵀ + Σ)⁻¹: coef_xt = G, coef_x0 = (I − GΦ) A_s, and the covariance in Joseph's
+        form (I − GΦ) C_s (I − GΦ)ᵀ + G Σ Gᵀ, which rounding cannot make indefinite.
+
+        Source: linear-Gaussian algebra; for VP it is VDM's q(z_s | z_t, x).
+        """
+        s, t = ordered(s, t)
+        phi, sigma = self.transition(s, t)
+        a_s, c_s = self.marginal(s)
+        innovation = phi @ c_s @ phi.mT + sigma
+        gain = torch.linalg.solve(innovation, phi @ c_s).mT
+        keep = torch.eye(self.n, dtype=torch.float64) - gain @ phi
+        covariance = keep @ c_s @ keep.mT + gain @ sigma @ gain.mT
+        return gain, keep @ a_s, cholesky(covariance)
+
+    def _from_zero(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Transition from time 0, which at t = 0 is the identity without noise."""
+        start = t <= 0
+        phi, sigma = self.transition(torch.zeros_like(t), torch.where(start, 1.0, t))
+        at_start = start.reshape(start.shape + (1,) * (phi.dim() - start.dim()))
+        phi = torch.where(at_start, torch.eye(self.n, dtype=torch.float64), phi)
+        return phi, torch.where(at_start, 0.0, sigma)
+
+
+@dataclass(frozen=True)
+class VP(LinearProcess):
+    """Variance-preserving process: alpha² + sigma² = 1, alpha² = sigmoid(log_snr).
+
+    Φ = alpha_t / alpha_s, Σ = −sigma_t² expm1(log_snr_t − log_snr_s).
+
+    Source: VDM (2107.00630) Eq. 2–3 and App. A.
+    """
+
+    schedule: Schedule = field(default_factory=LinearLogSNR)
+
+    def initial(self):
+        log_snr = self.schedule.log_snr(0.0)
+        return as_matrix(torch.sigmoid(log_snr).sqrt()), as_matrix(torch.sigmoid(-log_snr))
+
+    def transition(self, s, t):
+        s, t = ordered(s, t)
+        log_snr_s, log_snr_t = self.schedule.log_snr(s), self.schedule.log_snr(t)
+        phi = (torch.sigmoid(log_snr_t) / torch.sigmoid(log_snr_s)).sqrt()
+        return as_matrix(phi), as_matrix(-torch.sigmoid(-log_snr_t) * torch.expm1(log_snr_t - log_snr_s))
+
+    def prior_covariance(self):
+        return torch.eye(1, dtype=torch.float64)
+
+
+# ---- helpers for everything that uses a process ----------------------------------------------------------------------
+
+
+def apply(matrix: Tensor, x: Tensor) -> Tensor:
+    """The product M x per component, in the dtype and on the device of x.
+
+    Args:
+        matrix: (n, n), (B, n, n) or (B, *components, n, n).
+        x: state (B, n·C, ...); components are what follows B in each of its n blocks.
+    """
+    n = matrix.shape[-1]
+    matrix = matrix.to(x)
+    components = matrix.shape[1:-2]
+    if not components and matrix.dim() == 3:
+        matrix = matrix.reshape(matrix.shape[0], *(1,) * (x.dim() - 1), n, n)
+    if n == 1:
+        return matrix[..., 0, 0] * x
+    blocks = torch.stack(x.chunk(n, dim=1), dim=-1)
+    product = (matrix @ blocks.unsqueeze(-1)).squeeze(-1)
+    return torch.cat(product.unbind(-1), dim=1)
+
+
+def cholesky(covariance: Tensor) -> Tensor:
+    """Lower triangular L with L Lᵀ = covariance, for small n; zero rows where the covariance is singular."""
+    n = covariance.shape[-1]
+    factor = torch.zeros_like(covariance)
+    for j in range(n):
+        pivot = (covariance[..., j, j] - factor[..., j, :j].square().sum(-1)).clamp(min=0).sqrt()
+        factor[..., j, j] = pivot
+        for i in range(j + 1, n):
+            rest = covariance[..., i, j] - (factor[..., i, :j] * factor[..., j, :j]).sum(-1)
+            factor[..., i, j] = torch.where(pivot > 0, rest / pivot.clamp(min=torch.finfo(pivot.dtype).tiny), 0.0)
+    return factor
+
+
+def as_matrix(value: Tensor) -> Tensor:
+    """A scalar coefficient as a 1×1 matrix."""
+    return value[..., None, None]
+
+
+def as_time(t: float | Tensor) -> Tensor:
+    """Time as float64 on the CPU.
+
+    Raises:
+        ValueError: a time lies outside [0, 1].
+    """
+    t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
+    if t.numel() and not (t.min() >= 0 and t.max() <= 1):
+        raise ValueError(f"times must lie in [0, 1] (0 is data, 1 is the prior), found {t.min():.6g} to {t.max():.6g}")
+    return t
+
+
+def ordered(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Both times as float64, broadcast.
+
+    Raises:
+        ValueError: a time lies outside [0, 1], or s < t does not hold everywhere.
+    """
+    s, t = torch.broadcast_tensors(as_time(s), as_time(t))
+    if not (s < t).all():
+        raise ValueError(
+            f"transitions need s < t (0 is data, 1 is the prior), found s = {s.max():.6g}, t = {t.min():.6g}"
+        )
+    return s, t
+
+
+def uniform_times(n_steps: int) -> Tensor:
+    """The n_steps + 1 times 0, 1/T, …, 1, float64."""
+    return torch.arange(n_steps + 1, dtype=torch.float64) / n_steps

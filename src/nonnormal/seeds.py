@@ -1,0 +1,51 @@
+"""Seeds with names, and noise that belongs to an image rather than to a batch.
+
+Every random number of the project comes from a generator whose seed is derived from a path of names, study seed → run →
+purpose → item; torch's global generator is never the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nonnormal.steps import Step
+
+
+def derive(seed: int, *names: str | int) -> int:
+    """A 63-bit seed for a named purpose: the first 8 bytes of SHA-256 of "seed/name/…", so that no two collide."""
+    path = "/".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on `device`, seeded by `derive`."""
+    return torch.Generator(device).manual_seed(derive(seed, *names))
+
+
+class ImageNoise:
+    """Noise for a batch in which image i draws from a generator of its own, so i depends on nothing else.
+
+    Args:
+        seeds: one seed an image.
+        shape: shape of one image's state.
+        dtype, device: of the noise.
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
+        self.shape, self.dtype, self.device = tuple(shape), dtype, device
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def draw(self, step: Step) -> Tensor:
+        """The next z of every image, (B, *shape)."""
+        draws = [step.sample(self.shape, generator=g, dtype=self.dtype, device=self.device) for g in self.generators]
+        return torch.stack(draws)
