@@ -1,0 +1,118 @@
+"""Checkpoints: everything a training needs to go on as if it had never stopped, and finished weights.
+
+A checkpoint is one safetensors file: network, EMA, optimiser, log so far, random states, and in its header the step and
+the fingerprint of the settings that it belongs to. Weights are stored with the recipe of their denoiser, so that they
+can be loaded without the study. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.files import read_tensors, write_tensors
+from nonnormal.networks import UNet, initialised
+
+
+@dataclass
+class TrainingState:
+    """The mutable state of a training; `save` and `restore` are inverses to the bit.
+
+    Attributes:
+        network: the network in training.
+        ema: exponential moving average of its parameters, in the order of `network.parameters()`.
+        optimiser: with per-parameter state tensors only (learning rates are functions of the step).
+        generator: source of batches, times and noise.
+        step: optimiser steps done.
+        log: one row per logged interval.
+        window: (loss, gradient norm) of the steps since the last row.
+    """
+
+    network: nn.Module
+    ema: list[Tensor]
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int
+    log: list[tuple[float, ...]]
+    window: list[tuple[float, ...]]
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Writes the state to `path`, atomically."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema)}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{key}": value for key, value in state.items()}
+        tensors["log"] = torch.tensor(self.log, dtype=torch.float64)
+        tensors["window"] = torch.tensor(self.window, dtype=torch.float64)
+        tensors["random.generator"] = self.generator.get_state()
+        tensors["random.torch"] = torch.get_rng_state()  # what dropout draws from
+        if self.generator.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.generator.device)
+        write_tensors(path, tensors, {"step": self.step, "fingerprint": fingerprint})
+
+    def restore(self, path: Path, fingerprint: str) -> bool:
+        """Takes the state over from `path`; False, with nothing changed, if it belongs to other settings.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        tensors, header = read_tensors(path)
+        if header.get("fingerprint") != fingerprint:
+            return False
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimiser": {}, "random": {}}
+        self.log, self.window = ([tuple(row) for row in tensors.pop(name).tolist()] for name in ("log", "window"))
+        for name, value in tensors.items():
+            group, _, key = name.partition(".")
+            groups[group][key] = value
+        self.network.load_state_dict(groups["network"])
+        for i, value in enumerate(self.ema):
+            value.copy_(groups["ema"][str(i)])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in groups["optimiser"].items():
+            i, _, key = name.partition(".")
+            state.setdefault(int(i), {})[key] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
+        self.generator.set_state(groups["random"]["generator"])
+        torch.set_rng_state(groups["random"]["torch"])
+        if "cuda" in groups["random"]:
+            torch.cuda.set_rng_state(groups["random"]["cuda"], self.generator.device)
+        self.step = header["step"]
+        return True
+
+
+# ---- finished weights ------------------------------------------------------------------------------------------------
+
+
+def build_denoiser(recipe: dict[str, Any], seed: int = 0) -> NetworkDenoiser:
+    """A `NetworkDenoiser` around a `UNet`, from the keyword arguments of both.
+
+    Args:
+        recipe: {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}.
+        seed: of the initial weights.
+    """
+    network = initialised(lambda: UNet(**recipe["network"]), seed)
+    return NetworkDenoiser(network, **recipe["denoiser"])
+
+
+def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], **facts: Any) -> None:
+    """Writes a denoiser's weights with the recipe that rebuilds it and further facts about it."""
+    write_tensors(path, denoiser.network.state_dict(), {"recipe": recipe, **facts})
+
+
+def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDenoiser:
+    """The denoiser of `save_weights`, in evaluation mode.
+
+    Raises:
+        ValueError: the file is damaged or holds no recipe.
+    """
+    tensors, header = read_tensors(path)
+    if "recipe" not in header:
+        raise ValueError(f"{path} holds no denoiser: its header has no recipe")
+    denoiser = build_denoiser(header["recipe"])
+    denoiser.network.load_state_dict(tensors)
+    return denoiser.to(device).eval().requires_grad_(False)

@@ -1,0 +1,9 @@
+"""Data sets behind one interface: uint8 grey levels, train and test splits, labels where there are any.
+
+Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of models.
+"""
+
+from nonnormal.data.images import ImageData, Split, quantise, read, scale, write
+from nonnormal.data.registry import DATASETS, DataSet, load
+
+__all__ = ["DATASETS", "DataSet", "ImageData", "Split", "load", "quantise", "read", "scale", "write"]

@@ -1,0 +1,56 @@
+"""Images as grey levels on disk and as numbers in [−1, 1] in models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nonnormal.files import read_tensors, write_tensors
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W), uint8 grey levels, and labels (N,), int64; labels are empty where there are none."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set: two splits whose images take the grey levels 0 … levels − 1."""
+
+    train: Split
+    test: Split
+    levels: int
+
+
+def scale(images: Tensor, levels: int) -> Tensor:
+    """x0 = 2 v/(levels − 1) − 1 in [−1, 1], float32, of grey levels v."""
+    return images.float() * (2 / (levels - 1)) - 1
+
+
+def quantise(x: Tensor, levels: int) -> Tensor:
+    """Nearest grey levels, uint8, of x in [−1, 1]; what lies outside is clipped to the ends."""
+    return ((x.double() + 1) * ((levels - 1) / 2)).round().clamp(0, levels - 1).to(torch.uint8)
+
+
+def write(path: Path, data: ImageData, name: str) -> None:
+    """Writes the data set as one safetensors file, atomically."""
+    tensors = {
+        "train.images": data.train.images,
+        "train.labels": data.train.labels,
+        "test.images": data.test.images,
+        "test.labels": data.test.labels,
+    }
+    write_tensors(path, tensors, {"data": name, "levels": data.levels})
+
+
+def read(path: Path) -> ImageData:
+    """The data set of `write`."""
+    tensors, header = read_tensors(path)
+    split = {name: Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in ("train", "test")}
+    return ImageData(**split, levels=header["levels"])

@@ -1,0 +1,175 @@
+"""Denoisers: whatever predicts the clean image x̂0 from a noisy one.
+
+All denoisers speak one language, VE coordinates: `denoiser(x, sigma) -> x0_hat` with x = x0 + sigma·eps. A state x_t of
+any one-variable process is carried there by x_t / alpha and sigma / alpha (`predict_x0`), so a network trained on one
+process is used on every other. Networks of any parametrisation are wrapped by `NetworkDenoiser`; mixtures of normals
+have an exact denoiser.
+
+Knows processes, but nothing of losses or of what kind of network it wraps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nonnormal.bases import PIXEL, Pixel
+from nonnormal.processes import LinearProcess
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+def predict_x0(
+    denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Pixel = PIXEL
+) -> Tensor:
+    """x̂0(x_t, t) = denoiser(x_t / alpha, sigma / alpha), carried into and out of the basis of the state.
+
+    Args:
+        denoiser: in VE coordinates, on images.
+        process: a process of one variable per component and one schedule for all.
+        xt: state (B, ...), coefficients in `basis`.
+        t: time, a number or (B,).
+        basis: orthonormal, so that white noise on coefficients is white noise on pixels.
+
+    Returns:
+        Coefficients of x̂0, (B, ...).
+
+    Raises:
+        ValueError: the process has more than one variable per component.
+    """
+    if process.n != 1:
+        raise ValueError(f"VE coordinates need one variable per component, {type(process).__name__} has {process.n}")
+    a, c = process.marginal(t)
+    alpha, sigma = a[..., 0, 0], c[..., 0, 0].sqrt()
+    x = basis.inverse(xt / _trailing(alpha, xt))
+    return basis.forward(denoiser(x, (sigma / alpha).to(xt)))
+
+
+def _trailing(value: Tensor, x: Tensor) -> Tensor:
+    """Value (), (B,) or (B, ...) as x's dtype and device, with trailing axes added until it broadcasts against x."""
+    value = value.to(x)
+    return value.reshape(value.shape + (1,) * (x.dim() - value.dim())) if value.dim() else value
+
+
+# ---- parametrisations ------------------------------------------------------------------------------------------------
+
+
+def _eps(sigma: Tensor, sigma_data: float):
+    return torch.ones_like(sigma), -sigma, _alpha(sigma)
+
+
+def _v(sigma: Tensor, sigma_data: float):
+    return _alpha(sigma).square(), -_alpha(sigma) * sigma, _alpha(sigma)
+
+
+def _x0(sigma: Tensor, sigma_data: float):
+    return torch.zeros_like(sigma), torch.ones_like(sigma), _alpha(sigma)
+
+
+def _edm(sigma: Tensor, sigma_data: float):
+    total = (sigma.square() + sigma_data**2).sqrt()
+    return (sigma_data / total).square(), sigma * sigma_data / total, 1 / total
+
+
+def _alpha(sigma: Tensor) -> Tensor:
+    """Alpha of the VP state with the log-SNR of x0 + sigma·eps."""
+    return (1 + sigma.square()).rsqrt()
+
+
+PARAMETRISATIONS: dict[str, Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor]]] = {
+    "eps": _eps,
+    "v": _v,
+    "x0": _x0,
+    "edm": _edm,
+}
+
+
+class NetworkDenoiser(nn.Module):
+    """x̂0 = c_skip·x + c_out·F(c_in·x, log_snr), with coefficients set by what the network F predicts.
+
+    | parametrisation | F predicts | c_skip | c_out | c_in |
+    |---|---|---|---|---|
+    | eps | the noise | 1 | −σ | α |
+    | v | α·eps − (ασ)·x0 | α² | −ασ | α |
+    | x0 | the image | 0 | 1 | α |
+    | edm | unit-variance residual | σ_d²/(σ²+σ_d²) | σσ_d/√(σ²+σ_d²) | 1/√(σ²+σ_d²) |
+
+    Here α = 1/√(1+σ²), so c_in·x is the VP state of the same log-SNR for all but edm.
+
+    Args:
+        network: F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W).
+        parametrisation: a key of `PARAMETRISATIONS`.
+        sigma_data: standard deviation of the data, used by edm.
+        fourier: exponents n of the features sin(2ⁿπ αx), cos(2ⁿπ αx) that are appended to the channels; they let a
+            network see on which grey level a nearly clean pixel stands.
+
+    Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        parametrisation: str = "edm",
+        sigma_data: float = 0.5,
+        fourier: tuple[int, ...] = (),
+    ):
+        super().__init__()
+        if parametrisation not in PARAMETRISATIONS:
+            raise ValueError(f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}")
+        self.network = network
+        self.parametrisation, self.sigma_data, self.fourier = parametrisation, sigma_data, tuple(fourier)
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number or (B,)."""
+        dtype = next(self.network.parameters()).dtype
+        sigma = torch.as_tensor(sigma, dtype=dtype, device=x.device).expand(x.shape[0])
+        state, column = x.to(dtype), sigma.reshape(-1, *(1,) * (x.dim() - 1))
+        c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](column, self.sigma_data)
+        features = fourier_features(_alpha(column) * state, self.fourier)
+        prediction = self.network(torch.cat([c_in * state, *features], dim=1), -2 * sigma.log())
+        return (c_skip * state + c_out * prediction).to(x.dtype)
+
+
+def fourier_features(z: Tensor, exponents: tuple[int, ...]) -> list[Tensor]:
+    """[sin(2ⁿπz), cos(2ⁿπz)] for each n in exponents."""
+    return [f(math.pi * 2**n * z) for n in exponents for f in (torch.sin, torch.cos)]
+
+
+# ---- exact denoisers -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianMixtureDenoiser:
+    """E[x0 | x0 + sigma·eps = x] for x0 ~ Σ_k w_k N(m_k, s_k² I), exactly.
+
+    x̂0 = Σ_k r_k(x) (m_k + s_k²/(s_k²+σ²) (x − m_k)) with responsibilities r_k ∝ w_k N(x; m_k, (s_k²+σ²) I).
+
+    Args:
+        means: (K, *event).
+        stds: (K,), may be 0 (a point mass).
+        weights: (K,), sums to 1; equal weights where it is None.
+
+    Source: Bayes' rule; the mixture of points is the optimal denoiser of chen2023 §3.
+    """
+
+    means: Tensor
+    stds: Tensor
+    weights: Tensor | None = None
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """x̂0 (B, *event) for x (B, *event) and sigma a number or (B,)."""
+        means, stds = self.means.to(x), self.stds.to(x)
+        weights = torch.full_like(stds, 1 / len(stds)) if self.weights is None else self.weights.to(x)
+        sigma = torch.as_tensor(sigma).to(x).expand(x.shape[0])
+        variance = stds.square() + sigma.square().unsqueeze(1)
+        gap = (x.unsqueeze(1) - means).flatten(2)
+        log_weight = weights.log() - 0.5 * (gap.square().sum(-1) / variance + gap.shape[-1] * variance.log())
+        responsibility = log_weight.softmax(1)
+        shrink = (stds.square() / variance).unsqueeze(-1)
+        posterior_means = means.flatten(1) + shrink * gap
+        return (responsibility.unsqueeze(-1) * posterior_means).sum(1).reshape(x.shape)

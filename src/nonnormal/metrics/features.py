@@ -1,0 +1,99 @@
+"""A feature network trained on a data set's labels, for Fréchet distances where Inception's weights cannot be had.
+
+A small convolutional classifier; its features are the 64 activations before the last layer, standardised over the
+training images so that distances have a scale. Its held-out accuracy says
+how much of the data it understands and is reported with every number made from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nonnormal.data import ImageData, scale
+from nonnormal.files import read_tensors, write_tensors
+from nonnormal.networks import initialised
+from nonnormal.seeds import derive, generator
+
+FEATURES = 64
+
+
+class Classifier(nn.Module):
+    """Three convolutions, two poolings, 64 features, class scores.
+
+    Args:
+        channels: of the images.
+        size: their height and width, divisible by 4.
+        classes: number of labels.
+        levels: number of grey levels; inputs are uint8 levels (B, C, H, W).
+    """
+
+    def __init__(self, *, channels: int, size: int, classes: int, levels: int):
+        super().__init__()
+        self.recipe = dict(channels=channels, size=size, classes=classes, levels=levels)
+        self.levels = levels
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.25),
+            nn.Linear(64 * (size // 4) ** 2, FEATURES),
+            nn.BatchNorm1d(FEATURES, affine=False),
+        )
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Standardised activations (B, 64) of uint8 images (B, C, H, W)."""
+        return self.body(scale(images, self.levels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class scores (B, classes) of uint8 images (B, C, H, W)."""
+        return self.head(self.features(images))
+
+
+def train_classifier(data: ImageData, *, epochs: int, batch_size: int, learning_rate: float, seed: int) -> Classifier:
+    """A classifier of the training split: cross-entropy, AdamW, one-cycle learning rate."""
+    _, channels, size, _ = data.train.images.shape
+    classes = int(data.train.labels.max()) + 1
+    build = dict(channels=channels, size=size, classes=classes, levels=data.levels)
+    network = initialised(lambda: Classifier(**build), derive(seed, "init"))
+    order = generator(seed, "order")
+    torch.manual_seed(derive(seed, "dropout"))
+    optimiser = torch.optim.AdamW(network.parameters(), learning_rate)
+    batches = -(-len(data.train.images) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * batches)
+    for _ in range(epochs):
+        for index in torch.randperm(len(data.train.images), generator=order).split(batch_size):
+            optimiser.zero_grad()
+            scores = network(data.train.images[index])
+            nn.functional.cross_entropy(scores, data.train.labels[index]).backward()
+            optimiser.step()
+            schedule.step()
+    return network.eval().requires_grad_(False)
+
+
+def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
+    """Share of images whose highest score is their label's."""
+    return (network(images).argmax(1) == labels).double().mean().item()
+
+
+def save_classifier(path: Path, network: Classifier, *, data: str, held_out_accuracy: float) -> None:
+    """Writes the weights with what rebuilds the network and its accuracy on the test split."""
+    header = {"recipe": network.recipe, "data": data, "held_out_accuracy": held_out_accuracy}
+    write_tensors(path, network.state_dict(), header)
+
+
+def load_classifier(path: Path) -> tuple[Classifier, dict]:
+    """(network in evaluation mode, header) of `save_classifier`."""
+    tensors, header = read_tensors(path)
+    network = Classifier(**header["recipe"])
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), header

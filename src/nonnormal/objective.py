@@ -1,0 +1,122 @@
+"""Objective: the loss that a choice of basis, process and step pair brings with it.
+
+For s < t the model replaces x_0 by x̂0 in the posterior mean, and pays per coordinate
+
+    delta = L⁻¹ (mean_q(x_t, x̂0) − mean_q(x_t, x0)),   L Lᵀ = cov_q(s, t),
+    loss_t = Σ_i K_{q,p}(delta_i).
+
+For one-variable processes delta_i = √(SNR_i(s) − SNR_i(t)) · (x̂0 − x0)_i. Losses are in nats per coordinate, one number
+per image; the constant K(0), which moves no weight, is left out of them and counted by `likelihood`.
+
+Source: derived here; li2024 Eq. 10 prints the same bound for scales of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Pixel
+from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.divergence import constant, shift_kl
+from nonnormal.processes import LinearProcess, apply, cholesky
+from nonnormal.steps import Step
+
+
+@dataclass(frozen=True)
+class Design:
+    """One point of the design space.
+
+    Attributes:
+        process: schedule, drift and diffusion.
+        q: step of the true process.
+        p: step of the model.
+        basis: representation in which coordinates are counted.
+    """
+
+    process: LinearProcess
+    q: Step
+    p: Step
+    basis: Pixel = PIXEL
+
+
+def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
+    """Delta = L⁻¹ coef_x0 (x̂0 − x0), one number per coordinate, in x0's shape and dtype; s < t, numbers or (B,)."""
+    _, coef_x0, chol = process.posterior(s, t)
+    return apply(torch.linalg.solve_triangular(chol, coef_x0, upper=False), x0_hat - x0)
+
+
+def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
+    """x_t = A x_0 + L noise with L Lᵀ = C: a draw of the limit marginal for standard normal noise (B, ...)."""
+    a, c = process.marginal(t)
+    return apply(a, x0) + apply(cholesky(c), noise)
+
+
+def antithetic(n: int, generator: torch.Generator) -> Tensor:
+    """N numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
+    offset = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device).cpu()
+    return (offset + torch.arange(n, dtype=torch.float64) / n) % 1
+
+
+@dataclass(frozen=True)
+class ELBO:
+    """loss = T (K_{q,p}(delta) − K_{q,p}(0)) at a step k drawn from 1 … T: an unbiased draw of the T-step bound.
+
+    Times are antithetic over the batch, x_t is drawn from the limit marginal.
+
+    Attributes:
+        design: what is trained.
+        n_steps: T.
+    """
+
+    design: Design
+    n_steps: int
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1]."""
+        design, c0 = self.design, self.design.basis.forward(x0)
+        k = (antithetic(len(c0), generator) * self.n_steps).floor()
+        s, t = k / self.n_steps, (k + 1) / self.n_steps
+        noise = torch.randn(c0.shape, generator=generator, dtype=c0.dtype, device=c0.device)
+        ct = marginal_state(design.process, c0, t, noise)
+        c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
+        delta = whitened_error(design.process, s, t, c0_hat, c0)
+        return self.n_steps * _excess(design, delta)
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """loss = K_{q,p}(e) − K_{q,p}(0) with EDM's weighted error e = √(σ²+σ_d²)/(σσ_d) · (x̂0 − x0), ln σ ~ N(m, s²).
+
+    With the normal pair this is half of EDM's loss; other pairs put K in the place of the square.
+
+    Attributes:
+        design: what is trained; noise levels are drawn from the law of σ, not from the process.
+        sigma_data: σ_d, standard deviation of the data.
+        log_sigma_mean, log_sigma_std: m and s.
+
+    Source: EDM (2206.00364) Table 1; K in place of the square: li2024 §5.
+    """
+
+    design: Design
+    sigma_data: float
+    log_sigma_mean: float = -1.2
+    log_sigma_std: float = 1.2
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1]."""
+        c0 = self.design.basis.forward(x0)
+        draw = dict(generator=generator, dtype=c0.dtype, device=c0.device)
+        sigma = (self.log_sigma_mean + self.log_sigma_std * torch.randn(len(c0), **draw)).exp()
+        column = sigma.reshape(-1, *(1,) * (c0.dim() - 1))
+        noisy = self.design.basis.inverse(c0 + column * torch.randn(c0.shape, **draw))
+        c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
+        weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
+        return _excess(self.design, weight * (c0_hat - c0))
+
+
+def _excess(design: Design, delta: Tensor) -> Tensor:
+    """Mean over coordinates of K(delta) − K(0), (B,)."""
+    return (shift_kl(design.q, design.p, delta) - constant(design.q, design.p)).flatten(1).mean(1)

@@ -1,0 +1,82 @@
+"""Samplers: carry noise to images.
+
+`sample_ancestral` walks the model's own chain, x_s = mean_q(x_t, x̂0) + L z with z ~ any step, from the prior to the
+data. Each image has a seed of its own, so image i does not depend on batch size, device count or order.
+Knows steps, processes and denoisers, but nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Pixel
+from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.processes import LinearProcess, apply, as_time, cholesky
+from nonnormal.seeds import ImageNoise
+from nonnormal.steps import Normal, Step
+
+Callback = Callable[[dict], None]
+
+
+@torch.no_grad()
+def sample_ancestral(
+    denoiser: Denoiser,
+    process: LinearProcess,
+    step: Step,
+    shape: tuple[int, ...],
+    *,
+    times: Tensor,
+    seeds: Sequence[int],
+    basis: Pixel = PIXEL,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    batch_size: int | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z from t = 1 to 0, then x_0 / alpha_0: T network calls an image.
+
+    Args:
+        denoiser: in VE coordinates.
+        process: its `posterior` gives the coefficients.
+        step: law of z; the prior draw is normal for every step.
+        shape: (N, C, H, W), or (N, ...) for other data.
+        times: the T + 1 times of the grid in [0, 1], in either order.
+        seeds: N seeds, one an image.
+        basis: representation in which the step's coordinates are independent.
+        dtype: of the state; coefficients are float64 in any case.
+        device: of the state.
+        batch_size: images per network call, all where it is None.
+        callback: called at each step with {"i", "t", "x", "denoised"}, after x̂0 is known and before x moves.
+
+    Returns:
+        Images `shape`, not clipped.
+
+    Raises:
+        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1].
+
+    Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3.
+    """
+    if len(seeds) != shape[0]:
+        raise ValueError(f"one seed an image: found {len(seeds)} seeds for shape {tuple(shape)}")
+    times = as_time(times).sort(descending=True).values
+    if len(times) < 2 or (times.diff() == 0).any():
+        raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
+    coefficients = [process.posterior(s, t) for t, s in pairwise(times)]
+    prior = cholesky(process.prior_covariance())
+    alpha = process.marginal(times[-1])[0][..., 0, 0]
+    state_shape = (process.n * shape[1], *shape[2:])
+    images = []
+    for start in range(0, len(seeds), batch_size or len(seeds)):
+        noise = ImageNoise(seeds[start : start + (batch_size or len(seeds))], state_shape, dtype, device)
+        xt = apply(prior, noise.draw(Normal()))
+        for i, (coef_xt, coef_x0, chol) in enumerate(coefficients):
+            x0_hat = predict_x0(denoiser, process, xt, times[i], basis)
+            if callback is not None:
+                callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
+            xt = apply(coef_xt, xt) + apply(coef_x0, x0_hat) + apply(chol, noise.draw(step))
+        images.append(basis.inverse(xt / alpha.to(xt)))
+    return torch.cat(images)
