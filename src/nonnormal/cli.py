@@ -1,0 +1,353 @@
+"""Command line: one command for each thing that the pipeline does.
+
+Commands read a study and find their files by `layout`; each writes its outputs whole or not at all. Heavy imports stay
+inside the commands, so that `--help` and errors in a study file answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonnormal.layout import FIGURES, TABLES, Layout, data_path
+
+app = typer.Typer(
+    help="Diffusion models with any step distribution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+evaluate_app = typer.Typer(help="Measure bounds and distances.", no_args_is_help=True)
+app.add_typer(evaluate_app, name="evaluate")
+
+StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. config/digits.yaml.")]
+RunName = Annotated[str, typer.Option("--run", help="Name of a run of the study.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")]
+
+
+def main() -> None:
+    """Runs the command line; mistakes of the user end in one line each and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if type(error).__name__ != "TrainingDiverged":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(3)
+
+
+@app.command()
+def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("workflow/schemas/study.json")) -> None:
+    """Write the JSON schema of study files."""
+    from nonnormal.files import write_json
+    from nonnormal.study import json_schema
+
+    write_json(out, json_schema())
+    print(out)
+
+
+@app.command()
+def steps() -> None:
+    """Print the step families with their moments, and the known pairs with K(0)."""
+    from nonnormal import steps as families
+    from nonnormal.divergence import constant, is_known
+
+    print(f"{'family':<12}{'skewness':>10}{'ex. kurtosis':>14}{'Fisher inf.':>13}   support")
+    for name in families.families():
+        step = families.get(name)
+        low, high = step.support
+        moments = f"{step.skewness:>10.4g}{step.excess_kurtosis:>14.4g}{step.fisher_information:>13.4g}"
+        print(f"{name:<12}{moments}   [{low:.4g}, {high:.4g}]")
+    print("\nK(0) in nats per coordinate and step, rows q (true process), columns p (model); – where not known")
+    print(" " * 12 + "".join(f"{p:>12}" for p in families.families()))
+    for q in families.families():
+        cells = (f"{constant(q, p):.5f}" if is_known(q, p) else "–" for p in families.families())
+        print(f"{q:<12}" + "".join(f"{cell:>12}" for cell in cells))
+
+
+@app.command()
+def data(name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")]) -> None:
+    """Make a data set: grey levels, splits, labels. All studies on it share the file."""
+    from nonnormal import data as data_sets
+
+    path = data_path(name)
+    data_sets.write(path, data_sets.load(name), name)
+    print(path)
+
+
+@app.command()
+def features(study_file: StudyFile) -> None:
+    """Train the feature network of the Fréchet distance on the data set's labels."""
+    import torch
+
+    from nonnormal import data as data_sets
+    from nonnormal.metrics.features import accuracy, save_classifier, train_classifier
+    from nonnormal.seeds import derive
+
+    torch.set_num_threads(1)
+    study, layout = _open(study_file)
+    images = data_sets.read(layout.data)
+    network = train_classifier(images, **study.features.model_dump(), seed=derive(study.seed, "features"))
+    share = accuracy(network, images.test.images, images.test.labels)
+    save_classifier(layout.features, network, data=study.data, held_out_accuracy=share)
+    print(f"{layout.features}: held-out accuracy {share:.4f}")
+
+
+@app.command()
+def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Train one run's network, going on from its checkpoint where there is one."""
+    from nonnormal import data as data_sets
+    from nonnormal import training
+    from nonnormal.checkpoints import build_denoiser, save_weights
+    from nonnormal.files import atomic
+    from nonnormal.recipes import denoiser_recipe, objective
+    from nonnormal.seeds import derive
+
+    study, layout = _open(study_file)
+    settings = study.run(run)
+    device = _torch(device, threads)
+    images = data_sets.read(layout.data)
+    x0 = data_sets.scale(images.train.images, images.levels).to(device)
+    recipe = denoiser_recipe(settings, study.dataset, sigma_data=x0.std().item())
+    seed = study.train_seed(run)
+    denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
+    options = settings.training.model_dump(exclude={"weighting", "n_steps", "seed"})
+    averaged, log = training.train(
+        denoiser,
+        objective(settings, recipe["denoiser"]["sigma_data"]),
+        x0,
+        **options,
+        seed=seed,
+        checkpoint=layout.checkpoint(run),
+        fingerprint=study.fingerprint(run),
+    )
+    with atomic(layout.log(run)) as temporary:
+        log.to_csv(temporary, index=False)
+    save_weights(layout.weights(run), averaged, recipe, study=study.name, run=run, fingerprint=study.fingerprint(run))
+    layout.checkpoint(run).unlink(missing_ok=True)
+    print(layout.weights(run))
+
+
+@app.command()
+def sample(
+    study_file: StudyFile,
+    run: RunName,
+    n_steps: Annotated[int, typer.Option(min=1, help="Steps, which are network calls an image.")] = 100,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Draw samples of one run; image i has the same seed in every run."""
+    import torch
+
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.files import write_tensors
+    from nonnormal.processes import uniform_times
+    from nonnormal.recipes import design
+    from nonnormal.samplers import sample_ancestral
+
+    study, layout = _open(study_file)
+    device = _torch(device, threads)
+    sampling, point = study.sampling, design(study.run(run))
+    images = sample_ancestral(
+        load_denoiser(layout.weights(run), device),
+        point.process,
+        point.p,
+        (sampling.n_images, *study.dataset.shape),
+        times=uniform_times(n_steps),
+        seeds=study.image_seeds("sample", sampling.n_images),
+        basis=point.basis,
+        dtype=getattr(torch, sampling.dtype),
+        device=device,
+        batch_size=sampling.batch_size,
+    )
+    levels = data_sets.quantise(images, study.dataset.levels)
+    path = layout.samples(run, n_steps)
+    write_tensors(path, {"images": levels}, {"study": study.name, "run": run, "n_steps": n_steps})
+    print(path)
+
+
+@evaluate_app.command()
+def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Bits/dim of the held-out split: prior, diffusion and reconstruction, native and normal-limit."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation import bound_rows
+    from nonnormal.tables import write_rows
+
+    study, layout = _open(study_file)
+    device = _torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    write_rows(layout.bounds(run), bound_rows(study, run, denoiser, data_sets.read(layout.data), device))
+    print(layout.bounds(run))
+
+
+@evaluate_app.command()
+def fidelity(study_file: StudyFile, run: RunName, threads: Threads = 0) -> None:
+    """FID, KID, precision and recall of one run's samples against the training split."""
+    from nonnormal import data as data_sets
+    from nonnormal.evaluation import fidelity_rows
+    from nonnormal.files import read_tensors
+    from nonnormal.tables import write_rows
+
+    study, layout = _open(study_file)
+    _torch("cpu", threads)
+    samples = {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps}
+    rows = fidelity_rows(study, run, samples, data_sets.read(layout.data), layout.features)
+    write_rows(layout.fidelity(run), rows)
+    print(layout.fidelity(run))
+
+
+@evaluate_app.command()
+def summary(study_file: StudyFile) -> None:
+    """Gather all numbers of the study, and say which code and machine made them."""
+    import pandas as pd
+
+    from nonnormal import data as data_sets
+    from nonnormal import tables
+    from nonnormal.evaluation import feature_rows
+    from nonnormal.files import read_tensors, write_json
+    from nonnormal.provenance import describe
+
+    study, layout = _open(study_file)
+    _, header = read_tensors(layout.features)
+    parts = [path(run) for run in study.runs for path in (layout.bounds, layout.fidelity)]
+    rows = [tables.read_rows(parts), feature_rows(study, header, data_sets.read(layout.data))]
+    write_json(layout.provenance, describe())
+    tables.write_rows(layout.summary, pd.concat(rows, ignore_index=True))
+    write_json(layout.metrics, tables.headline(_pairs(study, layout)))
+    print(layout.summary)
+
+
+@app.command()
+def figure(study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(FIGURES)}.")]) -> None:
+    """Draw one figure, as PDF and PNG."""
+    from nonnormal.figures import theme
+    from nonnormal.layout import FIGURE_FORMATS
+
+    study, layout = _open(study_file)
+    drawn = _draw(name, study, layout)
+    for extension in FIGURE_FORMATS:
+        theme.save(drawn, layout.figure(name, extension))
+        print(layout.figure(name, extension))
+
+
+def _draw(name: str, study, layout: Layout):
+    """The figure of that name, from the files of the study."""
+    import pandas as pd
+
+    from nonnormal.files import read_tensors
+    from nonnormal.tables import read_rows
+
+    pairs = {run: (settings.q, settings.p) for run, settings in study.runs.items()}
+    if name == "losses":
+        from nonnormal.figures.losses import loss_shapes
+
+        return loss_shapes(list(dict.fromkeys(pairs.values())))
+    if name == "samples":
+        from nonnormal.figures.samples import sample_rows
+
+        files = {run: layout.samples(run, study.headline_steps) for run in pairs}
+        rows = {"/".join(pairs[run]): read_tensors(file)[0]["images"].numpy() for run, file in files.items()}
+        return sample_rows(rows, study.dataset.levels)
+    if name == "steps":
+        from nonnormal.figures.steps import number_of_steps
+
+        return number_of_steps(read_rows(layout.summary), study.data)
+    if name == "training":
+        from nonnormal.figures.training import training_curves
+
+        return training_curves({pairs[run]: pd.read_csv(layout.log(run)) for run in pairs})
+    raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")
+
+
+@app.command()
+def table(
+    study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(TABLES)}.")] = "pairs"
+) -> None:
+    """Write one table, as CSV, Markdown and Typst."""
+    from nonnormal.layout import TABLE_FORMATS
+    from nonnormal.tables import write_table
+
+    if name not in TABLES:
+        raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
+    study, layout = _open(study_file)
+    content = _pairs(study, layout)
+    for extension in TABLE_FORMATS:
+        write_table(layout.table(name, extension), content, study.data)
+        print(layout.table(name, extension))
+
+
+def _pairs(study, layout: Layout):
+    """The pairs' table of a study whose summary is made."""
+    import pandas as pd
+
+    from nonnormal import tables
+
+    runs = {run: settings.training.n_steps for run, settings in study.runs.items()}
+    published = pd.read_csv(Path("paper/references/published.csv"))
+    return tables.pairs(tables.read_rows(layout.summary), published, study.data, runs, study.headline_steps)
+
+
+@app.command()
+def paper(
+    study_file: StudyFile,
+    source: Annotated[Path, typer.Option(help="Typst source.")] = Path("paper/paper.typ"),
+) -> None:
+    """Typeset the paper from figures, tables and the summary."""
+    import typst
+
+    from nonnormal.files import atomic
+
+    _, layout = _open(study_file)
+    inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
+    with atomic(layout.paper) as temporary:
+        typst.compile(str(source), output=str(temporary), root=".", sys_inputs=inputs, ignore_system_fonts=True)
+    print(layout.paper)
+
+
+@app.command()
+def readme(
+    study_file: StudyFile, target: Annotated[Path, typer.Option(help="File with the markers.")] = Path("README.md")
+) -> None:
+    """Put a study's table and samples into the README, between its markers."""
+    from nonnormal.readme import insert
+
+    study, layout = _open(study_file)
+    insert(target, study, layout)
+    print(target)
+
+
+def _open(study_file: Path):
+    """The study of a file and the layout of its results."""
+    from nonnormal.study import load
+
+    study = load(study_file)
+    return study, Layout(study.name, study.data, study.headline)
+
+
+def _torch(device: str, threads: int) -> str:
+    """Sets the number of threads; the device's name with "auto" resolved."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device: found {device!r}; allowed: cpu, cuda, auto")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device: cuda asked for, but torch sees no GPU here")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Scores against the number of steps."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
+from nonnormal.figures import theme
+from nonnormal.tables import select
+
+
+def number_of_steps(summary: pd.DataFrame, data: str) -> Figure:
+    """FID, normal-limit bits/dim and native bits/dim of each pair against the number of network calls, with intervals.
+
+    Args:
+        summary: rows of a study.
+        data: name of the data set, part of the metrics' names.
+    """
+    theme.apply()
+    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
+    limit = {"marginals": "limit"}
+    panels = (
+        (axes[0], select(summary, f"fid_{data}"), f"fid_{data}"),
+        (axes[1], select(summary, "bpd_total", bound="normal", **limit), "bits/dim, normal-limit bound"),
+        (axes[2], select(summary, "bpd_total", bound="native", **limit), "bits/dim, native bound"),
+    )
+    for axis, rows, label in panels:
+        for (q, p), group in rows.groupby(["q", "p"], sort=False):
+            line = group.sort_values("nfe")
+            spread = [line.value - line.low, line.high - line.value]
+            style = theme.line_style(q, p)
+            axis.errorbar(line.nfe.astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
+        _step_axis(axis, sorted(rows.nfe.unique()))
+        axis.set_ylabel(label)
+    axes[2].set_yscale("log")
+    axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[2].yaxis.set_major_formatter(ScalarFormatter())
+    axes[2].yaxis.set_minor_locator(NullLocator())
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def _step_axis(axis: Axes, ticks: list[int]) -> None:
+    """Logarithmic axis with the measured numbers of steps as ticks."""
+    axis.set_xscale("log")
+    axis.set_xlabel("steps = network calls")
+    axis.set_xticks(ticks)
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_minor_locator(NullLocator())

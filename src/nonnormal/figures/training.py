@@ -1,0 +1,35 @@
+"""Training curves: loss against optimiser steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
+from nonnormal.figures import theme
+
+
+def training_curves(logs: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
+    """Loss T·(K(delta) − K(0)) and gradient norm of each pair's training, running means over 5 rows of the log.
+
+    Args:
+        logs: log (`training.LOG_COLUMNS`) by pair (q, p).
+    """
+    theme.apply()
+    figure, (loss, norm) = plt.subplots(1, 2, figsize=(theme.WIDTH, 2.6))
+    for (q, p), log in logs.items():
+        style = theme.line_style(q, p) | {"marker": None}
+        smooth = log.set_index("step").rolling(5, min_periods=1).mean()
+        loss.plot(smooth.index, smooth.loss_nats_per_dim, **style)
+        norm.plot(smooth.index, smooth.gradient_norm, **style)
+    loss.set(xlabel="optimiser step", ylabel="loss without its constant\n(nats per dimension)", yscale="log")
+    norm.set(xlabel="optimiser step", ylabel="gradient norm before clipping", yscale="log")
+    for axis in (loss, norm):
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axis.yaxis.set_major_formatter(ScalarFormatter())
+        axis.yaxis.set_minor_locator(NullLocator())
+    loss.legend(title="pair q/p")
+    return figure

@@ -1,0 +1,109 @@
+"""Layout: where the files of a study lie, for the command line and the workflow alike.
+
+Every path is relative to the folder of the project. Run names and numbers of steps may be wildcards ("{run}").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FIGURES = ("losses", "samples", "steps", "training")
+TABLES = ("pairs",)
+FIGURE_FORMATS = ("pdf", "png")
+TABLE_FORMATS = ("csv", "md", "typ")
+
+
+def data_path(name: str) -> Path:
+    """File of a data set, shared by all studies on it."""
+    return Path("data") / f"{name}.safetensors"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of the study `name` on the data set `data`; a headline study's paper lies in paper/."""
+
+    name: str
+    data_name: str
+    headline: bool = False
+
+    @property
+    def root(self) -> Path:
+        """Folder of the study."""
+        return Path("results") / self.name
+
+    @property
+    def study(self) -> Path:
+        """The study with all defaults filled in."""
+        return self.root / "study.json"
+
+    @property
+    def data(self) -> Path:
+        """The study's data set."""
+        return data_path(self.data_name)
+
+    @property
+    def features(self) -> Path:
+        """Feature network of the Fréchet distance."""
+        return self.root / "features.safetensors"
+
+    @property
+    def summary(self) -> Path:
+        """All numbers of the study, one row each."""
+        return self.root / "summary.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The headline numbers by run, for DVC."""
+        return self.root / "metrics.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Code revision, packages and hardware behind the summary."""
+        return self.root / "provenance.json"
+
+    def run(self, run: str) -> Path:
+        """Folder of a run."""
+        return self.root / run
+
+    def weights(self, run: str) -> Path:
+        """Averaged weights of a run."""
+        return self.run(run) / "weights.safetensors"
+
+    def log(self, run: str) -> Path:
+        """Training log of a run."""
+        return self.run(run) / "training.csv"
+
+    def checkpoint(self, run: str) -> Path:
+        """What an unfinished training of a run goes on from."""
+        return self.run(run) / "checkpoint.safetensors"
+
+    def samples(self, run: str, n_steps: int | str) -> Path:
+        """Samples of a run drawn in n_steps steps."""
+        return self.run(run) / "samples" / f"{n_steps}.safetensors"
+
+    def bounds(self, run: str) -> Path:
+        """Rows of the summary: bounds of a run."""
+        return self.run(run) / "bounds.csv"
+
+    def fidelity(self, run: str) -> Path:
+        """Rows of the summary: FID and its relatives of a run."""
+        return self.run(run) / "fidelity.csv"
+
+    @property
+    def paper_folder(self) -> Path:
+        """Folder of figures, tables and the typeset paper."""
+        return Path("paper") if self.headline else self.root / "paper"
+
+    @property
+    def paper(self) -> Path:
+        """The typeset paper."""
+        return self.paper_folder / "paper.pdf"
+
+    def figure(self, name: str, extension: str) -> Path:
+        """A figure in one format."""
+        return self.paper_folder / "figures" / f"{name}.{extension}"
+
+    def table(self, name: str, extension: str) -> Path:
+        """A table in one format."""
+        return self.paper_folder / "tables" / f"{name}.{extension}"

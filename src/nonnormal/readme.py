@@ -1,0 +1,51 @@
+"""README: a study's table, samples and conditions, put between two markers, so that nothing is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from nonnormal.files import atomic, write_text
+from nonnormal.layout import Layout
+from nonnormal.study import Study
+
+START, END = "<!-- results: start -->", "<!-- results: end -->"
+IMAGES = Path("docs/images")
+
+
+def insert(target: Path, study: Study, layout: Layout) -> None:
+    """Replaces what stands between the markers in `target`, and copies the sample rows to docs/images/.
+
+    Raises:
+        ValueError: the file lacks the markers.
+        FileNotFoundError: the study has no results yet.
+    """
+    text = target.read_text(encoding="utf-8")
+    head, start, rest = text.partition(START)
+    _, end, tail = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"{target}: found no pair of markers {START} … {END}")
+    image = IMAGES / f"{study.name}-samples.png"
+    with atomic(image) as temporary:
+        shutil.copyfile(layout.figure("samples", "png"), temporary)
+    table = layout.table("pairs", "md").read_text(encoding="utf-8")
+    block = f"![Samples of each pair, one row a pair, the images of a column share their seed]({image})\n\n{table}\n"
+    write_text(target, f"{head}{START}\n{block}{_conditions(study, layout)}\n{END}{tail}")
+
+
+def _conditions(study: Study, layout: Layout) -> str:
+    """What the numbers depend on, in a paragraph."""
+    made = json.loads(layout.provenance.read_text(encoding="utf-8"))
+    training = next(iter(study.runs.values())).training
+    revision = (made["revision"] or "unknown")[:10] + (
+        " with uncommitted changes" if made["uncommitted_changes"] else ""
+    )
+    return (
+        f"Conditions: data set `{study.data}`; bounds on the held-out split with T = {training.n_steps}, 95 % "
+        f"intervals over images; `fid_{study.data}` and its relatives in the features of the pipeline's own "
+        f"classifier (not Inception), {study.sampling.n_images} samples at {study.headline_steps} network calls "
+        f"against the training split; averaged weights (decay {training.ema_decay}); one training a pair, study seed "
+        f"{study.seed}, so intervals do not cover retraining. The last two rows are published figures for another "
+        f"data set and other networks. Made at revision `{revision}` on {made['hardware']}."
+    )

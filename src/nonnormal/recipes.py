@@ -1,0 +1,45 @@
+"""Recipes: from a run's settings to the objects that are trained and measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nonnormal.data import DataSet
+from nonnormal.objective import ELBO, Design, Perceptual
+from nonnormal.steps import get
+from nonnormal.study import Run
+
+
+def design(run: Run) -> Design:
+    """The run's point of the design space."""
+    return Design(run.process.build(), get(run.q), get(run.p), run.build_basis())
+
+
+def objective(run: Run, sigma_data: float) -> ELBO | Perceptual:
+    """The run's loss; sigma_data is the data's standard deviation."""
+    if run.training.weighting == "elbo":
+        return ELBO(design(run), run.training.n_steps)
+    return Perceptual(design(run), sigma_data)
+
+
+def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
+    """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
+    channels, size, _ = data.shape
+    network = run.network
+    return {
+        "network": {
+            "in_channels": channels * (1 + 2 * len(network.fourier)),
+            "out_channels": channels,
+            "image_size": size,
+            "widths": list(network.widths),
+            "layers_per_block": network.layers_per_block,
+            "attention": list(network.attention),
+            "dropout": network.dropout,
+            "groups": network.groups,
+        },
+        "denoiser": {
+            "parametrisation": network.parametrisation,
+            "sigma_data": sigma_data,
+            "fourier": list(network.fourier),
+        },
+    }
