@@ -1,0 +1,30 @@
+"""From data set to paper: reads a study, names the targets, leaves the work to the rules.
+
+snakemake --cores all                                        # the default study
+snakemake --cores all --configfile config/smoke.yaml         # another one
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.configfiles:
+
+    configfile: "config/digits.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        LAYOUT.paper,
+        LAYOUT.summary,
+        FIGURES,
+        TABLES,

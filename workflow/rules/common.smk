@@ -1,0 +1,32 @@
+"""The study behind the rules: checked before any job starts, with all defaults filled in."""
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from nonnormal.files import write_json
+from nonnormal.layout import FIGURE_FORMATS, TABLE_FORMATS, Layout
+from nonnormal.provenance import sources
+from nonnormal.study import StudyError, validate as check_study
+
+try:
+    STUDY = check_study(config, str(workflow.configfiles[-1]))
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+validate(config, "../schemas/study.json", set_default=False)
+
+LAYOUT = Layout(STUDY.name, STUDY.data, STUDY.headline)
+RESOLVED = STUDY.resolved
+RUNS = list(STUDY.runs)
+LOGS = LAYOUT.root / "logs"
+BENCHMARKS = LAYOUT.root / "benchmarks"
+
+
+wildcard_constraints:
+    run="|".join(RUNS),
+    n_steps=r"\d+",
+
+
+# Commands read the study from a file that is no rule's input: each rule declares in its params the settings it uses, so
+# a setting of one run concerns that run alone.
+onstart:
+    write_json(LAYOUT.study, RESOLVED)

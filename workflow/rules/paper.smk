@@ -1,0 +1,78 @@
+"""What people look at: figures, tables, and the paper that is typeset from them."""
+
+FIGURE_INPUTS = {
+    "losses": [*sources("nonnormal.figures.losses")],
+    "samples": [
+        *(LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS),
+        *sources("nonnormal.figures.samples"),
+    ],
+    "steps": [LAYOUT.summary, *sources("nonnormal.figures.steps")],
+    "training": [
+        *(LAYOUT.log(run) for run in RUNS),
+        *sources("nonnormal.figures.training"),
+    ],
+}
+FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
+TABLES = [LAYOUT.table("pairs", extension) for extension in TABLE_FORMATS]
+
+
+rule figure:
+    input:
+        lookup("{figure}", within=FIGURE_INPUTS),
+    output:
+        LAYOUT.figure("{figure}", "pdf"),
+        report(LAYOUT.figure("{figure}", "png"), caption="../report/{figure}.rst", category="Figures"),
+    log:
+        LOGS / "figure-{figure}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURE_INPUTS),
+    localrule: True
+    conda:
+        "../envs/nonnormal.yaml"
+    params:
+        study=LAYOUT.study,
+        pairs=[(run.q, run.p) for run in STUDY.runs.values()],
+    shell:
+        "nonnormal figure {params.study} --name {wildcards.figure} > {log} 2>&1"
+
+
+rule table:
+    input:
+        summary=LAYOUT.summary,
+        published="paper/references/published.csv",
+        code=sources("nonnormal.tables"),
+    output:
+        LAYOUT.table("pairs", "csv"),
+        report(LAYOUT.table("pairs", "md"), caption="../report/pairs.rst", category="Tables"),
+        LAYOUT.table("pairs", "typ"),
+    log:
+        LOGS / "table-pairs.log",
+    localrule: True
+    conda:
+        "../envs/nonnormal.yaml"
+    params:
+        study=LAYOUT.study,
+    shell:
+        "nonnormal table {params.study} > {log} 2>&1"
+
+
+rule paper:
+    input:
+        FIGURES,
+        TABLES,
+        summary=LAYOUT.summary,
+        provenance=LAYOUT.provenance,
+        source="paper/paper.typ",
+        references="paper/references/references.yaml",
+    output:
+        report(LAYOUT.paper, caption="../report/paper.rst", category="Paper"),
+    log:
+        LOGS / "paper.log",
+    localrule: True
+    conda:
+        "../envs/nonnormal.yaml"
+    params:
+        study=LAYOUT.study,
+        title=STUDY.title,
+    shell:
+        "nonnormal paper {params.study} > {log} 2>&1"

@@ -1,0 +1,27 @@
+"""Samples of each run for each number of steps; image i has the same seed everywhere."""
+
+
+rule sample:
+    input:
+        weights=LAYOUT.weights("{run}"),
+        code=sources("nonnormal.samplers") + sources("nonnormal.recipes"),
+    output:
+        LAYOUT.samples("{run}", "{n_steps}"),
+    log:
+        LOGS / "sample-{run}-{n_steps}.log",
+    benchmark:
+        BENCHMARKS / "sample-{run}-{n_steps}.tsv"
+    conda:
+        "../envs/nonnormal.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        gpu=STUDY.resources.gpus,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        study=LAYOUT.study,
+        seed=STUDY.seed,
+        settings=lookup("sampling", within=RESOLVED),
+    shell:
+        "nonnormal sample {params.study} --run {wildcards.run} --n-steps {wildcards.n_steps} --threads {threads}"
+        " > {log} 2>&1"
