@@ -165,7 +165,7 @@ class GaussianMixtureDenoiser:
         """x̂0 (B, *event) for x (B, *event) and sigma a number or (B,)."""
         means, stds = self.means.to(x), self.stds.to(x)
         weights = torch.full_like(stds, 1 / len(stds)) if self.weights is None else self.weights.to(x)
-        sigma = torch.as_tensor(sigma).to(x).expand(x.shape[0])
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
         variance = stds.square() + sigma.square().unsqueeze(1)
         gap = (x.unsqueeze(1) - means).flatten(2)
         log_weight = weights.log() - 0.5 * (gap.square().sum(-1) / variance + gap.shape[-1] * variance.log())

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.divergence import shift_kl
-from nonnormal.objective import Design, marginal_state, whitened_error
+from nonnormal.objective import Design, Loss, marginal_state
 from nonnormal.processes import LinearProcess, apply, uniform_times
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step
@@ -62,10 +61,10 @@ def bound(
     n_steps: int,
     seeds: Sequence[int],
     marginals: Marginals = "limit",
-    pairs: Sequence[tuple[Step, Step]] | None = None,
+    losses: Sequence[Loss] | None = None,
     batch_size: int = 512,
 ) -> list[Bound]:
-    """T-step bounds of the images x0, one per pair of steps, all read off the same T network calls an image.
+    """T-step bounds of the images x0, one per loss, all read off the same T network calls an image.
 
     Args:
         denoiser: in VE coordinates.
@@ -75,7 +74,7 @@ def bound(
         n_steps: T, uniform in t.
         seeds: one an image; image i's terms depend on seed i alone.
         marginals: law of the states, see above.
-        pairs: (q, p) whose losses are summed; the design's own pair where it is None.
+        losses: what is summed over the steps; the design's own loss where it is None.
         batch_size: images per network call.
 
     Raises:
@@ -83,13 +82,13 @@ def bound(
     """
     if len(seeds) != len(x0):
         raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(x0)} images")
-    pairs = [(design.q, design.p)] if pairs is None else list(pairs)
-    parts: list[list[Bound]] = [[] for _ in pairs]
+    losses = [design.loss] if losses is None else list(losses)
+    parts: list[list[Bound]] = [[] for _ in losses]
     for start in range(0, len(x0), batch_size):
         chunk = slice(start, start + batch_size)
         c0 = design.basis.forward(x0[chunk])
         noise = ImageNoise(seeds[chunk], c0.shape[1:], c0.dtype, c0.device)
-        batch = _batch_bound(denoiser, design, c0, levels, uniform_times(n_steps), noise, marginals, pairs)
+        batch = _batch_bound(denoiser, design, c0, levels, uniform_times(n_steps), noise, marginals, losses)
         for part, terms in zip(parts, batch, strict=True):
             part.append(terms)
     return [
@@ -98,15 +97,15 @@ def bound(
     ]
 
 
-def _batch_bound(denoiser, design, c0, levels, times, noise, marginals, pairs) -> list[Bound]:
+def _batch_bound(denoiser, design, c0, levels, times, noise, marginals, losses) -> list[Bound]:
     process, basis, limit = design.process, design.basis, Normal()
-    diffusion = [torch.zeros(len(c0), dtype=torch.float64) for _ in pairs]
+    diffusion = [torch.zeros(len(c0), dtype=torch.float64) for _ in losses]
     ct = marginal_state(process, c0, times[-1], noise.draw(limit))
     for k in range(len(times) - 1, 0, -1):
         s, t = times[k - 1], times[k]
-        delta = whitened_error(process, s, t, predict_x0(denoiser, process, ct, t, basis), c0)
-        for total, (q, p) in zip(diffusion, pairs, strict=True):
-            total += shift_kl(q, p, delta.double()).flatten(1).sum(1).cpu()
+        c0_hat = predict_x0(denoiser, process, ct, t, basis).double()
+        for total, loss in zip(diffusion, losses, strict=True):
+            total += loss(process, s, t, c0_hat, c0.double()).flatten(1).sum(1).cpu()
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, c0) + apply(chol, noise.draw(design.q))
@@ -117,8 +116,8 @@ def _batch_bound(denoiser, design, c0, levels, times, noise, marginals, pairs) -
     alpha, sigma = a[..., 0, 0].item(), c[..., 0, 0].sqrt().item()
     centre, x0 = basis.inverse(ct) / alpha, basis.inverse(c0)
     return [
-        Bound(prior, total, -discretised_log_prob(p, x0, centre, sigma / alpha, levels).flatten(1).sum(1).cpu())
-        for total, (_, p) in zip(diffusion, pairs, strict=True)
+        Bound(prior, total, -discretised_log_prob(loss.p, x0, centre, sigma / alpha, levels).flatten(1).sum(1).cpu())
+        for total, loss in zip(diffusion, losses, strict=True)
     ]
 
 
@@ -147,5 +146,10 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float, leve
     half = 1 / (levels - 1)
     upper = torch.where(x0 > 1 - half, math.inf, x0 + half)
     lower = torch.where(x0 < half - 1, -math.inf, x0 - half)
-    mass = p.cdf((upper - centre) / scale) - p.cdf((lower - centre) / scale)
-    return mass.log()
+    high, low = (upper - centre) / scale, (lower - centre) / scale
+    # From the tail on whose side the bin lies, where the difference keeps its digits.
+    log_mass = torch.where(low > 0, p.sf(low) - p.sf(high), p.cdf(high) - p.cdf(low)).log()
+    # Where the mass is below the smallest float64: the density at the middle, of an outermost bin next to its edge.
+    middle = torch.where(low.isinf(), high - half / scale, (low + high) / 2)
+    middle = torch.where(high.isinf(), low + half / scale, middle)
+    return torch.where(log_mass > -math.inf, log_mass, p.log_prob(middle) + math.log(2 * half / scale))

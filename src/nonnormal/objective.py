@@ -19,10 +19,41 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Pixel
+from nonnormal.conventions import Convention, constant, step_loss
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.divergence import constant, shift_kl
 from nonnormal.processes import LinearProcess, apply, cholesky
 from nonnormal.steps import Step
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What missing x_0 by x̂0 costs in a step: K_{q,p} of the whitened error, or a loss as the paper prints it.
+
+    Attributes:
+        q: step of the true process.
+        p: step of the model.
+        convention: `exact`, or one of the paper's for the pairs that it prints.
+    """
+
+    q: Step
+    p: Step
+    convention: Convention = "exact"
+
+    def __call__(
+        self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
+    ) -> Tensor:
+        """Loss of each coordinate, nats, in x0's shape and dtype; s < t, numbers or (B,)."""
+        error = whitened_error if self.convention == "exact" else printed_error
+        return self.of_error(error(process, s, t, x0_hat, x0))
+
+    def of_error(self, delta: Tensor) -> Tensor:
+        """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
+        return step_loss(self.q, self.p, delta, self.convention)
+
+    @property
+    def constant(self) -> float:
+        """The loss of a perfect prediction, nats per coordinate."""
+        return constant(self.q, self.p, self.convention)
 
 
 @dataclass(frozen=True)
@@ -34,18 +65,35 @@ class Design:
         q: step of the true process.
         p: step of the model.
         basis: representation in which coordinates are counted.
+        convention: of the loss.
     """
 
     process: LinearProcess
     q: Step
     p: Step
     basis: Pixel = PIXEL
+    convention: Convention = "exact"
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that the pair brings with it."""
+        return Loss(self.q, self.p, self.convention)
 
 
 def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
     """Delta = L⁻¹ coef_x0 (x̂0 − x0), one number per coordinate, in x0's shape and dtype; s < t, numbers or (B,)."""
     _, coef_x0, chol = process.posterior(s, t)
     return apply(torch.linalg.solve_triangular(chol, coef_x0, upper=False), x0_hat - x0)
+
+
+def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
+    """√(log_snr(s) − log_snr(t)) · √SNR(t) (x̂0 − x0): `whitened_error` to first order in the step, as li2024 has it.
+
+    √SNR(t) (x̂0 − x0) is the paper's eps − eps_hat. For processes of one variable.
+    """
+    (a_s, c_s), (a_t, c_t) = process.marginal(s), process.marginal(t)
+    snr_s, snr_t = a_s.square() / c_s, a_t.square() / c_t
+    return apply(((snr_s / snr_t).log() * snr_t).sqrt(), x0_hat - x0)
 
 
 def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
@@ -82,8 +130,7 @@ class ELBO:
         noise = torch.randn(c0.shape, generator=generator, dtype=c0.dtype, device=c0.device)
         ct = marginal_state(design.process, c0, t, noise)
         c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
-        delta = whitened_error(design.process, s, t, c0_hat, c0)
-        return self.n_steps * _excess(design, delta)
+        return self.n_steps * _per_image(design.loss(design.process, s, t, c0_hat, c0) - design.loss.constant)
 
 
 @dataclass(frozen=True)
@@ -114,9 +161,9 @@ class Perceptual:
         noisy = self.design.basis.inverse(c0 + column * torch.randn(c0.shape, **draw))
         c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
-        return _excess(self.design, weight * (c0_hat - c0))
+        return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant)
 
 
-def _excess(design: Design, delta: Tensor) -> Tensor:
-    """Mean over coordinates of K(delta) − K(0), (B,)."""
-    return (shift_kl(design.q, design.p, delta) - constant(design.q, design.p)).flatten(1).mean(1)
+def _per_image(loss: Tensor) -> Tensor:
+    """Mean over coordinates, (B,)."""
+    return loss.flatten(1).mean(1)

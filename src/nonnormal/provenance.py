@@ -37,21 +37,28 @@ def hardware() -> str:
 
 
 @cache
-def sources(module: str) -> tuple[str, ...]:
-    """Files of this package that `module` is made of: its own and, by its imports, those of all below it.
+def sources(*modules: str) -> tuple[str, ...]:
+    """Files of this package that `modules` are made of: their own and, by their imports, those of all below them.
 
     What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
 
     Args:
-        module: dotted name inside the package, e.g. "nonnormal.training".
+        modules: dotted names inside the package, e.g. "nonnormal.training".
 
     Returns:
-        Paths relative to the working folder where they lie in it, sorted.
+        Paths relative to the working folder, sorted.
+
+    Raises:
+        ValueError: a module is not of this package.
     """
+    if missing := [module for module in modules if _module_file(module) is None]:
+        raise ValueError(f"no module of this package: {', '.join(missing)}")
     found: set[Path] = set()
-    queue = [module]
+    queue = list(modules)
     while queue:
-        path = _module_file(queue.pop())
+        name = queue.pop()
+        queue += [name.rpartition(".")[0]] if "." in name else []  # its package is imported first
+        path = _module_file(name)
         if path is None or path in found:
             continue
         found.add(path)
@@ -66,10 +73,10 @@ def sources(module: str) -> tuple[str, ...]:
 def _module_file(module: str) -> Path | None:
     """Source file of a module of this package."""
     top, *rest = module.split(".")
-    if top != PACKAGE.name or not rest:
+    if top != PACKAGE.name:
         return None
     base = PACKAGE.joinpath(*rest)
-    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    candidates = (base / "__init__.py", base.with_suffix(".py"))
     return next((path for path in candidates if path.is_file()), None)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from nonnormal.data import DataSet
 from nonnormal.objective import ELBO, Design, Perceptual
+from nonnormal.settings import Run
 from nonnormal.steps import get
-from nonnormal.study import Run
 
 
 def design(run: Run) -> Design:
     """The run's point of the design space."""
-    return Design(run.process.build(), get(run.q), get(run.p), run.build_basis())
+    return Design(run.process.build(), get(run.q), get(run.p), run.build_basis(), run.training.convention)
 
 
 def objective(run: Run, sigma_data: float) -> ELBO | Perceptual:

@@ -2,7 +2,7 @@
 
 A study is one YAML file: a data set, default settings of a run, runs that differ from them in what they name, and how
 samples and scores are made. These models are the single source of what is allowed; the JSON schema that Snakemake
-validates against is exported from them (`nonnormal schema`). Strings become objects here and nowhere else.
+validates against is exported from them (`nonnormal schema`).
 """
 
 from __future__ import annotations
@@ -12,191 +12,31 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
-from nonnormal import bases, divergence, schedules, steps
 from nonnormal.data import DATASETS, DataSet
-from nonnormal.processes import VP, LinearProcess
 from nonnormal.seeds import derive
+from nonnormal.settings import Run, Settings, StepName
 
 
 class StudyError(ValueError):
     """A study file says something that is not allowed; the message lists each key, what was found, what is allowed."""
 
 
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused, nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-def _known_family(name: str) -> str:
-    steps.get(name)
-    return name
-
+_RESERVED = {"benchmarks", "logs", "paper"}  # folders beside those of the runs
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
-Family = Annotated[
-    str, AfterValidator(_known_family), WithJsonSchema({"type": "string", "enum": list(steps.families())})
-]
-
-
-# ---- settings of a run -----------------------------------------------------------------------------------------------
-
-
-class Schedule(Settings):
-    """log-SNR over time."""
-
-    kind: Literal["linear_log_snr", "cosine"] = "linear_log_snr"
-    """Shape between the two ends."""
-    log_snr_max: float = Field(13.3, ge=-30, le=30)
-    """log-SNR at t = 0, the data."""
-    log_snr_min: float = Field(-5.0, ge=-30, le=30)
-    """log-SNR at t = 1, the prior."""
-
-    @model_validator(mode="after")
-    def _falls(self):
-        self.build()
-        return self
-
-    def build(self) -> schedules.Schedule:
-        """The schedule object."""
-        kind = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}[self.kind]
-        return kind(self.log_snr_max, self.log_snr_min)
-
-
-class Process(Settings):
-    """Drift, diffusion and schedule."""
-
-    kind: Literal["vp"] = "vp"
-    """Variance preserving."""
-    schedule: Schedule = Schedule()
-    """log-SNR over time."""
-
-    def build(self) -> LinearProcess:
-        """The process object."""
-        return VP(self.schedule.build())
-
-
-class Network(Settings):
-    """The U-Net and what it predicts."""
-
-    parametrisation: Literal["edm", "eps", "v", "x0"] = "edm"
-    """What the network predicts."""
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((16, 32), min_length=1)
-    """Channels at each resolution; each level after the first halves height and width."""
-    layers_per_block: int = Field(1, ge=1)
-    """Residual blocks per level."""
-    attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Levels with self-attention, 0 is the full resolution."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout probability."""
-    groups: int = Field(8, ge=1)
-    """Groups of the group normalisation; divides every width."""
-    fourier: tuple[Annotated[int, Field(ge=0, le=12)], ...] = ()
-    """Exponents n of the input features sin, cos(2^n pi x)."""
-
-    @field_validator("groups")
-    @classmethod
-    def _divides(cls, groups: int, info: ValidationInfo) -> int:
-        widths = info.data.get("widths", ())
-        if any(width % groups for width in widths):
-            raise ValueError(f"must divide every width, which are {list(widths)}")
-        return groups
-
-
-class Training(Settings):
-    """Objective and optimisation."""
-
-    weighting: Literal["elbo", "perceptual"] = "elbo"
-    """elbo: the T-step bound. perceptual: K of EDM's weighted error."""
-    n_steps: int = Field(100, ge=1)
-    """T, steps of the diffusion in the elbo weighting and in the headline bound."""
-    steps: int = Field(1000, ge=1)
-    """Optimiser steps."""
-    batch_size: int = Field(64, ge=1)
-    """Images per optimiser step."""
-    learning_rate: float = Field(2e-3, gt=0)
-    """Maximum of the learning rate."""
-    warmup: int = Field(100, ge=0)
-    """Steps over which the learning rate rises."""
-    decay: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warm-up."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
-    """AdamW's decay rates."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW's weight decay."""
-    clip_norm: float = Field(1.0, gt=0)
-    """Largest gradient norm."""
-    ema_decay: float = Field(0.995, ge=0, lt=1)
-    """Decay of the averaged weights, reached after a warm-up."""
-    seed: int = Field(0, ge=0)
-    """Which training of this run: another seed, another network."""
-    checkpoint_every: int = Field(500, ge=1)
-    """Optimiser steps between two checkpoints."""
-    log_every: int = Field(20, ge=1)
-    """Optimiser steps between two rows of the log."""
-
-
-class Run(Settings):
-    """One network: a step pair in a process and basis, trained in one way."""
-
-    q: Family = "normal"
-    """Step of the true process."""
-    p: Family = "normal"
-    """Step of the model."""
-    basis: Literal["pixel"] = "pixel"
-    """Representation in which the step's coordinates are independent."""
-    process: Process = Process()
-    """Drift, diffusion and schedule."""
-    network: Network = Network()
-    """The U-Net and what it predicts."""
-    training: Training = Training()
-    """Objective and optimisation."""
-
-    @field_validator("p")
-    @classmethod
-    def _finite(cls, p: str, info: ValidationInfo) -> str:
-        q = info.data.get("q")
-        if q is None:
-            return p
-        if not divergence.is_finite(q, p):
-            allowed = [name for name in steps.families() if divergence.is_finite(q, name)]
-            raise ValueError(f"the divergence of the pair {q}/{p} is infinite; p must be one of {', '.join(allowed)}")
-        if not divergence.is_known(q, p):
-            allowed = [name for name in steps.families() if divergence.is_known(q, name)]
-            raise ValueError(
-                f"no divergence is known for the pair {q}/{p}; with q = {q}, p is one of {', '.join(allowed)}"
-            )
-        return p
-
-    def build_basis(self) -> bases.Pixel:
-        """The basis object."""
-        return bases.PIXEL
-
-
-# ---- settings of a study ---------------------------------------------------------------------------------------------
 
 
 class Features(Settings):
     """Feature network of the Fréchet distance, trained on the data set's labels."""
 
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(20, strict=True, ge=1)
     """Passes over the training split."""
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, strict=True, ge=2)
     """Images per optimiser step."""
     learning_rate: float = Field(3e-3, gt=0)
     """Maximum of the one-cycle learning rate."""
@@ -205,11 +45,11 @@ class Features(Settings):
 class Sampling(Settings):
     """How samples are drawn, the same for all runs."""
 
-    n_images: int = Field(1000, ge=8)
+    n_images: int = Field(1000, strict=True, ge=8)
     """Images per run and number of steps."""
-    n_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field((100,), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((100,), min_length=1)
     """Numbers of sampling steps; the largest is the headline."""
-    batch_size: int = Field(250, ge=1)
+    batch_size: int = Field(250, strict=True, ge=1)
     """Images per network call; changes nothing but speed."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of the state."""
@@ -218,25 +58,38 @@ class Sampling(Settings):
 class Evaluation(Settings):
     """How bounds and distances are measured, the same for all runs."""
 
-    n_images: int | None = Field(None, ge=2)
+    n_images: int | None = Field(None, strict=True, ge=2)
     """Test images of the bounds; all where it is null."""
-    n_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field((100,), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((100,), min_length=1)
     """Numbers of steps T of the bounds, next to each run's own."""
-    bootstrap: int = Field(100, ge=10)
+    bootstrap: int = Field(100, strict=True, ge=10)
     """Resamples for the intervals of FID and KID."""
 
 
 class Resources(Settings):
     """What each training, sampling and evaluation asks of the machine."""
 
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, strict=True, ge=1)
     """CPU threads, fixed so that results do not depend on the number of cores."""
-    gpus: int = Field(0, ge=0)
+    gpus: int = Field(0, strict=True, ge=0)
     """GPUs; 0 runs where there is none."""
-    mem_mb: int = Field(2000, ge=100)
+    mem_mb: int = Field(2000, strict=True, ge=100)
     """Memory in MB."""
-    runtime: int = Field(60, ge=1)
+    runtime: int = Field(60, strict=True, ge=1)
     """Minutes."""
+
+
+class Invariance(Settings):
+    """Convergence in law of walks and samplers with any step, on a normal mixture with its exact denoiser."""
+
+    steps: tuple[StepName, ...] = Field(("normal", "laplace", "uniform"), min_length=1)
+    """Step families."""
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((4, 16, 64), min_length=1)
+    """Numbers of steps."""
+    points: int = Field(4096, strict=True, ge=256)
+    """Grid points of the densities; the error of the grid is measured against half as many."""
+    n_paths: int = Field(20000, strict=True, ge=100)
+    """Sampled paths for the law of a path's maximum."""
 
 
 class Study(Settings):
@@ -246,7 +99,7 @@ class Study(Settings):
     """Name of the study and of its folder under results/."""
     title: str = Field("", max_length=200)
     """One line for people."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, strict=True, ge=0)
     """From which every other seed is derived."""
     data: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATASETS)})]
     """Name of the data set."""
@@ -264,6 +117,8 @@ class Study(Settings):
     """How samples are drawn."""
     evaluation: Evaluation = Evaluation()
     """How bounds and distances are measured."""
+    invariance: Invariance | None = None
+    """Convergence in law with any step, without training; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +130,13 @@ class Study(Settings):
             return raw
         runs = {name: _merged(defaults, {} if run is None else run) for name, run in raw["runs"].items()}
         return {**raw, "runs": runs}
+
+    @field_validator("runs")
+    @classmethod
+    def _free_folders(cls, runs: dict[str, Run]) -> dict[str, Run]:
+        if taken := _RESERVED.intersection(runs):
+            raise ValueError(f"{', '.join(sorted(taken))}: folders of the study; call the run otherwise")
+        return runs
 
     @field_validator("data")
     @classmethod
@@ -309,6 +171,13 @@ class Study(Settings):
     def headline_steps(self) -> int:
         """Number of sampling steps of the headline numbers and figures."""
         return self.sample_steps[-1]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What figures and tables call each run: its pair q/p, or its name where several runs have the same pair."""
+        pairs = {name: f"{run.q}/{run.p}" for name, run in self.runs.items()}
+        unique = len(set(pairs.values())) == len(pairs)
+        return pairs if unique else {name: name for name in pairs}
 
     def bound_steps(self, run: str) -> tuple[int, ...]:
         """Numbers of steps T of the run's bounds, rising."""
@@ -417,9 +286,9 @@ def _explain(detail: Mapping[str, Any]) -> str:
 def _model_at(location: tuple) -> type[Settings]:
     """The settings class that the keys at a location belong to."""
     model: type[Settings] = Study
+    if location[:1] == ("runs",):
+        model, location = Run, location[2:]
     for part in location:
-        if model is Study and part == "runs":
-            model = Run
-        elif part in model.model_fields:
-            model = model.model_fields[part].annotation
+        kind = model.model_fields[part].annotation
+        model = next((option for option in get_args(kind) if option is not type(None)), kind)
     return model

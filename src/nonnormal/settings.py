@@ -1,0 +1,186 @@
+"""Settings of a run: what a study file may say of one network, and the objects that its words stand for.
+
+These models are the source of what is allowed for a run; `study` puts runs together. Strings become objects here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from nonnormal import bases, divergence, schedules, steps
+from nonnormal.conventions import PRINTED_PAIRS, is_printed
+from nonnormal.processes import VP, LinearProcess
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, nothing changes after reading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+def _known_step(name: str) -> str:
+    step = steps.get(name)
+    return name if ":" in name else str(step)
+
+
+StepName = Annotated[
+    str,
+    AfterValidator(_known_step),
+    WithJsonSchema({"type": "string", "examples": [*steps.families(), "student_t(df=5)", "my_module:MyStep"]}),
+]
+
+
+class Schedule(Settings):
+    """log-SNR over time."""
+
+    kind: Literal["linear_log_snr", "cosine"] = "linear_log_snr"
+    """Shape between the two ends."""
+    log_snr_max: float = Field(13.3, ge=-30, le=30)
+    """log-SNR at t = 0, the data."""
+    log_snr_min: float = Field(-5.0, ge=-30, le=30)
+    """log-SNR at t = 1, the prior."""
+
+    @model_validator(mode="after")
+    def _falls(self):
+        self.build()
+        return self
+
+    def build(self) -> schedules.Schedule:
+        """The schedule object."""
+        kind = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}[self.kind]
+        return kind(self.log_snr_max, self.log_snr_min)
+
+
+class Process(Settings):
+    """Drift, diffusion and schedule."""
+
+    kind: Literal["vp"] = "vp"
+    """Variance preserving."""
+    schedule: Schedule = Schedule()
+    """log-SNR over time."""
+
+    def build(self) -> LinearProcess:
+        """The process object."""
+        return VP(self.schedule.build())
+
+
+class Network(Settings):
+    """The U-Net and what it predicts."""
+
+    parametrisation: Literal["edm", "eps", "v", "x0"] = "edm"
+    """What the network predicts."""
+    widths: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((16, 32), min_length=1)
+    """Channels at each resolution; each level after the first halves height and width."""
+    layers_per_block: int = Field(1, strict=True, ge=1)
+    """Residual blocks per level."""
+    attention: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
+    """Levels with self-attention, 0 is the full resolution."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout probability."""
+    groups: int = Field(8, strict=True, ge=1)
+    """Groups of the group normalisation; divides every width."""
+    fourier: tuple[Annotated[int, Field(strict=True, ge=0, le=12)], ...] = ()
+    """Exponents n of the input features sin, cos(2^n pi x)."""
+
+    @field_validator("attention")
+    @classmethod
+    def _levels(cls, attention: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        levels = len(info.data.get("widths", ()))
+        if levels and any(level >= levels for level in attention):
+            raise ValueError(f"names levels of the network, which are 0 to {levels - 1}")
+        return attention
+
+    @field_validator("groups")
+    @classmethod
+    def _divides(cls, groups: int, info: ValidationInfo) -> int:
+        widths = info.data.get("widths", ())
+        if any(width % groups for width in widths):
+            raise ValueError(f"must divide every width, which are {list(widths)}")
+        return groups
+
+
+class Training(Settings):
+    """Objective and optimisation."""
+
+    weighting: Literal["elbo", "perceptual"] = "elbo"
+    """elbo: the T-step bound. perceptual: K of EDM's weighted error."""
+    convention: Literal["exact", "main_text", "appendix"] = "exact"
+    """exact: the divergence of steps of unit variance. The others: as the paper prints it, for the pairs it prints."""
+    n_steps: int = Field(100, strict=True, ge=1)
+    """T, steps of the diffusion in the elbo weighting and in the headline bound."""
+    steps: int = Field(1000, strict=True, ge=1)
+    """Optimiser steps."""
+    batch_size: int = Field(64, strict=True, ge=1)
+    """Images per optimiser step."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Maximum of the learning rate."""
+    warmup: int = Field(100, strict=True, ge=0)
+    """Steps over which the learning rate rises."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    """AdamW's decay rates."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's weight decay."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest gradient norm."""
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    """Decay of the averaged weights, reached after a warm-up."""
+    seed: int = Field(0, strict=True, ge=0)
+    """Which training of this run: another seed, another network."""
+    checkpoint_every: int = Field(500, strict=True, ge=1)
+    """Optimiser steps between two checkpoints."""
+    log_every: int = Field(20, strict=True, ge=1)
+    """Optimiser steps between two rows of the log."""
+
+
+class Run(Settings):
+    """One network: a step pair in a process and basis, trained in one way."""
+
+    q: StepName = "normal"
+    """Step of the true process."""
+    p: StepName = "normal"
+    """Step of the model."""
+    basis: Literal["pixel"] = "pixel"
+    """Representation in which the step's coordinates are independent."""
+    process: Process = Process()
+    """Drift, diffusion and schedule."""
+    network: Network = Network()
+    """The U-Net and what it predicts."""
+    training: Training = Training()
+    """Objective and optimisation."""
+
+    @field_validator("p")
+    @classmethod
+    def _finite(cls, p: str, info: ValidationInfo) -> str:
+        q = info.data.get("q")
+        if q is not None and not divergence.is_finite(q, p):
+            allowed = [name for name in ("normal", "laplace", "logistic") if divergence.is_finite(q, name)]
+            raise ValueError(
+                f"the divergence of the pair {q}/{p} is infinite; finite with p one of {', '.join(allowed)}, …"
+            )
+        return p
+
+    @model_validator(mode="after")
+    def _printed(self):
+        if self.training.convention != "exact" and not is_printed(steps.get(self.q), steps.get(self.p)):
+            pairs = ", ".join("/".join(pair) for pair in PRINTED_PAIRS)
+            raise ValueError(f"training.convention: the paper prints no loss for {self.q}/{self.p}; it prints {pairs}")
+        return self
+
+    def build_basis(self) -> bases.Pixel:
+        """The basis object."""
+        return bases.PIXEL

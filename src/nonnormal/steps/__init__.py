@@ -1,0 +1,39 @@
+"""Step distributions: families of laws with mean 0 and variance 1, by name.
+
+get("laplace"), get("student_t", df=5), get("student_t(df=5)"), get("my_module:MyStep")
+"""
+
+from nonnormal.steps.base import Step, StepError, Symmetric, families, get, register
+from nonnormal.steps.catalogue import (
+    Arcsine,
+    Exponential,
+    GeneralizedNormal,
+    Gumbel,
+    Laplace,
+    Logistic,
+    Normal,
+    Rademacher,
+    StudentT,
+    Triangular,
+    Uniform,
+)
+
+__all__ = [
+    "Arcsine",
+    "Exponential",
+    "GeneralizedNormal",
+    "Gumbel",
+    "Laplace",
+    "Logistic",
+    "Normal",
+    "Rademacher",
+    "Step",
+    "StepError",
+    "StudentT",
+    "Symmetric",
+    "Triangular",
+    "Uniform",
+    "families",
+    "get",
+    "register",
+]

@@ -1,0 +1,250 @@
+"""A step: the law of the standardised increment z of a diffusion step, and the registry of its families.
+
+A structured random walk x_{k+1} = x_k + f(x_k, t_k) Δ + g(t_k) √Δ z_k moves by steps z whose coordinates are
+independent with mean 0 and variance 1. As Δ → 0 the walk converges to one and the same diffusion whatever the law
+of z (structured invariance principle), so the law is a free choice: a `Step`.
+
+Symbols: z, standardised increment, dimensionless. This room knows one coordinate at a time; it must not know of
+processes, networks, or of how two steps compare (see `divergence`).
+
+Source: li2024 §3 (structured random walk); the standardisation is derived here, the paper's Laplace is not of unit
+variance.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+from nonnormal.steps.quadrature import expectation_nodes
+
+_FAMILIES: dict[str, type[Step]] = {}
+_EXPRESSION = re.compile(r"(?P<family>[\w.:]+)\s*(?:\((?P<parameters>[^()]*)\))?\s*")
+
+
+class StepError(ValueError):
+    """What was asked for is no step: an unknown name, a wrong parameter, a law that is not standardised."""
+
+
+@dataclass(frozen=True)
+class Step(ABC):
+    """A law of z with E z = 0 and Var z = 1; frozen and hashable, parameters are its fields.
+
+    A family is a subclass with a `name`, the attributes below and the three methods; decorate it with `register`, or
+    name it in a study as `module:Class`.
+
+    Attributes:
+        skewness: E z³.
+        excess_kurtosis: E z⁴ − 3. It must be finite: the invariance principle needs a fourth moment.
+        fisher_information: of location, E (∂ log q(z) / ∂z)²; at least 1, and 1 only for the normal (Cramér–Rao).
+            `math.inf` where the density jumps or falls to 0 too fast for a finite value.
+        support: (low, high), the smallest closed interval that carries the law.
+        kinks: points where the density is not smooth; quadrature and tables are cut there.
+        has_density: False for a discrete law, which samples, but has no likelihood.
+    """
+
+    name: ClassVar[str]
+    skewness: ClassVar[float]
+    excess_kurtosis: ClassVar[float]
+    fisher_information: ClassVar[float]
+    support: ClassVar[tuple[float, float]]
+    has_density: ClassVar[bool] = True
+
+    @abstractmethod
+    def sample(
+        self,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Z ~ q, independent entries.
+
+        Args:
+            shape: shape of the result.
+            generator: source of randomness, on `device`; torch's default generator where it is None.
+            dtype: floating type of the result.
+            device: where the result lives.
+        """
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log q(z), nats, elementwise; −∞ outside the support."""
+
+    @abstractmethod
+    def cdf(self, z: Tensor) -> Tensor:
+        """P(Z ≤ z), elementwise, in [0, 1]."""
+
+    def sf(self, z: Tensor) -> Tensor:
+        """P(Z > z) = 1 − cdf(z), elementwise; families compute it without the cancellation where they can."""
+        return 1 - self.cdf(z)
+
+    def characteristic(self, omega: Tensor) -> Tensor:
+        """φ(ω) = E exp(iωz), complex128, for real omega of any shape, float64.
+
+        Families know theirs in closed form; otherwise it is the transform of the density on [−12, 12], taken as 0 where
+        |ω| > 400, good to about 1e-6 for densities without jumps.
+        """
+        return _tabulated_characteristic(self)(omega)
+
+    @property
+    def entropy(self) -> float:
+        """h(q) = −∫ q log q dz, nats; by quadrature unless a family knows better."""
+        return _entropy(self)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """By default the finite ends of the support."""
+        return tuple(end for end in self.support if math.isfinite(end))
+
+    def __str__(self) -> str:
+        parameters = ", ".join(f"{field.name}={_digits(getattr(self, field.name))}" for field in fields(self))
+        return f"{self.name}({parameters})" if parameters else self.name
+
+
+class Symmetric(Step):
+    """A step whose density is even: q(−z) = q(z)."""
+
+    skewness = 0.0
+
+    def sf(self, z):
+        return self.cdf(-z)
+
+
+def register(family: type[Step]) -> type[Step]:
+    """Makes a family known by its `name` to `get` and to every study file.
+
+    Raises:
+        StepError: the name is taken by another class.
+    """
+    known = _FAMILIES.setdefault(family.name, family)
+    if known is not family:
+        raise StepError(f"step family {family.name!r} is already registered by {known.__module__}.{known.__name__}")
+    return family
+
+
+def families() -> tuple[str, ...]:
+    """Names of all registered families, in the order of registration."""
+    return tuple(_FAMILIES)
+
+
+def get(family: str | Step, **parameters: float) -> Step:
+    """The step of a family: `get("laplace")`, `get("student_t", df=5)`, `get("student_t(df=5)")`.
+
+    `get("module:Class")` imports a family from elsewhere and checks that it is standardised (`check`). A `Step` is
+    returned as it is, and `get(str(step)) == step` for registered families.
+
+    Raises:
+        StepError: an unknown family (the message lists the known ones), a parameter that it does not have or that is
+            out of range, or a law that is not standardised.
+    """
+    if isinstance(family, Step):
+        return family
+    match = _EXPRESSION.fullmatch(family)
+    if not match:
+        raise StepError(f"{family!r} names no step; write a family, family(parameter=number) or module:Class")
+    name = match["family"]
+    parameters = {**_parameters(family, match["parameters"] or ""), **parameters}
+    cls = _import(name) if ":" in name else _FAMILIES.get(name)
+    if cls is None:
+        raise StepError(f"unknown step family {name!r}; known families: {', '.join(_FAMILIES)}")
+    try:
+        step = cls(**parameters)
+    except TypeError as error:
+        allowed = ", ".join(field.name for field in fields(cls)) or "none"
+        raise StepError(f"step family {name!r}: {error}; its parameters: {allowed}") from None
+    if ":" in name:
+        check(step)
+    return step
+
+
+def check(step: Step, tolerance: float = 1e-6) -> None:
+    """Refuses a law that is not standardised: ∫q = 1, E z = 0, Var z = 1, measured by quadrature of its density.
+
+    Raises:
+        StepError: with the measured values.
+    """
+    if not step.has_density:
+        return
+    z, w = (nodes[0] for nodes in expectation_nodes(step, torch.zeros(1, 0)))
+    found = {"total probability": w.sum(), "mean": (w * z).sum(), "variance": (w * z.square()).sum()}
+    expected = {"total probability": 1.0, "mean": 0.0, "variance": 1.0}
+    wrong = {key: value.item() for key, value in found.items() if not abs(value.item() - expected[key]) < tolerance}
+    if wrong:
+        measured = ", ".join(f"{key} {value:.6g} (must be {expected[key]:g})" for key, value in wrong.items())
+        raise StepError(f"step {step} is not standardised: {measured}")
+
+
+@cache
+def _entropy(step: Step) -> float:
+    z, w = (nodes[0] for nodes in expectation_nodes(step, torch.zeros(1, 0)))
+    return -torch.where(w > 0, w * step.log_prob(z), 0.0).sum().item()
+
+
+@cache
+def _tabulated_characteristic(step: Step) -> Callable[[Tensor], Tensor]:
+    points, half_width, padded, reach = 2**14, 12.0, 2**18, 400.0
+    spacing = 2 * half_width / points
+    z = -half_width + spacing * torch.arange(points, dtype=torch.float64)
+    density = step.log_prob(z).exp().numpy()
+    omega = 2 * np.pi * np.fft.rfftfreq(padded, spacing)
+    phi = np.fft.rfft(density, padded).conj() * np.exp(-1j * omega * half_width) * spacing
+    spline = CubicSpline(omega[omega <= reach + 1], phi[omega <= reach + 1])
+
+    def evaluate(omega: Tensor) -> Tensor:
+        size = omega.abs().numpy()
+        value = np.where(size <= reach, spline(np.minimum(size, reach)), 0)
+        return torch.as_tensor(np.where(omega.numpy() < 0, value.conj(), value))
+
+    return evaluate
+
+
+def _digits(value: float) -> str:
+    """As short as possible, with all digits."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+
+
+def _parameters(family: str, text: str) -> dict[str, float]:
+    """{"df": 5.0} of "df=5"."""
+    parameters = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        key, equals, value = map(str.strip, part.partition("="))
+        if key in parameters:
+            raise StepError(f"{family!r}: {key} is given twice")
+        try:
+            parameters[key] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise StepError(f"{family!r}: parameters are written parameter=number, found {part!r}")
+    return parameters
+
+
+def _import(path: str) -> type[Step]:
+    """The class of "module:Class", looked for in the working folder and on the Python path."""
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise StepError(f"step {path!r} cannot be loaded: {error}") from None
+    finally:
+        sys.path.remove(here)
+    if not (isinstance(cls, type) and issubclass(cls, Step)):
+        raise StepError(f"{path!r} is not a subclass of nonnormal.steps.Step")
+    return cls
