@@ -58,21 +58,12 @@ def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = Path(
 
 @app.command()
 def steps() -> None:
-    """Print the step families with their moments, and the known pairs with K(0)."""
-    from nonnormal import steps as families
-    from nonnormal.divergence import constant, is_known
+    """Print the step families with their moments, and the matrix of K(0)."""
+    from nonnormal import tables
 
-    print(f"{'family':<12}{'skewness':>10}{'ex. kurtosis':>14}{'Fisher inf.':>13}   support")
-    for name in families.families():
-        step = families.get(name)
-        low, high = step.support
-        moments = f"{step.skewness:>10.4g}{step.excess_kurtosis:>14.4g}{step.fisher_information:>13.4g}"
-        print(f"{name:<12}{moments}   [{low:.4g}, {high:.4g}]")
-    print("\nK(0) in nats per coordinate and step, rows q (true process), columns p (model); – where not known")
-    print(" " * 12 + "".join(f"{p:>12}" for p in families.families()))
-    for q in families.families():
-        cells = (f"{constant(q, p):.5f}" if is_known(q, p) else "–" for p in families.families())
-        print(f"{q:<12}" + "".join(f"{cell:>12}" for cell in cells))
+    print(tables.step_families().to_markdown(floatfmt=".5g"))
+    print("\nK(0), nats per coordinate and step; rows q (true process), columns p (model)\n")
+    print(tables.step_constants().to_markdown(floatfmt=".4f"))
 
 
 @app.command()
@@ -121,7 +112,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     recipe = denoiser_recipe(settings, study.dataset, sigma_data=x0.std().item())
     seed = study.train_seed(run)
     denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
-    options = settings.training.model_dump(exclude={"weighting", "n_steps", "seed"})
+    options = settings.training.model_dump(exclude={"weighting", "convention", "n_steps", "seed"})
     averaged, log = training.train(
         denoiser,
         objective(settings, recipe["denoiser"]["sigma_data"]),
@@ -209,6 +200,20 @@ def fidelity(study_file: StudyFile, run: RunName, threads: Threads = 0) -> None:
 
 
 @evaluate_app.command()
+def invariance(study_file: StudyFile) -> None:
+    """Convergence in law of walks and samplers with any step, without training."""
+    from nonnormal.evaluation import invariance_rows
+    from nonnormal.tables import write_rows
+
+    study, layout = _open(study_file)
+    if study.invariance is None:
+        raise ValueError(f"{study_file}: invariance is left out of this study; give it its settings")
+    _torch("cpu", 1)
+    write_rows(layout.invariance, invariance_rows(study))
+    print(layout.invariance)
+
+
+@evaluate_app.command()
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd
@@ -222,10 +227,11 @@ def summary(study_file: StudyFile) -> None:
     study, layout = _open(study_file)
     _, header = read_tensors(layout.features)
     parts = [path(run) for run in study.runs for path in (layout.bounds, layout.fidelity)]
+    parts += [layout.invariance] if study.invariance else []
     rows = [tables.read_rows(parts), feature_rows(study, header, data_sets.read(layout.data))]
     write_json(layout.provenance, describe())
     tables.write_rows(layout.summary, pd.concat(rows, ignore_index=True))
-    write_json(layout.metrics, tables.headline(_pairs(study, layout)))
+    write_json(layout.metrics, tables.headline(_table("pairs", study, layout)))
     print(layout.summary)
 
 
@@ -250,6 +256,10 @@ def _draw(name: str, study, layout: Layout):
     from nonnormal.tables import read_rows
 
     pairs = {run: (settings.q, settings.p) for run, settings in study.runs.items()}
+    if name == "invariance":
+        from nonnormal.figures.invariance import invariance
+
+        return invariance(read_rows(layout.summary))
     if name == "losses":
         from nonnormal.figures.losses import loss_shapes
 
@@ -258,16 +268,17 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.samples import sample_rows
 
         files = {run: layout.samples(run, study.headline_steps) for run in pairs}
-        rows = {"/".join(pairs[run]): read_tensors(file)[0]["images"].numpy() for run, file in files.items()}
+        rows = {study.labels[run]: read_tensors(file)[0]["images"].numpy() for run, file in files.items()}
         return sample_rows(rows, study.dataset.levels)
     if name == "steps":
         from nonnormal.figures.steps import number_of_steps
 
-        return number_of_steps(read_rows(layout.summary), study.data)
+        return number_of_steps(read_rows(layout.summary), study.data, study.labels)
     if name == "training":
         from nonnormal.figures.training import training_curves
 
-        return training_curves({pairs[run]: pd.read_csv(layout.log(run)) for run in pairs})
+        logs = {run: pd.read_csv(layout.log(run)) for run in pairs}
+        return training_curves({study.labels[run]: (*pairs[run], log) for run, log in logs.items()})
     raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")
 
 
@@ -276,27 +287,34 @@ def table(
     study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(TABLES)}.")] = "pairs"
 ) -> None:
     """Write one table, as CSV, Markdown and Typst."""
-    from nonnormal.layout import TABLE_FORMATS
-    from nonnormal.tables import write_table
+    from nonnormal import tables
 
     if name not in TABLES:
         raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
     study, layout = _open(study_file)
-    content = _pairs(study, layout)
-    for extension in TABLE_FORMATS:
-        write_table(layout.table(name, extension), content, study.data)
-        print(layout.table(name, extension))
+    content = _table(name, study, layout)
+    readable = (
+        tables.readable_pairs(content, study.data, study.labels)
+        if name == "pairs"
+        else tables.readable_differences(content)
+    )
+    tables.write_rows(layout.table(name, "csv"), content)
+    for extension in ("md", "typ"):
+        tables.write_readable(layout.table(name, extension), readable)
+    print(layout.table(name, "csv"))
 
 
-def _pairs(study, layout: Layout):
-    """The pairs' table of a study whose summary is made."""
+def _table(name: str, study, layout: Layout):
+    """The table of that name, of a study whose summary is made."""
     import pandas as pd
 
     from nonnormal import tables
 
     runs = {run: settings.training.n_steps for run, settings in study.runs.items()}
-    published = pd.read_csv(Path("paper/references/published.csv"))
-    return tables.pairs(tables.read_rows(layout.summary), published, study.data, runs, study.headline_steps)
+    summary, published = tables.read_rows(layout.summary), pd.read_csv(Path("paper/references/published.csv"))
+    if name == "pairs":
+        return tables.pairs(summary, published, study.data, runs, study.headline_steps)
+    return tables.differences(summary, published, runs)
 
 
 @app.command()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURES = ("losses", "samples", "steps", "training")
-TABLES = ("pairs",)
+FIGURES = ("invariance", "losses", "samples", "steps", "training")
+TABLES = ("conventions", "pairs")
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
 
@@ -89,6 +89,11 @@ class Layout:
     def fidelity(self, run: str) -> Path:
         """Rows of the summary: FID and its relatives of a run."""
         return self.run(run) / "fidelity.csv"
+
+    @property
+    def invariance(self) -> Path:
+        """Rows of the summary: convergence in law with any step."""
+        return self.root / "invariance.csv"
 
     @property
     def paper_folder(self) -> Path:

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonnormal import steps
+from nonnormal.conventions import CONVENTIONS
+from nonnormal.divergence import constant
 from nonnormal.files import atomic, write_text
+from nonnormal.steps import Step
 
 COLUMNS = (
     "study",
@@ -63,12 +67,39 @@ def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
 def select(rows: pd.DataFrame, metric: str, **conditions: object) -> pd.DataFrame:
     """The rows of a metric whose columns or conditions have the given values."""
     rows = rows[rows.metric == metric]
-    known = rows.conditions.map(json.loads)
     keep = pd.Series(True, index=rows.index)
     for key, value in conditions.items():
-        found = rows[key] if key in rows else known.map(lambda c, key=key: c.get(key))
-        keep &= found == value
+        keep &= (rows[key] if key in rows else _condition(rows, key)) == value
     return rows[keep]
+
+
+EXAMPLES = ("student_t(df=5)", "generalized_normal(shape=4)")  # families with a parameter, for listings
+
+
+def listed_steps() -> list[Step]:
+    """One step of every registered family, those of `EXAMPLES` at the parameters given there."""
+    examples = {name.partition("(")[0]: name for name in EXAMPLES}
+    return [steps.get(examples.get(name, name)) for name in steps.families()]
+
+
+def step_families() -> pd.DataFrame:
+    """Moments, Fisher information and support by step."""
+    rows = {
+        str(step): {
+            "skewness": step.skewness,
+            "excess kurtosis": step.excess_kurtosis,
+            "Fisher information": step.fisher_information,
+            "support": "[{:.4g}, {:.4g}]".format(*step.support),
+        }
+        for step in listed_steps()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def step_constants() -> pd.DataFrame:
+    """K_{q,p}(0), nats, by q (rows) and p (columns), over the steps that have a density."""
+    dense = [step for step in listed_steps() if step.has_density]
+    return pd.DataFrame({str(p): {str(q): constant(q, p) for q in dense} for p in dense})
 
 
 def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[str, int], sample_steps: int):
@@ -122,45 +153,97 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     return {row["run"]: {name: row[column] for column, name in names.items()} for row in table.to_dict("records")}
 
 
-def write_table(path: Path, table: pd.DataFrame, data: str) -> None:
-    """Writes the pairs' table in the format of the suffix: .csv with all digits, .md and .typ for reading.
-
-    The readable formats have a column for each pair and a row for each number, so that they fit a page.
-    """
-    if path.suffix == ".csv":
-        write_rows(path, table)
-        return
+def readable_pairs(table: pd.DataFrame, data: str, labels: dict[str, str]) -> pd.DataFrame:
+    """The table of `pairs` for reading: a column a run and a row a number, so that it fits a page."""
     rows = table.to_dict("records")
-    readable = pd.DataFrame(
-        {f"{row['q']}/{row['p']}": [_cell(row, column) for column in _PAIR_COLUMNS] for row in rows},
+    return pd.DataFrame(
+        {labels[row["run"]]: [_cell(row, column) for column in _PAIR_COLUMNS] for row in rows},
         index=[title.format(data=data) for title in _PAIR_COLUMNS.values()],
     )
-    write_text(path, _markdown(readable) if path.suffix == ".md" else _typst(readable))
 
 
-def _cell(row: dict, column: str) -> str:
+def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, int]) -> pd.DataFrame:
+    """Native bits/dim of each printed pair minus that of normal/normal, by convention and by how K(0) is counted.
+
+    From limit marginals at the T of training. The intervals add those of both bounds in quadrature; the bounds share
+    images and noise, so the true ones are narrower.
+
+    Args:
+        summary: rows of a study.
+        published: `paper/references/published.csv`.
+        runs: T of the bound by run.
+
+    Returns:
+        DataFrame with `run`, `q`, `p`, `constant`, `printed` and, for each convention c, `c`, `c_low`, `c_high`; no
+        rows where the study has no normal/normal run.
+    """
+    rows = select(summary, "bpd_total", bound="convention", marginals="limit")
+    rows = rows[rows.nfe == rows.run.map(runs)]
+    rows = rows.assign(**{key: _condition(rows, key) for key in ("convention", "constant")})
+    normal = rows[(rows.q == "normal") & (rows.p == "normal")]
+    normal = normal[normal.run == normal.run.iloc[0]].set_index(["convention", "constant"]) if len(normal) else normal
+    table, rows = [], rows if len(normal) else rows.iloc[:0]
+    others = rows[(rows.q != "normal") | (rows.p != "normal")]
+    for (run, counted), group in others.groupby(["run", "constant"], sort=False):
+        row: dict[str, object] = {"run": run, "q": group.q.iloc[0], "p": group.p.iloc[0], "constant": counted}
+        figures = [_published(published, q, p, "bpd") for q, p in (("normal", "normal"), (row["q"], row["p"]))]
+        row["printed"] = figures[1] - figures[0]
+        for found in group.to_dict("records"):
+            base = normal.loc[(found["convention"], counted)]
+            gap, half = found["value"] - base.value, math.hypot(found["high"] - found["value"], base.high - base.value)
+            name = found["convention"]
+            row |= {name: gap, f"{name}_low": gap - half, f"{name}_high": gap + half}
+        table.append(row)
+    columns = ["run", "q", "p", "constant", "printed"]
+    columns += [f"{name}{suffix}" for name in CONVENTIONS for suffix in ("", "_low", "_high")]
+    # Where no convention has a constant, one row says it all.
+    return pd.DataFrame(table, columns=columns).drop_duplicates(["run", *CONVENTIONS], ignore_index=True)
+
+
+def readable_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `differences` for reading: a row a pair and way of counting."""
+    rows = table.to_dict("records")
+    index = pd.Index([f"{row['q']}/{row['p']}, {row['constant']}" for row in rows], name="pair q/p, K(0) counted")
+    columns = {"printed": [f"{row['printed']:+.2f}" for row in rows]}
+    columns |= {name: [_cell(row, name, sign="+") for row in rows] for name in CONVENTIONS}
+    return pd.DataFrame(columns, index=index)
+
+
+def _condition(rows: pd.DataFrame, key: str) -> pd.Series:
+    """One entry of the rows' conditions, None where a row has none."""
+    return rows.conditions.map(lambda text: json.loads(text).get(key))
+
+
+def write_readable(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table of strings in the format of the suffix, .md or .typ; its index is the first column."""
+    write_text(path, _markdown(table) if path.suffix == ".md" else _typst(table))
+
+
+def _cell(row: dict, column: str, sign: str = "") -> str:
     """Value ± half the interval, to the first digit of the half that is not 0."""
     value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
     if pd.isna(value):
         return "–"
     factor = 1000 if column == "kid" else 1
     if low is None:
-        return f"{value * factor:.2f}"
+        return f"{value * factor:{sign}.2f}"
     half = (high - low) / 2 * factor
     digits = min(max(-math.floor(math.log10(half)), 0), 6) if half > 0 else 6
-    return f"{value * factor:.{digits}f} ± {half:.{digits}f}"
+    return f"{value * factor:{sign}.{digits}f} ± {half:.{digits}f}"
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    return table.to_markdown(colalign=("left", *("right" for _ in table.columns))) + "\n"
+    align = ("left", *("right" for _ in table.columns))
+    return table.to_markdown(colalign=align, disable_numparse=True) + "\n"
 
 
 def _typst(table: pd.DataFrame) -> str:
-    head = ", ".join(f"[*{name}*]" for name in ["", *table.columns])
-    body = "\n".join(
-        "  " + ", ".join(f"[{cell.replace('_', chr(92) + '_')}]" for cell in (title, *cells)) + ","
-        for title, cells in zip(table.index, table.to_numpy(), strict=True)
-    )
+    def row(cells: Iterable[str], mark: str = "") -> str:
+        return ", ".join(f"[{mark}{cell.replace('_', chr(92) + '_')}{mark}]" for cell in cells)
+
+    head = row([table.index.name or "", *table.columns], mark="*")
+    lines = zip(table.index, table.to_numpy(), strict=True)
+    body = "\n".join(f"  {row((title, *cells))}," for title, cells in lines)
     align = "left" + ", right" * len(table.columns)
     rules = "  table.hline(),\n  table.header({head}),\n  table.hline(stroke: 0.5pt),\n{body}\n  table.hline(),\n"
     return (

@@ -53,12 +53,36 @@ rule fidelity:
         "nonnormal evaluate fidelity {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
+rule invariance:
+    input:
+        code=sources("nonnormal.evaluation"),
+    output:
+        LAYOUT.invariance,
+    log:
+        LOGS / "invariance.log",
+    benchmark:
+        BENCHMARKS / "invariance.tsv"
+    conda:
+        "../envs/nonnormal.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        study=LAYOUT.study,
+        seed=STUDY.seed,
+        settings=lookup("invariance", within=RESOLVED),
+    shell:
+        "nonnormal evaluate invariance {params.study} > {log} 2>&1"
+
+
 rule summary:
     input:
         data=LAYOUT.data,
         features=LAYOUT.features,
         bounds=expand(str(LAYOUT.bounds("{run}")), run=RUNS),
         fidelity=expand(str(LAYOUT.fidelity("{run}")), run=RUNS),
+        invariance=[LAYOUT.invariance] if STUDY.invariance else [],
         published="paper/references/published.csv",
         code=sources("nonnormal.tables"),
     output:

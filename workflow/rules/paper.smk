@@ -12,8 +12,10 @@ FIGURE_INPUTS = {
         *sources("nonnormal.figures.training"),
     ],
 }
+if STUDY.invariance:
+    FIGURE_INPUTS["invariance"] = [LAYOUT.summary, *sources("nonnormal.figures.invariance")]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
-TABLES = [LAYOUT.table("pairs", extension) for extension in TABLE_FORMATS]
+TABLES = [LAYOUT.table(name, extension) for name in TABLE_NAMES for extension in TABLE_FORMATS]
 
 
 rule figure:
@@ -42,18 +44,20 @@ rule table:
         published="paper/references/published.csv",
         code=sources("nonnormal.tables"),
     output:
-        LAYOUT.table("pairs", "csv"),
-        report(LAYOUT.table("pairs", "md"), caption="../report/pairs.rst", category="Tables"),
-        LAYOUT.table("pairs", "typ"),
+        LAYOUT.table("{table}", "csv"),
+        report(LAYOUT.table("{table}", "md"), caption="../report/{table}.rst", category="Tables"),
+        LAYOUT.table("{table}", "typ"),
     log:
-        LOGS / "table-pairs.log",
+        LOGS / "table-{table}.log",
+    wildcard_constraints:
+        table="|".join(TABLE_NAMES),
     localrule: True
     conda:
         "../envs/nonnormal.yaml"
     params:
         study=LAYOUT.study,
     shell:
-        "nonnormal table {params.study} > {log} 2>&1"
+        "nonnormal table {params.study} --name {wildcards.table} > {log} 2>&1"
 
 
 rule paper:

@@ -4,7 +4,7 @@
 rule train:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.training") + sources("nonnormal.recipes"),
+        code=sources("nonnormal.training", "nonnormal.recipes"),
     output:
         weights=LAYOUT.weights("{run}"),
         log=LAYOUT.log("{run}"),

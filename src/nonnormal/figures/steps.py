@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,12 +14,13 @@ from nonnormal.figures import theme
 from nonnormal.tables import select
 
 
-def number_of_steps(summary: pd.DataFrame, data: str) -> Figure:
+def number_of_steps(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Figure:
     """FID, normal-limit bits/dim and native bits/dim of each pair against the number of network calls, with intervals.
 
     Args:
         summary: rows of a study.
         data: name of the data set, part of the metrics' names.
+        labels: what to call each run.
     """
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
@@ -28,10 +31,10 @@ def number_of_steps(summary: pd.DataFrame, data: str) -> Figure:
         (axes[2], select(summary, "bpd_total", bound="native", **limit), "bits/dim, native bound"),
     )
     for axis, rows, label in panels:
-        for (q, p), group in rows.groupby(["q", "p"], sort=False):
+        for (run, q, p), group in rows.groupby(["run", "q", "p"], sort=False):
             line = group.sort_values("nfe")
             spread = [line.value - line.low, line.high - line.value]
-            style = theme.line_style(q, p)
+            style = theme.line_style(q, p) | {"label": labels[run]}
             axis.errorbar(line.nfe.astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
         _step_axis(axis, sorted(rows.nfe.unique()))
         axis.set_ylabel(label)

@@ -12,13 +12,14 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from nonnormal.files import atomic
+from nonnormal.steps import families, get
 
 mpl.use("agg")
 
 WIDTH = 6.9  # inches, the text width of the paper
-_COLOURS = dict(zip(("normal", "laplace", "uniform"), sns.color_palette("colorblind"), strict=False))
+_COLOURS = dict(zip(families(), [*sns.color_palette("colorblind"), "0.35"], strict=False))
+_STEP_MARKERS = dict(zip(families(), "os^vDPX<>*.", strict=False))
 _DASHES = {"normal": "-", "laplace": (0, (4, 1.5)), "uniform": ":"}
-_MARKERS = {"normal": "o", "laplace": "s", "uniform": "^"}
 
 
 def apply() -> None:
@@ -42,11 +43,17 @@ def apply() -> None:
 def line_style(q: str, p: str) -> dict:
     """Colour, dash and marker of the pair q/p."""
     return {
-        "color": _COLOURS.get(q, "0.3"),
+        "color": _COLOURS.get(get(q).name, "0.6"),
         "linestyle": _DASHES.get(p, "-."),
-        "marker": _MARKERS.get(q, "D"),
+        "marker": _STEP_MARKERS.get(get(q).name, "D"),
         "label": f"{q}/{p}",
     }
+
+
+def step_style(step: str) -> dict:
+    """Colour and marker of a single step."""
+    name = get(step).name
+    return {"color": _COLOURS.get(name, "0.6"), "marker": _STEP_MARKERS.get(name, "D"), "label": step}
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -12,16 +12,16 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from nonnormal.figures import theme
 
 
-def training_curves(logs: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
-    """Loss T·(K(delta) − K(0)) and gradient norm of each pair's training, running means over 5 rows of the log.
+def training_curves(logs: Mapping[str, tuple[str, str, pd.DataFrame]]) -> Figure:
+    """Loss T·(K(delta) − K(0)) and gradient norm of each training, running means over 5 rows of the log.
 
     Args:
-        logs: log (`training.LOG_COLUMNS`) by pair (q, p).
+        logs: (q, p, log with `training.LOG_COLUMNS`) by label.
     """
     theme.apply()
     figure, (loss, norm) = plt.subplots(1, 2, figsize=(theme.WIDTH, 2.6))
-    for (q, p), log in logs.items():
-        style = theme.line_style(q, p) | {"marker": None}
+    for label, (q, p, log) in logs.items():
+        style = theme.line_style(q, p) | {"marker": None, "label": label}
         smooth = log.set_index("step").rolling(5, min_periods=1).mean()
         loss.plot(smooth.index, smooth.loss_nats_per_dim, **style)
         norm.plot(smooth.index, smooth.gradient_norm, **style)
