@@ -1,0 +1,110 @@
+"""A copy of the project in an empty folder, and the commands of its users in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with the workflow, in which commands run as a user would run them."""
+
+    folder: Path
+
+    def __call__(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        """Runs a command to its end; stdout and stderr together in `.stdout`."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=400,
+        )
+        assert not check or done.returncode == 0, done.stdout[-4000:]
+        return done
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """Starts a command and returns at once."""
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **extra}
+
+    def planned(self, *arguments: str) -> set[str]:
+        """Rules, with their wildcards, that a dry run would run: {"train run=normal-normal", "paper", …}."""
+        output = self("snakemake", "--dry-run", *arguments).stdout
+        jobs, rule = set(), ""
+        for line in output.splitlines():
+            if line.startswith(("rule ", "localrule ")):
+                rule = line.split()[1].rstrip(":")
+                jobs.add(rule)
+            elif line.strip().startswith("wildcards:"):
+                jobs.discard(rule)
+                jobs.add(f"{rule} {line.split(':', 1)[1].strip()}")
+        return jobs - {"all"}
+
+    def study(self) -> dict:
+        """The default study's file."""
+        return yaml.safe_load((self.folder / "config/digits.yaml").read_text())
+
+    def write_study(self, study: dict) -> None:
+        """Replaces the default study's file."""
+        (self.folder / "config/digits.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+
+
+def copy_project(folder: Path) -> Workspace:
+    """Copies what a clone holds, except the package, which is imported from where it is installed."""
+    for name in ("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(PROJECT / name, folder / name)
+    for name in ("workflow", "config", "src", "paper/references"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    shutil.copy(PROJECT / "paper/paper.typ", folder / "paper/paper.typ")
+    (folder / "profiles").symlink_to("workflow/profiles")
+    (folder / ".dvc").mkdir()
+    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
+    return Workspace(folder)
+
+
+def miniature(study: dict) -> dict:
+    """The default study with everything that costs time cut down; runs, names and files stay."""
+    study["defaults"]["network"] |= {"widths": [8, 16], "groups": 4, "fourier": [3]}
+    study["defaults"]["training"] |= {"n_steps": 3, "steps": 6, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
+    study["features"] = {"epochs": 1}
+    study["sampling"] = {"n_images": 16, "n_steps": [2]}
+    study["evaluation"] = {"n_images": 8, "n_steps": [2], "bootstrap": 10}
+    return study
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """A fresh copy in which nothing has been made."""
+    return copy_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workspace:
+    """A copy in which the miniature of the default study was made by `dvc repro`, under git."""
+    space = copy_project(tmp_path_factory.mktemp("project"))
+    space.write_study(miniature(space.study()))
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    space("git", "init", "--quiet")
+    space("git", "add", "--all")
+    space("git", *identity, "commit", "--quiet", "--message", "start")
+    space("dvc", "repro", "--quiet")
+    return space

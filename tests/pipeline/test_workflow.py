@@ -1,0 +1,213 @@
+"""The DAG, really run: what is made, what is re-run, what is refused."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from nonnormal.tables import COLUMNS
+
+PROJECT = Path(__file__).parents[2]
+
+RUNS = ["normal-normal", "laplace-laplace", "uniform-normal", "uniform-laplace"]
+
+# One worker runs this file (`--dist loadfile`): its tests share a finished workspace and put back what they change.
+
+
+@pytest.fixture
+def changed(finished):
+    """Applies a change to the finished workspace's study, and takes it back after the test."""
+    before = finished.study()
+
+    def change(edit):
+        study = finished.study()
+        edit(study)
+        finished.write_study(study)
+        return finished
+
+    yield change
+    finished.write_study(before)
+
+
+def test_summary_has_real_numbers_for_every_pair(finished):
+    summary = pd.read_csv(finished.folder / "results/digits/summary.csv")
+    assert list(summary.columns) == list(COLUMNS)
+    assert summary.value.notna().all()
+    assert (summary.low <= summary.value).all()
+    assert (summary.value <= summary.high).all()
+    for run in RUNS:
+        metrics = set(summary[summary.run == run].metric)
+        assert {"bpd_total", "bpd_prior", "bpd_diffusion", "bpd_reconstruction", "fid_digits", "kid_digits"} <= metrics
+    for conditions in summary.conditions:
+        assert json.loads(conditions)["data"] == "digits"
+
+
+def test_bound_is_the_sum_of_its_terms(finished):
+    summary = pd.read_csv(finished.folder / "results/digits/summary.csv")
+    bounds = summary[summary.metric.str.startswith("bpd_")]
+    wide = bounds.pivot_table(index=["run", "nfe", "conditions"], columns="metric", values="value")
+    total = wide.bpd_prior + wide.bpd_diffusion + wide.bpd_reconstruction
+    assert (total - wide.bpd_total).abs().max() < 1e-9
+
+
+def test_paper_figures_and_tables_are_there(finished):
+    assert (finished.folder / "paper/paper.pdf").read_bytes().startswith(b"%PDF")
+    for figure in ("losses", "samples", "steps", "training"):
+        assert (finished.folder / f"paper/figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert (finished.folder / f"paper/figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(finished.folder / "paper/tables/pairs.csv")
+    assert list(table.run) == RUNS
+    assert table.published_bpd.tolist() == [2.49, 2.47, 2.82, 2.66]
+
+
+def test_second_call_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished("snakemake", "--cores", "2").stdout
+    assert "up to date" in finished("dvc", "repro").stdout
+
+
+def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
+    workspace = changed(lambda study: study["runs"]["laplace-laplace"].update(training={"learning_rate": 1e-4}))
+    jobs = workspace.planned()
+    assert {job for job in jobs if "run=" in job} == {
+        "train run=laplace-laplace",
+        "sample run=laplace-laplace, n_steps=2",
+        "bounds run=laplace-laplace",
+        "fidelity run=laplace-laplace",
+    }
+    assert "data" not in jobs
+    assert "features" not in jobs
+    assert "figure figure=losses" not in jobs
+
+
+def test_evaluation_setting_trains_nothing(changed):
+    jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
+    assert not any(job.startswith(("train", "sample", "features")) for job in jobs)
+    assert "fidelity run=normal-normal" in jobs
+
+
+def test_deleted_figure_is_the_only_one_remade(finished):
+    figure = finished.folder / "paper/figures/steps.pdf"
+    before = figure.read_bytes()
+    figure.unlink()
+    assert finished.planned() == {"figure figure=steps", "paper"}
+    finished("snakemake", "--cores", "1", "--quiet", "all")
+    assert figure.read_bytes() == before, "the same numbers draw the same bytes"
+
+
+def test_same_study_gives_the_same_bytes(finished, workspace):
+    workspace.write_study(finished.study())
+    target = "results/digits/laplace-laplace/fidelity.csv"
+    workspace("snakemake", "--cores", "2", "--quiet", "all", "--", target)
+    for name in ("weights.safetensors", "training.csv", "fidelity.csv", "samples/2.safetensors"):
+        path = f"results/digits/laplace-laplace/{name}"
+        assert (workspace.folder / path).read_bytes() == (finished.folder / path).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda s: s.update(wieghts=3), ["wieghts", "unknown key", "allowed here"]),
+        (lambda s: s["runs"]["uniform-normal"].update(p="uniform"), ["runs.uniform-normal.p", "infinite", "laplace"]),
+        (lambda s: s["defaults"]["training"].update(n_steps=0), ["training.n_steps", "found 0", "greater than"]),
+        (lambda s: s["runs"]["normal-normal"].update(q="gauss"), ["runs.normal-normal.q", '"gauss"', "laplace"]),
+        (lambda s: s.update(data="mnist"), ["data", '"mnist"', "digits"]),
+    ],
+    ids=["unknown key", "infinite pair", "no steps", "unknown family", "unknown data"],
+)
+def test_bad_study_is_refused_before_any_job(workspace, edit, said):
+    study = workspace.study()
+    edit(study)
+    workspace.write_study(study)
+    done = workspace("snakemake", "--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    for words in ("config/digits.yaml", *said):
+        assert words in done.stdout
+    assert not (workspace.folder / "results").exists()
+
+
+def test_every_study_dry_runs(workspace):
+    for study in sorted((workspace.folder / "config").glob("*.yaml")):
+        assert workspace.planned("--configfile", str(study)) >= {"data", "features", "summary", "paper"}
+
+
+def test_use_conda_works_from_the_top_level(finished, tmp_path):
+    """With a stand-in `conda`: this shows the deployment path, not that the environment solves."""
+    conda = tmp_path / "bin" / "conda"
+    conda.parent.mkdir()
+    conda.write_text(STAND_IN_CONDA)
+    conda.chmod(0o755)
+    activate = conda.parent / "activate"
+    activate.write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
+    figure = finished.folder / "paper/figures/losses.png"
+    figure.unlink()
+    path = f"{conda.parent}:{finished.environment()['PATH']}"
+    finished("snakemake", "--cores", "1", "--use-conda", PATH=path)
+    assert figure.exists()
+    assert "Nothing to be done" in finished("snakemake", "--cores", "1").stdout
+
+
+STAND_IN_CONDA = """#!/usr/bin/env python3
+import json, pathlib, subprocess, sys, sysconfig
+arguments = sys.argv[1:]
+if arguments[:1] == ["--version"]:
+    print("conda 25.1.0")
+elif arguments[:1] == ["info"]:
+    print(json.dumps({"conda_prefix": str(pathlib.Path(__file__).parents[1]), "platform": "linux-64"}))
+elif arguments[:1] == ["config"]:
+    print(json.dumps({"get": {"channel_priority": "strict"}}))
+elif arguments[:2] == ["env", "create"]:
+    prefix = arguments[arguments.index("--prefix") + 1]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
+    [site] = pathlib.Path(prefix).glob("lib/python*/site-packages")
+    (site / "parent.pth").write_text(sysconfig.get_paths()["purelib"])
+"""
+
+
+def test_dvc_lists_the_runs_of_the_study(workspace):
+    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
+    for stage in ("train", "evaluate"):
+        assert stages[stage]["matrix"]["run"] == list(workspace.study()["runs"])
+
+
+def test_dvc_shows_metrics_and_parameters(finished):
+    metrics = json.loads(finished("dvc", "metrics", "show", "--json").stdout)
+    values = metrics[""]["data"]["results/digits/metrics.json"]["data"]
+    assert set(values) == set(RUNS)
+    assert set(values["normal-normal"]) >= {"bpd_normal", "bpd_native", "fid"}
+    finished("dvc", "plots", "show", "--out", "plots")
+    assert (finished.folder / "plots/index.html").exists()
+
+
+def test_pull_brings_results_that_need_no_work(finished, tmp_path):
+    """push, clone, pull, touch: what `make pull` does; then Snakemake and DVC have nothing to do."""
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    finished("dvc", "push", "--quiet")
+    finished("git", "add", "--all")
+    finished("git", *identity, "commit", "--quiet", "--message", "results")
+    clone = type(finished)(tmp_path / "clone")
+    finished("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
+    clone("dvc", "remote", "modify", "--local", "local", "url", str(finished.folder / ".dvc-store"))
+    clone("dvc", "pull", "--quiet")
+    clone("snakemake", "--cores", "1", "--touch", "--quiet", "all")
+    assert "Nothing to be done" in clone("snakemake", "--cores", "1").stdout
+    assert "up to date" in clone("dvc", "status").stdout
+
+
+def test_conda_pins_are_those_of_the_constraints():
+    constraints = {line.strip() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
+    [pip] = [
+        entry["pip"]
+        for entry in yaml.safe_load((PROJECT / "workflow/envs/nonnormal.yaml").read_text())["dependencies"]
+        if isinstance(entry, dict)
+    ]
+    assert set(pip) <= constraints
+    needed = {
+        re.split(r"[<>=]", entry)[0]
+        for entry in tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    }
+    assert {re.sub("[-_.]+", "-", pin.split("==")[0]).lower() for pin in pip} >= needed

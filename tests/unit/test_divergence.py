@@ -1,0 +1,549 @@
+"""Shift divergences against 30-digit quadrature, scipy's quadrature, closed forms, finite differences and limits."""
+
+import csv
+import functools
+import itertools
+import math
+import warnings
+from decimal import Decimal, localcontext
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import DENSE, STEPS
+from scipy.integrate import IntegrationWarning, quad
+
+from nonnormal.divergence import _CLOSED_FORMS, _integrate, _table, constant, is_finite, shift_kl
+from nonnormal.steps import StepError, get
+
+DOUBLE = torch.float64
+GOLDEN = Path(__file__).parents[1] / "golden" / "shift_kl.csv"
+ALL = list(itertools.product(DENSE, DENSE))
+FINITE = [pair for pair in ALL if is_finite(*pair)]
+EVEN = [pair for pair in FINITE if not {"gumbel", "exponential"} & set(pair)]
+# Pairs with a formula of their own, p = normal among them, and those that are read off a table.
+FORMULAS = [pair for pair in FINITE if pair[1] == "normal" or tuple(type(get(name)) for name in pair) in _CLOSED_FORMS]
+TABLED = [pair for pair in ALL if pair not in FORMULAS]
+
+
+def evaluate(q, p, delta):
+    return shift_kl(q, p, torch.tensor(delta, dtype=DOUBLE)).item()
+
+
+def test_pairs_are_many():
+    assert len(FORMULAS) == len(DENSE) + 3
+    assert len(FINITE) > 100
+
+
+# ---- the golden table ------------------------------------------------------------------------------------------------
+
+
+def golden_rows():
+    with GOLDEN.open() as file:
+        rows = list(csv.DictReader(file))
+    named = {side: [f"{row[side]}({row[f'{side}_params']})".replace("()", "") for row in rows] for side in "qp"}
+    return list(
+        zip(
+            named["q"], named["p"], (float(row["delta"]) for row in rows), (row["kl_nats"] for row in rows), strict=True
+        )
+    )
+
+
+# The table holds 6.8e+8152… here, an artefact of its quadrature's last node: K contains E_q exp(−πz/√6), which
+# diverges where q's left tail is a power. The truth is ∞.
+ARTEFACT = ("student_t(df=5)", "gumbel")
+
+
+def test_golden_table_is_read_whole():
+    rows = golden_rows()
+    assert len(rows) == 192
+    assert len({(q, p) for q, p, *_ in rows}) == 64
+    assert sum((q, p) == ARTEFACT and "e+8152" in nats for q, p, _, nats in rows) == 3
+
+
+@pytest.mark.parametrize(("q", "p", "delta", "nats"), golden_rows())
+def test_golden_table(q, p, delta, nats):
+    expected = math.inf if (q, p) == ARTEFACT else float(nats)
+    assert evaluate(q, p, delta) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+# ---- an independent quadrature ---------------------------------------------------------------------------------------
+
+ROOT2, ROOT3, ROOT6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
+
+
+def log_t(df, z):
+    norm = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(math.pi * (df - 2))
+    return norm - (df + 1) / 2 * math.log1p(z * z / (df - 2))
+
+
+def log_gn(b, z):
+    a = math.sqrt(math.gamma(1 / b) / math.gamma(3 / b))
+    return math.log(b / (2 * a * math.gamma(1 / b))) - abs(z / a) ** b
+
+
+def log_logistic(z):
+    u = abs(z) * math.pi / ROOT3
+    return math.log(math.pi / ROOT3) - u - 2 * math.log1p(math.exp(-u))
+
+
+def log_gumbel(z):
+    u = z * math.pi / ROOT6 + 0.5772156649015329
+    return math.log(math.pi / ROOT6) - u - (math.exp(-u) if u > -700 else math.inf)
+
+
+def log_of(x):
+    return math.log(x) if x > 0 else -math.inf
+
+
+# log q(z) once more, one number at a time: shares nothing with the package.
+LOG_DENSITY = {
+    "normal": lambda z: -z * z / 2 - 0.5 * math.log(2 * math.pi),
+    "laplace": lambda z: -ROOT2 * abs(z) - 0.5 * math.log(2),
+    "uniform": lambda z: -0.5 * math.log(12) if abs(z) <= ROOT3 else -math.inf,
+    "logistic": log_logistic,
+    "student_t(df=5)": functools.partial(log_t, 5),
+    "student_t(df=9)": functools.partial(log_t, 9),
+    "generalized_normal(shape=4)": functools.partial(log_gn, 4),
+    "generalized_normal(shape=1.5)": functools.partial(log_gn, 1.5),
+    "generalized_normal(shape=0.7)": functools.partial(log_gn, 0.7),
+    "triangular": lambda z: log_of((ROOT6 - abs(z)) / 6),
+    "arcsine": lambda z: (
+        -math.log(math.pi) - 0.5 * math.log((ROOT2 - z) * (ROOT2 + z)) if abs(z) < ROOT2 else -math.inf
+    ),
+    "gumbel": log_gumbel,
+    "exponential": lambda z: -(z + 1) if z >= -1 else -math.inf,
+}
+
+
+def by_quadrature(q, p, delta):
+    """K by scipy's adaptive Gauss–Kronrod rule, cut at the kinks of both."""
+    log_q, log_p = LOG_DENSITY[q], LOG_DENSITY[p]
+    low, high = get(q).support
+    cuts = [0.0, delta, -4.0, 4.0, *get(q).kinks, *(kink + delta for kink in get(p).kinks)]
+    cuts = [low, *sorted({cut for cut in cuts if low < cut < high}), high]
+
+    def integrand(z):
+        log_density = log_q(z)
+        if log_density < -740:
+            return 0.0
+        return math.exp(log_density) * (log_density - log_p(z - delta))
+
+    if q == "arcsine":  # z = √2 sin θ takes the singular ends away: the density of θ is 1/π
+
+        def integrand(theta):
+            z = ROOT2 * math.sin(theta)
+            return (log_q(z) - log_p(z - delta)) / math.pi if abs(z) < ROOT2 else 0.0
+
+        cuts = [math.asin(cut / ROOT2) for cut in cuts]
+    with warnings.catch_warnings():
+        # quad says so when it runs out of digits; whether enough are left is what the comparison shows.
+        warnings.simplefilter("ignore", IntegrationWarning)
+        pieces = [quad(integrand, a, b, epsabs=1e-11, epsrel=1e-10, limit=400)[0] for a, b in itertools.pairwise(cuts)]
+    return sum(pieces)
+
+
+def test_the_independent_densities_are_those_of_the_steps():
+    assert set(LOG_DENSITY) == set(DENSE)
+    for name, log_density in LOG_DENSITY.items():
+        for z in (-1.3, -0.2, 0.0, 0.7, 1.4):
+            value = get(name).log_prob(torch.tensor(z, dtype=DOUBLE)).item()
+            assert log_density(z) == pytest.approx(value, rel=1e-12), name
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(pair=st.sampled_from(FINITE), delta=st.floats(-12, 12), dtype=st.sampled_from([torch.float32, DOUBLE]))
+def test_equals_scipys_quadrature_at_any_shift(pair, delta, dtype):
+    delta = torch.tensor(delta, dtype=dtype)
+    found = shift_kl(*pair, delta)
+    assert found.dtype == dtype
+    expected = by_quadrature(*pair, delta.item())
+    relative, absolute = (2e-8, 1e-8) if dtype == DOUBLE else (1e-6, 3e-7)
+    assert found.item() == pytest.approx(expected, rel=relative, abs=absolute)
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_equals_scipys_quadrature_at_zero(q, p):
+    assert constant(q, p) == pytest.approx(by_quadrature(q, p, 0.0), rel=1e-8, abs=1e-9)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@given(pair=st.sampled_from(FINITE), size=st.floats(12.01, 40), sign=st.sampled_from([-1, 1]))
+def test_equals_scipys_quadrature_beyond_the_table(pair, size, sign):
+    assert evaluate(*pair, sign * size) == pytest.approx(by_quadrature(*pair, sign * size), rel=1e-8)
+
+
+# Where supports end: [low, high] holds the shifts for which p(z − d) covers q.
+NESTED = [
+    ("uniform", "triangular", ROOT3 - ROOT6, ROOT6 - ROOT3),
+    ("arcsine", "uniform", ROOT2 - ROOT3, ROOT3 - ROOT2),
+    ("arcsine", "triangular", ROOT2 - ROOT6, ROOT6 - ROOT2),
+    ("uniform", "exponential", -8.0, 1 - ROOT3),
+    ("triangular", "exponential", -8.0, 1 - ROOT6),
+    ("arcsine", "exponential", -8.0, 1 - ROOT2),
+    ("exponential", "exponential", -8.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("q", "p", "low", "high"), NESTED)
+def test_finite_exactly_where_supports_nest(q, p, low, high):
+    assert not is_finite(q, p)
+    for delta in (low + (high - low) * share for share in (1e-6, 0.1, 0.5, 0.77, 1 - 1e-6)):
+        assert evaluate(q, p, delta) == pytest.approx(by_quadrature(q, p, delta), rel=1e-8, abs=1e-9)
+    assert evaluate(q, p, high + 1e-6) == math.inf
+    assert (evaluate(q, p, low - 1e-6) == math.inf) == (p != "exponential")
+
+
+@pytest.mark.parametrize(("q", "p", "low", "high"), NESTED)
+def test_continuous_up_to_where_supports_cease_to_nest(q, p, low, high):
+    """K is finite at the very end, also of a triangular whose density vanishes there: log is integrable."""
+    distance = torch.tensor([0.0, 1e-13, 1e-11, 1e-10, 5e-10, 1e-9, 2e-9, 1e-8], dtype=DOUBLE)
+    table = _table(get(q), get(p))
+    assert (table.low, table.high) == pytest.approx((low if p != "exponential" else -math.inf, high), abs=1e-12)
+    # K falls like √distance where arcsine's infinite end meets triangular's zero, otherwise linearly.
+    tolerance = 5e-3 if (q, p) == ("arcsine", "triangular") else 1e-5
+    for end in [table.high - distance] + [table.low + distance] * math.isfinite(table.low):
+        value = shift_kl(q, p, end)
+        assert value.isfinite().all()
+        assert (value - value[-1]).abs().max() < tolerance
+
+
+def test_infinite_where_the_model_does_not_reach():
+    delta = torch.linspace(-3, 3, 7)
+    for q in DENSE:
+        if q not in ("uniform", "arcsine"):
+            assert (shift_kl(q, "uniform", delta) == math.inf).all()
+            assert (shift_kl(q, "arcsine", delta) == math.inf).all()
+
+
+# ---- closed forms ----------------------------------------------------------------------------------------------------
+
+
+def assert_equals(q, p, formula, low=-6.0, high=6.0, rel=1e-8):
+    for delta in torch.linspace(low, high, 25, dtype=DOUBLE).tolist():
+        assert evaluate(q, p, delta) == pytest.approx(formula(delta), rel=rel, abs=1e-9)
+
+
+def test_gumbel_gumbel_is_skewed():
+    """E_q e^{−u} = 1 for u = z/b + γ, so K(d) = e^{d/b} − 1 − d/b: overshooting costs far more than falling short."""
+    b = ROOT6 / math.pi
+    assert_equals("gumbel", "gumbel", lambda d: math.expm1(d / b) - d / b)
+    assert evaluate("gumbel", "gumbel", 2.0) > 3 * evaluate("gumbel", "gumbel", -2.0)
+
+
+def test_exponential_exponential_is_one_sided():
+    """The model may start early, for |d| nats, and never late."""
+    assert_equals("exponential", "exponential", lambda d: -d if d <= 0 else math.inf)
+
+
+def test_exponential_gumbel_has_its_closed_form():
+    """E_q e^{−z/b} = e^{1/b}/(1 + 1/b)."""
+    b, euler = ROOT6 / math.pi, 0.5772156649015329
+
+    def formula(d):
+        return -1 - d / b + euler + math.exp(d / b - euler + 1 / b) / (1 + 1 / b) + math.log(b)
+
+    assert_equals("exponential", "gumbel", formula)
+
+
+def test_any_law_in_an_exponential_costs_its_distance():
+    """−log p(z − d) = z − d + 1."""
+    assert_equals("uniform", "exponential", lambda d: 1 - d - 0.5 * math.log(12), high=1 - ROOT3)
+
+
+@pytest.mark.parametrize("q", DENSE)
+def test_a_normal_model_pays_half_the_square_and_its_constant(q):
+    owed = 0.5 * (1 + math.log(2 * math.pi)) - get(q).entropy
+    assert_equals(q, "normal", lambda d: 0.5 * d * d + owed, rel=1e-12)
+
+
+@pytest.mark.parametrize(("generalized", "classical"), [(1.0, "laplace"), (2.0, "normal")])
+def test_generalized_normal_contains_laplace_and_normal(generalized, classical):
+    step = get("generalized_normal", shape=generalized)
+    delta = torch.linspace(-5, 5, 23, dtype=DOUBLE)
+    for q in ("normal", "laplace", "gumbel", "uniform"):
+        torch.testing.assert_close(shift_kl(q, step, delta), shift_kl(q, classical, delta), rtol=1e-8, atol=1e-9)
+    for p in ("normal", "laplace", "logistic"):
+        torch.testing.assert_close(shift_kl(step, p, delta), shift_kl(classical, p, delta), rtol=1e-8, atol=1e-9)
+
+
+def laplace_reference(delta):
+    """exp(−√2 d) − 1 + √2 d in 60 digits."""
+    with localcontext() as context:
+        context.prec = 60
+        a = Decimal(2).sqrt() * Decimal(delta)
+        return float((-a).exp() - 1 + a)
+
+
+@pytest.mark.parametrize("delta", [m * 10.0**e for e in range(-12, -1) for m in (1, 3, 4.41, 4.43, 7)] + [0.1])
+def test_laplace_keeps_all_digits_at_small_shifts(delta):
+    assert evaluate("laplace", "laplace", delta) == pytest.approx(laplace_reference(delta), rel=1e-14, abs=0)
+
+
+def test_uniform_laplace_is_continuous_and_differentiable_where_it_changes_form():
+    delta = torch.tensor([ROOT3 - 1e-9, ROOT3 + 1e-9], dtype=DOUBLE, requires_grad=True)
+    value = shift_kl("uniform", "laplace", delta)
+    (slope,) = torch.autograd.grad(value.sum(), delta)
+    assert (value[1] - value[0]).item() == pytest.approx(ROOT2 * 2e-9, rel=1e-5)
+    assert slope.tolist() == pytest.approx([ROOT2] * 2, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("q", "p", "nats"),
+    [
+        ("normal", "normal", 0.0),
+        ("laplace", "laplace", 0.0),
+        ("uniform", "normal", 0.176485208310673),
+        ("uniform", "laplace", 0.328865136777562),
+        ("laplace", "normal", 0.0723649429247001),
+        ("normal", "laplace", 0.0560142241708125),
+    ],
+)
+def test_constants(q, p, nats):
+    assert constant(q, p) == pytest.approx(nats, abs=1e-15)
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+def probes(table, nearest, seed=0):
+    """Random shifts all over the table, and down to `nearest` around the points where K is not smooth."""
+    draws = torch.Generator().manual_seed(seed)
+    low, high = max(table.low, -table.REACH), min(table.high, table.REACH)
+    points = [low + (high - low) * torch.rand(300, generator=draws, dtype=DOUBLE)]
+    breaks = [a - b for a in table.q.kinks for b in table.p.kinks]
+    for centre in filter(math.isfinite, [*breaks, table.low, table.high]):
+        offset = nearest ** torch.rand(60, generator=draws, dtype=DOUBLE)
+        points += [centre + offset, centre - offset]
+    points = torch.cat(points)
+    return points[(points > low) & (points < high)]
+
+
+@pytest.mark.parametrize(("q", "p"), TABLED)
+def test_interpolation_is_the_quadrature_it_stands_for(q, p):
+    table = _table(get(q), get(p))
+    if table.low >= table.high:  # finite nowhere, or at one shift only
+        assert is_finite(q, p) is False
+        return
+    for nearest, slope_tolerance in ((1e-6, 1e-5), (1e-9, 1e-2)):
+        delta = probes(table, nearest)
+        value, slope = table(delta)
+        exact, exact_slope = _integrate(table.q, table.p, delta)
+        assert ((value - exact).abs() / (exact.abs() + 1e-2)).max() < 1e-7
+        assert ((value - exact).abs() / (exact.abs() + 1)).max() < 1e-8
+        # Between nodes that are 1e-9 apart the slope has what rounding leaves of a difference of values.
+        assert ((slope - exact_slope).abs() / (exact_slope.abs() + 1)).max() < slope_tolerance
+
+
+@pytest.mark.parametrize(("q", "p"), [pair for pair in TABLED if pair in FINITE])
+def test_the_table_goes_on_where_it_ends(q, p):
+    """At ±12 interpolation hands over to quadrature."""
+    edge = torch.tensor([-12.0, 12.0], dtype=DOUBLE)
+    inner, outer = shift_kl(q, p, edge * (1 - 1e-13)), shift_kl(q, p, edge * (1 + 1e-13))
+    torch.testing.assert_close(inner, outer, rtol=1e-9, atol=0)
+
+
+def test_shapes_pass_through_a_table():
+    delta = torch.linspace(-14, 14, 24, dtype=DOUBLE)
+    flat = shift_kl("gumbel", "logistic", delta)
+    assert torch.equal(shift_kl("gumbel", "logistic", delta.reshape(2, 3, 4)), flat.reshape(2, 3, 4))
+    assert torch.equal(shift_kl("gumbel", "logistic", delta.reshape(4, 6).T), flat.reshape(4, 6).T)
+    assert shift_kl("gumbel", "logistic", delta[3]).shape == ()
+    assert shift_kl("gumbel", "logistic", torch.zeros(0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("pair", [("normal", "normal"), ("uniform", "laplace"), ("normal", "logistic")])
+def test_a_shift_that_is_no_number_has_no_divergence(pair):
+    """An ∞ in its place would say that a law does not reach."""
+    assert math.isnan(evaluate(*pair, math.nan))
+
+
+# ---- gradients -------------------------------------------------------------------------------------------------------
+
+
+def gradient(q, p, delta):
+    delta = delta.clone().requires_grad_()
+    return torch.autograd.grad(shift_kl(q, p, delta).sum(), delta)[0]
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_gradient_equals_central_differences_of_scipys_quadrature(q, p):
+    h, points = 1e-3, [-2.9, -0.53, 0.021, 1.7]
+    found = gradient(q, p, torch.tensor(points, dtype=DOUBLE)).tolist()
+    for delta, slope in zip(points, found, strict=True):
+        near, far = (
+            (by_quadrature(q, p, delta + k * h) - by_quadrature(q, p, delta - k * h)) / (2 * k * h) for k in (1, 2)
+        )
+        assert slope == pytest.approx((4 * near - far) / 3, rel=2e-6, abs=2e-6)  # Richardson's extrapolation
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_gradient_passes_gradcheck(q, p):
+    delta = torch.linspace(-4, 4, 14, dtype=DOUBLE)  # not 0, where laplace/laplace has a kink
+    assert torch.autograd.gradcheck(lambda d: shift_kl(q, p, d), delta.requires_grad_(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_gradient_in_float32_is_that_in_float64(q, p):
+    delta = torch.linspace(-14, 9, 400)
+    found = gradient(q, p, delta)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), gradient(q, p, delta.double()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("q", "p"), [("gumbel", "logistic"), ("laplace", "laplace"), ("exponential", "normal")])
+def test_gradient_flows_through_what_the_shift_is_made_of(q, p):
+    weight = torch.tensor([0.5, -2.0], dtype=DOUBLE, requires_grad=True)
+    x = torch.tensor([[0.3, 1.0], [2.0, -0.4]], dtype=DOUBLE)
+    (shift_kl(q, p, x * weight) * x).sum().backward()
+    torch.testing.assert_close(weight.grad, (gradient(q, p, (x * weight).detach()) * x * x).sum(0), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize(("q", "p"), EVEN)
+def test_gradient_of_an_even_pair_at_zero_is_zero(q, p):
+    assert gradient(q, p, torch.zeros(3)).abs().max() < 1e-6
+
+
+# ---- what holds for every pair ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_never_negative_and_zero_only_without_a_difference(q, p):
+    value = shift_kl(q, p, torch.cat([torch.linspace(-15, 15, 1201, dtype=DOUBLE), torch.zeros(1, dtype=DOUBLE)]))
+    assert value.isfinite().all()
+    assert value.min() >= -1e-13
+    if q != p:
+        assert value.min() > 1e-4
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_a_step_has_no_divergence_from_itself(name):
+    assert abs(constant(name, name)) <= 1e-12
+
+
+@pytest.mark.parametrize(("q", "p"), EVEN)
+def test_two_even_steps_have_an_even_divergence_that_grows(q, p):
+    delta = torch.linspace(0, 15, 301, dtype=DOUBLE)
+    value = shift_kl(q, p, delta)
+    torch.testing.assert_close(value, shift_kl(q, p, -delta), rtol=1e-10, atol=1e-12)
+    assert value.diff().min() > -1e-13
+
+
+@pytest.mark.parametrize(("q", "p"), [pair for pair in FINITE if pair not in EVEN and pair[1] != "normal"])
+def test_a_skewed_step_makes_the_sign_matter(q, p):
+    assert abs(evaluate(q, p, 1.5) - evaluate(q, p, -1.5)) > 1e-2
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_float32_keeps_its_type_and_six_digits(q, p):
+    delta = torch.cat([-torch.logspace(-6, 1.5, 400), torch.logspace(-6, 1.2, 400)])
+    value = shift_kl(q, p, delta)
+    assert value.dtype == torch.float32
+    # Closed forms of two laws subtract terms of order 1.
+    torch.testing.assert_close(value.double(), shift_kl(q, p, delta.double()), rtol=1e-6, atol=0 if q == p else 3e-7)
+
+
+INFORMED = [name for name in DENSE if math.isfinite(get(name).fisher_information)]
+
+
+@pytest.mark.parametrize("name", INFORMED)
+def test_curvature_at_zero_is_the_fisher_information(name):
+    """K(d) = I d²/2 + O(d³); the mean of ±d is without the cubic term; a cusp |z|^b adds d^(2b + 1)."""
+    h, information = 1e-4, get(name).fisher_information
+    both = 0.5 * (evaluate(name, name, h) + evaluate(name, name, -h))
+    assert both / (information / 2 * h**2) == pytest.approx(1, rel=0.1 if "0.7" in name else 1e-3)
+
+
+def test_curvature_of_the_cusp_comes_closer():
+    """Where I d²/2 is approached as d^(2b − 1)."""
+    name = "generalized_normal(shape=0.7)"
+    short = [1 - evaluate(name, name, h) / (get(name).fisher_information / 2 * h**2) for h in (1e-2, 1e-3, 1e-4)]
+    assert all(coarse / fine == pytest.approx(10**0.4, rel=0.1) for coarse, fine in itertools.pairwise(short))
+
+
+@pytest.mark.parametrize("name", [name for name in DENSE if name not in INFORMED])
+def test_without_fisher_information_k_falls_slower_than_the_square(name):
+    """Or is infinite on a side: a jump cannot be covered after a shift."""
+    values = [evaluate(name, name, d) for d in (1e-3, -1e-3)]
+    assert max(values) == math.inf
+    assert min(values) >= 1e-3
+
+
+@pytest.mark.parametrize("q", ["gumbel", "exponential", "laplace"])
+@pytest.mark.parametrize("p", ["gumbel", "logistic"])
+@pytest.mark.parametrize("delta", [-0.8, 0.8])
+def test_sign_is_the_models_mean_minus_the_true_one(q, p, delta):
+    """E_q[log q(z) − log p(z − d)] on draws: the model z ~ p(z − d) has mean d, the truth 0."""
+    z = get(q).sample((200_000,), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    values = get(q).log_prob(z) - get(p).log_prob(z - delta)
+    assert abs(values.mean() - evaluate(q, p, delta)) < 5 * values.std() / len(z) ** 0.5
+
+
+# ---- which pairs are finite ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("q", DENSE)
+@pytest.mark.parametrize("p", ["uniform", "triangular", "arcsine", "exponential"])
+def test_infinite_at_some_shift_if_the_model_ends(q, p):
+    assert not is_finite(q, p)
+
+
+@pytest.mark.parametrize("q", DENSE)
+@pytest.mark.parametrize("p", ["normal", "laplace", "logistic", "student_t(df=5)", "generalized_normal(shape=1.5)"])
+def test_a_fourth_moment_is_enough_for_every_model_that_asks_no_more(q, p):
+    assert is_finite(q, p)
+
+
+@pytest.mark.parametrize(
+    ("q", "p", "finite"),
+    [
+        # gumbel's left tail asks for E exp(−πz/√6): π/√6 = 1.28 is less than laplace's √2 and logistic's π/√3.
+        ("laplace", "gumbel", True),
+        ("logistic", "gumbel", True),
+        ("normal", "gumbel", True),
+        ("gumbel", "gumbel", True),
+        ("exponential", "gumbel", True),
+        ("uniform", "gumbel", True),
+        ("generalized_normal(shape=1.5)", "gumbel", True),
+        ("generalized_normal(shape=0.7)", "gumbel", False),
+        ("student_t(df=5)", "gumbel", False),
+        ("student_t(df=500)", "gumbel", False),
+        # A power |z|^b asks for a moment of order b: student_t has those below df.
+        ("student_t(df=5)", "generalized_normal(shape=4)", True),
+        ("student_t(df=5)", "generalized_normal(shape=4.9)", True),
+        ("student_t(df=5)", "generalized_normal(shape=5)", False),
+        ("student_t(df=5)", "generalized_normal(shape=6)", False),
+        ("student_t(df=7)", "generalized_normal(shape=6)", True),
+        ("generalized_normal(shape=0.7)", "generalized_normal(shape=8)", True),
+        ("generalized_normal(shape=0.25)", "generalized_normal(shape=6)", True),
+        ("gumbel", "generalized_normal(shape=8)", True),
+        ("exponential", "generalized_normal(shape=8)", True),
+    ],
+)
+def test_finite_if_the_tails_allow(q, p, finite):
+    assert is_finite(q, p) is finite
+    values = shift_kl(q, p, torch.tensor([-0.5, 0.0, 0.5], dtype=DOUBLE))
+    assert values.isfinite().all() if finite else (values == math.inf).all()
+
+
+@pytest.mark.parametrize("other", STEPS)
+def test_a_step_without_density_is_refused_with_the_pair(other):
+    for q, p in ((other, "rademacher"), ("rademacher", other)):
+        for ask in (lambda q, p: shift_kl(q, p, torch.zeros(1)), is_finite, constant):
+            with pytest.raises(StepError, match="rademacher has no density") as error:
+                ask(q, p)
+            assert f"pair {q}/{p} is not defined" in str(error.value)
+
+
+def test_steps_and_names_mean_the_same():
+    delta = torch.linspace(-2, 2, 9)
+    for q, p in (("uniform", "laplace"), ("student_t(df=5)", "gumbel"), ("gumbel", "student_t(df=5)")):
+        assert torch.equal(shift_kl(get(q), get(p), delta), shift_kl(q, p, delta))
+    assert is_finite(get("gumbel"), get("student_t", df=5))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(StepError, match="known families"):
+        shift_kl("normal", "cauchy", torch.zeros(1))

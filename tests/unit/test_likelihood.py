@@ -1,0 +1,236 @@
+"""Bounds: each term against closed forms, and what a bound may depend on."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import (
+    FULL_SUPPORT,
+    MIXTURE_1D,
+    SEVENTEEN_LEVELS,
+    VPS,
+    ComponentWiseVP,
+    PerPixel,
+    PhaseSpace,
+    Rotation,
+    scipy_law,
+    small_denoiser,
+)
+
+from nonnormal.divergence import constant
+from nonnormal.likelihood import bits_per_dim, bound, discretised_log_prob, prior_kl
+from nonnormal.objective import Design, Loss
+from nonnormal.steps import Symmetric, get
+
+DENOISER = PerPixel(SEVENTEEN_LEVELS)
+PAIRS = [
+    *(("normal", "normal"), ("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace")),
+    *(("gumbel", "logistic"), ("gumbel", "gumbel"), ("exponential", "student_t(df=5)"), ("arcsine", "normal")),
+]
+TERMS = ("prior", "diffusion", "reconstruction")
+
+
+def design(q, p, process="vp-digits", **other):
+    return Design(VPS[process], get(q), get(p), **other)
+
+
+def grey_images(n, levels=17, dtype=torch.float64):
+    values = torch.randint(levels, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    return values.to(dtype) * 2 / (levels - 1) - 1
+
+
+def grid(levels):
+    return torch.arange(levels, dtype=torch.float64) * 2 / (levels - 1) - 1
+
+
+def draw(denoiser, point, x0, **other):
+    options = dict(levels=17, n_steps=10, seeds=range(len(x0))) | other
+    return bound(denoiser, point, x0, **options)
+
+
+# ---- terms -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize("scale", [1e-3, 0.05, 1.0])
+@pytest.mark.parametrize("centre", [-2.5, -1.3, -1.0, 0.0, 0.31, 1.0, 2.5])
+@pytest.mark.parametrize("p", FULL_SUPPORT)
+def test_masses_of_the_levels_sum_to_one(p, centre, scale, levels):
+    x0 = grid(levels)
+    total = discretised_log_prob(get(p), x0, torch.full_like(x0, centre), scale, levels).exp().sum()
+    assert total.item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("p", FULL_SUPPORT)
+def test_mass_of_an_inner_level_is_density_times_width_if_bins_are_fine(p):
+    step, levels, scale = get(p), 2001, 0.5
+    x0 = torch.tensor([0.3], dtype=torch.float64)
+    found = discretised_log_prob(step, x0, torch.zeros(1), scale, levels)
+    expected = step.log_prob(x0 / scale) - math.log(scale) + math.log(2 / (levels - 1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("distance", [2.0, 5.0, 10.0, 30.0])
+@pytest.mark.parametrize("p", FULL_SUPPORT)
+def test_mass_far_out_is_finite_and_scipys(p, distance, side):
+    """An image far from where the model expects it costs much, and not infinitely much."""
+    x0, scale, levels = torch.tensor([0.25], dtype=torch.float64), 0.02, 17
+    centre = x0 - side * distance * scale
+    found = discretised_log_prob(get(p), x0, centre, scale, levels)
+    assert found.isfinite().all()
+    law, ends = scipy_law(p), side * distance + np.array([-1, 1]) / (levels - 1) / scale
+    tails = law.sf(ends) if side > 0 else law.cdf(ends)
+    if abs(np.diff(tails)[0]) > 1e-280:  # scipy's own difference ends there
+        assert found.item() == pytest.approx(math.log(abs(np.diff(tails)[0])), rel=1e-9)
+
+
+@pytest.mark.parametrize("distance", [1.0, 5.0, 20.0, 30.0])
+@pytest.mark.parametrize("p", [name for name in FULL_SUPPORT if isinstance(get(name), Symmetric)])
+def test_mirrored_images_have_mirrored_masses(p, distance):
+    """The mass of a level above the centre is that of its mirror image below, also far out."""
+    x0, scale = torch.tensor([0.25], dtype=torch.float64), 0.05
+    centre = x0 - distance * scale
+    above = discretised_log_prob(get(p), x0, centre, scale, 17)
+    below = discretised_log_prob(get(p), -x0, -centre, scale, 17)
+    torch.testing.assert_close(above, below, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("process", VPS.values(), ids=VPS.keys())
+def test_prior_kl_is_torchs(process):
+    x0 = grey_images(3)
+    a, c = (part.item() for part in process.marginal(1.0))
+    found = torch.distributions.kl_divergence(
+        torch.distributions.Normal(a * x0, math.sqrt(c)), torch.distributions.Normal(0.0, 1.0)
+    )
+    torch.testing.assert_close(prior_kl(process, x0), found.flatten(1).sum(1), rtol=1e-10, atol=1e-12)
+
+
+def test_prior_kl_in_phase_space_is_torchs():
+    process = PhaseSpace()
+    state = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, c = process.marginal(1.0)
+    vectors = torch.stack(state.chunk(2, dim=1), dim=-1)
+    law = torch.distributions.MultivariateNormal(vectors @ a.mT, c)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=torch.float64), process.prior_covariance())
+    expected = torch.distributions.kl_divergence(law, prior).flatten(1).sum(1)
+    torch.testing.assert_close(prior_kl(process, state), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_prior_kl_with_a_schedule_for_each_component_is_torchs():
+    process = ComponentWiseVP()
+    x0 = torch.randn(3, 1, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    a, c = (part[..., 0, 0] for part in process.marginal(1.0))
+    law = torch.distributions.Normal(a * x0, c.sqrt())
+    expected = torch.distributions.kl_divergence(law, torch.distributions.Normal(0.0, 1.0)).flatten(1).sum(1)
+    torch.testing.assert_close(prior_kl(process, x0), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_bits_per_dim():
+    assert bits_per_dim(torch.tensor([64 * math.log(2), 0.0]), 64).tolist() == pytest.approx([1.0, 0.0])
+
+
+# ---- what a bound depends on -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marginals", ["limit", "bridge"])
+@pytest.mark.parametrize(("q", "p"), PAIRS)
+def test_terms_are_float64_finite_and_sum_to_the_total(q, p, marginals):
+    [terms] = draw(DENOISER, design(q, p), grey_images(3, dtype=torch.float32), marginals=marginals)
+    for term in TERMS:
+        value = getattr(terms, term)
+        assert (value.shape, value.dtype) == ((3,), torch.float64)
+        assert value.isfinite().all()
+    assert torch.equal(terms.total, terms.prior + terms.diffusion + terms.reconstruction)
+
+
+@pytest.mark.parametrize("marginals", ["limit", "bridge"])
+@pytest.mark.parametrize("denoiser", [DENOISER, small_denoiser(parametrisation="edm").eval()], ids=["exact", "network"])
+def test_image_i_does_not_depend_on_batch_size_or_company(denoiser, marginals):
+    x0, point = grey_images(9, dtype=torch.float32), design("laplace", "laplace")
+    [whole] = draw(denoiser, point, x0, marginals=marginals)
+    [parts] = draw(denoiser, point, x0, marginals=marginals, batch_size=4)
+    [alone] = draw(denoiser, point, x0[5:6], marginals=marginals, seeds=[5])
+    for term in TERMS:
+        torch.testing.assert_close(getattr(whole, term), getattr(parts, term), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(getattr(whole, term)[5:6], getattr(alone, term), rtol=1e-5, atol=1e-6)
+
+
+def test_another_seed_is_another_draw_of_diffusion_and_reconstruction_but_not_of_the_prior():
+    x0, point = grey_images(2), design("normal", "normal")
+    [first], [second] = draw(DENOISER, point, x0, seeds=[0, 1]), draw(DENOISER, point, x0, seeds=[2, 3])
+    assert torch.equal(first.prior, second.prior)
+    assert (first.diffusion != second.diffusion).all()
+    assert (first.reconstruction != second.reconstruction).all()
+
+
+def test_native_bound_of_the_normal_pair_is_the_normal_limit_bound():
+    x0, normal = grey_images(3), Loss(get("normal"), get("normal"))
+    [native] = draw(DENOISER, design("normal", "normal"), x0)
+    [same] = draw(DENOISER, design("normal", "normal"), x0, losses=[normal])
+    [read_off_another] = draw(DENOISER, design("laplace", "laplace"), x0, losses=[normal])
+    assert torch.equal(native.total, same.total)
+    assert torch.equal(native.total, read_off_another.total)  # limit states do not know the pair
+
+
+def test_bridge_of_a_normal_step_walks_the_limit_marginals_own_chain():
+    """With T = 1 there is one state, drawn from the limit marginal in both laws."""
+    x0, point = grey_images(3), design("normal", "normal")
+    [limit], [bridge] = (draw(DENOISER, point, x0, n_steps=1, marginals=law) for law in ("limit", "bridge"))
+    assert torch.equal(limit.diffusion, bridge.diffusion)
+
+
+@pytest.mark.parametrize("n_steps", [1, 10, 37])
+@pytest.mark.parametrize("q", ["uniform", "gumbel", "student_t(df=5)", "exponential"])
+def test_a_normal_model_pays_its_constant_at_every_step_and_coordinate(q, n_steps):
+    losses = [Loss(get(q), get("normal")), Loss(get("normal"), get("normal"))]
+    native, normal = draw(DENOISER, design(q, "normal"), grey_images(3), losses=losses, n_steps=n_steps)
+    owed = torch.full((3,), n_steps * 64 * constant(q, "normal"), dtype=torch.float64)
+    torch.testing.assert_close(native.diffusion - normal.diffusion, owed, rtol=1e-9, atol=0)
+    assert torch.equal(native.reconstruction, normal.reconstruction)
+
+
+def test_laplace_pays_at_most_twice_the_normal_price_on_the_same_states():
+    """exp(−a) − 1 + a ≤ a²/2: information 2 is the small-step limit, approached from below as T grows."""
+    ratios = []
+    for n_steps in (5, 50, 500):
+        losses = [Loss(get("laplace"), get("laplace")), Loss(get("normal"), get("normal"))]
+        laplace, normal = draw(DENOISER, design("laplace", "laplace"), grey_images(2), losses=losses, n_steps=n_steps)
+        ratios.append((laplace.diffusion.sum() / normal.diffusion.sum()).item())
+    assert ratios == sorted(ratios)
+    assert 1.7 < ratios[-1] < 2
+
+
+def test_prior_and_reconstruction_of_a_basis_are_counted_on_the_same_image():
+    """An orthonormal basis moves neither the norm in the prior's KL nor the pixels of the reconstruction."""
+    x0 = grey_images(3)
+    [plain] = draw(DENOISER, design("normal", "normal"), x0)
+    [turned] = draw(DENOISER, design("normal", "normal", basis=Rotation(64)), x0)
+    torch.testing.assert_close(plain.prior, turned.prior)
+    # Noise in another basis is another draw of the same law: equal up to its spread over 3 × 64 pixels.
+    assert turned.reconstruction.sum().item() == pytest.approx(plain.reconstruction.sum().item(), abs=1e-3)
+
+
+def test_reconstruction_vanishes_where_the_last_noise_is_far_below_a_level():
+    [terms] = draw(DENOISER, design("normal", "normal", "vp-vdm"), grey_images(3))
+    assert (terms.reconstruction < 1e-10).all()
+
+
+@pytest.mark.parametrize("seeds", [[], [0], [0, 1, 2]])
+def test_another_number_of_seeds_than_images_is_refused(seeds):
+    with pytest.raises(ValueError, match=rf"found {len(seeds)} seeds for 2 images"):
+        draw(DENOISER, design("normal", "normal"), grey_images(2), seeds=seeds)
+
+
+def test_the_number_of_network_calls_is_the_number_of_steps():
+    calls = []
+
+    def counted(x, sigma):
+        calls.append(sigma)
+        return PerPixel(MIXTURE_1D)(x, sigma)
+
+    draw(counted, design("normal", "normal"), grey_images(2), n_steps=7)
+    sigmas = torch.stack([torch.as_tensor(sigma).max() for sigma in calls])
+    assert len(sigmas) == 7
+    assert (sigmas.diff() < 0).all()

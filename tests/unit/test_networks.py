@@ -1,0 +1,42 @@
+"""The U-Net: shapes, conditioning on log-SNR, and initial weights that depend on the seed alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from nonnormal.networks import UNet, initialised, parameter_count
+
+SMALL = dict(in_channels=3, out_channels=1, image_size=8, widths=(8, 16), groups=4)
+
+
+@pytest.mark.parametrize("attention", [(), (1,), (0, 1)])
+def test_prediction_has_the_shape_of_the_image(attention):
+    network = UNet(**SMALL, attention=attention)
+    assert network(torch.randn(2, 3, 8, 8), torch.zeros(2)).shape == (2, 1, 8, 8)
+
+
+def test_prediction_depends_on_log_snr_image_by_image():
+    network = initialised(lambda: UNet(**SMALL), 0).eval()
+    z = torch.ones(3, 3, 8, 8)
+    low, again, high = network(z, torch.tensor([-3.0, -3.0, 3.0]))
+    torch.testing.assert_close(low, again)
+    assert (low - high).abs().max() > 1e-4
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    first, second, other = (initialised(lambda: UNet(**SMALL), seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_initialisation_leaves_the_global_random_state_alone():
+    before = torch.get_rng_state()
+    initialised(lambda: nn.Linear(2, 2), 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_parameter_count_counts_what_is_trained():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    assert parameter_count(network) == 2 * 3 + 3 + 3 + 1
+    network[0].requires_grad_(False)
+    assert parameter_count(network) == 4

@@ -1,0 +1,116 @@
+"""Provenance: the files that a module is made of, and that imports point downwards only."""
+
+from pathlib import Path
+
+import pytest
+
+from nonnormal import provenance
+from nonnormal.provenance import hardware, sources
+
+# Lowest first; modules in one row may not import each other upwards or sideways, except within a package.
+LAYERS = [
+    ("steps",),
+    ("divergence",),
+    ("conventions",),
+    ("bases",),
+    ("schedules",),
+    ("processes",),
+    ("denoisers",),
+    ("networks",),
+    ("objective",),
+    ("likelihood",),
+    ("samplers",),
+    ("geometry",),
+    ("checkpoints",),
+    ("training",),
+    ("data",),
+    ("metrics",),
+    ("study",),
+    ("recipes",),
+    ("evaluation",),
+    ("cli",),
+]
+RANKS = {name: rank for rank, row in enumerate(LAYERS) for name in row}
+PACKAGE = Path(provenance.__file__).parent
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
+
+
+def rooms(module):
+    """Files that a module is made of, relative to the package, e.g. "bases.py" or "data/images.py"."""
+    return {Path(path).resolve().relative_to(PACKAGE).as_posix() for path in sources(f"nonnormal.{module}")}
+
+
+# The package itself, which Python runs before any of its modules, and the package of steps.
+ROOT = {"__init__.py"}
+STEPS = ROOT | {f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "quadrature")}
+
+
+def test_divergence_is_made_of_steps_and_itself():
+    assert rooms("divergence") == STEPS | {"divergence.py"}
+
+
+def test_steps_are_made_of_nothing_else():
+    assert rooms("steps") == STEPS
+
+
+@pytest.mark.parametrize("part", ["base", "catalogue", "quadrature"])
+def test_a_part_of_a_package_brings_the_package(part):
+    """`import nonnormal.steps.base` runs `nonnormal/steps/__init__.py`, and so all that it imports."""
+    assert rooms(f"steps.{part}") == STEPS
+
+
+def test_a_module_without_imports_of_its_own_is_itself_and_the_package():
+    assert rooms("schedules") == ROOT | {"schedules.py"}
+
+
+def test_objective_is_made_of_everything_below_it():
+    expected = {"bases", "conventions", "denoisers", "divergence", "objective", "processes", "schedules"}
+    assert rooms("objective") == STEPS | {f"{name}.py" for name in expected}
+
+
+def test_imports_inside_functions_count():
+    assert {"training.py", "figures/steps.py", "metrics/fidelity.py"} <= rooms("cli")
+
+
+def test_a_package_is_its_init_and_what_that_imports():
+    assert {"data/__init__.py", "data/digits.py", "data/images.py", "files.py"} <= rooms("data")
+
+
+def test_sources_exist_and_are_sorted():
+    found = sources("nonnormal.cli")
+    assert list(found) == sorted(found)
+    assert all(Path(path).is_file() for path in found)
+
+
+@pytest.mark.parametrize("module", ["torch.nn", "torch", "nonnormally", "nonnormally.steps", "nonnormal.none"])
+def test_a_module_that_is_not_of_the_package_is_refused(module):
+    with pytest.raises(ValueError, match=module):
+        sources(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_contains_itself(module):
+    path = module.replace(".", "/")
+    assert rooms(module) & {f"{path}.py", f"{path}/__init__.py"}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.split(".")[0] in RANKS])
+def test_imports_point_downwards(module):
+    top = module.split(".")[0]
+    reached = {path.removesuffix(".py").split("/")[0] for path in rooms(module)} - {top}
+    assert [name for name in reached if RANKS.get(name, -1) >= RANKS[top]] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_top_knows_the_study_and_the_command_line(module):
+    above = {"study": {"study", "recipes", "evaluation", "readme", "cli"}, "cli": {"cli"}}
+    for name, allowed in above.items():
+        assert f"{name}.py" not in rooms(module) or module in allowed
+
+
+def test_hardware_is_one_line():
+    assert "cores" in hardware()
+    assert "\n" not in hardware()

@@ -1,0 +1,431 @@
+"""Studies: what files are accepted, how each mistake is answered, and what identifies a run."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nonnormal import study
+from nonnormal.recipes import denoiser_recipe, design, objective
+from nonnormal.steps import get
+from nonnormal.study import StudyError, json_schema, load, validate
+
+ROOT = Path(__file__).parents[2]
+BASE = {
+    "name": "a-study",
+    "data": "digits",
+    "defaults": {
+        "q": "laplace",
+        "p": "laplace",
+        "network": {"widths": [8, 16], "groups": 4},
+        "process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}},
+        "training": {"n_steps": 10, "steps": 30},
+    },
+    "runs": {
+        "plain": None,
+        "other": {"q": "uniform", "training": {"steps": 40}, "process": {"schedule": {"kind": "cosine"}}},
+    },
+}
+
+
+def changed(path, value):
+    """BASE with one value set, at a path like "runs.plain.q"."""
+    raw = copy.deepcopy(BASE)
+    *folders, last = path.split(".")
+    place = raw
+    for key in folders:
+        if not isinstance(place.get(key), dict):
+            place[key] = {}
+        place = place[key]
+    place[last] = value
+    return raw
+
+
+def mistake(raw):
+    with pytest.raises(StudyError) as error:
+        validate(raw, "study.yaml")
+    return str(error.value)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["digits", "smoke"])
+def test_studies_of_the_repository_load(name):
+    found = load(ROOT / "config" / f"{name}.yaml")
+    assert found.name == name
+    pairs = {(run.q, run.p) for run in found.runs.values()}
+    assert pairs == {("normal", "normal"), ("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace")}
+    for run in found.runs.values():
+        design(run)
+        objective(run, sigma_data=0.5)
+        assert denoiser_recipe(run, found.dataset, 0.5)["network"]["image_size"] == 8
+
+
+def test_exported_schema_is_up_to_date():
+    """`nonnormal schema` writes the file again."""
+    assert json.loads((ROOT / "workflow" / "schemas" / "study.json").read_text(encoding="utf-8")) == json_schema()
+
+
+@pytest.mark.parametrize("name", ["digits", "smoke"])
+def test_a_resolved_study_is_the_same_study(name, tmp_path):
+    first = load(ROOT / "config" / f"{name}.yaml")
+    (tmp_path / "study.json").write_text(json.dumps(first.resolved))
+    again = load(tmp_path / "study.json")
+    assert again.resolved == first.resolved
+    assert [again.fingerprint(run) for run in again.runs] == [first.fingerprint(run) for run in first.runs]
+
+
+@pytest.mark.parametrize(
+    ("content", "fragments"),
+    [
+        ("", ["the file", "null", "a study is a mapping"]),
+        ("- a\n- b\n", ["the file", '["a", "b"]', "a study is a mapping"]),
+        ("just words", ["the file", "just words", "a study is a mapping"]),
+        ("a: [1, 2", ["is not YAML"]),
+        ("a: b: c", ["is not YAML"]),
+        (b"\xff\xfe\x00", ["is not YAML"]),
+    ],
+    ids=["empty", "list", "text", "open bracket", "two colons", "not text"],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path, content, fragments):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(StudyError) as error:
+        load(path)
+    assert str(path) in str(error.value)
+    assert all(fragment in str(error.value) for fragment in fragments)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    for path in (tmp_path / "missing.yaml", tmp_path):
+        with pytest.raises(StudyError, match="cannot be read") as error:
+            load(path)
+        assert str(path) in str(error.value)
+
+
+# ---- merging ---------------------------------------------------------------------------------------------------------
+
+
+def test_runs_replace_defaults_key_by_key():
+    found = validate(BASE, "x")
+    plain, other = found.run("plain"), found.run("other")
+    assert (plain.q, plain.p, plain.training.steps, plain.training.n_steps) == ("laplace", "laplace", 30, 10)
+    assert (other.q, other.p, other.training.steps, other.training.n_steps) == ("uniform", "laplace", 40, 10)
+    assert (plain.process.schedule.kind, other.process.schedule.kind) == ("linear_log_snr", "cosine")
+    assert other.process.schedule.log_snr_max == 9
+    assert other.network == plain.network
+    assert plain.training.warmup == 100  # nobody says; the model's own default
+
+
+def test_a_list_is_replaced_and_not_extended():
+    found = validate(changed("runs.plain.network.widths", [4]), "x")
+    assert found.run("plain").network.widths == (4,)
+
+
+def test_merging_leaves_what_was_read_alone():
+    raw = copy.deepcopy(BASE)
+    validate(raw, "x")
+    assert raw == BASE
+
+
+@pytest.mark.parametrize("defaults", [{}, "left out"])
+def test_defaults_may_be_left_out(defaults):
+    raw = {key: value for key, value in BASE.items() if key != "defaults"} | {"runs": {"plain": None}}
+    if defaults != "left out":
+        raw["defaults"] = defaults
+    assert validate(raw, "x").run("plain").q == "normal"
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fragments"),
+    [
+        ("colour", "red", ["colour: unknown key", "allowed here: name, title, seed, data"]),
+        (
+            "runs.plain.training.epochs",
+            3,
+            ["runs.plain.training.epochs: unknown key", "weighting,", "n_steps, steps, batch_size"],
+        ),
+        ("runs.plain.process.schedule.shape", 1, ["shape: unknown key", "kind, log_snr_max, log_snr_min"]),
+        ("defaults.netwrk", {}, ["defaults.netwrk: unknown key", "q, p, basis, process, network, training"]),
+        ("sampling.steps", 1, ["sampling.steps: unknown key", "n_images, n_steps, batch_size, dtype"]),
+        ("runs.plain.training.n_steps", 0, ["runs.plain.training.n_steps: found 0", "greater than or equal to 1"]),
+        ("sampling.n_steps", [10, 0], ["sampling.n_steps.1: found 0", "greater than or equal to 1"]),
+        ("sampling.n_steps", [], ["sampling.n_steps: found []", "at least 1 item"]),
+        ("sampling.dtype", "float16", ['sampling.dtype: found "float16"', "'float32' or 'float64'"]),
+        ("runs.plain.training.learning_rate", float("nan"), ["learning_rate: found NaN", "finite number"]),
+        ("runs.plain.training.weighting", "vlb", ['weighting: found "vlb"', "'elbo' or 'perceptual'"]),
+        ("runs.plain.network.dropout", 1.0, ["network.dropout: found 1.0", "less than 1"]),
+        (
+            "runs.plain.p",
+            "uniform",
+            ['runs.plain.p: found "uniform"', "laplace/uniform is infinite", "normal, laplace"],
+        ),
+        ("runs.plain.q", "cauchy", ['runs.plain.q: found "cauchy"', "known families: normal, laplace, uniform"]),
+        ("runs.plain.q", "student_t(df=4)", ['runs.plain.q: found "student_t(df=4)"', "df must be larger than 4"]),
+        ("runs.plain.p", "student_t", ['runs.plain.p: found "student_t"', "its parameters: df"]),
+        ("runs.plain.p", "student_t(5)", ["runs.plain.p: found", "parameters are written parameter=number"]),
+        ("runs.plain.q", "rademacher", ["rademacher has no density", "pair rademacher/laplace is not defined"]),
+        ("runs.plain.p", "rademacher", ['runs.plain.p: found "rademacher"', "rademacher has no density"]),
+        ("runs.plain.q", "nowhere:Step", ['runs.plain.q: found "nowhere:Step"', "cannot be loaded"]),
+        ("runs.plain.p", "nowhere:Step", ['runs.plain.p: found "nowhere:Step"', "cannot be loaded"]),
+        ("runs.plain.q", "problems:WideSecant", ["runs.plain.q", "is not standardised: variance 2 (must be 1)"]),
+        ("runs.plain.p", "problems:NotAStep", ["runs.plain.p", "is not a subclass of nonnormal.steps.Step"]),
+        ("runs.plain.q", 3, ["runs.plain.q: found 3", "string"]),
+        ("runs.plain.basis", "haar", ['runs.plain.basis: found "haar"', "'pixel'"]),
+        ("data", "cifar100", ['data: found "cifar100"', "known: digits"]),
+        ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
+        ("name", "../up", ['name: found "../up"']),
+        ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
+        ("runs", {}, ["runs: found {}", "at least 1 item"]),
+        ("runs", ["plain"], ['runs: found ["plain"]', "dictionary"]),
+        ("runs.plain", 3, ["runs.plain: found 3"]),
+        ("defaults", [1], ["defaults: found [1]"]),
+        ("runs.plain.network.groups", 3, ["network.groups: found 3", "must divide every width, which are [8, 16]"]),
+        (
+            "runs.plain.network.attention",
+            [2],
+            ["network.attention: found [2]", "levels of the network, which are 0 to 1"],
+        ),
+        ("runs.plain.network.attention", [0, -1], ["network.attention.1: found -1", "greater than or equal to 0"]),
+        ("runs.plain.network.widths", [8, 8, 8, 8, 8], ["runs.plain.network.widths", "5 levels", "use fewer levels"]),
+        (
+            "runs.plain.process.schedule.log_snr_max",
+            -8,
+            ["runs.plain.process.schedule", "log_snr_max = -8.0 must be larger than log_snr_min = -7.0"],
+        ),
+    ],
+)
+def test_each_mistake_is_answered_with_key_value_and_what_is_allowed(path, value, fragments):
+    message = mistake(changed(path, value))
+    assert message.startswith("study.yaml: ")
+    for fragment in fragments:
+        assert fragment in message
+    if not path.startswith("defaults"):  # a mistake in the defaults is one in every run
+        assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", ["runs.plain.training.steps", "sampling.n_images", "resources.threads", "seed"])
+@pytest.mark.parametrize("value", [30.0, 30.5, "30", True])
+def test_integers_are_written_as_integers(path, value):
+    message = mistake(changed(path, value))
+    assert f"{path}: found {json.dumps(value)}; Input should be a valid integer" in message
+
+
+@pytest.mark.parametrize("name", ["benchmarks", "logs", "paper"])
+def test_a_run_may_not_be_called_like_a_folder_of_the_study(name):
+    message = mistake(changed(f"runs.{name}", None))
+    assert message.startswith("study.yaml: runs: found ")
+    assert message.endswith(f"{name}: folders of the study; call the run otherwise")
+
+
+def test_a_mistake_in_widths_is_not_answered_with_attention():
+    raw = changed("runs.plain.network", {"widths": [], "groups": 4, "attention": [0]})
+    assert "attention" not in mistake(raw)
+
+
+@pytest.mark.parametrize("section", ["features", "sampling", "evaluation", "resources", "invariance"])
+def test_an_unknown_key_in_any_section_is_answered_with_its_keys(section):
+    assert f"{section}.colour: unknown key; allowed here: " in mistake(changed(f"{section}.colour", 1))
+
+
+def test_a_missing_key_is_named():
+    raw = copy.deepcopy(BASE)
+    del raw["data"]
+    assert mistake(raw) == "study.yaml: data: missing"
+
+
+def test_all_mistakes_are_answered_at_once():
+    raw = changed("runs.plain.training.n_steps", 0) | {"colour": 1, "seed": -1}
+    lines = mistake(raw).splitlines()
+    assert len(lines) == 3
+    assert {line.split(": ")[1] for line in lines} == {"seed", "runs.plain.training.n_steps", "colour"}
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ({"network": {"widths": [12, 12]}}, "groups: found 8; must divide every width, which are [12, 12]"),
+        ({"process": {"schedule": {"log_snr_max": -6}}}, "log_snr_max = -6.0 must be larger than log_snr_min = -5.0"),
+        ({"q": "rademacher"}, "pair rademacher/normal is not defined"),
+    ],
+)
+def test_a_default_that_does_not_fit_what_is_said_is_a_mistake(run, words):
+    """groups is 8, log_snr_min is −5 and p is normal where nobody says otherwise, and these must fit, too."""
+    assert words in mistake({"name": "a", "data": "digits", "runs": {"r": run}})
+
+
+# ---- steps -----------------------------------------------------------------------------------------------------------
+
+
+def with_pair(q, p):
+    return changed("runs.plain", {"q": q, "p": p})
+
+
+@pytest.mark.parametrize(
+    ("q", "p"),
+    [
+        ("student_t(df=5)", "student_t(df=5)"),
+        ("gumbel", "logistic"),
+        ("laplace", "normal"),
+        ("exponential", "gumbel"),
+        ("arcsine", "generalized_normal(shape=4)"),
+        ("problems:HyperbolicSecant", "normal"),
+        ("normal", "problems:HyperbolicSecant"),
+        ("problems:HyperbolicSecant", "problems:HyperbolicSecant"),
+    ],
+)
+def test_any_pair_of_steps_with_a_finite_divergence_is_accepted(q, p):
+    run = validate(with_pair(q, p), "x").run("plain")
+    assert (run.q, run.p) == (q, p)
+    point = design(run)
+    assert (point.q, point.p) == (get(q), get(p))
+
+
+def test_a_step_is_resolved_to_one_spelling():
+    found = validate(with_pair("student_t( df = 5.0 )", "laplace"), "x")
+    assert found.run("plain").q == "student_t(df=5)"
+    assert found.fingerprint("plain") == validate(with_pair("student_t(df=5)", "laplace"), "x").fingerprint("plain")
+
+
+def test_a_resolved_step_keeps_all_digits():
+    found = validate(with_pair("student_t(df=5.1234567)", "laplace"), "x")
+    assert get(found.run("plain").q).df == 5.1234567
+
+
+@pytest.mark.parametrize(
+    ("q", "p"),
+    [
+        ("laplace", "uniform"),
+        ("exponential", "exponential"),
+        ("student_t(df=5)", "gumbel"),
+        ("student_t(df=5)", "generalized_normal(shape=6)"),
+    ],
+)
+def test_a_pair_with_an_infinite_divergence_is_refused(q, p):
+    message = mistake(with_pair(q, p))
+    assert f'runs.plain.p: found "{p}"; the divergence of the pair {q}/{p} is infinite' in message
+    assert "finite with p one of normal, laplace, logistic" in message
+
+
+@pytest.mark.parametrize("weighting", ["elbo", "perceptual"])
+def test_a_step_without_density_has_no_loss(weighting):
+    raw = with_pair("rademacher", "normal")
+    raw["runs"]["plain"]["training"] = {"weighting": weighting}
+    assert "rademacher has no density: it samples, but the divergence" in mistake(raw)
+
+
+@pytest.mark.parametrize("name", ["training", "q", "name"])
+def test_an_unknown_key_in_a_run_named_like_a_setting_is_answered_with_the_keys_of_runs(name):
+    assert "allowed here: q, p, basis, process, network, training" in mistake(changed(f"runs.{name}.colour", 1))
+
+
+def test_an_unknown_run_is_refused_with_the_known_ones():
+    with pytest.raises(StudyError, match=r"'a-study' has no run 'plane'; its runs: plain, other"):
+        validate(BASE, "x").run("plane")
+
+
+def test_settings_do_not_change_after_reading():
+    with pytest.raises(ValueError, match="frozen"):
+        validate(BASE, "x").run("plain").training.steps = 3
+
+
+# ---- identity --------------------------------------------------------------------------------------------------------
+
+
+def prints(raw):
+    found = validate(raw, "x")
+    return {run: found.fingerprint(run) for run in found.runs}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "affected"),
+    [
+        ("runs.plain.training.steps", 31, {"plain"}),
+        ("runs.other.network.parametrisation", "v", {"other"}),
+        ("runs.other.training.seed", 1, {"other"}),
+        ("defaults.training.steps", 31, {"plain"}),  # other has steps of its own
+        ("defaults.training.n_steps", 11, {"plain", "other"}),
+        ("defaults.training.steps", 30, set()),  # what it is already
+        ("seed", 1, {"plain", "other"}),
+        ("sampling.n_images", 64, set()),
+        ("evaluation.n_steps", [7], set()),
+        ("resources.threads", 2, set()),
+        ("title", "words", set()),
+        ("runs.third", {}, set()),
+    ],
+)
+def test_a_setting_changes_the_fingerprints_of_the_runs_it_trains(path, value, affected):
+    before, after = prints(BASE), prints(changed(path, value))
+    assert {run for run in before if before[run] != after[run]} == affected
+
+
+def test_fingerprints_of_runs_differ_also_where_settings_do_not():
+    found = prints(changed("runs.twin", None))
+    assert len(set(found.values())) == 3
+
+
+def test_fingerprint_does_not_depend_on_the_order_of_keys():
+    raw = {key: BASE[key] for key in reversed(BASE)}
+    assert prints(raw) == prints(BASE)
+
+
+def test_image_seeds_are_named_by_study_seed_purpose_and_image_alone():
+    found, reseeded = validate(BASE, "x"), validate(changed("seed", 1), "x")
+    seeds = found.image_seeds("sample", 50)
+    assert len(set(seeds)) == 50
+    assert found.image_seeds("sample", 20) == seeds[:20]
+    # No run is asked for, and runs change nothing.
+    assert validate(changed("runs.plain.q", "laplace") | {"name": "b"}, "x").image_seeds("sample", 50) == seeds
+    assert not set(seeds) & set(found.image_seeds("bound", 50))
+    assert not set(seeds) & set(reseeded.image_seeds("sample", 50))
+
+
+def test_train_seeds_differ_by_run_and_by_training_seed():
+    found, again = validate(BASE, "x"), validate(changed("runs.plain.training.seed", 1), "x")
+    assert len({found.train_seed("plain"), found.train_seed("other"), again.train_seed("plain")}) == 3
+    assert found.train_seed("other") == again.train_seed("other")
+
+
+def test_steps_rise_without_repeats():
+    raw = changed("sampling.n_steps", [50, 10, 50]) | {"evaluation": {"n_steps": [25, 10]}}
+    found = validate(raw, "x")
+    assert found.sample_steps == (10, 50)
+    assert found.headline_steps == 50
+    assert found.bound_steps("plain") == (10, 25)  # its own 10 among them
+
+
+# ---- schema ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["digits", "smoke"])
+def test_studies_of_the_repository_fit_the_schema(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    raw = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(raw, json_schema())
+
+
+@pytest.mark.parametrize("path", ["colour", "runs.plain.training.epochs"])
+def test_schema_refuses_unknown_keys_and_allows_empty_runs(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(BASE, json_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed(path, 3), json_schema())
+
+
+def test_every_setting_is_described():
+    schema = study.json_schema()
+    models = [schema, *schema["$defs"].values()]
+    nameless = [
+        f"{model['title']}.{key}"
+        for model in models
+        for key, entry in model["properties"].items()
+        # What is a settings class of its own is described there.
+        if not (entry.get("description") or schema["$defs"][entry["$ref"].rpartition("/")[2]].get("description"))
+    ]
+    assert nameless == []

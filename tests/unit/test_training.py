@@ -1,0 +1,151 @@
+"""Training: the same bits every time, also after an interruption; EMA and learning rate by hand."""
+
+import math
+
+import pytest
+import torch
+from problems import VPS, small_denoiser
+
+from nonnormal.objective import ELBO, Design
+from nonnormal.steps import get
+from nonnormal.training import LOG_COLUMNS, TrainingDiverged, train
+
+OBJECTIVE = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
+IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Spy:
+    """An objective that keeps the weights it is called with, and fails at a call of choice."""
+
+    def __init__(self, fail_at=None, value=None):
+        self.fail_at, self.value, self.weights = fail_at, value, []
+
+    def __call__(self, denoiser, x0, generator):
+        self.weights.append([p.detach().clone() for p in denoiser.network.parameters()])
+        if len(self.weights) == self.fail_at:
+            if self.value is None:
+                raise Interrupted
+            return OBJECTIVE(denoiser, x0, generator) * self.value
+        return OBJECTIVE(denoiser, x0, generator)
+
+
+def run(folder, objective=OBJECTIVE, init=0, **other):
+    options = dict(
+        **dict(steps=7, batch_size=4, learning_rate=3e-3, warmup=3, decay="cosine", betas=(0.9, 0.99)),
+        **dict(weight_decay=0.01, clip_norm=1.0, ema_decay=0.995, seed=5, checkpoint=folder / "c.safetensors"),
+        **dict(checkpoint_every=2, log_every=3, fingerprint="f"),
+    )
+    return train(small_denoiser(init, dropout=0.2), objective, IMAGES, **options | other)
+
+
+def weights(denoiser):
+    return [p.detach().clone() for p in denoiser.network.parameters()]
+
+
+def assert_same(first, second):
+    """Averaged weights and logs, to the bit."""
+    assert all(torch.equal(a, b) for a, b in zip(weights(first[0]), weights(second[0]), strict=True))
+    assert first[1].equals(second[1])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("uninterrupted"))
+
+
+def test_the_same_training_ends_in_the_same_bits(uninterrupted, tmp_path):
+    torch.manual_seed(123)  # the state before must not matter
+    assert_same(run(tmp_path), uninterrupted)
+
+
+def test_another_seed_is_another_training(uninterrupted, tmp_path):
+    assert not run(tmp_path, seed=6)[1].equals(uninterrupted[1])
+
+
+@pytest.mark.parametrize("fail_at", [1, 2, 3, 6, 7])
+def test_an_interrupted_training_ends_in_the_same_bits(uninterrupted, tmp_path, fail_at):
+    with pytest.raises(Interrupted):
+        run(tmp_path, Spy(fail_at))
+    assert (tmp_path / "c.safetensors").exists() == (fail_at > 2)
+    spy = Spy()
+    # From other initial weights, where there is a checkpoint: everything must come from the file.
+    assert_same(run(tmp_path, spy, init=1 if fail_at > 2 else 0), uninterrupted)
+    assert len(spy.weights) == 7 - 2 * ((fail_at - 1) // 2)  # only what was not saved is done again
+
+
+def test_a_checkpoint_of_other_settings_is_ignored(uninterrupted, tmp_path):
+    with pytest.raises(Interrupted):
+        run(tmp_path, Spy(6), fingerprint="other", learning_rate=1e-2)
+    assert_same(run(tmp_path), uninterrupted)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
+    (tmp_path / "c.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"c\.safetensors is not a complete"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_training_at_its_step(tmp_path, value):
+    with pytest.raises(TrainingDiverged, match="diverged at step 3"):
+        run(tmp_path, Spy(3, value))
+
+
+def test_divergence_leaves_the_last_good_checkpoint(uninterrupted, tmp_path):
+    with pytest.raises(TrainingDiverged):
+        run(tmp_path, Spy(6, math.nan))
+    assert_same(run(tmp_path, init=1), uninterrupted)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.15, 0.995])
+def test_averaged_weights_by_hand(tmp_path, ema_decay):
+    spy = Spy()
+    denoiser = small_denoiser()
+    options = dict(steps=3, batch_size=4, learning_rate=1e-2, warmup=0, decay="constant", betas=(0.9, 0.99))
+    options |= dict(weight_decay=0.0, clip_norm=1.0, seed=0, checkpoint=tmp_path / "c", checkpoint_every=100)
+    averaged, _ = train(denoiser, spy, IMAGES, ema_decay=ema_decay, log_every=1, fingerprint="f", **options)
+    path = [*spy.weights, weights(denoiser)]  # before steps 0, 1, 2 and after the last
+    expected = path[0]
+    for k in range(3):
+        d = min(ema_decay, (1 + k) / (10 + k))
+        expected = [d * e + (1 - d) * w for e, w in zip(expected, path[k + 1], strict=True)]
+    for found, value in zip(weights(averaged), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-7)
+    assert not averaged.training
+    assert not any(p.requires_grad for p in averaged.parameters())
+
+
+def rates(folder, **other):
+    return run(folder, steps=12, log_every=1, **other)[1].learning_rate.tolist()
+
+
+def test_cosine_learning_rate_rises_then_falls_to_nearly_nothing(tmp_path):
+    found = rates(tmp_path, warmup=4)
+    expected = [3e-3 * min(1, (k + 1) / 4) * (1 + math.cos(math.pi * k / 12)) / 2 for k in range(12)]
+    assert found == pytest.approx(expected, rel=1e-12)
+    top = found.index(max(found))
+    assert found[: top + 1] == sorted(found[: top + 1])
+    assert found[top:] == sorted(found[top:], reverse=True)
+    assert found[-1] < 0.02 * 3e-3
+
+
+def test_constant_learning_rate_stays_after_its_warm_up(tmp_path):
+    assert rates(tmp_path, decay="constant", warmup=3) == pytest.approx([1e-3, 2e-3] + [3e-3] * 10)
+
+
+def test_learning_rate_without_warm_up_starts_at_its_maximum(tmp_path):
+    assert rates(tmp_path, warmup=0)[0] == pytest.approx(3e-3)
+
+
+def test_log_rows_are_means_over_their_interval(tmp_path):
+    fine, coarse = (run(tmp_path / str(n), log_every=n)[1] for n in (1, 3))
+    assert tuple(coarse.columns) == LOG_COLUMNS
+    assert coarse.step.tolist() == [3, 6, 7]  # the last row closes what is left
+    assert fine.step.tolist() == list(range(1, 8))
+    for column in ("loss_nats_per_dim", "gradient_norm"):
+        means = [fine[column][0:3].mean(), fine[column][3:6].mean(), fine[column][6]]
+        assert coarse[column].tolist() == pytest.approx(means, rel=1e-12)
