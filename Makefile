@@ -25,13 +25,13 @@ test: $(READY) ## Run the tests
 lint: $(READY) ## Check formats and style, as CI does
 	ruff format --check .
 	ruff check .
-	snakefmt --check --quiet Snakefile workflow
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 
 format: $(READY) ## Format all code
 	ruff format .
 	ruff check --fix --quiet .
-	snakefmt --quiet Snakefile workflow
+	snakefmt Snakefile workflow
 
 schema: $(READY) ## Export the JSON schema of study files from the code
 	nonnormal schema
