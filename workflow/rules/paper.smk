@@ -23,7 +23,7 @@ rule figure:
         lookup("{figure}", within=FIGURE_INPUTS),
     output:
         LAYOUT.figure("{figure}", "pdf"),
-        report(LAYOUT.figure("{figure}", "png"), caption="../report/{figure}.rst", category="Figures"),
+        report(LAYOUT.figure("{figure}", "png"), caption="../report/figure.rst", category="Figures"),
     log:
         LOGS / "figure-{figure}.log",
     wildcard_constraints:
@@ -45,7 +45,7 @@ rule table:
         code=sources("nonnormal.tables"),
     output:
         LAYOUT.table("{table}", "csv"),
-        report(LAYOUT.table("{table}", "md"), caption="../report/{table}.rst", category="Tables"),
+        report(LAYOUT.table("{table}", "md"), caption="../report/table.rst", category="Tables"),
         LAYOUT.table("{table}", "typ"),
     log:
         LOGS / "table-{table}.log",
