@@ -175,6 +175,18 @@ def test_dvc_lists_the_runs_of_the_study(workspace):
         assert stages[stage]["matrix"]["run"] == list(workspace.study()["runs"])
 
 
+def test_dvc_parameters_are_keys_of_the_study(workspace):
+    """Of the study itself, not of the miniature: DVC refuses to run a stage with a parameter that the file lacks."""
+    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
+    for stage in stages.values():
+        for keys in (entry["config/digits.yaml"] for entry in stage.get("params", [])):
+            for run in stage.get("matrix", {"run": [""]})["run"]:
+                for key in keys:
+                    value = workspace.study()
+                    for part in key.replace("${item.run}", run).split("."):
+                        value = value[part]
+
+
 def test_dvc_shows_metrics_and_parameters(finished):
     metrics = json.loads(finished("dvc", "metrics", "show", "--json").stdout)
     values = metrics[""]["data"]["results/digits/metrics.json"]["data"]
