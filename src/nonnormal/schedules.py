@@ -7,6 +7,7 @@ process (`VP`: alpha² = sigmoid(log_snr)). Computed in float64. Knows nothing o
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ABC):
     """log_snr(t) between two ends.
 
     Attributes:
@@ -35,9 +36,9 @@ class Schedule:
                 "time 0 is data, time 1 is the prior"
             )
 
+    @abstractmethod
     def log_snr(self, t: float | Tensor) -> Tensor:
         """log(alpha²/sigma²) at time t in [0, 1]: float64, shape of t."""
-        raise NotImplementedError
 
 
 class LinearLogSNR(Schedule):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from problems import DENSE, STEPS, HyperbolicSecant
+from problems import DENSE, HyperbolicSecant
 from scipy import stats
 
 from nonnormal.steps import get
@@ -19,16 +19,6 @@ def draws(step, n, seed=0, dtype=torch.float64):
 def assert_mean(values, expected, what=""):
     error = values.std() / len(values) ** 0.5
     assert abs(values.mean() - expected) <= 5 * error + 1e-12, what  # rademacher's squares do not vary
-
-
-@pytest.fixture(params=STEPS)
-def step(request):
-    return get(request.param)
-
-
-@pytest.fixture(params=DENSE)
-def dense(request):
-    return get(request.param)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -34,16 +34,6 @@ def inside(step, reach=5.0, n=11):
     return torch.linspace(max(low, -reach), min(high, reach), n + 2, dtype=DOUBLE)[1:-1]
 
 
-@pytest.fixture(params=STEPS)
-def step(request):
-    return get(request.param)
-
-
-@pytest.fixture(params=DENSE)
-def dense(request):
-    return get(request.param)
-
-
 def test_the_families_are_those_of_the_design():
     expected = "normal laplace uniform logistic student_t generalized_normal triangular arcsine gumbel exponential"
     assert set(steps.families()) == {*expected.split(), "rademacher"}
