@@ -49,3 +49,8 @@ class ImageNoise:
         """The next z of every image, (B, *shape)."""
         draws = [step.sample(self.shape, generator=g, dtype=self.dtype, device=self.device) for g in self.generators]
         return torch.stack(draws)
+
+    def uniform(self) -> Tensor:
+        """The next number in [0, 1) of every image, (B,), float64 on the CPU."""
+        draws = [torch.rand((), generator=g, dtype=torch.float64, device=self.device) for g in self.generators]
+        return torch.stack(draws).cpu()
