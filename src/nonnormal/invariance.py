@@ -6,8 +6,10 @@ through the increasing map m and convolved with the step's law by its characteri
     f_m(m(x)) = f(x) / m′(x),    f̂_new(ω) = f̂_m(ω) φ_z(c ω).
 
 Distances to the limit law are then free of sampling noise: Wasserstein-1 ∫|F − F_limit| dx and Kolmogorov–Smirnov
-max|F − F_limit|. A third measure is functional, of whole paths: the law of the maximum of a random walk against that of
-Brownian motion (reflection principle), by sampling.
+max|F − F_limit|. In the plane the same chains are sampled and their projections on lines held against the limit's,
+which are known (sliced distances); samples of the limit itself show the floor of such a comparison. A third measure is
+functional, of whole paths: the law of the maximum of a random walk against that of Brownian motion (reflection
+principle), by sampling.
 
 Expected orders in the number of steps T, derived here: the chain's error in the mean is of order 1/T for every step;
 the step's own law enters by its cumulants, in order 1/√T by the third and 1/T by the fourth. So symmetric steps are of
@@ -133,6 +135,84 @@ def walk_distances(
     )
     density = np.fft.irfft((total * for_start).conj() * np.exp(-1j * omega * grid.half_width), grid.points)
     return grid.distances(density / grid.spacing, mixture.marginal(process, 1.0, grid.x)[1])
+
+
+@dataclass(frozen=True)
+class PlaneMixture:
+    """A normal mixture in the plane: Σ_k weights_k N(means_k, stds_k² I)."""
+
+    means: tuple[tuple[float, float], ...] = ((-0.9, 0.3), (0.2, -0.8), (0.5, 0.7))
+    stds: tuple[float, ...] = (0.25, 0.1, 0.15)
+    weights: tuple[float, ...] = (0.3, 0.3, 0.4)
+
+    def denoiser(self) -> GaussianMixtureDenoiser:
+        """Its exact denoiser, for x (B, 2)."""
+        return GaussianMixtureDenoiser(*(torch.tensor(v, dtype=torch.float64) for v in self._fields))
+
+    def projected(self, angle: float) -> Mixture:
+        """Law of its projection on the line at that angle to the first axis."""
+        means = np.asarray(self.means) @ (math.cos(angle), math.sin(angle))
+        return Mixture(tuple(means.tolist()), self.stds, self.weights)
+
+    def sample(self, process: LinearProcess, t: float, n: int, generator: torch.Generator) -> torch.Tensor:
+        """N draws (n, 2) of the limit's x_t for x_0 of this law."""
+        means, stds, weights = (torch.tensor(v, dtype=torch.float64) for v in self._fields)
+        which = torch.multinomial(weights, n, replacement=True, generator=generator)
+        a, c = (v.item() for v in process.marginal(t))
+        noise = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+        return a * means[which] + (a**2 * stds[which].square() + c).sqrt().unsqueeze(1) * noise
+
+    @property
+    def _fields(self):
+        return self.means, self.stds, self.weights
+
+
+PLANE = PlaneMixture()
+
+
+def plane_sampler(
+    step: Step, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
+) -> torch.Tensor:
+    """N draws (n, 2) of the ancestral sampler with the exact denoiser of `PLANE`, started from the limit's law."""
+    denoiser, times = PLANE.denoiser(), uniform_times(n_steps)
+    x = PLANE.sample(process, 1.0, n, generator)
+    for k in range(n_steps, 0, -1):
+        coef_xt, coef_x0, spread = (v.item() for v in process.posterior(times[k - 1], times[k]))
+        a, c = (v.item() for v in process.marginal(times[k]))
+        x0_hat = denoiser(x / a, math.sqrt(c) / a)
+        x = coef_xt * x + coef_x0 * x0_hat + spread * step.sample((n, 2), generator=generator, dtype=torch.float64)
+    return x
+
+
+def plane_walk(
+    step: Step, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
+) -> torch.Tensor:
+    """N draws (n, 2) of the walk x_t = Φ x_s + √Σ z from the limit's x at t = 0, for `PLANE`, to t = 1."""
+    times = uniform_times(n_steps)
+    x = PLANE.sample(process, 0.0, n, generator)
+    for k in range(n_steps):
+        phi, sigma = (v.item() for v in process.transition(times[k], times[k + 1]))
+        x = phi * x + math.sqrt(sigma) * step.sample((n, 2), generator=generator, dtype=torch.float64)
+    return x
+
+
+def sliced_distances(
+    x: torch.Tensor, t: float, process: LinearProcess = PROCESS, n_directions: int = 16
+) -> tuple[float, float]:
+    """(Wasserstein-1, Kolmogorov–Smirnov) of samples x (n, 2) to the limit's law at t for `PLANE`: means over lines.
+
+    On each of `n_directions` lines the samples' projections are held against the exact law: W1 = ∫|x_n(u) − F⁻¹(u)| du
+    at the n mid-points u, KS = max|F_n − F|.
+    """
+    grid, n = np.linspace(-8, 8, 16001), len(x)
+    u, found = (np.arange(n) + 0.5) / n, []
+    for angle in (np.arange(n_directions) + 0.5) * math.pi / n_directions:
+        _, cdf = PLANE.projected(angle).marginal(process, t, grid)
+        sample = np.sort(x.numpy() @ (math.cos(angle), math.sin(angle)))
+        w1 = np.abs(sample - np.interp(u, cdf, grid)).mean()
+        ks = np.abs(np.interp(sample, grid, cdf) - u).max() + 0.5 / n
+        found.append((w1, ks))
+    return tuple(float(v) for v in np.mean(found, axis=0))
 
 
 def path_maximum_distance(step: Step, n_steps: int, n_paths: int, seed: int) -> float:

@@ -13,19 +13,23 @@ from nonnormal.tables import select
 
 
 def invariance(summary: pd.DataFrame) -> Figure:
-    """Wasserstein-1 of walk and sampler, Kolmogorov–Smirnov of the path's maximum; log-log, with theory lines.
+    """Distance to the limit law against T, log-log, with theory lines: on the line, of a path's maximum, in the plane.
 
     Args:
-        summary: rows of a study with the metrics of `evaluation.invariance_rows`.
+        summary: rows of a study with the metrics of `evaluation.invariance`.
     """
     theme.apply()
-    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.5))
+    figure, axes = plt.subplots(2, 3, figsize=(theme.WIDTH, 5.6))
+    half, both = (0.5,), (0.5, 1)
     panels = (
-        ("w1_walk", "walk from data to prior", "Wasserstein-1 to the limit"),
-        ("w1_sampler", "sampler, exact denoiser", "Wasserstein-1 to the limit"),
-        ("ks_path_maximum", "maximum of a path", "Kolmogorov–Smirnov to the limit"),
+        (axes[0, 0], "w1_walk", "walk, line", "Wasserstein-1", both),
+        (axes[0, 1], "w1_sampler", "sampler, line", "Wasserstein-1", both),
+        (axes[0, 2], "ks_path_maximum", "maximum of a path", "Kolmogorov–Smirnov", half),
+        (axes[1, 0], "sliced_w1_walk", "walk, plane", "sliced Wasserstein-1", both),
+        (axes[1, 1], "sliced_w1_sampler", "sampler, plane", "sliced Wasserstein-1", both),
+        (axes[1, 2], "ks_sampler", "sampler, line", "Kolmogorov–Smirnov", both),
     )
-    for axis, (metric, title, label) in zip(axes, panels, strict=True):
+    for axis, metric, title, label, orders in panels:
         rows = select(summary, metric)
         for step, group in rows.groupby("q", sort=False):
             if metric == "w1_walk" and step == "normal":
@@ -34,10 +38,14 @@ def invariance(summary: pd.DataFrame) -> Figure:
             steps = line.nfe.astype(float)
             style = theme.step_style(step)
             axis.plot(steps, line.value, lw=1.1, markersize=3, **style)
-            axis.fill_between(steps, line.low.clip(lower=1e-12), line.high, color=style["color"], alpha=0.15, lw=0)
-        _theory(axis, rows, {"w1_walk": (0.5, 1), "w1_sampler": (0.5, 1), "ks_path_maximum": (0.5,)}[metric])
+            if not metric.startswith("sliced"):
+                axis.fill_between(steps, line.low.clip(lower=1e-12), line.high, color=style["color"], alpha=0.15, lw=0)
+        for floor in select(summary, f"{metric}_floor").itertuples():
+            axis.axhspan(floor.low, floor.high, color="0.88", zorder=0)
+            axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
+        _theory(axis, rows, orders)
         axis.set(xscale="log", yscale="log", xlabel="steps T", ylabel=label, title=title)
-    handles, labels = axes[1].get_legend_handles_labels()
+    handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7.5)
     return figure
 
