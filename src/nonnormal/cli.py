@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.layout import FIGURES, TABLES, Layout, data_path
+from nonnormal.layout import FIGURES, INVARIANCE_PARTS, TABLES, Layout, data_path
 
 app = typer.Typer(
     help="Diffusion models with any step distribution.",
@@ -112,7 +112,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     recipe = denoiser_recipe(settings, study.dataset, sigma_data=x0.std().item())
     seed = study.train_seed(run)
     denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
-    options = settings.training.model_dump(exclude={"weighting", "convention", "n_steps", "seed"})
+    options = settings.training.model_dump(exclude={"weighting", "loss", "convention", "n_steps", "seed"})
     averaged, log = training.train(
         denoiser,
         objective(settings, recipe["denoiser"]["sigma_data"]),
@@ -170,10 +170,10 @@ def sample(
 
 @evaluate_app.command()
 def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
-    """Bits/dim of the held-out split: prior, diffusion and reconstruction, native and normal-limit."""
+    """Bits/dim of the held-out split: native, normal-limit and continuous-time bounds, probability-flow likelihood."""
     from nonnormal import data as data_sets
     from nonnormal.checkpoints import load_denoiser
-    from nonnormal.evaluation import bound_rows
+    from nonnormal.evaluation.bounds import bound_rows
     from nonnormal.tables import write_rows
 
     study, layout = _open(study_file)
@@ -187,7 +187,7 @@ def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads
 def fidelity(study_file: StudyFile, run: RunName, threads: Threads = 0) -> None:
     """FID, KID, precision and recall of one run's samples against the training split."""
     from nonnormal import data as data_sets
-    from nonnormal.evaluation import fidelity_rows
+    from nonnormal.evaluation.samples import fidelity_rows
     from nonnormal.files import read_tensors
     from nonnormal.tables import write_rows
 
@@ -200,17 +200,54 @@ def fidelity(study_file: StudyFile, run: RunName, threads: Threads = 0) -> None:
 
 
 @evaluate_app.command()
-def invariance(study_file: StudyFile) -> None:
-    """Convergence in law of walks and samplers with any step, without training."""
-    from nonnormal.evaluation import invariance_rows
+def style(study_file: StudyFile, threads: Threads = 0) -> None:
+    """Style of all runs' samples, and differences to the normal pair's from the same seeds."""
+    from nonnormal import data as data_sets
+    from nonnormal.evaluation.samples import style_rows
+    from nonnormal.files import read_tensors
     from nonnormal.tables import write_rows
 
     study, layout = _open(study_file)
-    if study.invariance is None:
-        raise ValueError(f"{study_file}: invariance is left out of this study; give it its settings")
+    _torch("cpu", threads)
+    samples = {
+        run: {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps} for run in study.runs
+    }
+    write_rows(layout.style, style_rows(study, samples, data_sets.read(layout.data)))
+    print(layout.style)
+
+
+@evaluate_app.command()
+def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Sample one run's network with every step of the study's exchange, and measure what comes out."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.samples import exchange_rows
+    from nonnormal.tables import write_rows
+
+    study, layout = _open(study_file)
+    _in_study(study_file, study, "exchange")
+    device = _torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    rows = exchange_rows(study, run, denoiser, data_sets.read(layout.data), layout.features, device)
+    write_rows(layout.exchange(run), rows)
+    print(layout.exchange(run))
+
+
+@evaluate_app.command()
+def invariance(
+    study_file: StudyFile, part: Annotated[str, typer.Option(help=f"One of {', '.join(INVARIANCE_PARTS)}.")] = "line"
+) -> None:
+    """Convergence in law of walks and samplers with any step, without training."""
+    from nonnormal.evaluation import invariance as measured
+    from nonnormal.tables import write_rows
+
+    study, layout = _open(study_file)
+    _in_study(study_file, study, "invariance")
+    if part not in INVARIANCE_PARTS:
+        raise ValueError(f"--part: found {part!r}; allowed: {', '.join(INVARIANCE_PARTS)}")
     _torch("cpu", 1)
-    write_rows(layout.invariance, invariance_rows(study))
-    print(layout.invariance)
+    write_rows(layout.invariance(part), (measured.line_rows if part == "line" else measured.plane_rows)(study))
+    print(layout.invariance(part))
 
 
 @evaluate_app.command()
@@ -220,14 +257,13 @@ def summary(study_file: StudyFile) -> None:
 
     from nonnormal import data as data_sets
     from nonnormal import tables
-    from nonnormal.evaluation import feature_rows
+    from nonnormal.evaluation.samples import feature_rows
     from nonnormal.files import read_tensors, write_json
     from nonnormal.provenance import describe
 
     study, layout = _open(study_file)
     _, header = read_tensors(layout.features)
-    parts = [path(run) for run in study.runs for path in (layout.bounds, layout.fidelity)]
-    parts += [layout.invariance] if study.invariance else []
+    parts = layout.parts(study.runs, invariance=study.invariance is not None, exchange=study.exchange is not None)
     rows = [tables.read_rows(parts), feature_rows(study, header, data_sets.read(layout.data))]
     write_json(layout.provenance, describe())
     tables.write_rows(layout.summary, pd.concat(rows, ignore_index=True))
@@ -256,6 +292,14 @@ def _draw(name: str, study, layout: Layout):
     from nonnormal.tables import read_rows
 
     pairs = {run: (settings.q, settings.p) for run, settings in study.runs.items()}
+    if name == "cost":
+        from nonnormal.figures.cost import cost
+
+        return cost(read_rows(layout.summary), study.labels)
+    if name == "exchange":
+        from nonnormal.figures.exchange import exchange
+
+        return exchange(read_rows(layout.summary), study.data, study.labels)
     if name == "invariance":
         from nonnormal.figures.invariance import invariance
 
@@ -263,7 +307,7 @@ def _draw(name: str, study, layout: Layout):
     if name == "losses":
         from nonnormal.figures.losses import loss_shapes
 
-        return loss_shapes(list(dict.fromkeys(pairs.values())))
+        return loss_shapes(list(dict.fromkeys(pairs[run] for run, its in study.runs.items() if its.has_native_bound)))
     if name == "samples":
         from nonnormal.figures.samples import sample_rows
 
@@ -274,6 +318,10 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.steps import number_of_steps
 
         return number_of_steps(read_rows(layout.summary), study.data, study.labels)
+    if name == "style":
+        from nonnormal.figures.style import style_differences
+
+        return style_differences(read_rows(layout.summary), study.labels)
     if name == "training":
         from nonnormal.figures.training import training_curves
 
@@ -293,11 +341,10 @@ def table(
         raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
     study, layout = _open(study_file)
     content = _table(name, study, layout)
-    readable = (
-        tables.readable_pairs(content, study.data, study.labels)
-        if name == "pairs"
-        else tables.readable_differences(content)
-    )
+    if name == "pairs":
+        readable = tables.readable_pairs(content, study.data, study.labels)
+    else:
+        readable = {"conventions": tables.readable_differences, "cost": tables.readable_costs}[name](content)
     tables.write_rows(layout.table(name, "csv"), content)
     for extension in ("md", "typ"):
         tables.write_readable(layout.table(name, extension), readable)
@@ -314,6 +361,8 @@ def _table(name: str, study, layout: Layout):
     summary, published = tables.read_rows(layout.summary), pd.read_csv(Path("paper/references/published.csv"))
     if name == "pairs":
         return tables.pairs(summary, published, study.data, runs, study.headline_steps)
+    if name == "cost":
+        return tables.costs(summary)
     return tables.differences(summary, published, runs)
 
 
@@ -352,6 +401,12 @@ def _open(study_file: Path):
 
     study = load(study_file)
     return study, Layout(study.name, study.data, study.headline)
+
+
+def _in_study(study_file: Path, study, section: str) -> None:
+    """Refuses a study that leaves the section out."""
+    if getattr(study, section) is None:
+        raise ValueError(f"{study_file}: {section} is left out of this study; give it its settings")
 
 
 def _torch(device: str, threads: int) -> str:

@@ -60,6 +60,19 @@ def constant(q: Step | str, p: Step | str) -> float:
     return shift_kl(q, p, torch.zeros((), dtype=torch.float64)).item()
 
 
+def curvature(q: Step | str, p: Step | str) -> float:
+    """K″(0): what a model with many steps pays is T K(0) + ½ K″(0) Σ d². For q = p the Fisher information of location.
+
+    For different steps the difference quotient of K′ over ±1e-3, as q smooths a kink of p.
+    """
+    q, p = get(q), get(p)
+    if q == p:
+        return q.fisher_information
+    delta = torch.tensor([-1e-3, 1e-3], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(shift_kl(q, p, delta).sum(), delta)
+    return ((slope[1] - slope[0]) / 2e-3).item()
+
+
 def is_finite(q: Step | str, p: Step | str) -> bool:
     """Whether K_{q,p}(d) < ∞ for every shift d: p reaches everywhere, and q's tails are lighter than −log p grows.
 

@@ -5,11 +5,13 @@ Every path is relative to the folder of the project. Run names and numbers of st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURES = ("invariance", "losses", "samples", "steps", "training")
-TABLES = ("conventions", "pairs")
+FIGURES = ("cost", "exchange", "invariance", "losses", "samples", "steps", "style", "training")
+TABLES = ("conventions", "cost", "pairs")
+INVARIANCE_PARTS = ("line", "plane")
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
 
@@ -90,10 +92,24 @@ class Layout:
         """Rows of the summary: FID and its relatives of a run."""
         return self.run(run) / "fidelity.csv"
 
+    def exchange(self, run: str) -> Path:
+        """Rows of the summary: a run's network sampled with other steps."""
+        return self.run(run) / "exchange.csv"
+
     @property
-    def invariance(self) -> Path:
-        """Rows of the summary: convergence in law with any step."""
-        return self.root / "invariance.csv"
+    def style(self) -> Path:
+        """Rows of the summary: style of all samples."""
+        return self.root / "style.csv"
+
+    def invariance(self, part: str) -> Path:
+        """Rows of the summary: convergence in law with any step, on the line or in the plane."""
+        return self.root / f"invariance-{part}.csv"
+
+    def parts(self, runs: Iterable[str], *, invariance: bool, exchange: bool) -> list[Path]:
+        """All files of rows that the summary gathers, for the sections that a study has."""
+        by_run = [self.bounds, self.fidelity, *([self.exchange] if exchange else [])]
+        lone = [self.style, *(self.invariance(part) for part in INVARIANCE_PARTS if invariance)]
+        return [*(path(run) for run in runs for path in by_run), *lone]
 
     @property
     def paper_folder(self) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nonnormal.data import DataSet
 from nonnormal.objective import ELBO, Design, Perceptual
 from nonnormal.settings import Run
-from nonnormal.steps import get
+from nonnormal.steps import Normal, get
 
 
 def design(run: Run) -> Design:
@@ -17,9 +18,12 @@ def design(run: Run) -> Design:
 
 def objective(run: Run, sigma_data: float) -> ELBO | Perceptual:
     """The run's loss; sigma_data is the data's standard deviation."""
+    point = design(run)
+    if run.training.loss == "limit":
+        point = replace(point, q=Normal(), p=Normal())
     if run.training.weighting == "elbo":
-        return ELBO(design(run), run.training.n_steps)
-    return Perceptual(design(run), sigma_data)
+        return ELBO(point, run.training.n_steps)
+    return Perceptual(point, sigma_data)
 
 
 def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:

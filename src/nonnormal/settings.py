@@ -36,6 +36,8 @@ def _known_step(name: str) -> str:
     return name if ":" in name else str(step)
 
 
+_LIMIT_LOSS = "or train it with training.loss: limit"
+
 StepName = Annotated[
     str,
     AfterValidator(_known_step),
@@ -117,6 +119,8 @@ class Training(Settings):
 
     weighting: Literal["elbo", "perceptual"] = "elbo"
     """elbo: the T-step bound. perceptual: K of EDM's weighted error."""
+    loss: Literal["native", "limit"] = "native"
+    """native: the divergence of the pair. limit: the normal pair's, which is there for every pair."""
     convention: Literal["exact", "main_text", "appendix"] = "exact"
     """exact: the divergence of steps of unit variance. The others: as the paper prints it, for the pairs it prints."""
     n_steps: int = Field(100, strict=True, ge=1)
@@ -163,23 +167,32 @@ class Run(Settings):
     training: Training = Training()
     """Objective and optimisation."""
 
-    @field_validator("p")
-    @classmethod
-    def _finite(cls, p: str, info: ValidationInfo) -> str:
-        q = info.data.get("q")
-        if q is not None and not divergence.is_finite(q, p):
-            allowed = [name for name in ("normal", "laplace", "logistic") if divergence.is_finite(q, name)]
-            raise ValueError(
-                f"the divergence of the pair {q}/{p} is infinite; finite with p one of {', '.join(allowed)}, …"
-            )
-        return p
+    @model_validator(mode="after")
+    def _trainable(self):
+        if self.training.loss == "limit" or self.has_native_bound:
+            return self
+        if discrete := [name for name in (self.q, self.p) if not steps.get(name).has_density]:
+            raise ValueError(f"p: {discrete[0]} has no density, so {self.q}/{self.p} has no divergence; {_LIMIT_LOSS}")
+        allowed = [name for name in ("normal", "laplace", "logistic") if divergence.is_finite(self.q, name)]
+        raise ValueError(
+            f"p: the divergence of the pair {self.q}/{self.p} is infinite; "
+            f"finite with p one of {', '.join(allowed)}, …; {_LIMIT_LOSS}"
+        )
 
     @model_validator(mode="after")
     def _printed(self):
+        if self.training.convention != "exact" and self.training.loss == "limit":
+            raise ValueError("training.convention: the limit loss is the normal pair's and has no other convention")
         if self.training.convention != "exact" and not is_printed(steps.get(self.q), steps.get(self.p)):
             pairs = ", ".join("/".join(pair) for pair in PRINTED_PAIRS)
             raise ValueError(f"training.convention: the paper prints no loss for {self.q}/{self.p}; it prints {pairs}")
         return self
+
+    @property
+    def has_native_bound(self) -> bool:
+        """Whether the pair's divergence is defined and finite, so that it has a bound of its own."""
+        pair = steps.get(self.q), steps.get(self.p)
+        return all(step.has_density for step in pair) and divergence.is_finite(*pair)
 
     def build_basis(self) -> bases.Pixel:
         """The basis object."""

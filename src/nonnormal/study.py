@@ -62,6 +62,10 @@ class Evaluation(Settings):
     """Test images of the bounds; all where it is null."""
     n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((100,), min_length=1)
     """Numbers of steps T of the bounds, next to each run's own."""
+    n_evaluations: int = Field(100, strict=True, ge=1)
+    """Network calls an image of a bound from limit marginals: with more steps than these, a stratified draw of them."""
+    flow_tolerance: float | None = Field(1e-4, gt=0, lt=1)
+    """Relative and absolute tolerance of the probability-flow likelihood; left out where it is null."""
     bootstrap: int = Field(100, strict=True, ge=10)
     """Resamples for the intervals of FID and KID."""
 
@@ -90,6 +94,19 @@ class Invariance(Settings):
     """Grid points of the densities; the error of the grid is measured against half as many."""
     n_paths: int = Field(20000, strict=True, ge=100)
     """Sampled paths for the law of a path's maximum."""
+    n_samples: int = Field(10000, strict=True, ge=100)
+    """Samples for the distances in the plane."""
+
+
+class Exchange(Settings):
+    """Each network sampled with other steps than its own: may the step of a network be changed after training?"""
+
+    steps: tuple[StepName, ...] = Field(("normal", "laplace", "uniform"), min_length=1)
+    """Step families."""
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10,), min_length=1)
+    """Numbers of sampling steps."""
+    n_images: int = Field(500, strict=True, ge=8)
+    """Images per network, step and number of steps."""
 
 
 class Study(Settings):
@@ -119,6 +136,8 @@ class Study(Settings):
     """How bounds and distances are measured."""
     invariance: Invariance | None = None
     """Convergence in law with any step, without training; left out where it is null."""
+    exchange: Exchange | None = None
+    """Each network sampled with other steps than its own; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -278,6 +297,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
         return f"{key}: missing"
     found = json.dumps(detail["input"], default=str, ensure_ascii=False)
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["loc"] and detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
+        return f"{key}.{message}"  # several keys together; the message begins with one of them
     if detail["loc"]:
         return f"{key}: found {found if len(found) < 80 else found[:77] + '...'}; {message}"
     return message if isinstance(detail["input"], Mapping) else f"{key}: found {found[:80]}; a study is a mapping"

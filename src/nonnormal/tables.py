@@ -42,12 +42,28 @@ _PAIR_COLUMNS = {
     "reconstruction": "– reconstruction",
     "native_limit": "native bits/dim, limit marginals",
     "native_bridge": "native bits/dim, bridge walk",
+    "continuous": "bits/dim, normal bound for T → ∞",
+    "flow_uniform": "bits/dim, probability flow, uniform dequantisation",
+    "flow_normal": "bits/dim, probability flow, normal dequantisation",
     "fid": "fid_{data}",
     "kid": "kid_{data} × 1000",
     "precision": "precision_{data}",
     "recall": "recall_{data}",
+    "total_variation": "total variation",
+    "high_frequency": "high-frequency share of power",
+    "saturation": "saturation",
     "published_bpd": "bits/dim, CIFAR-10 (li2024)",
     "published_fid": "FID, CIFAR-10 (li2024)",
+}
+_SHORT = {
+    "normal_bpd": "normal-limit bits/dim",
+    "native_bridge": "native",
+    "continuous": "T → ∞",
+    "flow_uniform": "flow",
+    "fid": "fid_{data}",
+    "kid": "kid_{data} × 1000",
+    "total_variation": "total variation",
+    "high_frequency": "high-frequency share",
 }
 
 
@@ -71,6 +87,11 @@ def select(rows: pd.DataFrame, metric: str, **conditions: object) -> pd.DataFram
     for key, value in conditions.items():
         keep &= (rows[key] if key in rows else _condition(rows, key)) == value
     return rows[keep]
+
+
+def with_condition(rows: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The rows with one entry of their conditions as a column."""
+    return rows.assign(**{key: _condition(rows, key)})
 
 
 EXAMPLES = ("student_t(df=5)", "generalized_normal(shape=4)")  # families with a parameter, for listings
@@ -103,7 +124,7 @@ def step_constants() -> pd.DataFrame:
 
 
 def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[str, int], sample_steps: int):
-    """One row a run: normal-limit bound in its terms, native bounds, FID and its relatives, published figures beside.
+    """One row a run: bounds in several readings, FID and its relatives, style, published figures beside.
 
     Args:
         summary: rows of a study.
@@ -113,29 +134,70 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[
         sample_steps: sampling steps of the headline FID.
 
     Returns:
-        DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`.
+        DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None where a run has no such
+        number.
     """
-    normal, native = {"bound": "normal", "marginals": "limit"}, {"bound": "native"}
+    normal, native, flow = ({"bound": kind} for kind in ("normal", "native", "flow"))
+    limit, bridge, sampled = {"marginals": "limit"}, {"marginals": "bridge"}, {"nfe": sample_steps}
     table = []
     for run, n_steps in runs.items():
+        at = {"T": n_steps}
         queries = {
-            "normal_bpd": ("bpd_total", n_steps, normal),
-            "prior": ("bpd_prior", n_steps, normal),
-            "diffusion": ("bpd_diffusion", n_steps, normal),
-            "reconstruction": ("bpd_reconstruction", n_steps, normal),
-            "native_limit": ("bpd_total", n_steps, native | {"marginals": "limit"}),
-            "native_bridge": ("bpd_total", n_steps, native | {"marginals": "bridge"}),
-            **{name: (f"{name}_{data}", sample_steps, {}) for name in ("fid", "kid", "precision", "recall")},
+            "normal_bpd": ("bpd_total", at | normal),
+            "prior": ("bpd_prior", at | normal),
+            "diffusion": ("bpd_diffusion", at | normal),
+            "reconstruction": ("bpd_reconstruction", at | normal),
+            "native_limit": ("bpd_total", at | native | limit),
+            "native_bridge": ("bpd_total", at | native | bridge),
+            "continuous": ("bpd_total", {"bound": "continuous"}),
+            **{f"flow_{kind}": ("bpd_total", flow | {"dequantisation": kind}) for kind in ("uniform", "normal")},
+            **{name: (f"{name}_{data}", sampled) for name in ("fid", "kid", "precision", "recall")},
+            **{name: (f"style_{name}", sampled) for name in ("total_variation", "high_frequency", "saturation")},
         }
-        row: dict[str, object] = {}
-        for column, (metric, nfe, conditions) in queries.items():
-            [found] = select(summary, metric, run=run, nfe=nfe, **conditions).to_dict("records")
-            row |= {"run": run, "q": found["q"], "p": found["p"]}
-            row |= {column: found["value"], f"{column}_low": found["low"], f"{column}_high": found["high"]}
+        row: dict[str, object] = {"run": run}
+        for column, (metric, conditions) in queries.items():
+            found = select(summary, metric, run=run, **conditions).to_dict("records")
+            first = found[0] if found else {"value": None, "low": None, "high": None}
+            row |= {key: first[key] for key in ("q", "p") if found}
+            row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
         for metric in ("bpd", "fid"):
             row[f"published_{metric}"] = _published(published, row["q"], row["p"], metric)
         table.append(row)
     return pd.DataFrame(table)
+
+
+def costs(summary: pd.DataFrame) -> pd.DataFrame:
+    """What each pair costs with many steps: one row a run that has a bound of its own.
+
+    Returns:
+        DataFrame with `run`, `q`, `p`, T of the ratio, `ratio` of the native diffusion term without its constant to
+        the normal one and its `curvature` K″(0), `growth` of the native bound a step in bits/dim and the `owed`
+        K(0)/ln 2; intervals in `_low` and `_high`.
+    """
+    table = []
+    for run, rows in select(summary, "diffusion_ratio").groupby("run", sort=False):
+        last = rows.loc[_condition(rows, "T").idxmax()]
+        row = {"run": run, "q": last.q, "p": last.p, "T": json.loads(last.conditions)["T"]}
+        row |= {"curvature": json.loads(last.conditions)["limit"]}
+        row |= {"ratio": last.value, "ratio_low": last.low, "ratio_high": last.high}
+        for growth in select(summary, "bpd_growth", run=run).itertuples():
+            row |= {"owed": json.loads(growth.conditions)["limit"]}
+            row |= {"growth": growth.value, "growth_low": growth.low, "growth_high": growth.high}
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def readable_costs(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `costs` for reading: a row a pair."""
+    rows = table.to_dict("records")
+    columns = {
+        "T": [f"{row['T']}" for row in rows],
+        "K″(0)": [f"{row['curvature']:.3f}" for row in rows],
+        "measured ratio": [_cell(row, "ratio") for row in rows],
+        "K(0)/ln 2": [f"{row['owed']:.4f}" for row in rows],
+        "measured bits/dim a step": [_cell(row, "growth") for row in rows],
+    }
+    return pd.DataFrame(columns, index=pd.Index([f"{row['q']}/{row['p']}" for row in rows], name="pair q/p"))
 
 
 def _published(published: pd.DataFrame, q: object, p: object, metric: str) -> float | None:
@@ -154,11 +216,17 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def readable_pairs(table: pd.DataFrame, data: str, labels: dict[str, str]) -> pd.DataFrame:
-    """The table of `pairs` for reading: a column a run and a row a number, so that it fits a page."""
+    """The table of `pairs` for reading: a column a run and a row a number, so that it fits a page.
+
+    With more than five runs a row a run and a column a number, of which only those that tell runs apart.
+    """
     rows = table.to_dict("records")
+    if len(rows) > 5:
+        columns = {_SHORT[column].format(data=data): [_cell(row, column) for row in rows] for column in _SHORT}
+        return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name="q/p"))
+    titles = {column: title.format(data=data) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
     return pd.DataFrame(
-        {labels[row["run"]]: [_cell(row, column) for column in _PAIR_COLUMNS] for row in rows},
-        index=[title.format(data=data) for title in _PAIR_COLUMNS.values()],
+        {labels[row["run"]]: [_cell(row, column) for column in titles] for row in rows}, index=[*titles.values()]
     )
 
 
@@ -178,7 +246,7 @@ def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, 
         rows where the study has no normal/normal run.
     """
     rows = select(summary, "bpd_total", bound="convention", marginals="limit")
-    rows = rows[rows.nfe == rows.run.map(runs)]
+    rows = rows[_condition(rows, "T") == rows.run.map(runs)]
     rows = rows.assign(**{key: _condition(rows, key) for key in ("convention", "constant")})
     normal = rows[(rows.q == "normal") & (rows.p == "normal")]
     normal = normal[normal.run == normal.run.iloc[0]].set_index(["convention", "constant"]) if len(normal) else normal

@@ -4,7 +4,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
-from nonnormal.layout import FIGURE_FORMATS, TABLE_FORMATS, TABLES as TABLE_NAMES, Layout
+from nonnormal.layout import FIGURE_FORMATS, INVARIANCE_PARTS, TABLE_FORMATS, TABLES as TABLE_NAMES, Layout
 from nonnormal.provenance import sources
 from nonnormal.study import StudyError, validate as check_study
 

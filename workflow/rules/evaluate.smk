@@ -1,11 +1,11 @@
-"""Numbers with intervals: bounds of each network, distances of each run's samples, and the summary of them all."""
+"""Numbers with intervals: bounds of each network, distances and style of samples, and the summary of them all."""
 
 
 rule bounds:
     input:
         data=LAYOUT.data,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.evaluation"),
+        code=sources("nonnormal.evaluation.bounds"),
     output:
         LAYOUT.bounds("{run}"),
     log:
@@ -32,7 +32,7 @@ rule fidelity:
         data=LAYOUT.data,
         features=LAYOUT.features,
         samples=expand(str(LAYOUT.samples("{run}", "{n_steps}")), n_steps=STUDY.sample_steps, allow_missing=True),
-        code=sources("nonnormal.evaluation"),
+        code=sources("nonnormal.evaluation.samples"),
     output:
         LAYOUT.fidelity("{run}"),
     log:
@@ -53,15 +53,68 @@ rule fidelity:
         "nonnormal evaluate fidelity {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
+rule exchange:
+    input:
+        data=LAYOUT.data,
+        features=LAYOUT.features,
+        weights=LAYOUT.weights("{run}"),
+        code=sources("nonnormal.evaluation.samples"),
+    output:
+        LAYOUT.exchange("{run}"),
+    log:
+        LOGS / "exchange-{run}.log",
+    benchmark:
+        BENCHMARKS / "exchange-{run}.tsv"
+    conda:
+        "../envs/nonnormal.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        gpu=STUDY.resources.gpus,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        study=LAYOUT.study,
+        seed=STUDY.seed,
+        settings=lookup("exchange", within=RESOLVED),
+        sampling=lookup("sampling", within=RESOLVED),
+        bootstrap=STUDY.evaluation.bootstrap,
+    shell:
+        "nonnormal evaluate exchange {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
+
+
+rule style:
+    input:
+        data=LAYOUT.data,
+        samples=expand(str(LAYOUT.samples("{run}", "{n_steps}")), run=RUNS, n_steps=STUDY.sample_steps),
+        code=sources("nonnormal.evaluation.samples"),
+    output:
+        LAYOUT.style,
+    log:
+        LOGS / "style.log",
+    conda:
+        "../envs/nonnormal.yaml"
+    threads: 1
+    resources:
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        study=LAYOUT.study,
+        seed=STUDY.seed,
+    shell:
+        "nonnormal evaluate style {params.study} --threads {threads} > {log} 2>&1"
+
+
 rule invariance:
     input:
-        code=sources("nonnormal.evaluation"),
+        code=sources("nonnormal.evaluation.invariance"),
     output:
-        LAYOUT.invariance,
+        LAYOUT.invariance("{part}"),
     log:
-        LOGS / "invariance.log",
+        LOGS / "invariance-{part}.log",
     benchmark:
-        BENCHMARKS / "invariance.tsv"
+        BENCHMARKS / "invariance-{part}.tsv"
+    wildcard_constraints:
+        part="|".join(INVARIANCE_PARTS),
     conda:
         "../envs/nonnormal.yaml"
     threads: 1
@@ -73,16 +126,14 @@ rule invariance:
         seed=STUDY.seed,
         settings=lookup("invariance", within=RESOLVED),
     shell:
-        "nonnormal evaluate invariance {params.study} > {log} 2>&1"
+        "nonnormal evaluate invariance {params.study} --part {wildcards.part} > {log} 2>&1"
 
 
 rule summary:
     input:
         data=LAYOUT.data,
         features=LAYOUT.features,
-        bounds=expand(str(LAYOUT.bounds("{run}")), run=RUNS),
-        fidelity=expand(str(LAYOUT.fidelity("{run}")), run=RUNS),
-        invariance=[LAYOUT.invariance] if STUDY.invariance else [],
+        parts=LAYOUT.parts(RUNS, invariance=STUDY.invariance is not None, exchange=STUDY.exchange is not None),
         published="paper/references/published.csv",
         code=sources("nonnormal.tables"),
     output:

@@ -1,17 +1,21 @@
 """What people look at: figures, tables, and the paper that is typeset from them."""
 
 FIGURE_INPUTS = {
+    "cost": [LAYOUT.summary, *sources("nonnormal.figures.cost")],
     "losses": [*sources("nonnormal.figures.losses")],
     "samples": [
         *(LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS),
         *sources("nonnormal.figures.samples"),
     ],
     "steps": [LAYOUT.summary, *sources("nonnormal.figures.steps")],
+    "style": [LAYOUT.summary, *sources("nonnormal.figures.style")],
     "training": [
         *(LAYOUT.log(run) for run in RUNS),
         *sources("nonnormal.figures.training"),
     ],
 }
+if STUDY.exchange:
+    FIGURE_INPUTS["exchange"] = [LAYOUT.summary, *sources("nonnormal.figures.exchange")]
 if STUDY.invariance:
     FIGURE_INPUTS["invariance"] = [LAYOUT.summary, *sources("nonnormal.figures.invariance")]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from nonnormal.figures import theme
-from nonnormal.tables import select
+from nonnormal.tables import select, with_condition
 
 
 def number_of_steps(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Figure:
-    """FID, normal-limit bits/dim and native bits/dim of each pair against the number of network calls, with intervals.
+    """FID, normal-limit bits/dim and native bits/dim of each pair against the number of steps, with intervals.
+
+    Over the numbers of steps at which samples were drawn; `cost` shows the bounds at more.
 
     Args:
         summary: rows of a study.
@@ -24,26 +26,29 @@ def number_of_steps(summary: pd.DataFrame, data: str, labels: Mapping[str, str])
     """
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
-    limit = {"marginals": "limit"}
+    fid = select(summary, f"fid_{data}")
+    fid = fid.assign(T=fid.nfe)
+    bounds = with_condition(select(summary, "bpd_total", marginals="limit"), "T")
+    bounds = with_condition(bounds[bounds["T"].isin(set(fid.nfe))], "bound")
     panels = (
-        (axes[0], select(summary, f"fid_{data}"), f"fid_{data}"),
-        (axes[1], select(summary, "bpd_total", bound="normal", **limit), "bits/dim, normal-limit bound"),
-        (axes[2], select(summary, "bpd_total", bound="native", **limit), "bits/dim, native bound"),
+        (axes[0], fid, f"fid_{data}"),
+        (axes[1], bounds[bounds.bound == "normal"], "bits/dim, normal-limit bound"),
+        (axes[2], bounds[bounds.bound == "native"], "bits/dim, native bound"),
     )
     for axis, rows, label in panels:
         for (run, q, p), group in rows.groupby(["run", "q", "p"], sort=False):
-            line = group.sort_values("nfe")
+            line = group.sort_values("T")
             spread = [line.value - line.low, line.high - line.value]
             style = theme.line_style(q, p) | {"label": labels[run]}
-            axis.errorbar(line.nfe.astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
-        _step_axis(axis, sorted(rows.nfe.unique()))
+            axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
+        _step_axis(axis, sorted(fid.nfe.unique()))
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
     axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[2].yaxis.set_major_formatter(ScalarFormatter())
     axes[2].yaxis.set_minor_locator(NullLocator())
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
     return figure
 
 

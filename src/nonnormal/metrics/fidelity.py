@@ -6,22 +6,21 @@ over images for FID and KID, Wilson's for precision and recall (each a share of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from nonnormal import _torchvision
 from nonnormal.metrics.features import load_classifier
-from nonnormal.metrics.intervals import bootstrap_interval, proportion_interval
+from nonnormal.metrics.intervals import Estimate, bootstrap_interval, proportion_interval
 
 _torchvision.ensure_importable()
 import torch_fidelity  # noqa: E402  (torchvision must be importable first)
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase  # noqa: E402
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric  # noqa: E402
+from torch_fidelity.metric_fid import fid_statistics_to_metric  # noqa: E402
 from torch_fidelity.metric_kid import kernel_poly  # noqa: E402
 
 _LAYER = "features"
@@ -71,16 +70,6 @@ class _Images(Dataset):
         return self.images[index]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval and the number of generated images behind it."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
 def fidelity(generated: Tensor, real: Tensor, weights: Path, *, resamples: int, seed: int) -> dict[str, Estimate]:
     """{"fid", "kid", "precision", "recall"} of generated against real images in the features of a stored classifier.
 
@@ -113,22 +102,20 @@ def fidelity(generated: Tensor, real: Tensor, weights: Path, *, resamples: int, 
     network, _ = load_classifier(weights)
     a, b = network.features(generated).numpy(), network.features(real).numpy()
 
-    def fid(i, j):
-        statistics = (fid_features_to_statistics(torch.from_numpy(x)) for x in (a[i], b[j]))
-        return fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    def fids(u, v):
+        return np.array([_fid(*resampled) for resampled in zip(_moments(a, u), _moments(b, v), strict=True)])
 
     k_aa, k_bb, k_ab = (kernel_poly(*pair, **kid) for pair in ((a, a), (b, b), (a, b)))
 
-    def squared_mmd(i, j):
-        # The resampled sums as quadratic forms in the number of times that each image was drawn.
-        u, v = (np.bincount(index, minlength=len(index)).astype(float) for index in (i, j))
-        within = [(w @ k @ w - w @ k.diagonal()) / (len(w) * (len(w) - 1)) for w, k in ((u, k_aa), (v, k_bb))]
-        return sum(within) - 2 * (u @ k_ab @ v) / (len(u) * len(v))
+    def squared_mmds(u, v):
+        within = [((w @ k) * w).sum(1) - w @ k.diagonal() for w, k in ((u, k_aa), (v, k_bb))]
+        pairs = [n * (n - 1) for n in (len(a), len(b))]
+        return within[0] / pairs[0] + within[1] / pairs[1] - 2 * ((u @ k_ab) * v).sum(1) / (len(a) * len(b))
 
     estimates = {}
     for name, key, statistic in (
-        ("fid", "frechet_inception_distance", fid),
-        ("kid", "kernel_inception_distance_mean", squared_mmd),
+        ("fid", "frechet_inception_distance", fids),
+        ("kid", "kernel_inception_distance_mean", squared_mmds),
     ):
         value = values[key]
         low, high = bootstrap_interval(statistic, value, (len(a), len(b)), resamples=resamples, seed=seed)
@@ -137,3 +124,15 @@ def fidelity(generated: Tensor, real: Tensor, weights: Path, *, resamples: int, 
     for name, trials in (("precision", len(a)), ("recall", len(b))):
         estimates[name] = Estimate(values[name], *proportion_interval(values[name], trials), len(a))
     return estimates
+
+
+def _moments(features: np.ndarray, counts: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    """Mean and covariance of features (N, D), as torch-fidelity has them, of each resample in counts (R, N)."""
+    for count in counts:
+        mean = count @ features / len(features)
+        centred = features - mean
+        yield {"mu": mean, "sigma": (centred.T * count) @ centred / (len(features) - 1)}
+
+
+def _fid(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    return fid_statistics_to_metric(a, b, verbose=False)["frechet_inception_distance"]

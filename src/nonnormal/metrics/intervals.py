@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
 Z95 = 1.959963984540054  # the normal law's 97.5 % quantile
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval and the size n of the sample behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -24,7 +35,7 @@ def proportion_interval(share: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap_interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
     value: float,
     sizes: tuple[int, int],
     *,
@@ -37,13 +48,28 @@ def bootstrap_interval(
     larger than its spread, so the percentiles need not contain the value.
 
     Args:
-        statistic: of two index arrays, into the first and the second sample.
+        statistic: of R resamples at once, each given by how often it drew each item: (R, N), (R, M) -> (R,).
         value: the statistic on the samples themselves.
-        sizes: of the two samples.
-        resamples: number of resamples.
+        sizes: N and M.
+        resamples: R.
         seed: of the resampling.
     """
     rng = np.random.default_rng(seed)
-    draws = [statistic(*(rng.integers(size, size=size) for size in sizes)) for _ in range(resamples)]
-    error = float(np.std(draws, ddof=1))
+    counts = [rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(float) for size in sizes]
+    error = float(np.std(statistic(*counts), ddof=1))
     return value - Z95 * error, value + Z95 * error
+
+
+def ratio_interval(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
+    """(Σ above / Σ below, low, high) for pairs (N,), ± 1.96 standard errors by the delta method."""
+    ratio = float(above.sum() / below.sum())
+    error = float((above - ratio * below).std(ddof=1)) / (math.sqrt(len(above)) * abs(float(below.mean())))
+    return ratio, ratio - Z95 * error, ratio + Z95 * error
+
+
+def paired_bootstrap_interval(gaps: np.ndarray, *, resamples: int, seed: int) -> tuple[float, float]:
+    """(low, high): 2.5 % and 97.5 % quantiles of the mean of the differences (N,) over resamples of the pairs."""
+    rng = np.random.default_rng(seed)
+    means = [gaps[rng.integers(len(gaps), size=len(gaps))].mean() for _ in range(resamples)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

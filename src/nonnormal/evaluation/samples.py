@@ -1,0 +1,147 @@
+"""Samples in numbers: distances to the data, their style, and what another step does to a network that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nonnormal.data import ImageData, quantise
+from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.evaluation.rows import frame, row
+from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
+from nonnormal.metrics.style import style, style_difference
+from nonnormal.processes import uniform_times
+from nonnormal.recipes import design
+from nonnormal.samplers import sample_ancestral
+from nonnormal.seeds import derive
+from nonnormal.steps import get
+from nonnormal.study import Study
+
+_UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
+_RESAMPLES = 1000  # of the paired bootstrap, which is cheap
+
+
+def fidelity_rows(
+    study: Study, run: str, samples: Mapping[int, Tensor], data: ImageData, features: Path
+) -> pd.DataFrame:
+    """FID, KID, precision and recall of the run's samples for each number of steps, against the training split.
+
+    Args:
+        samples: uint8 images (N, C, H, W) by number of sampling steps.
+        features: file of the feature network; its data set's name is part of every metric's name.
+    """
+    rows, seed = [], derive(study.seed, "fidelity")
+    for n_steps, images in samples.items():
+        found = fidelity(images, data.train.images, features, resamples=study.evaluation.bootstrap, seed=seed)
+        conditions = _conditions(study, run, study.run(run).p) | _reference(study, data)
+        for metric, estimate in found.items():
+            unit = _UNITS.get(metric, "squared feature distance")
+            rows.append(row(study, run, f"{metric}_{study.data}", estimate, unit, n_steps, conditions))
+    return frame(rows)
+
+
+def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
+    """Style statistics of each run's samples and of the test split, and each run's difference to the normal pair.
+
+    Args:
+        samples: uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in all.
+    """
+    rows = _mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
+    reference = next((name for name, run in study.runs.items() if run.q == run.p == "normal"), None)
+    for run, by_steps in samples.items():
+        conditions = _conditions(study, run, study.run(run).p)
+        for n_steps, images in by_steps.items():
+            rows += _mean_rows(study, run, images, data.levels, n_steps, conditions)
+            if reference and run != reference:
+                against = {**conditions, "against": reference}
+                rows += _difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
+    return frame(rows)
+
+
+def exchange_rows(
+    study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, features: Path, device: str = "cpu"
+) -> pd.DataFrame:
+    """One network sampled with every step of the study's `exchange`: distances, and style against the normal step.
+
+    Image i has the same seed for every step, and the prior draw is the same.
+    """
+    settings, point, rows = study.exchange, design(study.run(run)), []
+    seeds = study.image_seeds("exchange", settings.n_images)
+    for n_steps in sorted(set(settings.n_steps)):
+        drawn: dict[str, Tensor] = {}
+        for name in dict.fromkeys(("normal", *settings.steps)):
+            images = sample_ancestral(
+                denoiser,
+                point.process,
+                get(name),
+                (settings.n_images, *study.dataset.shape),
+                times=uniform_times(n_steps),
+                seeds=seeds,
+                basis=point.basis,
+                dtype=getattr(torch, study.sampling.dtype),
+                device=device,
+                batch_size=study.sampling.batch_size,
+            )
+            drawn[name] = quantise(images, data.levels).cpu()
+        for name in settings.steps:
+            conditions = _conditions(study, run, name)
+            options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"))
+            found = fidelity(drawn[name], data.train.images, features, **options)
+            for metric in ("fid", "kid"):
+                against = conditions | _reference(study, data)
+                metric_name, unit = f"exchange_{metric}_{study.data}", "squared feature distance"
+                rows.append(row(study, run, metric_name, found[metric], unit, n_steps, against))
+            if name != "normal":
+                against = {**conditions, "against": "normal step"}
+                rows += _difference_rows(
+                    study, run, drawn[name], drawn["normal"], data, n_steps, against, prefix="exchange_"
+                )
+    return frame(rows)
+
+
+def feature_rows(study: Study, header: Mapping[str, Any], data: ImageData) -> pd.DataFrame:
+    """Held-out accuracy of the feature network."""
+    share, n = header["held_out_accuracy"], len(data.test.images)
+    estimate = Estimate(share, *proportion_interval(share, n), n)
+    return frame([row(study, None, "feature_accuracy", estimate, "share", None, {"split": "test"})])
+
+
+def _conditions(study: Study, run: str, step: str) -> dict:
+    training = study.run(run).training
+    return {
+        "sampler": "ancestral",
+        "step": step,
+        "weighting": training.weighting,
+        "ema": training.ema_decay,
+        "dtype": study.sampling.dtype,
+    }
+
+
+def _reference(study: Study, data: ImageData) -> dict:
+    return {
+        "reference": "train",
+        "n_reference": len(data.train.images),
+        "features": f"classifier of {study.data}",
+    }
+
+
+def _mean_rows(study, run, images, levels, nfe, conditions) -> list[dict]:
+    return [
+        row(study, run, f"style_{name}", Estimate(*mean_interval(v), len(v)), _UNITS.get(name, "1"), nfe, conditions)
+        for name, v in style(images, levels).items()
+    ]
+
+
+def _difference_rows(study, run, images, reference, data, nfe, conditions, prefix="") -> list[dict]:
+    seed = derive(study.seed, "style")
+    found = style_difference(images, reference, data.levels, resamples=_RESAMPLES, seed=seed)
+    return [
+        row(study, run, f"{prefix}style_{name}_difference", estimate, _UNITS.get(name, "1"), nfe, conditions)
+        for name, estimate in found.items()
+    ]

@@ -1,0 +1,42 @@
+"""May the step of a network be changed after training? Networks against the steps that they are sampled with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nonnormal.figures import theme
+from nonnormal.tables import select, with_condition
+
+
+def exchange(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Figure:
+    """FID in the data's features with half of its 95 % interval: one block a number of steps, a row a network.
+
+    Args:
+        summary: rows of a study with the metrics of `evaluation.samples.exchange_rows`.
+        data: name of the data set, part of the metric's name.
+        labels: what to call each run.
+    """
+    theme.apply()
+    rows = with_condition(select(summary, f"exchange_fid_{data}"), "step")
+    counts, runs, steps = (list(dict.fromkeys(rows[key])) for key in ("nfe", "run", "step"))
+    height = 0.28 * len(runs) * len(counts) + 1.5
+    figure, axes = plt.subplots(len(counts), 1, figsize=(theme.WIDTH, height), sharex=True, squeeze=False)
+    for axis, n_steps in zip(axes[:, 0], counts, strict=True):
+        cells = rows[rows.nfe == n_steps].set_index(["run", "step"])
+        value = np.array([[cells.value[run, step] for step in steps] for run in runs])
+        half = np.array([[(cells.high - cells.low)[run, step] / 2 for step in steps] for run in runs])
+        axis.imshow(value, cmap="Greens_r", vmin=value.min() * 0.9, vmax=value.max() * 1.6, aspect="auto")
+        for (i, j), number in np.ndenumerate(value):
+            axis.text(j, i, f"{number:.1f}\n±{half[i, j]:.1f}", ha="center", va="center", fontsize=5.5)
+        axis.set_yticks(range(len(runs)), [labels[run] for run in runs])
+        axis.set_title(f"fid_{data}, {n_steps} steps")
+        axis.set_ylabel("network (pair q/p)")
+        axis.grid(False)
+    axes[-1, 0].set_xticks(range(len(steps)), steps, rotation=35, ha="right")
+    axes[-1, 0].set_xlabel("step that it is sampled with")
+    return figure

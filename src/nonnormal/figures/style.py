@@ -1,0 +1,69 @@
+"""Style of samples: differences to normal steps from the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
+
+from nonnormal.figures import theme
+from nonnormal.tables import select, with_condition
+
+_NAMES = {"total_variation": "total variation", "high_frequency": "high-frequency share", "saturation": "saturation"}
+
+
+def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Top: each pair minus the normal pair. Bottom: each step minus the normal step, same network; 0 is no difference.
+
+    Args:
+        summary: rows of a study with the metrics of `evaluation.samples`; without its exchange there is no bottom.
+        labels: what to call each run.
+    """
+    theme.apply()
+    found = [name for name in _NAMES if len(select(summary, f"style_{name}"))]
+    exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
+    shape = (1 + exchanged, len(found))
+    figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.7 * shape[0]), squeeze=False)
+    for column, name in enumerate(found):
+        _trained(axes[0, column], select(summary, f"style_{name}_difference"), labels)
+        axes[0, column].set_title(_NAMES[name])
+        if exchanged:
+            _exchanged(axes[1, column], select(summary, f"exchange_style_{name}_difference"), labels)
+    axes[0, 0].set_ylabel("pair − normal/normal")
+    axes[0, 0].legend(title="pair q/p", fontsize=7, title_fontsize=7)
+    if exchanged:
+        axes[1, 0].set_ylabel("step − normal step")
+        axes[1, 0].legend(title="network, fewest steps", fontsize=7, title_fontsize=7)
+    return figure
+
+
+def _trained(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> None:
+    """Difference against the number of sampling steps, a line a pair."""
+    for (run, q, p), group in rows.groupby(["run", "q", "p"], sort=False):
+        line = group.sort_values("nfe")
+        _bars(axis, line.nfe.astype(float), line, theme.line_style(q, p) | {"label": labels[run]})
+    axis.axhline(0, color="0.5", lw=0.8, zorder=0)
+    axis.set(xscale="log", xlabel="sampling steps")
+    axis.set_xticks(sorted(rows.nfe.unique()))
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _exchanged(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> None:
+    """Difference by step at the fewest sampling steps, where it is largest; a mark a network."""
+    rows = with_condition(rows[rows.nfe == rows.nfe.min()], "step")
+    steps, runs = (list(dict.fromkeys(rows[key])) for key in ("step", "run"))
+    for i, ((run, q, p), group) in enumerate(rows.groupby(["run", "q", "p"], sort=False)):
+        places = [steps.index(step) + 0.16 * (i - (len(runs) - 1) / 2) for step in group.step]
+        _bars(axis, places, group, theme.line_style(q, p) | {"label": labels[run], "linestyle": "none"})
+    axis.axhline(0, color="0.5", lw=0.8, zorder=0)
+    axis.set_xticks(range(len(steps)), steps, rotation=60, ha="right", fontsize=6.5)
+
+
+def _bars(axis: Axes, x, line: pd.DataFrame, style: dict) -> None:
+    spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
+    axis.errorbar(x, line.value, yerr=spread, capsize=1.5, markersize=3, lw=1, **style)
