@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nonnormal.bases import PIXEL, Pixel
+from nonnormal.bases import PIXEL, Basis
 from nonnormal.processes import LinearProcess
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 def predict_x0(
-    denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Pixel = PIXEL
+    denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
 ) -> Tensor:
     """x̂0(x_t, t) = denoiser(x_t / alpha, sigma / alpha), carried into and out of the basis of the state.
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Pixel
+from nonnormal.bases import PIXEL, Basis
 from nonnormal.conventions import Convention, constant, step_loss
 from nonnormal.denoisers import Denoiser, predict_x0
 from nonnormal.processes import LinearProcess, apply, cholesky
@@ -71,7 +71,7 @@ class Design:
     process: LinearProcess
     q: Step
     p: Step
-    basis: Pixel = PIXEL
+    basis: Basis = PIXEL
     convention: Convention = "exact"
 
     @property

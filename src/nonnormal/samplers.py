@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Pixel
+from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, predict_x0
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky
 from nonnormal.seeds import ImageNoise
@@ -31,7 +31,7 @@ def sample_ancestral(
     *,
     times: Tensor,
     seeds: Sequence[int],
-    basis: Pixel = PIXEL,
+    basis: Basis = PIXEL,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,

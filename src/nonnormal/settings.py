@@ -194,6 +194,6 @@ class Run(Settings):
         pair = steps.get(self.q), steps.get(self.p)
         return all(step.has_density for step in pair) and divergence.is_finite(*pair)
 
-    def build_basis(self) -> bases.Pixel:
+    def build_basis(self) -> bases.Basis:
         """The basis object."""
         return bases.PIXEL

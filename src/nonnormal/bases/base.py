@@ -1,0 +1,73 @@
+"""A basis: an invertible linear map c = U x between images and coefficients of the same shape.
+
+A shift divergence is summed over coordinates and is not invariant under rotation unless the step is normal, so the
+representation is part of the model. Every basis but `Whitened` is orthonormal: white noise on coefficients is white
+noise on pixels, distances and densities are the same on both sides. Knows nothing of processes or steps.
+
+Source: GUD (2410.02667), in which the representation is one of three choices that make a model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+
+
+class Basis(ABC):
+    """c = U x, with x = U⁻¹ c exactly, in the dtype and on the device of what is given; differentiable.
+
+    The maps act on the whole image at once or on each channel by itself, as each basis says of itself. Bases that are
+    fitted to images give by `tensors` what they learnt, and are made again by `from_tensors`.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Coefficients (B, C, H, W) of the images x (B, C, H, W)."""
+
+    @abstractmethod
+    def inverse(self, c: Tensor) -> Tensor:
+        """Images (B, C, H, W) of the coefficients c (B, C, H, W)."""
+
+    @property
+    def log_det(self) -> float:
+        """Log abs(det U), nats an image: log p(x) = log p(c) + log_det. Zero of an orthonormal basis."""
+        return 0.0
+
+    def frequency(self, shape: Shape) -> Tensor:
+        """How fine each component is, (C, H, W), float64, 0 of the coarsest: labels for a component-wise schedule.
+
+        Raises:
+            ValueError: the components of this basis have no scale.
+        """
+        raise ValueError(f"the components of {type(self).__name__} have no frequency; DCT, Fourier and Haar order them")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was fitted, by name, to be stored beside a run; empty of a basis that is fixed."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Pixel(Basis):
+    """c = x: each pixel of each channel is a coordinate."""
+
+    def forward(self, x):
+        return x
+
+    def inverse(self, c):
+        return c
+
+
+PIXEL = Pixel()
+
+
+@lru_cache(maxsize=32)
+def like(matrix: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix in another dtype and place: converted once, as a PCA of 3072 dimensions has 75 MB."""
+    with torch.inference_mode(False):  # what is kept must serve a later call with gradients, and so be a true copy
+        return matrix.to(device, dtype, copy=True)

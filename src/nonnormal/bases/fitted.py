@@ -1,0 +1,158 @@
+"""Fitted bases: principal components of the training images, and whitening of any basis.
+
+    PCA       c = V x, rows of V the eigenvectors of the images' covariance
+    Whitened  chi = S⁻¹ U x, S the standard deviation of each component of U x
+
+Both are linear: directions and deviations are taken about the mean image, but no mean is subtracted. All is fitted in
+float64. What was fitted is stored by `files.write_tensors(path, basis.tensors())` and made again by `from_tensors`.
+
+Source: GUD (2410.02667), χ̂ = S⁻¹Uφ; what is done with components that do not vary is derived here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases.base import Basis, Shape, like
+
+LARGEST_PCA = 4096
+# Deviations of this share of the largest are rounding, in float64, of a component that is constant.
+CONSTANT = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class PCA(Basis):
+    """c = V x over all C·H·W numbers of an image jointly, largest variance first.
+
+    Coefficient k stands at place k of (C, H, W) in row-major order; it belongs to no channel and no pixel.
+
+    Attributes:
+        directions: V, (D, C, H, W), float64, orthonormal: direction k is itself an image.
+        variance: variance along each direction, (C, H, W), float64, falling.
+    """
+
+    directions: Tensor
+    variance: Tensor
+
+    @classmethod
+    def fit(cls, images: Tensor) -> PCA:
+        """V from C = V diag(variance) Vᵀ, the covariance of the images (N, C, H, W), N ≥ 2.
+
+        All D directions are kept, also those without variance, since an orthonormal map needs them; hence the exact
+        decomposition, and no randomised solver, which finds the leading few. The largest entry of each direction is
+        positive.
+
+        Raises:
+            ValueError: D exceeds 4096, there are under two images, or one is not finite.
+        """
+        dims = images[0].numel() if images.dim() == 4 and len(images) else 0
+        if len(images) < 2 or not 1 <= dims <= LARGEST_PCA:
+            raise ValueError(
+                f"PCA needs two or more images (N, C, H, W) of at most {LARGEST_PCA} numbers each, found "
+                f"{tuple(images.shape)}; DCT, Fourier and Haar have no such limit"
+            )
+        if not images.isfinite().all():
+            raise ValueError("PCA needs finite images, found NaN or ∞")
+        covariance = torch.cov(images.detach().flatten(1).double().T, correction=0).reshape(dims, dims)
+        variance, vectors = torch.linalg.eigh(covariance)
+        directions = vectors.T.flip(0)
+        largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+        return cls(
+            (directions * largest.sign()).reshape(dims, *images.shape[1:]),
+            variance.flip(0).clamp(min=0).reshape(images.shape[1:]),
+        )
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> PCA:
+        """The basis whose `tensors` these are."""
+        return cls(tensors["directions"], tensors["variance"])
+
+    def tensors(self):
+        return {"directions": self.directions, "variance": self.variance}
+
+    def forward(self, x):
+        return (x.flatten(1) @ self._matrix(x).T).reshape(x.shape)
+
+    def inverse(self, c):
+        return (c.flatten(1) @ self._matrix(c)).reshape(c.shape)
+
+    def _matrix(self, x: Tensor) -> Tensor:
+        """V as (D, D), in the dtype and on the device of x."""
+        if x.shape[1:] != self.directions.shape[1:]:
+            raise ValueError(
+                f"this PCA was fitted to images {tuple(self.directions.shape[1:])}, found {tuple(x.shape[1:])}"
+            )
+        return like(self.directions, x.dtype, x.device).flatten(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Whitened(Basis):
+    """chi = S⁻¹ U x: every component has variance 1 on the training images. Not orthonormal.
+
+    White noise on chi has the covariance Uᵀ S² U on pixels: that is the prior from which a process then starts, and
+    noise of no single sigma, so a denoiser of pixels must be told of S. A density of chi is one of x by
+    log p(x) = log p(chi) + log_det.
+
+    Attributes:
+        basis: U.
+        std: diagonal of S, (C, H, W), float64, positive.
+    """
+
+    basis: Basis
+    std: Tensor
+
+    def __post_init__(self):
+        if not (self.std.isfinite().all() and (self.std > 0).all()):
+            raise ValueError(f"whitening needs positive deviations, found {self.std.min():.3g} to {self.std.max():.3g}")
+
+    @classmethod
+    def fit(cls, basis: Basis, images: Tensor, floor: float = 0.0) -> Whitened:
+        """S = max(std of U x, floor) over the training images (N, C, H, W), about their mean.
+
+        A component that never varies has no scale, and any number in its place would be a choice of the prior that
+        the data do not make: it is refused unless the caller makes that choice. A natural floor is the deviation of
+        rounding to grey levels, spacing/√12: what varies less, the data do not resolve.
+
+        Args:
+            basis: U.
+            images: the training split.
+            floor: least deviation, in the units of the images.
+
+        Raises:
+            ValueError: a component does not vary and floor is 0.
+        """
+        std = basis.forward(images.detach().double()).std(0, correction=0)
+        constant = int((std <= CONSTANT * std.max()).sum())
+        if constant and not floor > 0:
+            raise ValueError(
+                f"{constant} of {std.numel()} components of {type(basis).__name__} do not vary over the images and "
+                "have no scale: give a floor, such as the grey levels' spacing/√12"
+            )
+        return cls(basis, std.clamp(min=floor).cpu())
+
+    @classmethod
+    def from_tensors(cls, basis: Basis, tensors: Mapping[str, Tensor]) -> Whitened:
+        """The whitening of `basis` whose `tensors` these are."""
+        return cls(basis, tensors["std"])
+
+    def tensors(self):
+        return {**self.basis.tensors(), "std": self.std}
+
+    def forward(self, x):
+        return self.basis.forward(x) / like(self.std, x.dtype, x.device)
+
+    def inverse(self, c):
+        return self.basis.inverse(c * like(self.std, c.dtype, c.device))
+
+    @property
+    def log_det(self):
+        """−Σ log S, plus the basis's own."""
+        return self.basis.log_det - self.std.log().sum().item()
+
+    def frequency(self, shape: Shape) -> Tensor:
+        """That of U."""
+        return self.basis.frequency(shape)
