@@ -1,7 +1,10 @@
 """Schedules: log_snr(t) = log(alpha² / sigma²), falling from data (t = 0) to prior (t = 1).
 
 A schedule is the one thing that the noise level of a one-variable process depends on; alpha and sigma follow from the
-process (`VP`: alpha² = sigmoid(log_snr)). Computed in float64. Knows nothing of processes or data.
+process (`VP`: alpha² = sigmoid(log_snr)). `LinearLogSNR` and `Cosine` serve all components alike, `ComponentWise`
+gives each component (C, H, W) of a basis a time of its own. Computed in float64. Knows nothing of processes or data.
+
+The order of components is that of their labels: **the larger label is noised first, and so generated last.**
 """
 
 from __future__ import annotations
@@ -9,14 +12,29 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+# Beyond, alpha² or sigma² = exp(∓log_snr) leaves float64.
+REACH = 700.0
+
+
+class Schedule(ABC):
+    """log_snr(t), which never rises."""
+
+    @abstractmethod
+    def log_snr(self, t: float | Tensor) -> Tensor:
+        """log(alpha²/sigma²) at time t in [0, 1]: float64, t.shape + components; components is () or (C, H, W)."""
+
+
+# ---- one for all components ------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
-class Schedule(ABC):
-    """log_snr(t) between two ends.
+class TwoEnded(Schedule):
+    """log_snr(t) between two ends, the same for all components.
 
     Attributes:
         log_snr_max: log-SNR at t = 0.
@@ -30,18 +48,10 @@ class Schedule(ABC):
     log_snr_min: float = -5.0
 
     def __post_init__(self):
-        if not self.log_snr_min < self.log_snr_max:
-            raise ValueError(
-                f"log_snr_max = {self.log_snr_max} must be larger than log_snr_min = {self.log_snr_min}: "
-                "time 0 is data, time 1 is the prior"
-            )
-
-    @abstractmethod
-    def log_snr(self, t: float | Tensor) -> Tensor:
-        """log(alpha²/sigma²) at time t in [0, 1]: float64, shape of t."""
+        _check_ends(self.log_snr_max, self.log_snr_min)
 
 
-class LinearLogSNR(Schedule):
+class LinearLogSNR(TwoEnded):
     """log_snr(t) = log_snr_max + t (log_snr_min − log_snr_max).
 
     Source: VDM (2107.00630) §3.2 with the ends −γ = 13.3 and −5 as defaults.
@@ -52,7 +62,7 @@ class LinearLogSNR(Schedule):
         return self.log_snr_max + t * (self.log_snr_min - self.log_snr_max)
 
 
-class Cosine(Schedule):
+class Cosine(TwoEnded):
     """log_snr(t) = −2 log tan(a + t (b − a)), with a, b such that the ends are log_snr_max and log_snr_min.
 
     Source: Nichol & Dhariwal (2102.09672) §3.2 in continuous time; cutting at the ends derived here.
@@ -62,3 +72,138 @@ class Cosine(Schedule):
         t = torch.as_tensor(t, dtype=torch.float64)
         low, high = (math.atan(math.exp(-end / 2)) for end in (self.log_snr_max, self.log_snr_min))
         return -2 * torch.log(torch.tan(low + t * (high - low)))
+
+
+# ---- one for each component ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentWise(Schedule):
+    """log_snr_i(t) = log_snr_max + a (l_max − l_i) − t (log_snr_max − log_snr_min + a (l_max − l_min)) − log Σ_i.
+
+    Here a = 1/softness. So log(Σ_i alpha_i²/sigma_i²), the log-SNR counted in the variance Σ_i of the data, falls on
+    parallel lines: from log_snr_max for the component noised first, down to log_snr_min for the one noised last.
+
+    - softness ∞ (a = 0): all components have one SNR.
+    - softness 1 with `variance_labels` (l_i = −log Σ_i): standard diffusion, one alpha and sigma for all.
+    - softness → 0: autoregressive, components of one label after those of another.
+
+    Attributes:
+        labels: l_i, (C, H, W): `variance_labels`, `column_labels`, `row_labels`, a basis's `frequency`, or any other.
+        softness: 1/a, positive, may be ∞.
+        variance: Σ_i, (C, H, W), variance of the data's components; None where they are whitened, Σ_i = 1.
+        log_snr_max: log-SNR of the component with the largest label at t = 0.
+        log_snr_min: log-SNR of the component with the smallest label at t = 1.
+        low, high: log_snr_i is clipped to [low, high]; a clipped component waits (its transitions are the identity).
+
+    Raises:
+        ValueError: shapes, softness or ends are wrong, a component never moves between low and high, or a log-SNR
+            is beyond ±700.
+
+    Source: GUD (2410.02667) and its authors' code, where γ = −log_snr; clipping as in that code's sequential schedule.
+    """
+
+    labels: Tensor
+    softness: float = 1.0
+    variance: Tensor | None = None
+    log_snr_max: float = 13.3
+    log_snr_min: float = -5.0
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self):
+        _check_ends(self.log_snr_max, self.log_snr_min)
+        if self.labels.dim() != 3 or not self.labels.numel() or not self.labels.isfinite().all():
+            raise ValueError(f"labels must be finite, one for each component (C, H, W), found {_summary(self.labels)}")
+        if self.variance is not None and (self.variance.shape != self.labels.shape or not _positive(self.variance)):
+            raise ValueError(
+                f"variance must be positive and of the labels' shape {tuple(self.labels.shape)}, found "
+                f"{_summary(self.variance)}"
+            )
+        if not self.softness > 0:
+            raise ValueError(f"softness must be positive, found {self.softness}; towards 0 is autoregressive")
+        first, last = self.log_snr(0.0), self.log_snr(1.0)
+        if still := int((first <= last).sum()):
+            raise ValueError(f"{still} of {first.numel()} components never move between {self.low} and {self.high}")
+        if not (first.max() <= REACH and last.min() >= -REACH):
+            raise ValueError(
+                f"log-SNRs from {first.max():.4g} to {last.min():.4g} leave float64: soften the order, or clip by "
+                f"low and high (±{REACH:.0f} at most)"
+            )
+
+    @cached_property
+    def _lines(self) -> tuple[Tensor, Tensor]:
+        """(log_snr_i(0), fall), float64, before clipping."""
+        labels = self.labels.detach().to("cpu", torch.float64)
+        ahead = (labels.max() - labels) / self.softness
+        start = self.log_snr_max + ahead
+        if self.variance is not None:
+            start = start - self.variance.detach().to("cpu", torch.float64).log()
+        return start, self.log_snr_max - self.log_snr_min + ahead.max()
+
+    def log_snr(self, t):
+        t = torch.as_tensor(t, dtype=torch.float64)[..., None, None, None]
+        start, fall = self._lines
+        return (start - t * fall).clamp(self.low, self.high)
+
+
+def waiting(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:
+    """Components of label l + 1 are generated `delay` windows after those of label l, each in a window of its own.
+
+    Within its window, of length w = 1/(1 + delay·(l_max − l_min)), a component falls from log_snr_max to log_snr_min;
+    before and after it waits. Delay 0: all at once; 1: each label starts where the last is done; above 1: with a
+    pause between. It is `ComponentWise` with softness 1/(delay·(log_snr_max − log_snr_min)), clipped at the ends.
+
+    Args:
+        labels: l_i, (C, H, W), such as `column_labels`; for components of comparable variance.
+        delay: in windows, 0 or more.
+        log_snr_max: before the window (data).
+        log_snr_min: after the window (prior).
+
+    Raises:
+        ValueError: as `ComponentWise`, or delay is negative or not finite.
+
+    Source: the sequential schedule of GUD's code, with offset (l_max − l_i)·delay·w of the component i.
+    """
+    if not 0 <= delay < math.inf:
+        raise ValueError(f"delay must be 0 or more windows, found {delay}")
+    _check_ends(log_snr_max, log_snr_min)
+    softness = 1 / (delay * (log_snr_max - log_snr_min)) if delay else math.inf
+    return ComponentWise(labels, softness, None, log_snr_max, log_snr_min, log_snr_min, log_snr_max)
+
+
+def variance_labels(variance: Tensor) -> Tensor:
+    """l_i = −log Σ_i: what varies least is generated last, as in standard diffusion."""
+    if not _positive(variance):
+        raise ValueError(f"variance labels need positive variances, found {_summary(variance)}")
+    return -variance.double().log()
+
+
+def column_labels(shape: tuple[int, int, int]) -> Tensor:
+    """l_i = column: images (C, H, W) are generated from left to right."""
+    return torch.arange(shape[2], dtype=torch.float64).expand(shape)
+
+
+def row_labels(shape: tuple[int, int, int]) -> Tensor:
+    """l_i = row: images (C, H, W) are generated from top to bottom."""
+    return torch.arange(shape[1], dtype=torch.float64)[:, None].expand(shape)
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_ends(log_snr_max: float, log_snr_min: float) -> None:
+    if not log_snr_min < log_snr_max:
+        raise ValueError(
+            f"log_snr_max = {log_snr_max} must be larger than log_snr_min = {log_snr_min}: "
+            "time 0 is data, time 1 is the prior"
+        )
+
+
+def _positive(value: Tensor) -> bool:
+    return bool((value > 0).all() and value.isfinite().all())
+
+
+def _summary(value: Tensor) -> str:
+    span = f" from {value.min():.4g} to {value.max():.4g}" if value.numel() else ""
+    return f"shape {tuple(value.shape)}{span}"
