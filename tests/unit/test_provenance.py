@@ -43,10 +43,11 @@ def rooms(module):
     return {Path(path).resolve().relative_to(PACKAGE).as_posix() for path in sources(f"nonnormal.{module}")}
 
 
-# The package itself, which Python runs before any of its modules, and the packages of steps and of bases.
+# The package itself, which Python runs before any of its modules, and the packages below the objective.
 ROOT = {"__init__.py"}
 STEPS = ROOT | {f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "quadrature")}
-BASES = ROOT | {f"bases/{name}.py" for name in ("__init__", "base", "fitted", "transforms")}
+BASES = {f"bases/{name}.py" for name in ("__init__", "base", "fitted", "transforms")}
+PROCESSES = {f"processes/{name}.py" for name in ("__init__", "base", "one_variable", "phase_space", "recipe")}
 
 
 def test_divergence_is_made_of_steps_and_itself():
@@ -68,8 +69,8 @@ def test_a_module_without_imports_of_its_own_is_itself_and_the_package():
 
 
 def test_objective_is_made_of_everything_below_it():
-    expected = {"conventions", "denoisers", "divergence", "objective", "processes", "schedules"}
-    assert rooms("objective") == STEPS | BASES | {f"{name}.py" for name in expected}
+    expected = {"conventions", "denoisers", "divergence", "objective", "schedules"}
+    assert rooms("objective") == STEPS | BASES | PROCESSES | {f"{name}.py" for name in expected}
 
 
 def test_imports_inside_functions_count():

@@ -14,12 +14,9 @@ Source: GUD (2410.02667), PSLD (2303.01748) and VDM (2107.00630) are all of this
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-
-from nonnormal.schedules import LinearLogSNR, Schedule
 
 
 class LinearProcess(ABC):
@@ -85,31 +82,6 @@ class LinearProcess(ABC):
         at_start = start.reshape(start.shape + (1,) * (phi.dim() - start.dim()))
         phi = torch.where(at_start, torch.eye(self.n, dtype=torch.float64), phi)
         return phi, torch.where(at_start, 0.0, sigma)
-
-
-@dataclass(frozen=True)
-class VP(LinearProcess):
-    """Variance-preserving process: alpha² + sigma² = 1, alpha² = sigmoid(log_snr).
-
-    Φ = alpha_t / alpha_s, Σ = −sigma_t² expm1(log_snr_t − log_snr_s).
-
-    Source: VDM (2107.00630) Eq. 2–3 and App. A.
-    """
-
-    schedule: Schedule = field(default_factory=LinearLogSNR)
-
-    def initial(self):
-        log_snr = self.schedule.log_snr(0.0)
-        return as_matrix(torch.sigmoid(log_snr).sqrt()), as_matrix(torch.sigmoid(-log_snr))
-
-    def transition(self, s, t):
-        s, t = ordered(s, t)
-        log_snr_s, log_snr_t = self.schedule.log_snr(s), self.schedule.log_snr(t)
-        phi = (torch.sigmoid(log_snr_t) / torch.sigmoid(log_snr_s)).sqrt()
-        return as_matrix(phi), as_matrix(-torch.sigmoid(-log_snr_t) * torch.expm1(log_snr_t - log_snr_s))
-
-    def prior_covariance(self):
-        return torch.eye(1, dtype=torch.float64)
 
 
 # ---- helpers for everything that uses a process ----------------------------------------------------------------------

@@ -1,0 +1,33 @@
+"""Processes: how data becomes noise, by exact linear-Gaussian transitions.
+
+VP(schedule), VE(sigma_min=0.002, sigma_max=80), PSLD(friction_x=0.01), Recipe(D, Q, H)
+"""
+
+from nonnormal.processes.base import (
+    LinearProcess,
+    apply,
+    as_matrix,
+    as_time,
+    cholesky,
+    ordered,
+    uniform_times,
+)
+from nonnormal.processes.one_variable import VE, VP
+from nonnormal.processes.phase_space import PSLD, langevin_recipe
+from nonnormal.processes.recipe import Recipe, vp_recipe
+
+__all__ = [
+    "PSLD",
+    "VE",
+    "VP",
+    "LinearProcess",
+    "Recipe",
+    "apply",
+    "as_matrix",
+    "as_time",
+    "cholesky",
+    "langevin_recipe",
+    "ordered",
+    "uniform_times",
+    "vp_recipe",
+]
