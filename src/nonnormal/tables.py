@@ -55,6 +55,7 @@ _PAIR_COLUMNS = {
     "published_bpd": "bits/dim, CIFAR-10 (li2024)",
     "published_fid": "FID, CIFAR-10 (li2024)",
 }
+_OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
 _SHORT = {
     "normal_bpd": "normal-limit bits/dim",
     "native_bridge": "native",
@@ -135,7 +136,10 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[
 
     Returns:
         DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None where a run has no such
-        number.
+        number: no native bound, no flow, no colours.
+
+    Raises:
+        ValueError: any other number is missing, or is there twice.
     """
     normal, native, flow = ({"bound": kind} for kind in ("normal", "native", "flow"))
     limit, bridge, sampled = {"marginals": "limit"}, {"marginals": "bridge"}, {"nfe": sample_steps}
@@ -157,6 +161,8 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[
         row: dict[str, object] = {"run": run}
         for column, (metric, conditions) in queries.items():
             found = select(summary, metric, run=run, **conditions).to_dict("records")
+            if len(found) != 1 and not (not found and column in _OPTIONAL):
+                raise ValueError(f"run {run!r}: found {len(found)} rows of {metric} with {conditions}, expected one")
             first = found[0] if found else {"value": None, "low": None, "high": None}
             row |= {key: first[key] for key in ("q", "p") if found}
             row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
