@@ -39,11 +39,13 @@ def predict_x0(
         Coefficients of x̂0, (B, ...).
 
     Raises:
-        ValueError: the process has more than one variable per component.
+        ValueError: the process has more than one variable per component, or a noise level of its own for each.
     """
     if process.n != 1:
         raise ValueError(f"VE coordinates need one variable per component, {type(process).__name__} has {process.n}")
     a, c = process.marginal(t)
+    if components := tuple(a.shape[torch.as_tensor(t).dim() : -2]):
+        raise ValueError(f"VE coordinates need one noise level an image, found one for each of {components}")
     alpha, sigma = a[..., 0, 0], c[..., 0, 0].sqrt()
     x = basis.inverse(xt / _trailing(alpha, xt))
     return basis.forward(denoiser(x, (sigma / alpha).to(xt)))

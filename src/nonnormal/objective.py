@@ -21,7 +21,7 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.conventions import Convention, constant, step_loss
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.processes import LinearProcess, apply, cholesky
+from nonnormal.processes import LinearProcess, apply, cholesky, solve_lower
 from nonnormal.steps import Step
 
 
@@ -83,7 +83,7 @@ class Design:
 def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
     """Delta = L⁻¹ coef_x0 (x̂0 − x0), one number per coordinate, in x0's shape and dtype; s < t, numbers or (B,)."""
     _, coef_x0, chol = process.posterior(s, t)
-    return apply(torch.linalg.solve_triangular(chol, coef_x0, upper=False), x0_hat - x0)
+    return apply(solve_lower(chol, coef_x0), x0_hat - x0)
 
 
 def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from nonnormal.processes.base import (
     as_time,
     cholesky,
     ordered,
+    solve_lower,
     uniform_times,
 )
 from nonnormal.processes.one_variable import VE, VP
@@ -28,6 +29,7 @@ __all__ = [
     "cholesky",
     "langevin_recipe",
     "ordered",
+    "solve_lower",
     "uniform_times",
     "vp_recipe",
 ]

@@ -119,6 +119,16 @@ def cholesky(covariance: Tensor) -> Tensor:
     return factor
 
 
+def solve_lower(factor: Tensor, matrix: Tensor) -> Tensor:
+    """L⁻¹ M for the L of `cholesky`, (..., n, n) both; a row without noise gives 0 where M has nothing, else ±∞."""
+    solved = torch.zeros_like(torch.broadcast_tensors(factor, matrix)[1])
+    for i in range(factor.shape[-1]):
+        known = (factor[..., i, :i, None] * solved[..., :i, :]).sum(-2)
+        rest, pivot = matrix[..., i, :] - known, factor[..., i, i, None]
+        solved[..., i, :] = torch.where(rest == 0, 0.0, rest / pivot)
+    return solved
+
+
 def as_matrix(value: Tensor) -> Tensor:
     """A scalar coefficient as a 1×1 matrix."""
     return value[..., None, None]
