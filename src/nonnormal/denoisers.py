@@ -3,7 +3,7 @@
 All denoisers speak one language, VE coordinates: `denoiser(x, sigma) -> x0_hat` with x = x0 + sigma·eps. A state x_t of
 any one-variable process is carried there by x_t / alpha and sigma / alpha (`predict_x0`), so a network trained on one
 process is used on every other. Networks of any parametrisation are wrapped by `NetworkDenoiser`; mixtures of normals
-have an exact denoiser.
+and finite sets of images have exact denoisers.
 
 Knows processes, but nothing of losses or of what kind of network it wraps.
 """
@@ -11,7 +11,7 @@ Knows processes, but nothing of losses or of what kind of network it wraps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +55,18 @@ def _trailing(value: Tensor, x: Tensor) -> Tensor:
     """Value (), (B,) or (B, ...) as x's dtype and device, with trailing axes added until it broadcasts against x."""
     value = value.to(x)
     return value.reshape(value.shape + (1,) * (x.dim() - value.dim())) if value.dim() else value
+
+
+class Counted:
+    """The same denoiser, with `nfe`, the number of its calls, whatever the size of their batches."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser, self.nfe = denoiser, 0
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """x̂0 (B, ...), counted once."""
+        self.nfe += 1
+        return self.denoiser(x, sigma)
 
 
 # ---- parametrisations ------------------------------------------------------------------------------------------------
@@ -175,3 +187,66 @@ class GaussianMixtureDenoiser:
         shrink = (stds.square() / variance).unsqueeze(-1)
         posterior_means = means.flatten(1) + shrink * gap
         return (responsibility.unsqueeze(-1) * posterior_means).sum(1).reshape(x.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class OptimalDenoiser:
+    """r*(x; σ) = Σ_i softmax_i(−‖x − y_i‖²/2σ²) y_i over the images y_i, exactly: a step of annealed mean shift.
+
+    The sum runs over chunks of images with a running least distance m, so that no more is held than one chunk, its
+    distances and the sums Σ exp((m − ‖x − y_i‖²)/2σ²) (1, y_i). At σ = 0 it is the nearest image, the mean of them
+    where several are. Sums are in x's precision, but at least float32. No gradients.
+
+    Args:
+        images: (N, *event), floating point of any precision, or grey levels 0 … levels − 1 of any integer type.
+        levels: number of grey levels of integer images, which stand for 2v/(levels − 1) − 1.
+        chunk_size: images that are handled at once.
+
+    Raises:
+        ValueError: there are no images, chunk_size is under 1, or integer images come without levels or the reverse.
+
+    Source: chen2023 (2305.19947) §3; the running sum is derived here.
+    """
+
+    images: Tensor
+    levels: int | None = None
+    chunk_size: int = 1024
+
+    def __post_init__(self):
+        if not len(self.images) or self.chunk_size < 1:
+            raise ValueError(f"found {len(self.images)} images and chunk_size = {self.chunk_size}: need 1 or more")
+        if self.images.is_floating_point() != (self.levels is None):
+            raise ValueError(f"integer images, and only they, have levels: found {self.images.dtype}, {self.levels}")
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """r* (B, *event), in x's dtype, for x (B, *event) and sigma ≥ 0 a number or (B,)."""
+        sigma = torch.as_tensor(sigma, dtype=_working(x), device=x.device).expand(len(x)).unsqueeze(1)
+        width, least, total, weighted = 2 * sigma.square(), torch.full_like(sigma, math.inf), 0.0, 0.0
+        for images, distances in self.distances(x):
+            square = distances.square_()
+            lower = torch.minimum(least, square.amin(1, keepdim=True))
+            keep, weight = _decay(least - lower, width), _decay(square - lower, width)
+            total = keep * total + weight.sum(1, keepdim=True)
+            weighted = keep * weighted + weight @ images
+            least = lower
+        return (weighted / total).reshape(x.shape).to(x.dtype)
+
+    def distances(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(y, ‖x − y‖) of each chunk: (C, D) and (B, C), in the precision of the sums, on x's device."""
+        flat = x.flatten(1).to(_working(x))
+        for part in self.images.flatten(1).split(self.chunk_size):
+            part = part.to(flat)
+            images = part if self.levels is None else part.mul_(2 / (self.levels - 1)).sub_(1)
+            # ‖x‖² + ‖y‖² − 2xy would lose the small distances that decide at small σ.
+            yield images, torch.cdist(flat, images, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _working(x: Tensor) -> torch.dtype:
+    """The dtype of x, but at least float32."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _decay(gap: Tensor, width: Tensor) -> Tensor:
+    """exp(−gap/width) for gap ≥ 0, which at gap = 0 is 1 even where width is 0."""
+    return torch.where(gap > 0, torch.exp(-gap / width), 1.0)

@@ -9,8 +9,19 @@ import torch
 from problems import MIXTURE_1D, MIXTURE_2D, NORMAL_1D, NORMAL_STD, VPS, PhaseSpace, Rotation, small_denoiser
 from scipy.integrate import quad
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from nonnormal.denoisers import PARAMETRISATIONS, GaussianMixtureDenoiser, NetworkDenoiser, fourier_features, predict_x0
+from nonnormal.denoisers import (
+    PARAMETRISATIONS,
+    Counted,
+    GaussianMixtureDenoiser,
+    NetworkDenoiser,
+    OptimalDenoiser,
+    fourier_features,
+    predict_x0,
+)
+from nonnormal.samplers import sample_euler
 
 SIGMAS = [1e-3, 0.3, 2.0, 80.0]
 SIGMA_DATA = 0.6
@@ -195,3 +206,164 @@ def test_predict_x0_goes_into_the_basis_and_back():
 def test_predict_x0_refuses_phase_space():
     with pytest.raises(ValueError, match=r"one variable per component, PhaseSpace has 2"):
         predict_x0(MIXTURE_2D.denoiser, PhaseSpace(), normals(3, 2), 0.3)
+
+
+def test_counted_counts_calls_and_changes_nothing():
+    denoiser, x = Counted(MIXTURE_2D.denoiser), normals(4, 2)
+    assert denoiser.nfe == 0
+    for calls in (1, 2, 3):
+        assert torch.equal(denoiser(x, 0.5), MIXTURE_2D.denoiser(x, 0.5))
+        assert denoiser.nfe == calls
+
+
+# ---- the optimal denoiser of a set of images -------------------------------------------------------------------------
+
+CHUNKS = [1, 7, 50, 64]
+IMAGES = normals(50, 1, 4, 4, seed=3)
+
+
+def naive(images, x, sigma):
+    """The whole matrix of distances at once, float64."""
+    images, x = images.double().flatten(1), x.double()
+    distance = (x.flatten(1)[:, None] - images).square().sum(-1)
+    return (torch.softmax(-distance / (2 * sigma**2), dim=1) @ images).reshape(x.shape)
+
+
+def noisy(sigma, n=6, images=IMAGES):
+    return images[:n] + sigma * normals(n, *images.shape[1:], seed=4)
+
+
+@pytest.mark.parametrize("chunk_size", CHUNKS)
+@pytest.mark.parametrize("sigma", [1e-6, 1e-3, 0.05, 0.5, 2.0, 80.0])
+def test_optimal_denoiser_is_the_softmax_mean(sigma, chunk_size):
+    x = noisy(sigma)
+    expected = naive(IMAGES, x, sigma)
+    found = OptimalDenoiser(IMAGES, chunk_size=chunk_size)(x, sigma)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    single = OptimalDenoiser(IMAGES.float(), chunk_size=chunk_size)(x.float(), sigma)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), naive(IMAGES.float(), x.float(), sigma), rtol=0, atol=1e-6)
+
+
+def test_twins_that_differ_in_one_pixel_are_told_apart_in_single_precision():
+    """Their distance is lost in ‖x‖² + ‖y‖² − 2xy, whose terms are a million times its square."""
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images[1] = images[0]
+    images[1, 0, 0, 0] += 0.03
+    x = images[:1]
+    found = OptimalDenoiser(images)(x, 0.02)
+    torch.testing.assert_close(found.double(), naive(images, x, 0.02), rtol=0, atol=1e-6)
+    assert (found - x).abs().max() > 0.003  # exp(−0.03²/2·0.02²) = 0.32: the twin has its share
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 2.0])
+def test_optimal_denoiser_is_the_mixture_of_points(sigma):
+    mixture = GaussianMixtureDenoiser(IMAGES, torch.zeros(len(IMAGES)))
+    found = OptimalDenoiser(IMAGES, chunk_size=8)(noisy(sigma), sigma)
+    torch.testing.assert_close(found, mixture(noisy(sigma), sigma), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk_size", CHUNKS)
+@pytest.mark.parametrize("sigma", [0.0, 1e-30, 1e-6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_noise_the_optimal_denoiser_is_the_nearest_image(dtype, sigma, chunk_size):
+    """Also far from all of them, where no weight but the nearest's is above the smallest number."""
+    x = torch.cat([noisy(0.3), noisy(30.0), IMAGES[:2]]).to(dtype)
+    images = IMAGES.to(dtype)
+    nearest = (x.flatten(1)[:, None] - images.flatten(1)).norm(dim=-1).argmin(1)
+    torch.testing.assert_close(OptimalDenoiser(images, chunk_size=chunk_size)(x, sigma), images[nearest])
+
+
+def test_the_optimal_denoiser_is_the_mean_of_images_that_are_equally_near():
+    images = torch.tensor([[-1.0], [1.0], [3.0]])
+    assert OptimalDenoiser(images, chunk_size=1)(torch.tensor([[0.0], [2.0], [0.5]]), 0.0).tolist() == [[0], [2], [1]]
+
+
+def test_optimal_denoiser_takes_a_sigma_for_each_image():
+    sigmas = torch.tensor([0.0, 1e-3, 0.3, 1.0, 3.0, 80.0], dtype=torch.float64)
+    denoiser, x = OptimalDenoiser(IMAGES, chunk_size=9), noisy(0.5)
+    single = [denoiser(x[i : i + 1], sigma) for i, sigma in enumerate(sigmas)]
+    torch.testing.assert_close(denoiser(x, sigmas), torch.cat(single), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_images_of_half_precision_are_summed_in_single(dtype, sigma):
+    """10,000 images: a half-precision sum of weights would stop at 2048 or 256."""
+    images = normals(10_000, 1, 2, 2, seed=5).to(dtype)
+    x = normals(3, 1, 2, 2, seed=6).float()
+    found = OptimalDenoiser(images)(x, sigma)
+    torch.testing.assert_close(found.double(), naive(images, x, sigma), rtol=0, atol=2e-5)
+    assert OptimalDenoiser(images)(x.to(dtype), 50.0).dtype == dtype
+    mean = images.double().mean(0).expand_as(x)
+    torch.testing.assert_close(OptimalDenoiser(images)(x.to(dtype), 1e4).double(), mean, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("levels", "dtype"), [(256, torch.uint8), (17, torch.uint8), (17, torch.int64)])
+def test_grey_levels_are_scaled_to_pixels(levels, dtype):
+    grey = torch.randint(levels, (50, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(dtype)
+    pixels = 2 * grey.double() / (levels - 1) - 1
+    x = noisy(0.4, images=pixels)
+    found = OptimalDenoiser(grey, levels=levels, chunk_size=8)(x, 0.4)
+    torch.testing.assert_close(found, naive(pixels, x, 0.4), rtol=0, atol=1e-12)
+    assert OptimalDenoiser(grey, levels=levels)(x.float(), 0.4).dtype == torch.float32
+
+
+def test_one_euler_step_to_zero_is_one_iteration_of_mean_shift():
+    """Mean shift moves x to Σ_i K(‖x − y_i‖²/sigma²) y_i / Σ_i K(…) with the normal kernel K(u) = exp(−u/2)."""
+    denoiser, sigma = OptimalDenoiser(IMAGES, chunk_size=16), 0.7
+    x = noisy(sigma)
+    for _ in range(3):
+        kernel = torch.exp(-(x[:, None] - IMAGES).flatten(2).square().sum(-1) / (2 * sigma**2))
+        shifted = torch.einsum("bn,nchw->bchw", kernel / kernel.sum(1, keepdim=True), IMAGES)
+        x = sample_euler(denoiser, x, torch.tensor([sigma, 0.0], dtype=torch.float64))
+        torch.testing.assert_close(x, shifted, rtol=0, atol=1e-12)
+
+
+def test_an_euler_step_is_an_annealed_mean_shift():
+    """x_s = (s/t) x_t + (1 − s/t) (mean shift of x_t): a convex combination."""
+    denoiser, x = OptimalDenoiser(IMAGES), noisy(1.0)
+    found = sample_euler(denoiser, x, torch.tensor([1.0, 0.4], dtype=torch.float64))
+    torch.testing.assert_close(found, 0.4 * x + 0.6 * denoiser(x, 1.0), rtol=0, atol=1e-12)
+
+
+class Largest(TorchDispatchMode):
+    """The size in bytes of the largest new tensor that any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        known = {leaf.untyped_storage().data_ptr() for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)}
+        for leaf in tree_leaves(result):
+            if torch.is_tensor(leaf) and leaf.untyped_storage().data_ptr() not in known:
+                self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.uint8])
+def test_memory_does_not_grow_with_the_number_of_images(dtype):
+    x, found = normals(5, 1, 4, 4).float(), []
+    for n in (64, 512, 4096):
+        images = torch.randint(9, (n, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(dtype)
+        with Largest() as largest:
+            OptimalDenoiser(images, levels=9 if dtype == torch.uint8 else None, chunk_size=64)(x, 0.5)
+        found.append(largest.bytes)
+    assert len(set(found)) == 1
+    assert found[0] <= 4 * 64 * 16  # one chunk of images in float32
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "found"),
+    [
+        (torch.zeros(0, 1), {}, "found 0 images"),
+        (torch.zeros(3, 1), {"chunk_size": 0}, "chunk_size = 0"),
+        (torch.zeros(3, 1, dtype=torch.uint8), {}, r"torch.uint8, None"),
+        (torch.zeros(3, 1), {"levels": 17}, r"torch.float32, 17"),
+    ],
+)
+def test_images_that_say_not_what_they_are_are_refused(images, options, found):
+    with pytest.raises(ValueError, match=found):
+        OptimalDenoiser(images, **options)

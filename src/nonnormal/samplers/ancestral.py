@@ -1,8 +1,7 @@
-"""Samplers: carry noise to images.
+"""The ancestral sampler: x_s = mean_q(x_t, x̂0) + L z with z ~ any step, from the prior to the data.
 
-`sample_ancestral` walks the model's own chain, x_s = mean_q(x_t, x̂0) + L z with z ~ any step, from the prior to the
-data. Each image has a seed of its own, so image i does not depend on batch size, device count or order.
-Knows steps, processes and denoisers, but nothing of training.
+It walks the model's own chain. Each image has a seed of its own, so image i does not depend on batch size, device count
+or order. Knows steps, processes and denoisers, but nothing of training.
 """
 
 from __future__ import annotations

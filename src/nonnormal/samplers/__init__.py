@@ -1,0 +1,30 @@
+"""Samplers: carry noise to images, along the model's own chain or the probability-flow ODE, on grids of levels."""
+
+from nonnormal.samplers.ancestral import Callback, sample_ancestral
+from nonnormal.samplers.grids import GRIDS, log_snr, polynomial, quadratic, uniform
+from nonnormal.samplers.ode import (
+    SOLVERS,
+    sample_adaptive,
+    sample_dpm_2,
+    sample_dpmpp_2m,
+    sample_euler,
+    sample_heun,
+    sample_ipndm,
+)
+
+__all__ = [
+    "GRIDS",
+    "SOLVERS",
+    "Callback",
+    "log_snr",
+    "polynomial",
+    "quadratic",
+    "sample_adaptive",
+    "sample_ancestral",
+    "sample_dpm_2",
+    "sample_dpmpp_2m",
+    "sample_euler",
+    "sample_heun",
+    "sample_ipndm",
+    "uniform",
+]
