@@ -21,6 +21,8 @@ LAYERS = [
     ("likelihood",),
     ("samplers",),
     ("geometry",),
+    ("grid_search",),
+    ("trajectories",),
     ("checkpoints",),
     ("training",),
     ("data",),

@@ -1,0 +1,170 @@
+"""Grids: equal spacing in their own variable, ends to the bit; the search against all paths there are."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from problems import MIXTURE_2D, NORMAL_1D, NORMAL_STD
+
+from nonnormal.denoisers import Counted
+from nonnormal.grid_search import best_grid, euler_costs
+from nonnormal.samplers import GRIDS, log_snr, polynomial, quadratic, sample_euler, uniform
+
+SPACED_IN = {
+    "polynomial": lambda sigma: sigma ** (1 / 7),
+    "uniform": lambda sigma: sigma,
+    "log_snr": torch.log,
+    "quadratic": torch.sqrt,
+}
+
+
+@pytest.mark.parametrize("to_zero", [True, False])
+@pytest.mark.parametrize("n_steps", [2, 3, 18, 100])
+@pytest.mark.parametrize("name", GRIDS)
+def test_levels_fall_in_equal_steps_of_their_own_variable(name, n_steps, to_zero):
+    grid = GRIDS[name](n_steps, 0.01, 50.0, to_zero=to_zero)
+    assert grid.dtype == torch.float64
+    assert grid.shape == (n_steps + 1,)
+    assert (grid.diff() < 0).all()
+    spaced = grid[:-1] if to_zero else grid
+    assert grid[-1] == (0.0 if to_zero else 0.01)
+    assert spaced[-1] == 0.01 or len(spaced) == 1
+    assert grid[0] == 50.0
+    steps = SPACED_IN[name](spaced).diff()
+    torch.testing.assert_close(steps, steps.mean().expand_as(steps), rtol=1e-9, atol=0)
+
+
+def test_polynomial_is_edms_published_formula():
+    n, rho, low, high = 18, 7, 0.002, 80.0
+    expected = [(high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(n)]
+    torch.testing.assert_close(polynomial(n), torch.tensor([*expected, 0.0], dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_one_step_goes_from_the_first_level_to_the_last(name):
+    assert GRIDS[name](1, 0.01, 50.0).tolist() == [50.0, 0.0]
+    assert GRIDS[name](1, 0.01, 50.0, to_zero=False).tolist() == [50.0, 0.01]
+
+
+def test_polynomial_runs_from_uniform_over_quadratic_to_log_snr():
+    assert torch.equal(polynomial(9, rho=1), uniform(9))
+    assert torch.equal(polynomial(9, rho=2), quadratic(9))
+    torch.testing.assert_close(polynomial(9, rho=1e6), log_snr(9), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [((0,), "n_steps = 0"), ((5, 0.0, 1.0), "0.0 and 1.0"), ((5, 2.0, 1.0), "2.0"), ((5, 1.0, math.inf), "inf")],
+)
+@pytest.mark.parametrize("name", GRIDS)
+def test_what_is_no_grid_is_refused(name, arguments, found):
+    with pytest.raises(ValueError, match=found):
+        GRIDS[name](*arguments)
+
+
+@pytest.mark.parametrize("rho", [0.0, -1.0, math.inf, math.nan])
+def test_a_rho_that_is_not_positive_is_refused(rho):
+    with pytest.raises(ValueError, match="rho must be positive"):
+        polynomial(5, rho=rho)
+
+
+# ---- search ----------------------------------------------------------------------------------------------------------
+
+
+def total(costs, path, growth=1.0):
+    return sum(growth**m * costs[i, j].item() for m, (i, j) in enumerate(itertools.pairwise(path)))
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.15, 0.8])
+@pytest.mark.parametrize("n_steps", range(1, 8))
+def test_best_grid_is_the_best_of_all_paths(n_steps, growth):
+    costs = torch.randn(8, 8, generator=torch.Generator().manual_seed(n_steps), dtype=torch.float64)  # of either sign
+    paths = [(0, *middle, 7) for middle in itertools.combinations(range(1, 7), n_steps - 1)]
+    best = min(paths, key=lambda path: total(costs, path, growth))
+    assert best_grid(costs, n_steps, growth=growth).tolist() == list(best)
+
+
+def test_what_lies_on_or_below_the_diagonal_is_not_read():
+    costs = torch.randn(7, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(best_grid(costs, 3), best_grid(costs.triu(1) + torch.full((7, 7), math.nan).tril(), 3))
+
+
+def test_equal_costs_by_squared_length_give_equal_steps():
+    level = torch.arange(13.0)
+    assert best_grid((level - level[:, None]).square(), 4).tolist() == [0, 3, 6, 9, 12]
+
+
+@pytest.mark.parametrize(
+    ("costs", "n_steps", "options", "found"),
+    [
+        (torch.zeros(4, 5), 2, {}, r"square.*\(4, 5\)"),
+        (torch.full((4, 4), math.nan), 2, {}, "NaN"),
+        (torch.zeros(4, 4), 0, {}, "1 to 3 steps, found n_steps = 0"),
+        (torch.zeros(4, 4), 4, {}, "1 to 3 steps, found n_steps = 4"),
+        (torch.zeros(4, 4), 2, {"growth": 0.0}, "growth must be positive"),
+    ],
+)
+def test_a_search_without_sense_is_refused(costs, n_steps, options, found):
+    with pytest.raises(ValueError, match=found):
+        best_grid(costs, n_steps, **options)
+
+
+def teacher(denoiser, x, sigmas):
+    """The fine path of Euler's method, all its states."""
+    seen = []
+    end = sample_euler(denoiser, x, sigmas, callback=lambda at: seen.append(at["x"]))
+    return torch.stack([*seen, end])
+
+
+def test_costs_are_what_one_euler_step_misses():
+    x = 3 * torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sigmas, denoiser = polynomial(6, 0.05, 3.0), Counted(MIXTURE_2D.denoiser)
+    states = teacher(MIXTURE_2D.denoiser, x, sigmas)
+    costs = euler_costs(denoiser, states, sigmas)
+    assert denoiser.nfe == 6
+    for i, j in itertools.product(range(7), repeat=2):
+        if j <= i:
+            assert costs[i, j] == math.inf
+        else:
+            reached = sample_euler(MIXTURE_2D.denoiser, states[i], sigmas[[i, j]])
+            assert costs[i, j].item() == pytest.approx((reached - states[j]).norm(dim=1).mean().item(), abs=1e-12)
+
+
+def test_deviation_counts_distance_from_the_chord_alone():
+    """On a straight path nothing is off the chord, though Euler's step is off the mark along it."""
+    x, sigmas = torch.full((3, 1, 2), 2.0, dtype=torch.float64), polynomial(6, 0.05, 3.0)
+    states = x[:, 0] * ((NORMAL_STD**2 + sigmas**2).sqrt() / math.hypot(NORMAL_STD, 3.0)).reshape(-1, 1, 1)
+
+    def denoiser(x, sigma):
+        return NORMAL_STD**2 / (NORMAL_STD**2 + sigma**2) * x
+
+    upper = torch.ones(7, 7).triu(1).bool()
+    assert euler_costs(denoiser, states, sigmas, measure="deviation")[upper].abs().max() < 1e-14
+    assert euler_costs(denoiser, states, sigmas)[upper].min() > 1e-5
+    # With a turn at right angles, the state of one long step lies off the chord by what the path does not.
+    bend = torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]], [[1.0, 0.0]]], dtype=torch.float64)
+    costs = euler_costs(lambda x, sigma: torch.zeros_like(x), bend, [2.0, 1.0, 0.5], measure="deviation")
+    assert costs[0, 1].item() == pytest.approx((0.5 - 1) / math.sqrt(2))  # (0, ½) against (0, 0)
+    assert costs[0, 2].item() == pytest.approx(0.75 / math.sqrt(2))  # (0, ¼) against the chord's own end
+
+
+def test_the_best_grid_beats_the_usual_ones_where_it_was_sought():
+    draws = torch.Generator().manual_seed(0)
+    x, fresh = 10 * torch.randn(2, 64, 2, generator=draws, dtype=torch.float64)
+    fine = polynomial(60, 0.02, 10.0)
+    denoiser = MIXTURE_2D.denoiser
+    short = fine[best_grid(euler_costs(denoiser, teacher(denoiser, x, fine), fine), 6)]
+    end = sample_euler(denoiser, fresh, fine)
+    error = {
+        name: (sample_euler(denoiser, fresh, grid) - end).norm(dim=1).mean().item()
+        for name, grid in {"best": short, **{name: make(6, 0.02, 10.0) for name, make in GRIDS.items()}}.items()
+    }
+    assert min(error, key=error.get) == "best"
+
+
+def test_costs_of_the_wrong_number_of_levels_or_an_unknown_measure_are_refused():
+    with pytest.raises(ValueError, match=r"one level for each state: found \(3,\) for \(4, 2, 1\)"):
+        euler_costs(NORMAL_1D.denoiser, torch.zeros(4, 2, 1), torch.tensor([3.0, 2.0, 1.0]))
+    with pytest.raises(ValueError, match="'l2'"):
+        euler_costs(NORMAL_1D.denoiser, torch.zeros(2, 2, 1), torch.tensor([3.0, 2.0]), measure="l2")
