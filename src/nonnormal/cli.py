@@ -67,12 +67,19 @@ def steps() -> None:
 
 
 @app.command()
-def data(name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")]) -> None:
+def data(
+    name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")],
+    source: Annotated[
+        str, typer.Option(help="Where its files come from, as in a study, e.g. '{path: photos, size: 32}'.")
+    ] = "{}",
+) -> None:
     """Make a data set: grey levels, splits, labels. All studies on it share the file."""
     from nonnormal import data as data_sets
 
-    path = data_path(name)
-    data_sets.write(path, data_sets.load(name), name)
+    found = data_sets.Source.parse(source)
+    images = data_sets.load(name, found)
+    path = data_path(data_sets.file_name(name, found))
+    data_sets.write(path, images, name)
     print(path)
 
 
@@ -400,7 +407,7 @@ def _open(study_file: Path):
     from nonnormal.study import load
 
     study = load(study_file)
-    return study, Layout(study.name, study.data, study.headline)
+    return study, Layout(study.name, study.data_name, study.headline)
 
 
 def _in_study(study_file: Path, study, section: str) -> None:

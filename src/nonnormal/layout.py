@@ -17,7 +17,7 @@ TABLE_FORMATS = ("csv", "md", "typ")
 
 
 def data_path(name: str) -> Path:
-    """File of a data set, shared by all studies on it."""
+    """File of a data set, shared by all studies on it; the name comes from `data.file_name`."""
     return Path("data") / f"{name}.safetensors"
 
 

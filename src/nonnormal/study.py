@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
-from nonnormal.data import DATASETS, DataSet
+from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.seeds import derive
 from nonnormal.settings import Run, Settings, StepName
 
@@ -120,6 +120,8 @@ class Study(Settings):
     """From which every other seed is derived."""
     data: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATASETS)})]
     """Name of the data set."""
+    source: Source = Source()
+    """Where the files of the data set come from; what is left out is the data set's own."""
     headline: bool = False
     """Whether figures, tables and paper go to paper/; those of other studies go to results/<name>/paper/."""
     resources: Resources = Resources()
@@ -166,6 +168,7 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _fits_the_data(self):
+        describe(self.data, self.source)
         size = self.dataset.shape[1]
         for name, run in self.runs.items():
             halvings = 2 ** (len(run.network.widths) - 1)
@@ -179,7 +182,12 @@ class Study(Settings):
     @property
     def dataset(self) -> DataSet:
         """What is known of the data set before it is loaded."""
-        return DATASETS[self.data]
+        return describe(self.data, self.source)
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set's file, which studies on the same images share."""
+        return file_name(self.data, self.source)
 
     @property
     def sample_steps(self) -> tuple[int, ...]:
@@ -219,7 +227,7 @@ class Study(Settings):
 
     def fingerprint(self, run: str) -> str:
         """SHA-256 of all that the run's training depends on, in hex."""
-        facts = [self.seed, self.data, run, self.run(run).model_dump(mode="json")]
+        facts = [self.seed, self.data_name, run, self.run(run).model_dump(mode="json")]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def train_seed(self, run: str) -> int:

@@ -1,14 +1,20 @@
-"""Data: the digits' split, grey levels and files."""
+"""Data: each set's images, splits and labels, read by the real loaders from small archives; grey levels and files."""
 
 import dataclasses
+import socket
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
+from mirrors import cifar_records, npz, pictures, png, serve, sha256, tar, zipped
+from PIL import Image
 from sklearn import datasets
 
-from nonnormal import data
-from nonnormal.data import DATASETS
+from nonnormal import cli, data
+from nonnormal.data import DATASETS, Source, photos
+from nonnormal.data.folder import decode
+from nonnormal.files import read_tensors
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +94,402 @@ def test_write_and_read_round_trip(digits, tmp_path):
         assert torch.equal(first.labels, second.labels)
     data.write(tmp_path / "again", digits, "digits")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "d.safetensors").read_bytes()
+
+
+def test_hashes_of_what_the_data_came_from_are_in_the_file(tmp_path):
+    splits = [data.Split(torch.zeros(1, 1, 1, 1, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)) for _ in "ab"]
+    data.write(tmp_path / "d", data.ImageData(*splits, 2, {"a.tar": "ab" * 32}), "x")
+    assert read_tensors(tmp_path / "d")[1] == {"data": "x", "levels": 2, "files": {"a.tar": "ab" * 32}}
+    assert data.read(tmp_path / "d").files == {"a.tar": "ab" * 32}
+
+
+# ---- photos32 --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return data.load("photos32")
+
+
+def test_photos_are_crops_in_two_splits(crops):
+    for split, n in ((crops.train, 18_053), (crops.test, 3_086)):
+        assert (split.images.shape, split.images.dtype) == ((n, 3, 32, 32), torch.uint8)
+        assert split.labels.unique().tolist() == list(range(DATASETS["photos32"].classes))
+        assert (split.labels.diff() != 0).double().mean() > 0.7  # not in the order of the photographs
+        assert split.images.unique().tolist() == list(range(256))
+    assert list(crops.files) == [name.rpartition("/")[2] for _, name in photos.PHOTOS]
+
+
+def test_photos_are_those_of_the_libraries(crops):
+    """Each tenth test crop is somewhere in its photograph, as the libraries themselves read it."""
+    originals = {1: skimage.data.chelsea(), 4: skimage.data.rocket(), 6: datasets.load_sample_image("flower.jpg")}
+    for label, original in originals.items():
+        windows = np.lib.stride_tricks.sliding_window_view(original, (32, 32, 3)).squeeze(2)
+        corners = {tuple(corner) for corner in windows[:, :, 0, :4].reshape(-1, 12).tolist()}
+        found = crops.test.images[crops.test.labels == label][::10]
+        assert {tuple(crop[:, 0, :4].T.flatten().tolist()) for crop in found} <= corners
+
+
+@pytest.mark.parametrize("shape", [(427, 640), (300, 451), (500, 741), (32, 320)])
+def test_train_and_test_crops_share_no_pixel(shape):
+    """On a picture whose colours say where each pixel is."""
+    rows, columns = torch.meshgrid(torch.arange(shape[0]), torch.arange(shape[1]), indexing="ij")
+    picture = torch.stack([columns // 256, columns % 256, rows % 256], -1).to(torch.uint8)
+    seen = []
+    for split in photos.crops(picture):
+        places = split[:, 0].long() * 256 + split[:, 1].long()
+        assert (places.diff(dim=2) == 1).all()  # no crop runs over a border
+        seen.append(set(places.unique().tolist()))
+    assert not seen[0] & seen[1]
+    assert len(seen[1]) > 0.12 * shape[1]
+
+
+def test_photos_need_no_network_and_are_deterministic(crops, monkeypatch):
+    monkeypatch.setattr(socket, "socket", None)
+    again = data.load("photos32")
+    assert torch.equal(again.train.images, crops.train.images)
+    assert torch.equal(again.test.labels, crops.test.labels)
+    assert again.files == crops.files
+
+
+def test_a_photograph_that_a_wheel_has_not_got_is_named(monkeypatch):
+    monkeypatch.setattr(photos, "PHOTOS", (("skimage", "data/nowhere.png"),))
+    with pytest.raises(ValueError, match=r"skimage has no data/nowhere\.png in its wheel"):
+        data.load("photos32")
+
+
+# ---- cifar10 ---------------------------------------------------------------------------------------------------------
+
+CIFAR10 = "cifar-10-binary.tar.gz"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty project folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def cifar(**changes):
+    """Members of a small CIFAR-10, and its six batches of images and labels."""
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    batches = [pictures(4 + i, seed=i) for i in range(6)]
+    members = {
+        f"cifar-10-batches-bin/{name}.bin": cifar_records(*batch) for name, batch in zip(names, batches, strict=True)
+    }
+    others = {"cifar-10-batches-bin/batches.meta.txt": b"airplane\n", "cifar-10-batches-bin/readme.html": b"<html>"}
+    return {
+        **others,
+        **members,
+        **{f"cifar-10-batches-bin/{name}.bin": value for name, value in changes.items()},
+    }, batches
+
+
+def placed(folder, files, **more):
+    """Source of files that were written to a folder, and are trusted."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return Source(path=str(folder), sha256={name: sha256(content) for name, content in files.items()}, **more)
+
+
+def test_cifar10_is_read_from_a_mirror(here):
+    members, batches = cifar()
+    archive = tar(members, "w:gz")
+    with serve() as mirror:
+        mirror.files[CIFAR10], mirror.breaks = archive, [len(archive) // 2]
+        found = data.load("cifar10", Source(mirrors=(mirror.url,), sha256={CIFAR10: sha256(archive)}))
+    images, labels = (np.concatenate(parts) for parts in zip(*batches[:5], strict=True))
+    assert np.array_equal(found.train.images, images)
+    assert np.array_equal(found.train.labels, labels)
+    assert np.array_equal(found.test.images, batches[5][0])
+    assert np.array_equal(found.test.labels, batches[5][1])
+    assert found.files == {CIFAR10: sha256(archive)}
+    assert [str(path.relative_to(here)) for path in here.rglob("*") if path.is_file()] == [f"data/downloads/{CIFAR10}"]
+
+
+def test_cifar10_of_nobodys_trust_is_refused_with_the_known_size(here):
+    (here / CIFAR10).write_bytes(tar(cifar()[0], "w:gz"))
+    with pytest.raises(ValueError, match="expected 170,052,171 bytes, found") as error:
+        data.load("cifar10", Source(path="."))
+    assert DATASETS["cifar10"].files == (CIFAR10,)
+    assert "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (b"", "data_batch_2.bin has 0 bytes, not a multiple of 3073"),
+        (bytes(3072), "data_batch_2.bin has 3,072 bytes, not a multiple of 3073"),
+        (b"\x0a" + bytes(3072), "found the label 10; CIFAR-10 has 0 to 9"),
+        (bytes(3073 * 10_001), "more than the 30,730,000 allowed; refused"),
+    ],
+    ids=["empty", "short", "label", "large"],
+)
+def test_a_cifar10_of_other_records_is_refused(here, member, words):
+    with pytest.raises(ValueError, match=words):
+        data.load("cifar10", placed(here, {CIFAR10: tar(cifar(data_batch_2=member)[0], "w:gz")}))
+
+
+def test_a_cifar10_without_a_batch_is_refused(here):
+    members, _ = cifar()
+    del members["cifar-10-batches-bin/test_batch.bin"]
+    with pytest.raises(ValueError, match=r"has no member cifar-10-batches-bin/test_batch\.bin"):
+        data.load("cifar10", placed(here, {CIFAR10: tar(members, "w:gz")}))
+
+
+# ---- imagenet32 ------------------------------------------------------------------------------------------------------
+
+
+def pngs(images, folder):
+    return {f"{folder}/{i + 1:07}.png": png(image.transpose(1, 2, 0)) for i, image in enumerate(images)}
+
+
+def test_old_imagenet_is_read_from_tars_of_png(here):
+    splits = {"train": pictures(7, 0)[0], "valid": pictures(3, 1)[0]}
+    files = {f"{name}_32x32.tar": tar(pngs(images, f"{name}_32x32")) for name, images in splits.items()}
+    found = data.load("imagenet32_old", placed(here, files))
+    assert np.array_equal(found.train.images, splits["train"])
+    assert np.array_equal(found.test.images, splits["valid"])
+    assert len(found.train.labels) == len(found.test.labels) == 0
+    assert found.files == {name: sha256(content) for name, content in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (png(np.zeros((32, 31, 3), np.uint8)), "expected 32×32 RGB, found 31×32 RGB"),
+        (png(np.zeros((32, 32), np.uint8)), "expected 32×32 RGB, found 32×32 L"),
+        (b"no png", "cannot identify image file"),
+        (png(pictures(1, 0)[0][0].transpose(1, 2, 0))[:200], "truncated"),
+        (bytes(70_000), "more than the 65,536 allowed"),
+    ],
+    ids=["size", "grey", "no png", "truncated", "large"],
+)
+def test_an_old_imagenet_with_another_picture_is_refused_by_name(here, content, words):
+    files = {f"{name}_32x32.tar": tar({"x/1.png": content}) for name in ("train", "valid")}
+    with pytest.raises(ValueError, match=f"1.png.*{words}"):
+        data.load("imagenet32_old", placed(here, files))
+
+
+NEW = ("Imagenet32_train_npz.zip", "Imagenet32_val_npz.zip")
+
+
+def chrabaszcz(images, labels):
+    """An npz of the new ImageNet: rows of 3072 bytes, labels from 1, the mean picture."""
+    return npz(data=images.reshape(len(images), -1), labels=labels + 1, mean=images.reshape(len(images), -1).mean(0))
+
+
+def new_imagenet():
+    """The two zips, with training batches 10 and 2 in this order, and their images and labels in that of numbers."""
+    batches = {"train_data_batch_10": pictures(3, 10), "train_data_batch_2": pictures(4, 2), "val_data": pictures(5, 0)}
+    members = {f"{name}.npz": chrabaszcz(*batch) for name, batch in batches.items()}
+    val = {"val_data.npz": members.pop("val_data.npz")}
+    train = [
+        np.concatenate(both) for both in zip(batches["train_data_batch_2"], batches["train_data_batch_10"], strict=True)
+    ]
+    return dict(zip(NEW, (zipped(members), zipped(val)), strict=True)), train, batches["val_data"]
+
+
+def test_new_imagenet_is_read_from_zips_of_npz_in_the_order_of_numbers(here):
+    files, train, val = new_imagenet()
+    found = data.load("imagenet32_new", placed(here, files))
+    for split, (images, labels) in ((found.train, train), (found.test, val)):
+        assert np.array_equal(split.images, images)
+        assert np.array_equal(split.labels, labels)
+        assert split.labels.dtype == torch.int64
+    assert found.files == {name: sha256(content) for name, content in files.items()}
+
+
+def test_a_new_imagenet_with_images_missing_is_refused_with_its_hash(here):
+    files, _, _ = new_imagenet()
+    placed(here, files)
+    with pytest.raises(ValueError, match="expected 1,281,167 images, found 7") as error:
+        data.load("imagenet32_new", Source(path="."))
+    assert f"source: {{sha256: {{{NEW[0]}: {sha256(files[NEW[0]])}}}}}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ({"data": np.array([{}] * 2), "labels": np.ones(2)}, "array 'data': Object arrays cannot be loaded"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": np.array([{}] * 2)}, "array 'labels': Object arrays"),
+        ({"data": np.zeros((2, 3072)), "labels": np.ones(2)}, "found float64"),
+        ({"data": np.zeros((3, 3072), np.uint8), "labels": np.ones(2)}, r"expected uint8 \(2, 3072\)"),
+        ({"data": np.zeros((2, 3072), np.uint8), "labels": np.arange(2)}, "labels are 0 to 1; expected 1 to 1000"),
+        ({"data": np.zeros((2, 3072), np.uint8)}, "has no array 'labels'"),
+    ],
+    ids=["pickle", "pickled labels", "floats", "rows", "label 0", "no labels"],
+)
+def test_a_new_imagenet_of_other_arrays_is_refused(here, batch, words):
+    files = {name: zipped({"val_data.npz": npz(**batch)}) for name in NEW}
+    with pytest.raises(ValueError, match=words):
+        data.load("imagenet32_new", placed(here, files))
+
+
+@pytest.mark.parametrize("name", ["imagenet32_old", "imagenet32_new"])
+def test_imagenet_is_asked_for_by_hand(here, name):
+    with pytest.raises(ValueError, match="no address of it is known here") as error:
+        data.load(name)
+    assert str(here / "data" / "downloads" / DATASETS[name].files[0]) in str(error.value)
+
+
+# ---- folder ----------------------------------------------------------------------------------------------------------
+
+
+def album(folder, n, subfolders=("cats", "dogs")):
+    """Random pictures of many shapes and formats, shared out to subfolders."""
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        place = folder / subfolders[i % len(subfolders)]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (10 + i % 7, 12 + i % 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{i}.{('png', 'jpg', 'BMP')[i % 3]}")
+    (folder / "notes.txt").write_text("no image")
+    return Source(path=str(folder), size=8)
+
+
+def test_a_folder_is_split_by_names_and_labelled_by_subfolders(tmp_path):
+    found = data.load("folder", album(tmp_path, 200))
+    assert len(found.train.images) + len(found.test.images) == 200
+    assert 5 <= len(found.test.images) <= 40  # Binomial(200, 1/10)
+    for split in (found.train, found.test):
+        assert split.images.shape[1:] == (3, 8, 8)
+        assert split.labels.unique().tolist() == [0, 1]
+    again = data.load("folder", Source(path=str(tmp_path), size=8))
+    assert torch.equal(again.train.images, found.train.images)
+    assert again.files == found.files
+
+
+def test_an_added_image_moves_no_other(tmp_path):
+    source = album(tmp_path, 60)
+    before = data.load("folder", source)
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "cats" / "another.png")
+    after = data.load("folder", source)
+    rows = [{row.numpy().tobytes() for row in found.images} for found in (before.train, before.test)]
+    rows_after = [{row.numpy().tobytes() for row in found.images} for found in (after.train, after.test)]
+    assert rows[0] <= rows_after[0]
+    assert rows[1] <= rows_after[1]
+    assert before.files != after.files
+
+
+def test_images_beside_subfolders_leave_all_without_labels(tmp_path):
+    source = album(tmp_path, 60)
+    Image.new("RGB", (9, 9)).save(tmp_path / "top.png")
+    assert len(data.load("folder", source).train.labels) == 0
+
+
+def test_an_image_of_the_right_size_stays_as_it_is_and_others_are_cut_to_the_centre():
+    square = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(decode(png(square), 8, label="x"), square.transpose(2, 0, 1))
+    wide = np.zeros((8, 16, 3), np.uint8)
+    wide[:, 4:12] = square
+    assert np.array_equal(decode(png(wide), 8, label="x"), square.transpose(2, 0, 1))
+    assert decode(png(np.full((40, 50), 77, np.uint8)), 8, label="x").unique().tolist() == [77]
+
+
+def test_a_sideways_photograph_is_put_upright(tmp_path):
+    picture = Image.new("RGB", (8, 8), "black")
+    picture.paste((255, 255, 255), (0, 0, 8, 4))  # upper half
+    exif = Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
+    picture.save(tmp_path / "x.png", exif=exif)
+    rows = decode((tmp_path / "x.png").read_bytes(), 8, label="x")[0, :, 0].tolist()
+    assert rows == [0] * 4 + [255] * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no image", "cannot identify image file"),
+        (png(pictures(1, 0)[0][0].transpose(1, 2, 0))[:200], "truncated|broken"),
+        (png(np.zeros((9, 9), np.uint16)), "has mode I;16; allowed are 8 bits per channel"),
+        (png(np.zeros((8000, 8000), np.bool_)), "8000×8000 pixels are more than the 50,000,000 allowed"),
+        (png(np.zeros((10_000, 10_000), np.bool_)), "decompression bomb"),
+    ],
+    ids=["no image", "cut", "16 bits", "large", "bomb"],
+)
+def test_an_image_that_cannot_be_used_is_named(content, words):
+    with pytest.raises(ValueError, match=f"holiday.png: .*({words})"):
+        decode(content, 8, label="holiday.png")
+
+
+def test_a_folder_without_images_for_both_splits_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="of 0 images 0 fall to the test split"):
+        data.load("folder", Source(path=str(tmp_path), size=8))
+    with pytest.raises(ValueError, match="there is no folder"):
+        data.load("folder", Source(path=str(tmp_path / "nowhere"), size=8))
+
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "words"),
+    [
+        ("digits", {"path": "x"}, "source.path: does not fit digits, which is built in"),
+        ("photos32", {"size": 64}, "source.size: does not fit photos32, which is built in"),
+        ("cifar10", {"size": 64}, "source.size: does not fit cifar10, which takes path, mirrors, sha256"),
+        ("folder", {"path": "x"}, "source.size: missing; folder needs it"),
+        ("folder", {}, "source.path, source.size: missing"),
+        ("folder", {"path": "x", "size": 8, "mirrors": ["y"]}, "source.mirrors: does not fit folder"),
+        ("cifar10", {"sha256": {"cifar.tar": "0" * 64}}, f"cifar.tar: cifar10 has the files {CIFAR10}"),
+    ],
+)
+def test_a_source_that_does_not_fit_is_refused(name, source, words):
+    with pytest.raises(ValueError, match=words):
+        data.load(name, Source(**source))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{path: x, colour: 3}", r"source.colour: (.|\n)*its keys are path, mirrors, sha256, size"),
+        ("{mirrors: [ftp://x]}", "source.mirrors: .*ftp://x: allowed are http://"),
+        ("{sha256: {a: 0}}", r"source.sha256.a: "),
+        ("{sha256: {a: ABC}}", r"source.sha256.a: "),
+        ("{size: 32.5}", "source.size: "),
+        ("{size: 0}", "source.size: .*greater than or equal to 4"),
+        ("[1", "source: is not YAML"),
+        ("words", "source: "),
+    ],
+)
+def test_a_mistake_in_a_source_is_named(text, words):
+    with pytest.raises(ValueError, match=words):
+        Source.parse(text)
+
+
+def test_a_mirror_is_a_folder_or_an_address(here):
+    (here / "shelf").mkdir()
+    archive = tar(cifar()[0], "w:gz")
+    trusted = {CIFAR10: sha256(archive)}
+    placed(here / "shelf", {CIFAR10: archive})
+    for mirror in ("shelf", f"shelf/{CIFAR10}", (here / "shelf").as_uri(), (here / "shelf").as_uri() + "/"):
+        assert len(data.load("cifar10", Source(mirrors=(mirror,), sha256=trusted)).test.images) == 9
+        (here / "data" / "downloads" / CIFAR10).unlink()
+
+
+def test_files_of_data_are_named_after_what_changes_their_images():
+    def name(data_set, **source):
+        return data.file_name(data_set, Source(**source))
+
+    assert name("digits") == "digits"
+    assert name("cifar10", mirrors=["https://x"], path="y") == "cifar10"
+    names = [
+        name("cifar10"),
+        name("cifar10", sha256={CIFAR10: "0" * 64}),
+        name("folder", path="a", size=8),
+        name("folder", path="a", size=16),
+        name("folder", path="b", size=8),
+    ]
+    assert len(set(names)) == 5
+    assert names[2] == name("folder", size=8, path="a")
+
+
+def test_the_command_writes_the_data_with_what_it_was_read_from(here, capsys):
+    album(here / "album", 60)
+    source = "{path: album, size: 16}"
+    cli.data("folder", source=source)
+    path = here / capsys.readouterr().out.strip()
+    assert path == here / "data" / f"{data.file_name('folder', Source.parse(source))}.safetensors"
+    assert data.read(path).train.images.shape[1:] == data.describe("folder", Source.parse(source)).shape == (3, 16, 16)
+    assert set(read_tensors(path)[1]["files"]) == {"folder"}

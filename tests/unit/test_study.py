@@ -179,6 +179,9 @@ def test_defaults_may_be_left_out(defaults):
         ("runs.plain.q", 3, ["runs.plain.q: found 3", "string"]),
         ("runs.plain.basis", "haar", ['runs.plain.basis: found "haar"', "'pixel'"]),
         ("data", "cifar100", ['data: found "cifar100"', "known: digits"]),
+        ("source.colour", 1, ["source.colour: unknown key", "allowed here: path, mirrors, sha256, size"]),
+        ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
+        ("source.mirrors", ["ftp://x"], ["source.mirrors: found", "allowed are http://"]),
         ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
@@ -398,6 +401,26 @@ def test_steps_rise_without_repeats():
     assert found.sample_steps == (10, 50)
     assert found.headline_steps == 50
     assert found.bound_steps("plain") == (10, 25)  # its own 10 among them
+
+
+def with_folder(**source):
+    return changed("source", {"path": "photos", "size": 32, **source}) | {"data": "folder"}
+
+
+def test_the_shape_of_a_folder_is_the_sources():
+    assert validate(with_folder(), "x").dataset.shape == (3, 32, 32)
+    assert validate(with_folder(size=64), "x").dataset.shape == (3, 64, 64)
+    assert "halve folder's 33 pixels" in mistake(with_folder(size=33))
+
+
+def test_a_source_that_changes_the_images_changes_file_and_fingerprint():
+    folders = [validate(with_folder(**more), "x") for more in ({}, {"path": "others"}, {"size": 64})]
+    assert len({found.data_name for found in folders}) == 3
+    assert len({found.fingerprint("plain") for found in folders}) == 3
+    assert validate(BASE, "x").data_name == "digits"
+    mirrored = [validate(BASE | {"data": "cifar10", "source": source}, "x") for source in ({}, {"mirrors": ["y"]})]
+    assert {found.data_name for found in mirrored} == {"cifar10"}
+    assert len({found.fingerprint("plain") for found in mirrored}) == 1
 
 
 # ---- schema ----------------------------------------------------------------------------------------------------------

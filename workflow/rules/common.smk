@@ -1,5 +1,7 @@
 """The study behind the rules: checked before any job starts, with all defaults filled in."""
 
+import json
+
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
@@ -14,7 +16,7 @@ except StudyError as error:
     raise WorkflowError(str(error)) from None
 validate(config, "../schemas/study.json", set_default=False)
 
-LAYOUT = Layout(STUDY.name, STUDY.data, STUDY.headline)
+LAYOUT = Layout(STUDY.name, STUDY.data_name, STUDY.headline)
 RESOLVED = STUDY.resolved
 RUNS = list(STUDY.runs)
 LOGS = LAYOUT.root / "logs"

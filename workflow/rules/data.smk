@@ -14,12 +14,13 @@ rule data:
         "../envs/nonnormal.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=STUDY.dataset.mem_mb,
+        runtime=240,  # what a slow mirror may take; a transfer that was cut off is gone on from
     params:
         name=STUDY.data,
+        source=json.dumps(lookup("source", within=RESOLVED)),
     shell:
-        "nonnormal data {params.name} > {log} 2>&1"
+        "nonnormal data {params.name} --source {params.source:q} > {log} 2>&1"
 
 
 rule features:

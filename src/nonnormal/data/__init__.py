@@ -4,6 +4,20 @@ Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of 
 """
 
 from nonnormal.data.images import ImageData, Split, quantise, read, scale, write
-from nonnormal.data.registry import DATASETS, DataSet, load
+from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, load
+from nonnormal.data.source import Source
 
-__all__ = ["DATASETS", "DataSet", "ImageData", "Split", "load", "quantise", "read", "scale", "write"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "ImageData",
+    "Source",
+    "Split",
+    "describe",
+    "file_name",
+    "load",
+    "quantise",
+    "read",
+    "scale",
+    "write",
+]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import torch
 
 from nonnormal.data.images import ImageData, Split
+from nonnormal.data.source import Source
 
 TEST_IMAGES = 297
 
 
-def load_digits() -> ImageData:
+def load_digits(source: Source) -> ImageData:
     """1500 training and 297 test images, split at random with a fixed seed, in equal shares of each digit."""
     from sklearn import datasets, model_selection
 

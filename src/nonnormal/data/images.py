@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,11 +22,12 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: two splits whose images take the grey levels 0 … levels − 1."""
+    """A data set: two splits whose images take the grey levels 0 … levels − 1, and SHA-256 of the files behind it."""
 
     train: Split
     test: Split
     levels: int
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def scale(images: Tensor, levels: int) -> Tensor:
@@ -46,11 +48,11 @@ def write(path: Path, data: ImageData, name: str) -> None:
         "test.images": data.test.images,
         "test.labels": data.test.labels,
     }
-    write_tensors(path, tensors, {"data": name, "levels": data.levels})
+    write_tensors(path, tensors, {"data": name, "levels": data.levels, "files": dict(data.files)})
 
 
 def read(path: Path) -> ImageData:
     """The data set of `write`."""
     tensors, header = read_tensors(path)
     split = {name: Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in ("train", "test")}
-    return ImageData(**split, levels=header["levels"])
+    return ImageData(**split, levels=header["levels"], files=header.get("files", {}))

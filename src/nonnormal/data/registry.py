@@ -1,12 +1,18 @@
-"""The data sets that a study can name: their shape, levels and loader."""
+"""The data sets that a study can name: their shape, levels and loader, and what a study may say of their source."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nonnormal.data.cifar10 import CIFAR10, load_cifar10
 from nonnormal.data.digits import load_digits
+from nonnormal.data.folder import load_folder
+from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
 from nonnormal.data.images import ImageData
+from nonnormal.data.photos import PHOTOS, load_photos
+from nonnormal.data.source import Source
 
 
 @dataclass(frozen=True)
@@ -16,30 +22,72 @@ class DataSet:
     Attributes:
         shape: (C, H, W) of an image.
         levels: number of grey levels.
-        classes: number of labels, 0 where there are none.
-        load: makes the data set.
+        classes: number of labels, 0 where there are none or nobody knows before loading.
+        load: makes the data set from its source.
+        files: names of the files that the source may place, mirror or vouch for.
+        keys: what the source of a data set without such files must say.
+        mem_mb: memory that making it takes.
     """
 
     shape: tuple[int, int, int]
     levels: int
     classes: int
-    load: Callable[[], ImageData]
+    load: Callable[[Source], ImageData]
+    files: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    mem_mb: int = 2000
+
+
+def _names(files: dict) -> tuple[str, ...]:
+    return tuple(file.name for file in files.values())
 
 
 DATASETS: dict[str, DataSet] = {
-    "digits": DataSet(shape=(1, 8, 8), levels=17, classes=10, load=load_digits),
+    "digits": DataSet((1, 8, 8), 17, 10, load_digits),
+    "photos32": DataSet((3, 32, 32), 256, len(PHOTOS), load_photos),
+    "cifar10": DataSet((3, 32, 32), 256, 10, load_cifar10, (CIFAR10.name,)),
+    "imagenet32_old": DataSet((3, 32, 32), 256, 0, load_imagenet32_old, _names(OLD), mem_mb=16000),
+    "imagenet32_new": DataSet((3, 32, 32), 256, 1000, load_imagenet32_new, _names(NEW), mem_mb=16000),
+    "folder": DataSet((3, 0, 0), 256, 0, load_folder, keys=("path", "size"), mem_mb=8000),
 }
 
 
-def load(name: str) -> ImageData:
-    """The data set of that name.
+def describe(name: str, source: Source | None = None) -> DataSet:
+    """What is known of a data set from that source; the shape of `folder` is the source's.
 
     Raises:
-        ValueError: the name is unknown, or what was loaded is not what the registry says of it.
+        ValueError: the name is unknown, or the source says what does not fit it.
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    expected, data = DATASETS[name], DATASETS[name].load()
+    found, source = DATASETS[name], source or Source()
+    allowed = ("path", "mirrors", "sha256") if found.files else found.keys
+    if unfit := source.named - set(allowed):
+        takes = f"takes {', '.join(allowed)}" if allowed else "is built in and has none"
+        raise ValueError(f"source.{', source.'.join(sorted(unfit))}: does not fit {name}, which {takes}")
+    if missing := set(found.keys) - source.named:
+        raise ValueError(f"source.{', source.'.join(sorted(missing))}: missing; {name} needs it")
+    if strange := set(source.sha256) - set(found.files):
+        raise ValueError(f"source.sha256: {', '.join(sorted(strange))}: {name} has the files {', '.join(found.files)}")
+    if "size" in found.keys:
+        return dataclasses.replace(found, shape=(found.shape[0], source.size, source.size))
+    return found
+
+
+def file_name(name: str, source: Source | None = None) -> str:
+    """Name of a data set's file: its own, with a mark of what the source says that changes the images."""
+    return name + (source or Source()).suffix((*DATASETS[name].keys, "sha256"))
+
+
+def load(name: str, source: Source | None = None) -> ImageData:
+    """The data set of that name, from that source.
+
+    Raises:
+        ValueError: the name is unknown, the source does not fit it or has not got it, or what was loaded is not what
+            the registry says of it.
+    """
+    expected = describe(name, source)
+    data = expected.load(source or Source())
     for split in (data.train, data.test):
         found = (tuple(split.images.shape[1:]), data.levels, int(split.images.max()))
         if found[:2] != (expected.shape, expected.levels) or found[2] >= expected.levels:

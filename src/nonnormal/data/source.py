@@ -1,0 +1,84 @@
+"""Source: where a study says that its data set's files lie, and which files it trusts.
+
+What a study leaves out is the data set's own: its addresses, its SHA-256. Knows the names of files, not their content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from nonnormal.data.download import File, obtain
+
+
+class Source(BaseModel):
+    """Where the files of the data set come from; what is left out is the data set's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    path: str | None = Field(None, min_length=1)
+    """Folder of the files that were placed by hand, or the one file; for the data set `folder`, the images."""
+    mirrors: tuple[str, ...] = ()
+    """Addresses (http, https, file) or folders in place of the data set's own, tried in this order."""
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
+    """SHA-256 by file name, in place of size and SHA-256 that are known."""
+    size: int | None = Field(None, strict=True, ge=4, le=1024)
+    """Height and width of the images of the data set `folder`."""
+
+    @field_validator("mirrors")
+    @classmethod
+    def _schemes(cls, mirrors: tuple[str, ...]) -> tuple[str, ...]:
+        for mirror in mirrors:
+            scheme = re.match(r"(\w+)://", mirror)
+            if scheme and scheme[1] not in ("http", "https", "file"):
+                raise ValueError(f"{mirror}: allowed are http://, https://, file:// and folders")
+        return mirrors
+
+    @property
+    def named(self) -> set[str]:
+        """Keys that are given."""
+        return {key for key in type(self).model_fields if getattr(self, key) not in (None, (), {})}
+
+    def obtain(self, file: File) -> tuple[Path, str]:
+        """(path, SHA-256) of a file of the data set."""
+        if self.mirrors:
+            file = dataclasses.replace(file, urls=tuple(_address(mirror, file.name) for mirror in self.mirrors))
+        if file.name in self.sha256:
+            file = dataclasses.replace(file, size=None, sha256=self.sha256[file.name])
+        return obtain(file, placed=None if self.path is None else Path(self.path).expanduser())
+
+    def suffix(self, keys: tuple[str, ...]) -> str:
+        """Eight hex digits of what these keys say, after a hyphen; empty where they say nothing."""
+        said = self.model_dump(include=self.named.intersection(keys))
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return f"-{digest[:8]}" if said else ""
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """The source that a text says in YAML, as in a study.
+
+        Raises:
+            ValueError: naming each mistake.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(text) or {})
+        except yaml.YAMLError as error:
+            raise ValueError(f"source: is not YAML ({error})") from None
+        except ValidationError as error:
+            mistakes = [(".".join(map(str, ("source", *found["loc"]))), found["msg"]) for found in error.errors()]
+            lines = [f"{key}: {message}" for key, message in mistakes]
+            raise ValueError("\n".join([*lines, f"source: its keys are {', '.join(cls.model_fields)}"])) from None
+
+
+def _address(mirror: str, name: str) -> str:
+    """Address of the file at a mirror, which may be its folder or the address itself."""
+    url = mirror if "://" in mirror else Path(mirror).expanduser().resolve().as_uri()
+    return url if url.endswith(f"/{quote(name)}") else f"{url.rstrip('/')}/{quote(name)}"
