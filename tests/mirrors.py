@@ -71,7 +71,8 @@ def serve():
                 self.send_header("ETag", mirror.etag)
             self.end_headers()
             end = start + mirror.breaks.pop(0) if mirror.breaks else len(content)
-            self.wfile.write(content[start:end])
+            with contextlib.suppress(ConnectionError):  # who asked has hung up
+                self.wfile.write(content[start:end])
 
         def log_message(self, *_):
             pass

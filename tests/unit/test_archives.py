@@ -3,6 +3,7 @@
 import io
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -40,6 +41,16 @@ def test_zip_members_come_in_order_without_folders(tmp_path):
     path = written(tmp_path, zipped({"folder/": b""} | MEMBERS))
     assert list(zip_members(path, limit=5000)) == list(MEMBERS.items())
     assert list(zip_members(io.BytesIO(path.read_bytes()), limit=5000, wanted="c")) == [("c", b"")]
+
+
+def test_a_tar_of_many_members_is_counted_in_little_memory(tmp_path):
+    path = written(tmp_path, tar({f"{i:06}.png": b"" for i in range(3000)}))
+    tracemalloc.start()
+    try:
+        assert count_tar_members(path, limit=0) == 3000
+        assert tracemalloc.get_traced_memory()[1] < 500_000  # tarfile's own list of them takes 2 MB
+    finally:
+        tracemalloc.stop()
 
 
 OUTSIDE = ["../up", "a/../../up", "/etc/passwd", "\\windows", "a\\..\\b", "C:\\windows", "c:up", ".."]

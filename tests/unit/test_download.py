@@ -145,6 +145,14 @@ def test_mirrors_are_tried_in_order(mirror, tmp_path):
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
+def test_what_one_mirror_began_is_not_gone_on_from_at_another(mirror, tmp_path):
+    with serve() as other:
+        other.files[NAME], other.breaks = CONTENT[::-1], [1_000_000]
+        get(at(other.url, mirror.url), tmp_path, attempts=1)
+    assert mirror.asked == [(f"/{NAME}", None)]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
 def test_all_mirrors_are_named_with_their_reasons(mirror, tmp_path):
     mirror.files.clear()
     message = refusal(at(mirror.url, "http://127.0.0.1:9", (tmp_path / "nowhere").as_uri()), tmp_path)

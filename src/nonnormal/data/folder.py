@@ -2,7 +2,7 @@
 
 The SHA-256 of an image's relative path decides its split (one in ten is for testing) and its place in it: adding or
 removing images moves no other from one split to the other. Labels are the subfolders, in alphabetical order, if every
-image lies in one.
+image lies in one. The workflow does not watch the folder: delete the data set's file when its images change.
 """
 
 from __future__ import annotations
