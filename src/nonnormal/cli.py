@@ -33,6 +33,7 @@ Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's
 def main() -> None:
     """Runs the command line; mistakes of the user end in one line each and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph of a PDF
     try:
         app()
     except (ValueError, FileNotFoundError) as error:

@@ -10,7 +10,6 @@ from nonnormal.files import atomic, write_text
 from nonnormal.layout import Layout
 from nonnormal.study import Study
 
-START, END = "<!-- results: start -->", "<!-- results: end -->"
 IMAGES = Path("docs/images")
 
 
@@ -22,16 +21,17 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         FileNotFoundError: the study has no results yet.
     """
     text = target.read_text(encoding="utf-8")
-    head, start, rest = text.partition(START)
-    _, end, tail = rest.partition(END)
+    markers = [f"<!-- results of {study.name}: {end} -->" for end in ("start", "end")]
+    head, start, rest = text.partition(markers[0])
+    _, end, tail = rest.partition(markers[1])
     if not (start and end):
-        raise ValueError(f"{target}: found no pair of markers {START} … {END}")
+        raise ValueError(f"{target}: found no pair of markers {' … '.join(markers)}")
     image = IMAGES / f"{study.name}-samples.png"
     with atomic(image) as temporary:
         shutil.copyfile(layout.figure("samples", "png"), temporary)
     table = layout.table("pairs", "md").read_text(encoding="utf-8")
     block = f"![Samples of each pair, one row a pair, the images of a column share their seed]({image})\n\n{table}\n"
-    write_text(target, f"{head}{START}\n{block}{_conditions(study, layout)}\n{END}{tail}")
+    write_text(target, f"{head}{start}\n{block}{_conditions(study, layout)}\n{end}{tail}")
 
 
 def _conditions(study: Study, layout: Layout) -> str:
@@ -46,6 +46,6 @@ def _conditions(study: Study, layout: Layout) -> str:
         f"intervals over images; `fid_{study.data}` and its relatives in the features of the pipeline's own "
         f"classifier (not Inception), {study.sampling.n_images} samples at {study.headline_steps} network calls "
         f"against the training split; averaged weights (decay {training.ema_decay}); one training a pair, study seed "
-        f"{study.seed}, so intervals do not cover retraining. The last two rows are published figures for another "
-        f"data set and other networks. Made at revision `{revision}` on {made['hardware']}."
+        f"{study.seed}, so intervals do not cover retraining. Figures marked li2024 were published for another data set "
+        f"and other networks. Made at revision `{revision}` on {made['hardware']}."
     )

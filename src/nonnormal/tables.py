@@ -294,7 +294,7 @@ def write_readable(path: Path, table: pd.DataFrame) -> None:
 
 
 def _cell(row: dict, column: str, sign: str = "") -> str:
-    """Value ± half the interval, to the first digit of the half that is not 0."""
+    """Value ± half the interval, to the first digit of the half that is not 0, and no further than the sixth."""
     value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
     if pd.isna(value):
         return "–"
@@ -302,7 +302,9 @@ def _cell(row: dict, column: str, sign: str = "") -> str:
     if low is None:
         return f"{value * factor:{sign}.2f}"
     half = (high - low) / 2 * factor
-    digits = min(max(-math.floor(math.log10(half)), 0), 6) if half > 0 else 6
+    if half < 5e-7:
+        return f"{value * factor:{sign}.6f} ± < 1e-6"
+    digits = max(-math.floor(math.log10(half)), 0)
     return f"{value * factor:{sign}.{digits}f} ± {half:.{digits}f}"
 
 

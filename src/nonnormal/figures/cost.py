@@ -29,7 +29,7 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         _line(ratio, line, style)
         limit = json.loads(line.conditions.iloc[0])["limit"]
         if np.isfinite(limit):
-            ratio.axhline(limit, color=style["color"], lw=0.7, ls=":", zorder=0)
+            ratio.axhline(limit, color=style["color"], lw=1, ls=":")
     totals = with_condition(select(summary, "bpd_total", bound="native", marginals="limit"), "T")
     for (run, q, p), group in totals.groupby(["run", "q", "p"], sort=False):
         line, style = group.sort_values("T"), theme.line_style(q, p) | {"label": labels[run]}
@@ -37,7 +37,7 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         for growth in select(summary, "bpd_growth", run=run).itertuples():
             owed = json.loads(growth.conditions)["limit"] * line["T"]
             if owed.max() > 0:
-                bound.plot(line["T"], owed, color=style["color"], lw=0.7, ls=":", zorder=0)
+                bound.plot(line["T"], owed, color=style["color"], lw=1, ls=":")
     ratio.set(xscale="log", xlabel="steps T", ylabel="native − T K(0), over normal")
     ratio.set_title("diffusion term; dotted: K″(0)")
     bound.set(xscale="log", yscale="log", xlabel="steps T", ylabel="native bound (bits/dim)")

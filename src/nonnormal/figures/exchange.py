@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from nonnormal.figures import theme
@@ -30,13 +31,15 @@ def exchange(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Fig
         cells = rows[rows.nfe == n_steps].set_index(["run", "step"])
         value = np.array([[cells.value[run, step] for step in steps] for run in runs])
         half = np.array([[(cells.high - cells.low)[run, step] / 2 for step in steps] for run in runs])
-        axis.imshow(value, cmap="Greens_r", vmin=value.min() * 0.9, vmax=value.max() * 1.6, aspect="auto")
+        # Pale, so that numbers are read on every shade.
+        axis.imshow(
+            value, cmap=sns.light_palette("seagreen", as_cmap=True), vmin=0, vmax=2 * value.max(), aspect="auto"
+        )
         for (i, j), number in np.ndenumerate(value):
-            axis.text(j, i, f"{number:.1f}\n±{half[i, j]:.1f}", ha="center", va="center", fontsize=5.5)
+            axis.text(j, i, f"{number:.1f}\n±{half[i, j]:.1f}", ha="center", va="center", fontsize=6)
         axis.set_yticks(range(len(runs)), [labels[run] for run in runs])
         axis.set_title(f"fid_{data}, {n_steps} steps")
-        axis.set_ylabel("network (pair q/p)")
         axis.grid(False)
-    axes[-1, 0].set_xticks(range(len(steps)), steps, rotation=35, ha="right")
-    axes[-1, 0].set_xlabel("step that it is sampled with")
+    axes[-1, 0].set_xticks(range(len(steps)), steps, rotation=30, ha="right", fontsize=7)
+    axes[-1, 0].set_xlabel("step that the network (row, by its pair q/p) is sampled with")
     return figure

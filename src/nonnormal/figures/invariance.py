@@ -58,4 +58,4 @@ def _theory(axis: Axes, rows: pd.DataFrame, orders: tuple[float, ...]) -> None:
         values = top * (steps / steps[0]) ** -order
         axis.plot(steps, values, color="0.55", lw=0.8, ls="--", zorder=0)
         name = {0.5: "$T^{-1/2}$", 1: "$T^{-1}$"}[order]
-        axis.annotate(name, (steps[-1], values[-1]), color="0.4", fontsize=7, ha="right", va="bottom")
+        axis.annotate(name, (steps[-2], values[-2]), color="0.4", fontsize=7, ha="left", va="bottom")

@@ -27,17 +27,17 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
     found = [name for name in _NAMES if len(select(summary, f"style_{name}"))]
     exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
     shape = (1 + exchanged, len(found))
-    figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.7 * shape[0]), squeeze=False)
+    figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
     for column, name in enumerate(found):
         _trained(axes[0, column], select(summary, f"style_{name}_difference"), labels)
         axes[0, column].set_title(_NAMES[name])
         if exchanged:
             _exchanged(axes[1, column], select(summary, f"exchange_style_{name}_difference"), labels)
     axes[0, 0].set_ylabel("pair − normal/normal")
-    axes[0, 0].legend(title="pair q/p", fontsize=7, title_fontsize=7)
     if exchanged:
-        axes[1, 0].set_ylabel("step − normal step")
-        axes[1, 0].legend(title="network, fewest steps", fontsize=7, title_fontsize=7)
+        axes[1, 0].set_ylabel("step − normal step,\nsame network")
+    handles, names = axes[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=6, title="network, by its pair q/p")
     return figure
 
 
@@ -61,7 +61,7 @@ def _exchanged(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> Non
         places = [steps.index(step) + 0.16 * (i - (len(runs) - 1) / 2) for step in group.step]
         _bars(axis, places, group, theme.line_style(q, p) | {"label": labels[run], "linestyle": "none"})
     axis.axhline(0, color="0.5", lw=0.8, zorder=0)
-    axis.set_xticks(range(len(steps)), steps, rotation=60, ha="right", fontsize=6.5)
+    axis.set_xticks(range(len(steps)), steps, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
 
 
 def _bars(axis: Axes, x, line: pd.DataFrame, style: dict) -> None:

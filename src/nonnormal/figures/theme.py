@@ -1,6 +1,7 @@
 """Theme: one look for all figures, and one colour per step family everywhere.
 
-A pair q/p has the colour and marker of q and the dash of p, so a pair is recognised from figure to figure.
+A pair q/p has the colour and marker of q and the dash of p, and a hollow marker where p is not the normal, so a pair is
+recognised from figure to figure.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ def apply() -> None:
 
 def line_style(q: str, p: str) -> dict:
     """Colour, dash and marker of the pair q/p."""
+    colour = _COLOURS.get(get(q).name, "0.6")
     return {
-        "color": _COLOURS.get(get(q).name, "0.6"),
+        "color": colour,
+        "markerfacecolor": colour if p == "normal" else "white",
         "linestyle": _DASHES.get(p, "-."),
         "marker": _STEP_MARKERS.get(get(q).name, "D"),
         "label": f"{q}/{p}",
