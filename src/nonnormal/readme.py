@@ -46,6 +46,6 @@ def _conditions(study: Study, layout: Layout) -> str:
         f"intervals over images; `fid_{study.data}` and its relatives in the features of the pipeline's own "
         f"classifier (not Inception), {study.sampling.n_images} samples at {study.headline_steps} network calls "
         f"against the training split; averaged weights (decay {training.ema_decay}); one training a pair, study seed "
-        f"{study.seed}, so intervals do not cover retraining. Figures marked li2024 were published for another data set "
+        f"{study.seed}, so intervals do not cover retraining. Figures marked li2024 were published for other data "
         f"and other networks. Made at revision `{revision}` on {made['hardware']}."
     )
