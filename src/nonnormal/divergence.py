@@ -120,7 +120,7 @@ def _any_normal(q: Step, p: Step, delta: Tensor) -> Tensor:
 @closed_form(Laplace, Laplace)
 def _laplace_laplace(q: Step, p: Step, delta: Tensor) -> Tensor:
     """K(d) = a + exp(−a) − 1 with a = √2 |d|."""
-    return exp_excess(math.sqrt(2) * delta.abs())
+    return exp_excess(delta, math.sqrt(2))
 
 
 @closed_form(Uniform, Normal)
@@ -132,9 +132,9 @@ def _uniform_normal(q: Step, p: Step, delta: Tensor) -> Tensor:
 @closed_form(Uniform, Laplace)
 def _uniform_laplace(q: Step, p: Step, delta: Tensor) -> Tensor:
     """K(d) = (d² + 3)/√6 − ½ log 6 for |d| ≤ √3, √2 |d| − ½ log 6 beyond; once differentiable at √3."""
-    size = delta.abs()
-    inside = (delta.square() + 3) / math.sqrt(6)
-    return torch.where(size <= math.sqrt(3), inside, math.sqrt(2) * size) - 0.5 * math.log(6)
+    # Huber's loss is d²/2 up to √3 and √3 |d| − 3/2 beyond.
+    huber = torch.nn.functional.huber_loss(delta, torch.zeros_like(delta), reduction="none", delta=math.sqrt(3))
+    return math.sqrt(2 / 3) * huber + (math.sqrt(1.5) - 0.5 * math.log(6))
 
 
 @closed_form(Normal, Laplace)
@@ -144,20 +144,57 @@ def _normal_laplace(q: Step, p: Step, delta: Tensor) -> Tensor:
     return math.sqrt(2) * folded + 0.5 * math.log(2) - 0.5 * (1 + math.log(2 * math.pi))
 
 
-def exp_excess(a: Tensor) -> Tensor:
-    """exp(−a) − 1 + a for a ≥ 0, without the cancellation that leaves no digit of a²/2 at small a."""
-    # The series, cut after a¹², is exact to float64 below 1/4; the sum loses two digits there and fewer beyond.
-    small = a.clamp(max=0.25)
-    series = small.square() * _horner(small, [(-1) ** k / math.factorial(k) for k in range(2, 13)])
-    return torch.where(a < 0.25, series, torch.expm1(-a) + a)
+def exp_excess(x: Tensor, rate: float = 1.0) -> Tensor:
+    """E(a) = a + exp(−a) − 1 with a = rate · |x|, to all digits also where it is a²/2."""
+    # Numbers of 16 bits are worked on in 32.
+    wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    return _ExpExcess.apply(wide, rate).to(x.dtype)
 
 
-def _horner(x: Tensor, coefficients: list[float]) -> Tensor:
-    """Σ_k c_k x^k."""
-    result = torch.full_like(x, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        result = result * x + coefficient
-    return result
+class _ExpExcess(torch.autograd.Function):
+    """E = a + exp(−a) − 1 going forward; rate · sign(x) (1 − exp(−a)) going back, made in the same passes.
+
+    With n = min(a, c) and f = a − n, E(a) = E(n) + f + e^−c (e^−f − 1) and 1 − exp(−a) = a − E(a): for E(n) a short
+    formula serves, the rest is exactly 0 below c, and above it little cancels. What it costs are passes over the
+    tensor, hence the work in place; on a CPU exp2 is several times as fast as exp or expm1, and `where` slower.
+    """
+
+    CUT = 0.4
+
+    @staticmethod
+    def forward(ctx, x, rate):
+        far = x.abs().mul_(rate)
+        near = far.clamp(max=_ExpExcess.CUT)
+        far.sub_(near)
+        excess = _series(near) if x.dtype == torch.float64 else _root_form(near)
+        excess.add_(torch.mul(far, -math.log2(math.e)).exp2_().sub_(1), alpha=math.exp(-_ExpExcess.CUT))
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(x, near.sub_(excess).mul_(rate))
+            ctx.rate = rate
+        return excess.add_(far)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, size = ctx.saved_tensors
+        if torch.is_grad_enabled():  # of a derivative that will be differentiated
+            return gradient * x.sign() * torch.expm1(-ctx.rate * x.abs()) * -ctx.rate, None
+        # sign(x) · gradient in one pass.
+        return torch.ops.aten.leaky_relu_backward(gradient, x, -1.0, False).mul_(size), None
+
+
+def _series(a: Tensor) -> Tensor:
+    """E(a) = Σ_k (−a)^k / k!, k ≥ 2; cut after a¹⁴ it is exact to float64 up to 0.4."""
+    total = torch.full_like(a, 1 / math.factorial(14))
+    for k in range(13, 1, -1):
+        total.mul_(a).add_((-1) ** k / math.factorial(k))
+    return total.mul_(a).mul_(a)
+
+
+def _root_form(a: Tensor) -> Tensor:
+    """E(a) = (a / Y)², Y = √2 (1 + a/6 − …a³): Y has no square, so that three terms serve float32 up to 0.4."""
+    # Fitted to Y on [0, 0.4] for the smallest relative error of the result, 1.1e-7.
+    y = a.square().mul_(-0.0012555619).add_(0.235700405).mul_(a).add_(1.41421364)
+    return torch.div(a, y, out=y).square_()
 
 
 # ---- every other pair ------------------------------------------------------------------------------------------------

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from problems import DENSE, STEPS
 from scipy.integrate import IntegrationWarning, quad
 
-from nonnormal.divergence import _CLOSED_FORMS, _integrate, _table, constant, is_finite, shift_kl
+from nonnormal.divergence import (
+    _CLOSED_FORMS,
+    _ExpExcess,
+    _integrate,
+    _table,
+    constant,
+    exp_excess,
+    is_finite,
+    shift_kl,
+)
 from nonnormal.steps import StepError, get
 
 DOUBLE = torch.float64
@@ -280,6 +289,75 @@ def laplace_reference(delta):
 @pytest.mark.parametrize("delta", [m * 10.0**e for e in range(-12, -1) for m in (1, 3, 4.41, 4.43, 7)] + [0.1])
 def test_laplace_keeps_all_digits_at_small_shifts(delta):
     assert evaluate("laplace", "laplace", delta) == pytest.approx(laplace_reference(delta), rel=1e-14, abs=0)
+
+
+@pytest.mark.parametrize(("dtype", "ulps"), [(torch.float64, 6), (torch.float32, 6), (torch.bfloat16, 1)])
+@pytest.mark.parametrize("rate", [1 / ROOT2, 1.0, ROOT2])
+def test_exp_excess_and_its_slope_keep_their_digits_from_tiny_to_large(dtype, ulps, rate):
+    """Through the point where one formula hands over to the other, too; each argument's own rounding left out."""
+    cut = _ExpExcess.CUT / rate
+    x = torch.cat([torch.logspace(-15, 2, 400), cut * torch.linspace(0.99, 1.01, 101)]).to(dtype).requires_grad_()
+    value = exp_excess(x, rate)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert value.dtype == slope.dtype == dtype
+    for number, found, found_slope in zip(x.tolist(), value.tolist(), slope.tolist(), strict=True):
+        expected, expected_slope = excess_reference(number, rate)
+        assert found == pytest.approx(expected, rel=ulps * torch.finfo(dtype).eps, abs=0)
+        assert found_slope == pytest.approx(expected_slope, rel=ulps * torch.finfo(dtype).eps, abs=0)
+
+
+def excess_reference(x, rate):
+    """exp(−a) − 1 + a with a = rate x, and its slope in x, in 60 digits."""
+    with localcontext() as context:
+        context.prec = 60
+        a, rate = Decimal(rate) * Decimal(x), Decimal(rate)
+        return float((-a).exp() - 1 + a), float(rate * (1 - (-a).exp()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_laplace_at_the_ends_of_the_numbers(dtype):
+    x = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan], dtype=dtype, requires_grad=True)
+    value = shift_kl("laplace", "laplace", x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert value[:4].tolist() == [0, 0, math.inf, math.inf]
+    assert slope[:4].tolist() == pytest.approx([0, 0, ROOT2, -ROOT2], rel=torch.finfo(dtype).eps)
+    assert value[4].isnan() and slope[4].isnan()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_laplace_in_every_shape(shape, dtype):
+    x = torch.full(shape, 0.7, dtype=dtype).mT if len(shape) > 1 else torch.full(shape, 0.7, dtype=dtype)
+    value = shift_kl("laplace", "laplace", x.requires_grad_())
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert (value.shape, value.dtype, slope.shape) == (x.shape, dtype, x.shape)
+    torch.testing.assert_close(value, torch.full_like(x, laplace_reference(x.detach().flatten()[:1].sum().item())))
+
+
+def test_laplace_leaves_its_argument_alone_with_and_without_a_gradient():
+    x = torch.linspace(-3, 3, 7)
+    kept = x.clone()
+    without = shift_kl("laplace", "laplace", x)
+    assert not without.requires_grad
+    assert torch.equal(shift_kl("laplace", "laplace", x.requires_grad_()), without)
+    assert torch.equal(x, kept)
+
+
+def test_laplace_has_a_second_derivative():
+    """K″ = 2 exp(−√2 |d|), and the slope is the same whether it is asked for or not."""
+    x = torch.tensor([-3.0, -0.2, 0.1, 0.5, 4.0], dtype=DOUBLE, requires_grad=True)
+    (slope,) = torch.autograd.grad(shift_kl("laplace", "laplace", x).sum(), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), x)
+    torch.testing.assert_close(slope.detach(), gradient("laplace", "laplace", x.detach()), rtol=1e-14, atol=0)
+    torch.testing.assert_close(curvature, 2 * torch.exp(-ROOT2 * x.detach().abs()), rtol=1e-14, atol=0)
+    assert torch.autograd.gradgradcheck(lambda d: shift_kl("laplace", "laplace", d), x)
+
+
+def test_laplace_passes_gradcheck_on_both_sides_of_its_hand_over():
+    cut = _ExpExcess.CUT / ROOT2
+    x = torch.tensor([-3.0, -cut * 1.01, -cut * 0.99, -0.01, 0.02, cut * 0.9, cut * 1.1, 5.0], dtype=DOUBLE)
+    weight = torch.linspace(-2, 2, 8, dtype=DOUBLE)  # gradients of both signs come in
+    assert torch.autograd.gradcheck(lambda d: weight * shift_kl("laplace", "laplace", d), x.requires_grad_())
 
 
 def test_uniform_laplace_is_continuous_and_differentiable_where_it_changes_form():
