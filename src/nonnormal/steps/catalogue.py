@@ -58,9 +58,8 @@ class Laplace(Symmetric):
     kinks = (0.0,)
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        # The difference of two exponentials is Laplace, and no draw of either is infinite.
-        first, second = _exponentials(2, shape, generator, dtype, device)
-        return (first - second) / math.sqrt(2)
+        side, size = _polar(shape, generator, dtype, device)
+        return size.mul_(side.sign_()).div_(math.sqrt(2))
 
     def log_prob(self, z):
         return -math.sqrt(2) * z.abs() - 0.5 * math.log(2)
@@ -108,8 +107,9 @@ class Logistic(Symmetric):
     support = _REAL_LINE
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        first, second = _exponentials(2, shape, generator, dtype, device)
-        return (first / second).log() * (math.sqrt(3) / math.pi)
+        # P(|Z| > s x) = 2/(1 + e^x), which is exp(−E) for x = log(2 e^E − 1).
+        side, size = _polar(shape, generator, dtype, device)
+        return size.expm1_().mul_(2).log1p_().mul_(side.sign_()).mul_(math.sqrt(3) / math.pi)
 
     def log_prob(self, z):
         # The law is symmetric; with |z| the exponential cannot overflow.
@@ -155,9 +155,10 @@ class StudentT(Symmetric):
         return self.df * (self.df + 1) / ((self.df - 2) * (self.df + 3))
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        normal = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-        half = torch.full(shape, self.df / 2, dtype=dtype, device=device)
-        return normal * ((self.df / 2 - 1) / torch._standard_gamma(half, generator=generator)).sqrt()
+        # Bailey (1994): √(df (exp(2E/df) − 1)) cos θ is Student's t for a uniform angle θ, and √(2E) cos θ is normal.
+        normal, size = _polar(shape, generator, dtype, device)
+        stretch = torch.mul(size, 2 / self.df).expm1_().div_(size).mul_(self.df / 2 - 1)
+        return normal.mul_(stretch.sqrt_())
 
     def log_prob(self, z):
         norm = math.lgamma((self.df + 1) / 2) - math.lgamma(self.df / 2) - 0.5 * math.log(math.pi * (self.df - 2))
@@ -298,8 +299,8 @@ class Gumbel(Step):
     support = _REAL_LINE
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        [exponential] = _exponentials(1, shape, generator, dtype, device)
-        return (-exponential.log() - _EULER) * (math.sqrt(6) / math.pi)
+        _, exponential = _polar(shape, generator, dtype, device)
+        return exponential.log_().add_(_EULER).mul_(-math.sqrt(6) / math.pi)
 
     def log_prob(self, z):
         u = z * (math.pi / math.sqrt(6)) + _EULER
@@ -328,8 +329,8 @@ class Exponential(Step):
     support = (-1.0, math.inf)
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        [exponential] = _exponentials(1, shape, generator, dtype, device)
-        return exponential - 1
+        _, exponential = _polar(shape, generator, dtype, device)
+        return exponential.sub_(1)
 
     def log_prob(self, z):
         return torch.where(z >= -1, -(z + 1), -math.inf)
@@ -376,6 +377,12 @@ def _complex(value: Tensor) -> Tensor:
     return value.to(torch.complex128)
 
 
-def _exponentials(n, shape, generator, dtype, device) -> Tensor:
-    """N independent draws of the unit exponential law, (n, *shape)."""
-    return torch.empty((n, *shape), dtype=dtype, device=device).exponential_(generator=generator)
+def _polar(shape, generator, dtype, device) -> tuple[Tensor, Tensor]:
+    """(N, E): a standard normal draw N = √(2E) cos θ, and E of the unit exponential law, positive; each of `shape`.
+
+    Two normals in the plane have a uniform angle θ and, apart from it, half their square E. It is several times as fast
+    as `exponential_`, and with the sign of N it makes every law that is symmetric.
+    """
+    first, second = torch.randn((2, *shape), generator=generator, dtype=dtype, device=device)
+    size = second.square_().addcmul_(first, first).mul_(0.5)
+    return first, size.clamp_(min=torch.finfo(dtype).tiny)
