@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 CORES ?= all
 STUDY ?= config/digits.yaml
+# glibc gives memory back to the system and asks for it again, at times that vary from run to run.
+KEEP_MEMORY := MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=33554432
 
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint format schema dry-run report repro pull push readme slow clean
+.PHONY: help reproduce test bench lint format schema dry-run report repro pull push readme slow clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -21,6 +23,11 @@ reproduce: $(READY) ## Rebuild every result of STUDY (default config/digits.yaml
 
 test: $(READY) ## Run the tests
 	pytest -n 2 --dist loadfile
+
+bench: $(READY) ## Measure losses, sampling and training against their baselines, into benchmarks/results.md
+	mkdir -p results
+	$(KEEP_MEMORY) pytest benchmarks --benchmark-json=results/benchmarks.json
+	python benchmarks/report.py results/benchmarks.json
 
 lint: $(READY) ## Check formats and style, as CI does
 	ruff format --check .

@@ -1,0 +1,66 @@
+"""Writes results.json and results.md, ratios and the conditions they were measured in, from pytest-benchmark's JSON.
+
+Usage: python benchmarks/report.py FILE
+"""
+
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HEAD = ["What", "Time", "Baseline", "Ratio", "Quartiles of the ratio", "Wanted", "Times the memory's limit"]
+
+
+def main(source: Path) -> None:
+    raw = json.loads(source.read_text(encoding="utf-8"))
+    rows = [entry["extra_info"] for entry in raw["benchmarks"]]
+    rows = [{key: _rounded(value) for key, value in row.items()} for row in rows]
+    text = json.dumps({"conditions": raw["conditions"], "results": rows}, indent=1, ensure_ascii=False)
+    (HERE / "results.json").write_text(text + "\n", encoding="utf-8")
+    (HERE / "results.md").write_text(markdown(raw["conditions"], rows), encoding="utf-8")
+    print((HERE / "results.md").read_text(encoding="utf-8"))
+
+
+def markdown(conditions: dict, rows: list[dict]) -> str:
+    state = conditions["revision"][:10] + " and uncommitted changes" * conditions["uncommitted_changes"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `make bench`. Each row times a candidate and its baseline by turns in one run; the ratio is that of",
+        "their medians, the quartiles are of the ratios by round. Times are the processor's, on the machine below. The",
+        "memory's limit is the time in which a copy of that size, measured beside it, would move what the candidate",
+        "cannot but read and write.",
+        "",
+        f"{conditions['hardware']}; {conditions['threads']} thread; Python {conditions['python']}; "
+        f"torch {conditions['packages']['torch']}; memory {'kept by' if conditions['memory_kept'] else 'left to'} the "
+        f"allocator; code {state}.",
+        "",
+        f"| {' | '.join(HEAD)} |",
+        f"|---{'|---:' * (len(HEAD) - 1)}|",
+    ]
+    for row in rows:
+        cells = [f"{row['group']}: {row['what']}", _time(row["seconds"]), row["baseline"], f"{row['ratio']:.3g}"]
+        cells += [
+            "{:.3g} to {:.3g}".format(*row["quartiles"]),
+            *(_or_dash(row[k]) for k in ("wanted", "of_memory_limit")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rounded(value):
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms"
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
