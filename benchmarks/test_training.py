@@ -18,8 +18,8 @@ def test_training_step(compare, tmp_path):
     def trained(name):
         run = digits.run(name)
         recipe = denoiser_recipe(run, digits.dataset, sigma_data=x0.std().item())
-        options = run.training.model_dump(exclude={"weighting", "convention", "n_steps", "seed"}) | {"steps": STEPS}
-        options |= {"seed": 0, "checkpoint": tmp_path / "none", "fingerprint": ""}
+        options = run.training.optimisation | {"steps": STEPS, "seed": 0}
+        options |= {"checkpoint": tmp_path / "none", "fingerprint": ""}
 
         def call():
             training.train(build_denoiser(recipe), objective(run, recipe["denoiser"]["sigma_data"]), x0, **options)

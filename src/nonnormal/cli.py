@@ -120,12 +120,11 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     recipe = denoiser_recipe(settings, study.dataset, sigma_data=x0.std().item())
     seed = study.train_seed(run)
     denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
-    options = settings.training.model_dump(exclude={"weighting", "loss", "convention", "n_steps", "seed"})
     averaged, log = training.train(
         denoiser,
         objective(settings, recipe["denoiser"]["sigma_data"]),
         x0,
-        **options,
+        **settings.training.optimisation,
         seed=seed,
         checkpoint=layout.checkpoint(run),
         fingerprint=study.fingerprint(run),

@@ -5,7 +5,7 @@ These models are the source of what is allowed for a run; `study` puts runs toge
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -149,6 +149,11 @@ class Training(Settings):
     """Optimiser steps between two checkpoints."""
     log_every: int = Field(20, strict=True, ge=1)
     """Optimiser steps between two rows of the log."""
+
+    @property
+    def optimisation(self) -> dict[str, Any]:
+        """What `training.train` is told: everything but what makes the objective, and the seed."""
+        return self.model_dump(exclude={"weighting", "loss", "convention", "n_steps", "seed"})
 
 
 class Run(Settings):
