@@ -34,8 +34,8 @@ def markdown(conditions: dict, rows: list[dict]) -> str:
         "Made by `make bench`. Each row times a candidate and its baseline by turns in one run; the ratio is that of",
         "their medians, the quartiles are of the ratios by round. Times are the processor's, on the machine below. The",
         "memory's limit is the time in which a copy of that size, measured beside it, would move what the candidate",
-        "cannot but read and write. `memory kept` is with an allocator that gives no memory back between calls; without",
-        "it, as a user has it, fresh pages cost the baseline more than the candidate.",
+        "cannot but read and write. `memory kept` is with an allocator that gives no memory back between calls; as a",
+        "user has it, fresh pages cost the baseline more than the candidate.",
         "",
         f"{conditions['hardware']}; {conditions['threads']} thread; Python {conditions['python']}; "
         f"torch {conditions['packages']['torch']}; code {state}.",

@@ -109,6 +109,31 @@ class Exchange(Settings):
     """Images per network, step and number of steps."""
 
 
+class Geometry(Settings):
+    """Trajectories, solvers and the optimal denoiser, looked at with one network."""
+
+    run: str | None = None
+    """Run whose network is used; the first where it is null."""
+    n_images: int = Field(500, strict=True, ge=8)
+    """Images of the recorded trajectories and of each solver."""
+    n_levels: int = Field(40, strict=True, ge=4)
+    """Steps of the recorded trajectories."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = Field((5, 9, 15, 25), min_length=1)
+    """Network calls an image by which solvers are compared; an even number leaves one call of two-call solvers over."""
+    steps: tuple[StepName, ...] = Field(("normal", "laplace", "uniform"), min_length=1)
+    """Step families of the ancestral paths."""
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((10, 40), min_length=1)
+    """Numbers of steps of the ancestral paths."""
+    n_paths: int = Field(64, strict=True, ge=4)
+    """Images of the ancestral paths, of the grid search, and of the distance to the adaptive solution."""
+
+    @model_validator(mode="after")
+    def _paths_are_images(self):
+        if self.n_paths > self.n_images:
+            raise ValueError(f"n_paths: found {self.n_paths}, more than the {self.n_images} images that there are")
+        return self
+
+
 class Study(Settings):
     """A study file."""
 
@@ -140,6 +165,8 @@ class Study(Settings):
     """Convergence in law with any step, without training; left out where it is null."""
     exchange: Exchange | None = None
     """Each network sampled with other steps than its own; left out where it is null."""
+    geometry: Geometry | None = None
+    """Trajectories, solvers and the optimal denoiser of one network; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -178,6 +205,17 @@ class Study(Settings):
                     f"{len(run.network.widths) - 1} times, which does not go; use fewer levels"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _geometry_has_a_run(self):
+        if self.geometry and self.geometry.run not in (None, *self.runs):
+            raise ValueError(f"geometry.run: found {self.geometry.run!r}; the runs are {', '.join(self.runs)}")
+        return self
+
+    @property
+    def geometry_run(self) -> str:
+        """Run whose network the geometry looks at."""
+        return self.geometry.run or next(iter(self.runs))
 
     @property
     def dataset(self) -> DataSet:
