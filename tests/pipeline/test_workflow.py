@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from nonnormal.layout import FIGURES
 from nonnormal.tables import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
@@ -42,22 +43,27 @@ def test_summary_has_real_numbers_for_every_pair(finished):
     for run in RUNS:
         metrics = set(summary[summary.run == run].metric)
         assert {"bpd_total", "bpd_prior", "bpd_diffusion", "bpd_reconstruction", "fid_digits", "kid_digits"} <= metrics
+        assert {"diffusion_ratio", "bpd_growth", "style_total_variation", "exchange_fid_digits"} <= metrics
     for metric, conditions in zip(summary.metric, map(json.loads, summary.conditions), strict=True):
-        of_a_mixture = metric.endswith(("_walk", "_sampler", "_maximum"))
-        assert "mixture" in conditions if of_a_mixture else conditions["data"] == "digits"
+        if metric.startswith(("w1_", "ks_", "sliced_")):
+            assert ("mixture" in conditions) != (metric == "ks_path_maximum")
+        else:
+            assert conditions["data"] == "digits"
 
 
 def test_bound_is_the_sum_of_its_terms(finished):
     summary = pd.read_csv(finished.folder / "results/digits/summary.csv")
     bounds = summary[summary.metric.str.startswith("bpd_")]
     wide = bounds.pivot_table(index=["run", "nfe", "conditions"], columns="metric", values="value")
+    wide = wide.drop(columns="bpd_growth", errors="ignore").dropna()
+    assert len(wide) >= 4 * len(RUNS)  # native, normal and continuous bounds, and the bridge walk
     total = wide.bpd_prior + wide.bpd_diffusion + wide.bpd_reconstruction
     assert (total - wide.bpd_total).abs().max() < 1e-9
 
 
 def test_paper_figures_and_tables_are_there(finished):
     assert (finished.folder / "paper/paper.pdf").read_bytes().startswith(b"%PDF")
-    for figure in ("losses", "samples", "steps", "training"):
+    for figure in FIGURES:
         assert (finished.folder / f"paper/figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (finished.folder / f"paper/figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_csv(finished.folder / "paper/tables/pairs.csv")
@@ -78,16 +84,35 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
         "sample run=laplace-laplace, n_steps=2",
         "bounds run=laplace-laplace",
         "fidelity run=laplace-laplace",
+        "exchange run=laplace-laplace",
     }
-    assert "data" not in jobs
-    assert "features" not in jobs
-    assert "figure figure=losses" not in jobs
+    assert {"style", "summary", "paper"} <= jobs
+    assert not any(job.startswith(("data", "features", "invariance", "figure figure=losses")) for job in jobs)
 
 
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
-    assert not any(job.startswith(("train", "sample", "features")) for job in jobs)
-    assert "fidelity run=normal-normal" in jobs
+    assert not any(job.startswith(("train", "sample", "features", "style", "invariance")) for job in jobs)
+    assert {f"{rule} run={run}" for rule in ("fidelity", "exchange") for run in RUNS} <= jobs
+
+
+def test_a_section_of_its_own_reruns_its_own_rule(changed):
+    of_a_run = ("train", "sample", "bounds", "fidelity", "exchange", "style")
+    jobs = changed(lambda study: study["invariance"].update(n_paths=200)).planned()
+    assert {"invariance part=line", "invariance part=plane", "summary"} <= jobs
+    assert not any(job.startswith(of_a_run) for job in jobs)
+    jobs = changed(lambda study: study["exchange"].update(n_steps=[3])).planned()
+    assert {f"exchange run={run}" for run in RUNS} <= jobs
+    assert not any(job.startswith((*of_a_run[:4], "style")) for job in jobs)
+
+
+def test_a_study_may_leave_out_its_sections(workspace):
+    study = workspace.study()
+    del study["invariance"], study["exchange"]
+    workspace.write_study(study)
+    jobs = workspace.planned()
+    assert {"style", "summary", "paper", "figure figure=style"} <= jobs
+    assert not any(job.startswith(("invariance", "exchange")) or "figure=exchange" in job for job in jobs)
 
 
 def test_deleted_figure_is_the_only_one_remade(finished):

@@ -5,14 +5,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from problems import small_denoiser
 
 from nonnormal import study
+from nonnormal.divergence import is_finite
 from nonnormal.recipes import denoiser_recipe, design, objective
-from nonnormal.steps import get
+from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate
 
 ROOT = Path(__file__).parents[2]
+STUDIES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))
 BASE = {
     "name": "a-study",
     "data": "digits",
@@ -28,6 +32,8 @@ BASE = {
         "other": {"q": "uniform", "training": {"steps": 40}, "process": {"schedule": {"kind": "cosine"}}},
     },
 }
+
+LIMIT = "or train it with training.loss: limit"
 
 
 def changed(path, value):
@@ -52,16 +58,29 @@ def mistake(raw):
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["digits", "smoke"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_studies_of_the_repository_load(name):
     found = load(ROOT / "config" / f"{name}.yaml")
     assert found.name == name
-    pairs = {(run.q, run.p) for run in found.runs.values()}
-    assert pairs == {("normal", "normal"), ("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace")}
     for run in found.runs.values():
         design(run)
         objective(run, sigma_data=0.5)
         assert denoiser_recipe(run, found.dataset, 0.5)["network"]["image_size"] == 8
+
+
+@pytest.mark.parametrize("name", ["digits", "smoke"])
+def test_the_papers_four_pairs_are_trained(name):
+    pairs = {(run.q, run.p) for run in load(ROOT / "config" / f"{name}.yaml").runs.values()}
+    assert pairs == {("normal", "normal"), ("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace")}
+
+
+def test_every_family_is_trained_with_a_divergence_of_its_own_unless_it_has_none():
+    runs = load(ROOT / "config" / "families.yaml").runs.values()
+    assert {get(run.q).name for run in runs} == set(families())
+    assert [run.q for run in runs if not run.has_native_bound] == ["rademacher"]
+    for run in runs:
+        dense = get(run.q).has_density
+        assert run.p == (run.q if not dense or is_finite(run.q, run.q) else "normal")
 
 
 def test_exported_schema_is_up_to_date():
@@ -69,7 +88,7 @@ def test_exported_schema_is_up_to_date():
     assert json.loads((ROOT / "workflow" / "schemas" / "study.json").read_text(encoding="utf-8")) == json_schema()
 
 
-@pytest.mark.parametrize("name", ["digits", "smoke"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_resolved_study_is_the_same_study(name, tmp_path):
     first = load(ROOT / "config" / f"{name}.yaml")
     (tmp_path / "study.json").write_text(json.dumps(first.resolved))
@@ -164,14 +183,28 @@ def test_defaults_may_be_left_out(defaults):
         (
             "runs.plain.p",
             "uniform",
-            ['runs.plain.p: found "uniform"', "laplace/uniform is infinite", "normal, laplace"],
+            ["runs.plain.p: the divergence of the pair laplace/uniform is infinite", "normal, laplace", LIMIT],
         ),
         ("runs.plain.q", "cauchy", ['runs.plain.q: found "cauchy"', "known families: normal, laplace, uniform"]),
         ("runs.plain.q", "student_t(df=4)", ['runs.plain.q: found "student_t(df=4)"', "df must be larger than 4"]),
         ("runs.plain.p", "student_t", ['runs.plain.p: found "student_t"', "its parameters: df"]),
         ("runs.plain.p", "student_t(5)", ["runs.plain.p: found", "parameters are written parameter=number"]),
-        ("runs.plain.q", "rademacher", ["rademacher has no density", "pair rademacher/laplace is not defined"]),
-        ("runs.plain.p", "rademacher", ['runs.plain.p: found "rademacher"', "rademacher has no density"]),
+        ("runs.plain.q", "rademacher", ["runs.plain.p: rademacher has no density, so rademacher/laplace has", LIMIT]),
+        ("runs.plain.p", "rademacher", ["runs.plain.p: rademacher has no density, so laplace/rademacher has", LIMIT]),
+        ("runs.plain.training.loss", "normal", ['training.loss: found "normal"', "'native' or 'limit'"]),
+        (
+            "runs.plain.training",
+            {"loss": "limit", "convention": "appendix"},
+            ["runs.plain.training.convention: the limit loss is the normal pair's", "no other convention"],
+        ),
+        ("evaluation.n_evaluations", 0, ["evaluation.n_evaluations: found 0", "greater than or equal to 1"]),
+        ("evaluation.flow_tolerance", 0, ["evaluation.flow_tolerance: found 0", "greater than 0"]),
+        ("evaluation.flow_tolerance", 1, ["evaluation.flow_tolerance: found 1", "less than 1"]),
+        ("invariance.n_samples", 99, ["invariance.n_samples: found 99", "greater than or equal to 100"]),
+        ("exchange.n_images", 7, ["exchange.n_images: found 7", "greater than or equal to 8"]),
+        ("exchange.n_steps", [10, 0], ["exchange.n_steps.1: found 0", "greater than or equal to 1"]),
+        ("exchange.steps", ["normal", "cauchy"], ['exchange.steps.1: found "cauchy"', "known families: normal"]),
+        ("exchange.steps", [], ["exchange.steps: found []", "at least 1 item"]),
         ("runs.plain.q", "nowhere:Step", ['runs.plain.q: found "nowhere:Step"', "cannot be loaded"]),
         ("runs.plain.p", "nowhere:Step", ['runs.plain.p: found "nowhere:Step"', "cannot be loaded"]),
         ("runs.plain.q", "problems:WideSecant", ["runs.plain.q", "is not standardised: variance 2 (must be 1)"]),
@@ -223,8 +256,7 @@ def test_integers_are_written_as_integers(path, value):
 @pytest.mark.parametrize("name", ["benchmarks", "logs", "paper"])
 def test_a_run_may_not_be_called_like_a_folder_of_the_study(name):
     message = mistake(changed(f"runs.{name}", None))
-    assert message.startswith("study.yaml: runs: found ")
-    assert message.endswith(f"{name}: folders of the study; call the run otherwise")
+    assert message == f"study.yaml: runs.{name}: folders of the study; call the run otherwise"
 
 
 def test_a_mistake_in_widths_is_not_answered_with_attention():
@@ -232,7 +264,7 @@ def test_a_mistake_in_widths_is_not_answered_with_attention():
     assert "attention" not in mistake(raw)
 
 
-@pytest.mark.parametrize("section", ["features", "sampling", "evaluation", "resources", "invariance"])
+@pytest.mark.parametrize("section", ["features", "sampling", "evaluation", "resources", "invariance", "exchange"])
 def test_an_unknown_key_in_any_section_is_answered_with_its_keys(section):
     assert f"{section}.colour: unknown key; allowed here: " in mistake(changed(f"{section}.colour", 1))
 
@@ -255,7 +287,7 @@ def test_all_mistakes_are_answered_at_once():
     [
         ({"network": {"widths": [12, 12]}}, "groups: found 8; must divide every width, which are [12, 12]"),
         ({"process": {"schedule": {"log_snr_max": -6}}}, "log_snr_max = -6.0 must be larger than log_snr_min = -5.0"),
-        ({"q": "rademacher"}, "pair rademacher/normal is not defined"),
+        ({"q": "rademacher"}, "runs.r.p: rademacher has no density, so rademacher/normal has no divergence"),
     ],
 )
 def test_a_default_that_does_not_fit_what_is_said_is_a_mistake(run, words):
@@ -301,26 +333,116 @@ def test_a_resolved_step_keeps_all_digits():
     assert get(found.run("plain").q).df == 5.1234567
 
 
-@pytest.mark.parametrize(
-    ("q", "p"),
-    [
-        ("laplace", "uniform"),
-        ("exponential", "exponential"),
-        ("student_t(df=5)", "gumbel"),
-        ("student_t(df=5)", "generalized_normal(shape=6)"),
-    ],
-)
+INFINITE = [
+    ("laplace", "uniform"),
+    ("exponential", "exponential"),
+    ("student_t(df=5)", "gumbel"),
+    ("student_t(df=5)", "generalized_normal(shape=6)"),
+]
+UNDEFINED = [("rademacher", "normal"), ("laplace", "rademacher"), ("rademacher", "rademacher")]
+
+
+@pytest.mark.parametrize(("q", "p"), INFINITE)
 def test_a_pair_with_an_infinite_divergence_is_refused(q, p):
-    message = mistake(with_pair(q, p))
-    assert f'runs.plain.p: found "{p}"; the divergence of the pair {q}/{p} is infinite' in message
-    assert "finite with p one of normal, laplace, logistic" in message
+    assert mistake(with_pair(q, p)) == (
+        f"study.yaml: runs.plain.p: the divergence of the pair {q}/{p} is infinite; "
+        f"finite with p one of normal, laplace, logistic, …; {LIMIT}"
+    )
 
 
 @pytest.mark.parametrize("weighting", ["elbo", "perceptual"])
-def test_a_step_without_density_has_no_loss(weighting):
-    raw = with_pair("rademacher", "normal")
+@pytest.mark.parametrize(("q", "p"), UNDEFINED)
+def test_a_step_without_density_has_no_loss_of_its_own(q, p, weighting):
+    raw = with_pair(q, p)
     raw["runs"]["plain"]["training"] = {"weighting": weighting}
-    assert "rademacher has no density: it samples, but the divergence" in mistake(raw)
+    assert mistake(raw) == (
+        f"study.yaml: runs.plain.p: rademacher has no density, so {q}/{p} has no divergence; {LIMIT}"
+    )
+
+
+def test_a_mistake_in_the_pair_of_the_defaults_is_named_there_too():
+    assert "study.yaml: defaults.p: the divergence of the pair laplace/uniform is infinite" in mistake(
+        changed("defaults.p", "uniform")
+    )
+
+
+# ---- the limit loss --------------------------------------------------------------------------------------------------
+
+
+def trained_with(q, p, **training):
+    raw = with_pair(q, p)
+    raw["runs"]["plain"]["training"] = training
+    return validate(raw, "x").run("plain")
+
+
+@pytest.mark.parametrize(("q", "p"), [*INFINITE, *UNDEFINED])
+def test_every_pair_can_be_trained_with_the_limit_loss_and_may_have_no_bound_of_its_own(q, p):
+    run = trained_with(q, p, loss="limit")
+    assert (run.q, run.p) == (q, p)
+    assert not run.has_native_bound
+
+
+@pytest.mark.parametrize("loss", ["native", "limit"])
+@pytest.mark.parametrize(("q", "p"), [("normal", "normal"), ("uniform", "laplace"), ("student_t(df=5)", "logistic")])
+def test_a_pair_with_a_finite_divergence_has_a_bound_of_its_own_whatever_it_is_trained_with(q, p, loss):
+    assert trained_with(q, p, loss=loss).has_native_bound
+
+
+@pytest.mark.parametrize("convention", ["main_text", "appendix"])
+def test_the_limit_loss_has_no_printed_convention(convention):
+    raw = with_pair("uniform", "laplace")
+    raw["runs"]["plain"]["training"] = {"convention": convention}
+    assert validate(raw, "x").run("plain").training.convention == convention
+    raw["runs"]["plain"]["training"]["loss"] = "limit"
+    assert mistake(raw).startswith("study.yaml: runs.plain.training.convention: the limit loss is the normal pair's")
+
+
+def losses(run, batch=16):
+    """The run's loss of images, with a fixed network and a fixed generator."""
+    images = torch.linspace(-1, 1, batch * 64).reshape(batch, 1, 8, 8)
+    source = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        return objective(run, sigma_data=0.5)(small_denoiser(parametrisation="edm", sigma_data=0.5), images, source)
+
+
+@pytest.mark.parametrize("weighting", ["elbo", "perceptual"])
+@pytest.mark.parametrize(("q", "p"), [("laplace", "laplace"), ("laplace", "uniform"), ("rademacher", "rademacher")])
+def test_the_limit_loss_is_the_normal_pairs_while_the_design_keeps_the_steps(q, p, weighting):
+    run = trained_with(q, p, loss="limit", weighting=weighting)
+    normal = trained_with("normal", "normal", weighting=weighting)
+    assert torch.equal(losses(run), losses(normal))
+    assert (design(run).q, design(run).p) == (get(q), get(p))  # which samples are drawn with
+    assert design(run).process == design(normal).process
+
+
+def test_the_native_loss_is_not_the_normal_pairs():
+    native, limit = (losses(trained_with("laplace", "laplace", loss=loss)) for loss in ("native", "limit"))
+    # The Laplace divergence is d² near 0, twice the normal one, and less than that everywhere.
+    assert ((native > 0) & (native < 2 * limit)).all()
+    assert not torch.allclose(native, limit)
+
+
+# ---- sections that may be left out -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", ["invariance", "exchange"])
+def test_a_section_is_there_where_it_is_named(section):
+    assert getattr(validate(BASE, "x"), section) is None
+    assert getattr(validate(changed(section, None), "x"), section) is None
+    found = getattr(validate(changed(section, {}), "x"), section)
+    assert found.steps == ("normal", "laplace", "uniform")
+    assert getattr(validate(changed(f"{section}.steps", ["student_t( df=5.0 )"]), "x"), section).steps == (
+        "student_t(df=5)",
+    )
+
+
+def test_exchange_takes_steps_without_density():
+    assert validate(changed("exchange.steps", ["rademacher"]), "x").exchange.steps == ("rademacher",)
+
+
+def test_the_flow_is_measured_unless_its_tolerance_is_null():
+    assert 0 < validate(BASE, "x").evaluation.flow_tolerance < 1
+    assert validate(changed("evaluation.flow_tolerance", None), "x").evaluation.flow_tolerance is None
 
 
 @pytest.mark.parametrize("name", ["training", "q", "name"])
@@ -358,6 +480,9 @@ def prints(raw):
         ("seed", 1, {"plain", "other"}),
         ("sampling.n_images", 64, set()),
         ("evaluation.n_steps", [7], set()),
+        ("evaluation.n_evaluations", 7, set()),
+        ("exchange", {}, set()),
+        ("runs.plain.training.loss", "limit", {"plain"}),
         ("resources.threads", 2, set()),
         ("title", "words", set()),
         ("runs.third", {}, set()),
@@ -426,7 +551,7 @@ def test_a_source_that_changes_the_images_changes_file_and_fingerprint():
 # ---- schema ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["digits", "smoke"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_studies_of_the_repository_fit_the_schema(name):
     jsonschema = pytest.importorskip("jsonschema")
     raw = yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -7,20 +7,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nonnormal.conventions import CONVENTIONS
 from nonnormal.divergence import constant
 from nonnormal.layout import Layout, data_path
 from nonnormal.steps import families
 from nonnormal.tables import (
     COLUMNS,
     _cell,
+    costs,
+    differences,
     headline,
     listed_steps,
     pairs,
     read_rows,
+    readable_costs,
+    readable_differences,
     readable_pairs,
     select,
     step_constants,
     step_families,
+    with_condition,
     write_readable,
     write_rows,
 )
@@ -38,15 +44,24 @@ def row(run, metric, value, nfe, **conditions):
 
 @pytest.fixture
 def summary():
-    """Two runs with bounds at T = 5 and 10 and fidelities at 10 steps; each value is a number of its own."""
+    """Two runs with bounds at T = 5 and 10, none with more than 5 network calls, and scores of samples in 10 steps.
+
+    Each value is a number of its own.
+    """
     number = itertools.count(1)
     rows = []
     for run in RUNS:
-        for nfe in (5, 10):
+        for n_steps in (5, 10):
             for bound, marginals in (("native", "limit"), ("normal", "limit"), ("native", "bridge")):
-                for term in TERMS:
-                    rows.append(row(run, f"bpd_{term}", float(next(number)), nfe, bound=bound, marginals=marginals))
-        rows += [row(run, f"{name}_digits", next(number) / 100, 10) for name in ("fid", "kid", "precision", "recall")]
+                conditions = dict(bound=bound, T=n_steps, marginals=marginals)
+                rows += [row(run, f"bpd_{term}", float(next(number)), 5, **conditions) for term in TERMS]
+        rows += [row(run, f"bpd_{term}", float(next(number)), 5, bound="continuous") for term in TERMS]
+        for law in ("uniform", "normal"):
+            rows.append(row(run, "bpd_total", float(next(number)), 44, bound="flow", dequantisation=law))
+        for nfe in (4, 10):
+            metrics = [f"{name}_digits" for name in ("fid", "kid", "precision", "recall")]
+            metrics += ["style_total_variation", "style_high_frequency"]  # no colours, so no saturation
+            rows += [row(run, metric, next(number) / 100, nfe) for metric in metrics]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -85,26 +100,48 @@ def test_several_files_are_read_as_one_and_missing_integers_stay_integers(tmp_pa
 
 
 def test_select_by_columns_and_conditions(summary):
-    found = select(summary, "bpd_total", run="nn", nfe=10, bound="native", marginals="bridge")
+    found = select(summary, "bpd_total", run="nn", nfe=5, T=10, bound="native", marginals="bridge")
     assert len(found) == 1
     assert found.iloc[0].run == "nn"
-    assert json.loads(found.iloc[0].conditions) == {"bound": "native", "marginals": "bridge"}
+    assert json.loads(found.iloc[0].conditions) == {"bound": "native", "T": 10, "marginals": "bridge"}
     assert len(select(summary, "bpd_total", bound="native")) == 8
-    assert len(select(summary, "fid_digits")) == 2
+    assert len(select(summary, "fid_digits")) == 4
+    assert len(select(summary, "fid_digits", nfe=10)) == 2
     assert select(summary, "bpd_total", bound="other").empty
     assert select(summary, "fid_digits", bound="native").empty
+
+
+def test_a_condition_becomes_a_column(summary):
+    found = with_condition(summary, "T")
+    assert found.drop(columns="T").equals(summary)
+    expected = [json.loads(text).get("T") for text in summary.conditions]
+    assert [None if pd.isna(n_steps) else n_steps for n_steps in found["T"]] == expected
+
+
+def only(summary, metric, **conditions):
+    return select(summary, metric, **conditions).value.item()
 
 
 def test_pairs_take_each_number_from_its_row(summary, table):
     nn, ll = table.to_dict("records")
     for found, run, n_steps in ((nn, "nn", 10), (ll, "ll", 5)):
-        normal = dict(run=run, nfe=n_steps, bound="normal", marginals="limit")
-        assert found["normal_bpd"] == select(summary, "bpd_total", **normal).value.item()
-        assert found["prior"] == select(summary, "bpd_prior", **normal).value.item()
-        bridge = normal | {"bound": "native", "marginals": "bridge"}
-        assert found["native_bridge"] == select(summary, "bpd_total", **bridge).value.item()
+        normal = dict(run=run, T=n_steps, bound="normal", marginals="limit")
+        assert found["normal_bpd"] == only(summary, "bpd_total", **normal)
+        for term in ("prior", "diffusion", "reconstruction"):
+            assert found[term] == only(summary, f"bpd_{term}", **normal)
+        for marginals in ("limit", "bridge"):
+            native = normal | {"bound": "native", "marginals": marginals}
+            assert found[f"native_{marginals}"] == only(summary, "bpd_total", **native)
         assert found["native_bridge_low"] == found["native_bridge"] - 0.25
-        assert found["fid"] == select(summary, "fid_digits", run=run).value.item()
+        assert found["continuous"] == only(summary, "bpd_total", run=run, bound="continuous")
+        for law in ("uniform", "normal"):
+            flow = dict(run=run, bound="flow", dequantisation=law)
+            assert found[f"flow_{law}"] == only(summary, "bpd_total", **flow)
+        for name in ("fid", "kid", "precision", "recall"):
+            assert found[name] == only(summary, f"{name}_digits", run=run, nfe=10)
+        for name in ("total_variation", "high_frequency"):
+            assert found[name] == only(summary, f"style_{name}", run=run, nfe=10)
+            assert found[f"{name}_high"] == found[name] + 0.25
         assert (found["q"], found["p"]) == RUNS[run]
 
 
@@ -114,9 +151,52 @@ def test_pairs_stand_beside_the_published_figures_of_the_same_pair(table):
     assert pd.isna(ll["published_bpd"])  # another paper's Laplace is not li2024's
 
 
-def test_a_missing_number_is_an_error_and_not_a_gap(summary, published):
-    with pytest.raises(ValueError, match="unpack"):
-        pairs(summary[summary.metric != "fid_digits"], published, "digits", {"nn": 10}, 10)
+REQUIRED = {
+    "normal bound": ("bpd_total", {"bound": "normal"}),
+    "a term": ("bpd_prior", {"bound": "normal"}),
+    "continuous": ("bpd_total", {"bound": "continuous"}),
+    "fid": ("fid_digits", {}),
+    "style": ("style_total_variation", {}),
+}
+OPTIONAL = {
+    "native_limit": {"bound": "native", "marginals": "limit"},
+    "native_bridge": {"bound": "native", "marginals": "bridge"},
+    "flow_uniform": {"bound": "flow", "dequantisation": "uniform"},
+    "flow_normal": {"bound": "flow", "dequantisation": "normal"},
+}
+
+
+def without(summary, metric, run="nn", **conditions):
+    return summary.drop(select(summary, metric, run=run, **conditions).index)
+
+
+@pytest.mark.parametrize(("metric", "conditions"), REQUIRED.values(), ids=list(REQUIRED))
+def test_a_missing_number_is_an_error_and_not_a_gap(summary, published, metric, conditions):
+    with pytest.raises(ValueError, match=f"run 'nn': found 0 rows of {metric} with .*, expected one"):
+        pairs(without(summary, metric, **conditions), published, "digits", {"nn": 10}, 10)
+
+
+@pytest.mark.parametrize(("column", "conditions"), OPTIONAL.items(), ids=list(OPTIONAL))
+def test_what_a_run_cannot_have_is_a_gap(summary, published, column, conditions):
+    found = pairs(without(summary, "bpd_total", **conditions), published, "digits", {"nn": 10, "ll": 10}, 10)
+    assert found[[column, f"{column}_low", f"{column}_high"]].isna().to_numpy().tolist() == [[True] * 3, [False] * 3]
+    others = [name for name in OPTIONAL if name != column]
+    assert found[others].notna().all(axis=None)
+    assert (found.q.tolist(), found.p.tolist()) == (["normal", "laplace"], ["normal", "laplace"])
+
+
+@pytest.mark.parametrize("metric", ["bpd_total", "fid_digits"])
+def test_a_number_that_is_there_twice_is_an_error_also_where_it_is_optional(summary, published, metric):
+    twice = pd.concat([summary, select(summary, metric, run="nn")], ignore_index=True)
+    with pytest.raises(ValueError, match=f"run 'nn': found 2 rows of {metric} with .*, expected one"):
+        pairs(twice, published, "digits", {"nn": 10}, 10)
+
+
+def test_saturation_is_a_number_of_colour_images(summary, table, published):
+    assert table[["saturation", "saturation_low", "saturation_high"]].isna().all(axis=None)
+    colours = [row("nn", "style_saturation", 0.5, nfe) for nfe in (4, 10)] + [row("ll", "style_saturation", 0.75, 10)]
+    found = pairs(pd.concat([summary, pd.DataFrame(colours)]), published, "digits", {"nn": 10, "ll": 10}, 10)
+    assert found.saturation.tolist() == [0.5, 0.75]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +240,52 @@ def test_markdown_has_a_row_for_each_number_and_a_column_for_each_run(tmp_path, 
     assert all(set(cell) <= set(":-") for cell in rule)
     found = {row[0]: row[1:] for row in rows}
     assert found["bits/dim, CIFAR-10 (li2024)"] == ["2.49", "–"]
-    assert found["kid_digits × 1000"] == ["260 ± 250", "540 ± 250"]
-    assert len(found) == len(rows) == 12
+    assert found["kid_digits × 1000"] == ["380 ± 250", "800 ± 250"]
+    assert found["bits/dim, normal bound for T → ∞"] == ["25.0 ± 0.2", "67.0 ± 0.2"]
+    assert "saturation" not in found  # nobody has it
+    assert len(found) == len(rows) == 17
+
+
+def test_a_row_without_any_number_is_left_out_and_one_with_a_gap_is_not(summary, published):
+    native = {"bound": "native", "marginals": "bridge"}
+    labels = {"nn": "a", "ll": "b"}
+    gap = without(summary, "bpd_total", **native)
+    found = readable_pairs(pairs(gap, published, "digits", {"nn": 10, "ll": 10}, 10), "digits", labels)
+    assert found.loc["native bits/dim, bridge walk", "a"] == "–"
+    assert found.loc["native bits/dim, bridge walk", "b"] != "–"
+    none = without(gap, "bpd_total", run="ll", **native)
+    found = readable_pairs(pairs(none, published, "digits", {"nn": 10, "ll": 10}, 10), "digits", labels)
+    assert "native bits/dim, bridge walk" not in found.index
+
+
+def many(table, n):
+    """The table with n runs, which differ in their normal bound alone."""
+    first = table.iloc[0].to_dict()
+    bounds = [{"normal_bpd": i, "normal_bpd_low": i - 0.5, "normal_bpd_high": i + 0.5} for i in range(n)]
+    return pd.DataFrame([first | {"run": f"run-{i}"} | bound for i, bound in enumerate(bounds)])
+
+
+@pytest.mark.parametrize("n", [5, 6])
+def test_more_than_five_runs_are_rows_and_not_columns(table, n):
+    labels = {f"run-{i}": f"label {i}" for i in range(n)}
+    found = readable_pairs(many(table, n), "digits", labels)
+    if n == 5:
+        assert found.columns.tolist() == list(labels.values())
+        assert "bits/dim, normal-limit bound" in found.index
+        return
+    assert found.index.tolist() == list(labels.values())
+    assert found.columns.tolist()[:4] == ["normal-limit bits/dim", "native", "T → ∞", "flow"]
+    assert {"fid_digits", "kid_digits × 1000", "total variation", "high-frequency share"} <= set(found.columns)
+    assert found["normal-limit bits/dim"].tolist() == [f"{i}.0 ± 0.5" for i in range(n)]
+
+
+def test_a_long_table_shows_a_gap_where_a_run_has_no_number(tmp_path, table):
+    long = many(table, 6)
+    long.loc[2, ["native_bridge", "native_bridge_low", "native_bridge_high"]] = None
+    found = readable_pairs(long, "digits", {run: run for run in long.run})
+    assert [cell == "–" for cell in found["native"]] == [False, False, True, False, False, False]
+    write_readable(tmp_path / "t.md", found)
+    assert len((tmp_path / "t.md").read_text(encoding="utf-8").splitlines()) == 2 + 6
 
 
 def test_typst_has_a_row_for_each_number(tmp_path, readable):
@@ -172,7 +296,7 @@ def test_typst_has_a_row_for_each_number(tmp_path, readable):
     assert "  table.header([**], [*normal/normal*], [*laplace/laplace, twice*])," in lines
     assert "  [bits/dim, CIFAR-10 (li2024)], [2.49], [–]," in lines
     assert lines[-1] == ")"
-    assert sum(line.startswith("  [") for line in lines) == 12
+    assert sum(line.startswith("  [") for line in lines) == 17
 
 
 def test_headline_has_the_numbers_of_the_table_by_run(table):
@@ -188,6 +312,86 @@ def test_typst_is_typeset(tmp_path, readable):
     typst = pytest.importorskip("typst")
     write_readable(tmp_path / "t.typ", readable)
     assert typst.compile(str(tmp_path / "t.typ"), ignore_system_fonts=True).startswith(b"%PDF")
+
+
+# ---- conventions and costs -------------------------------------------------------------------------------------------
+
+
+def convention_row(run, convention, constant, n_steps, value, half, marginals="limit"):
+    conditions = dict(bound="convention", marginals=marginals, convention=convention, constant=constant, T=n_steps)
+    return row(run, "bpd_total", value, 3, **conditions) | {"low": value - half, "high": value + half}
+
+
+@pytest.fixture
+def printed(published):
+    both = {"Gaussian/Gaussian": 2.49, "Laplace/Laplace": 2.47}
+    return pd.concat(
+        [published, pd.DataFrame([{"key": "li2024", "model": m, "metric": "bpd", "value": v} for m, v in both.items()])]
+    ).drop_duplicates(["key", "model", "metric"])
+
+
+def test_differences_are_taken_at_the_steps_of_each_runs_training(printed):
+    """All bounds have the same network calls; T tells them apart."""
+    rows = [
+        convention_row(run, name, constant, n_steps, value + 10 * n_steps, half)
+        for run, value, half in (("nn", 3.0, 0.3), ("ll", 5.0, 0.4))
+        for name in CONVENTIONS
+        for constant in ("never", "once")
+        for n_steps in (5, 10)
+    ]
+    rows.append(convention_row("ll", "exact", "never", 10, 100.0, 0.0, marginals="bridge"))
+    rows.append(row("ll", "bpd_total", 1000.0, 3, bound="native", marginals="limit", T=10))
+    found = differences(pd.DataFrame(rows), printed, {"nn": 10, "ll": 10})
+    [gap] = found.to_dict("records")  # the constant changes nothing here, so one row says it all
+    assert (gap["run"], gap["q"], gap["p"]) == ("ll", "laplace", "laplace")
+    assert gap["printed"] == pytest.approx(2.47 - 2.49)
+    for name in CONVENTIONS:
+        assert gap[name] == pytest.approx(2.0)
+        assert (gap[f"{name}_low"], gap[f"{name}_high"]) == pytest.approx((1.5, 2.5))  # 0.5² = 0.3² + 0.4²
+    [late] = differences(pd.DataFrame(rows), printed, {"nn": 5, "ll": 10}).to_dict("records")
+    assert late["exact"] == pytest.approx(52.0)
+    assert readable_differences(found).loc["laplace/laplace, never", "exact"] == "+2.0 ± 0.5"
+
+
+def test_without_the_normal_pair_there_are_no_differences(printed):
+    rows = [convention_row("ll", name, "never", 10, 3.0, 0.1) for name in CONVENTIONS]
+    found = differences(pd.DataFrame(rows), printed, {"ll": 10})
+    assert found.empty
+    assert {"run", "q", "p", "constant", "printed", *CONVENTIONS} <= set(found.columns)
+
+
+@pytest.fixture
+def costly():
+    rows = []
+    for run, ratio, growth in (("nn", 1.0, 0.0), ("ll", 1.9, 0.125)):
+        for n_steps in (1600, 100, 400):
+            rows.append(row(run, "diffusion_ratio", ratio - 1 / n_steps, 100, T=n_steps, limit=2 * ratio))
+        rows.append(row(run, "bpd_growth", growth, None, T=[400, 1600], limit=growth / 2))
+    return pd.DataFrame([row | {"low": row["value"] - 0.04, "high": row["value"] + 0.04} for row in rows])
+
+
+def test_costs_are_those_of_the_most_steps_with_what_theory_says(costly):
+    nn, ll = costs(costly).to_dict("records")
+    assert (nn["run"], nn["T"], nn["curvature"], nn["ratio"]) == ("nn", 1600, 2.0, 1 - 1 / 1600)
+    assert (nn["growth"], nn["owed"]) == (0.0, 0.0)
+    assert (ll["q"], ll["p"], ll["T"], ll["curvature"]) == ("laplace", "laplace", 1600, 3.8)
+    assert (ll["ratio_low"], ll["ratio_high"]) == (ll["ratio"] - 0.04, ll["ratio"] + 0.04)
+    assert (ll["growth"], ll["growth_low"], ll["growth_high"]) == (0.125, 0.125 - 0.04, 0.125 + 0.04)
+    assert ll["owed"] == 0.0625
+
+
+def test_a_run_without_a_bound_of_its_own_costs_nothing_that_is_known(costly):
+    assert costs(costly[costly.run == "ll"]).run.tolist() == ["ll"]
+    assert costs(costly[costly.metric == "bpd_growth"]).empty
+
+
+def test_costs_for_reading_have_a_row_a_pair(tmp_path, costly):
+    found = readable_costs(costs(costly))
+    assert found.index.tolist() == ["normal/normal", "laplace/laplace"]
+    assert found.loc["laplace/laplace"].tolist() == ["1600", "3.800", "1.90 ± 0.04", "0.0625", "0.12 ± 0.04"]
+    for suffix in ("md", "typ"):
+        write_readable(tmp_path / f"t.{suffix}", found)
+        assert "1.90 ± 0.04" in (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")
 
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
@@ -227,6 +431,7 @@ def test_files_of_a_study_lie_below_its_folder():
         for path in (
             *(layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper),
             *(layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.bounds("r"), layout.fidelity("r")),
+            *(layout.exchange("r"), layout.style, layout.invariance("line"), layout.invariance("plane")),
             *(
                 layout.samples("r", 10),
                 layout.samples("r", 100),
@@ -235,10 +440,21 @@ def test_files_of_a_study_lie_below_its_folder():
             ),
         )
     }
-    assert len(found) == 15  # no two share a file
+    assert len(found) == 19  # no two share a file
     assert all(path.startswith("results/s/") for path in found)
     assert str(layout.weights("r")) == "results/s/r/weights.safetensors"
     assert str(layout.summary) == "results/s/summary.csv"
+
+
+@pytest.mark.parametrize(("invariance", "exchange"), list(itertools.product([False, True], repeat=2)))
+def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invariance, exchange):
+    layout = Layout("s", "digits")
+    expected = {layout.bounds("a"), layout.fidelity("a"), layout.bounds("b"), layout.fidelity("b"), layout.style}
+    expected |= {layout.exchange("a"), layout.exchange("b")} if exchange else set()
+    expected |= {layout.invariance("line"), layout.invariance("plane")} if invariance else set()
+    found = layout.parts(["a", "b"], invariance=invariance, exchange=exchange)
+    assert len(found) == len(expected)
+    assert set(found) == expected
 
 
 def test_the_data_are_shared_by_all_studies():

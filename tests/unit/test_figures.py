@@ -1,0 +1,286 @@
+"""Figures: what is drawn are the summary's numbers, for few runs and for many, and where a number cannot be had."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.container import ErrorbarContainer
+
+from nonnormal.evaluation.rows import frame, row
+from nonnormal.figures.cost import cost
+from nonnormal.figures.exchange import exchange
+from nonnormal.figures.invariance import invariance
+from nonnormal.figures.steps import number_of_steps
+from nonnormal.figures.style import style_differences
+from nonnormal.figures.theme import line_style
+from nonnormal.metrics.intervals import Estimate
+from nonnormal.study import validate
+from nonnormal.tables import select, with_condition
+
+PAIRS = {
+    "nn": ("normal", "normal"),
+    "ll": ("laplace", "laplace"),
+    "un": ("uniform", "normal"),
+    "rr": ("rademacher", "rademacher"),  # has no bound of its own
+    "logistic": ("logistic", "logistic"),
+    "student": ("student_t(df=5)", "student_t(df=5)"),
+    "gumbel": ("gumbel", "normal"),
+}
+STEPS = ("normal", "laplace", "rademacher", "gumbel")
+COUNTS = (4, 16)  # sampling steps
+MANY = (4, 16, 400)  # steps of the bounds
+STYLES = ("total_variation", "high_frequency", "saturation")
+
+
+def study(n_runs):
+    runs = {name: {"q": q, "p": p, "training": {"loss": "limit"}} for name, (q, p) in [*PAIRS.items()][:n_runs]}
+    return validate({"name": "s", "data": "digits", "runs": runs}, "s.yaml")
+
+
+class Summary:
+    """Rows whose values are all different and whose intervals are not symmetric."""
+
+    def __init__(self, found, first=1.0):
+        self.study, self.rows, self.numbers = found, [], itertools.count()
+
+    def add(self, run, metric, nfe, **conditions):
+        value = 2 + 1.37 * next(self.numbers)
+        self.rows.append(row(self.study, run, metric, Estimate(value, value - 0.5, value + 1, 9), "1", nfe, conditions))
+
+
+def made_up(found, *, colours=False, exchanged=True, native=True):
+    summary = Summary(found)
+    for name, run in found.runs.items():
+        own = native and run.has_native_bound
+        for n_steps in MANY:
+            for kind in ("normal", "native") if own else ("normal",):
+                summary.add(name, "bpd_total", 7, bound=kind, marginals="limit", T=n_steps)
+            if own:
+                summary.add(name, "diffusion_ratio", 7, T=n_steps, limit=1.5)
+        if own:
+            summary.add(name, "bpd_total", 7, bound="native", marginals="bridge", T=16)
+            summary.add(name, "bpd_growth", None, T=[16, 400], limit=0.0 if run.q == run.p else 0.25)
+        for style in STYLES[: 2 + colours]:
+            for nfe in COUNTS:
+                summary.add(name, f"style_{style}", nfe)
+                if name != "nn":
+                    summary.add(name, f"style_{style}_difference", nfe, against="nn")
+        for nfe in COUNTS:
+            summary.add(name, "fid_digits", nfe)
+        for nfe, step in itertools.product(COUNTS, STEPS) if exchanged else ():
+            summary.add(name, "exchange_fid_digits", nfe, step=step)
+            for style in STYLES[: 2 + colours] if step != "normal" else ():
+                summary.add(name, f"exchange_style_{style}_difference", nfe, step=step)
+    return frame(summary.rows)
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_is_left_open():
+    yield
+    plt.close("all")
+
+
+def bars(axis):
+    """{label: (x, value, low, high), each (N,)} of the lines with error bars."""
+    found = {}
+    for container in axis.containers:
+        if isinstance(container, ErrorbarContainer):
+            line, _, (segments,) = container.lines
+            ends = np.array([segment[:, 1] for segment in segments.get_segments()])
+            assert container.get_label() not in found
+            found[container.get_label()] = (*line.get_data(), ends[:, 0], ends[:, 1])
+    return found
+
+
+def dotted(axis):
+    """(x, y) of the dotted lines without error bars, which are what theory says."""
+    return [line.get_data() for line in axis.lines if line.get_linestyle() == ":" and line.get_linewidth() == 0.7]
+
+
+def assert_drawn(found, rows, x):
+    """The line is that of the rows, in order of x."""
+    rows = rows.sort_values(x)
+    assert len(rows) > 0
+    for column, drawn in zip((x, "value", "low", "high"), found, strict=True):
+        np.testing.assert_allclose(np.asarray(drawn, float), rows[column].to_numpy(float))
+
+
+def colour(line):
+    return plt.matplotlib.colors.to_rgb(line.get_color())
+
+
+# ---- cost ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_runs", [4, 7])
+def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
+    found = study(n_runs)
+    summary = made_up(found)
+    figure = cost(summary.sample(frac=1, random_state=0), found.labels)  # in any order
+    figure.canvas.draw()
+    ratio, bound = figure.axes
+    own = [name for name, run in found.runs.items() if run.has_native_bound]
+    assert set(bars(ratio)) == set(bars(bound)) == {found.labels[run] for run in own}
+    totals = select(summary, "bpd_total", bound="native", marginals="limit")
+    for axis, rows in ((ratio, select(summary, "diffusion_ratio")), (bound, totals)):
+        rows = with_condition(rows, "T")
+        for run in own:
+            assert_drawn(bars(axis)[found.labels[run]], rows[rows.run == run], "T")
+    legend = [text.get_text() for text in figure.legends[0].texts]
+    assert sorted(legend) == sorted(found.labels[run] for run in own)
+
+
+def test_cost_draws_what_theory_says():
+    found = study(4)
+    ratio, bound = cost(made_up(found), found.labels).axes
+    assert [y[0] for _, y in dotted(ratio)] == [1.5] * 3
+    [(steps, owed)] = dotted(bound)  # of uniform/normal, the one pair here that owes anything
+    np.testing.assert_allclose(owed, 0.25 * np.asarray(steps, float))
+    np.testing.assert_allclose(np.asarray(steps, float), MANY)
+
+
+def test_an_infinite_limit_is_no_line():
+    """The Fisher information of a step may be infinite."""
+    found = study(2)
+    summary = made_up(found)
+    infinite = (summary.run == "ll") & (summary.metric == "diffusion_ratio")
+    summary.loc[infinite, "conditions"] = summary.conditions[infinite].str.replace("1.5", "Infinity")
+    ratio, _ = cost(summary, found.labels).axes
+    assert len(dotted(ratio)) == 1
+
+
+def test_cost_of_runs_without_bounds_of_their_own_is_empty():
+    found = study(4)
+    figure = cost(made_up(found, native=False), found.labels)
+    figure.canvas.draw()
+    assert [bars(axis) for axis in figure.axes] == [{}, {}]
+
+
+# ---- steps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_runs", "native"), [(4, True), (7, True), (4, False)])
+def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, native):
+    found = study(n_runs)
+    summary = made_up(found, native=native)
+    figure = number_of_steps(summary.sample(frac=1, random_state=0), "digits", found.labels)
+    figure.canvas.draw()
+    fid, normal, own = figure.axes
+    every = set(found.labels.values())
+    assert set(bars(fid)) == set(bars(normal)) == every
+    assert set(bars(own)) == (every - {"rademacher/rademacher"} if native else set())
+    panels = [(fid, select(summary, "fid_digits"), "nfe")]
+    for axis, kind in ((normal, "normal"), (own, "native")):
+        rows = with_condition(select(summary, "bpd_total", bound=kind, marginals="limit"), "T")
+        panels.append((axis, rows[rows["T"] < 400], "T"))  # no samples were drawn in 400 steps
+    for axis, rows, x in panels:
+        for run, label in found.labels.items():
+            if label in bars(axis):
+                assert_drawn(bars(axis)[label], rows[rows.run == run], x)
+    assert fid.get_xticks().tolist() == list(COUNTS)
+    assert len(figure.legends[0].texts) == n_runs
+
+
+# ---- exchange --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_runs", [1, 7])
+def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
+    found = study(n_runs)
+    summary = made_up(found)
+    figure = exchange(summary, "digits", found.labels)
+    figure.canvas.draw()
+    assert [axis.get_title() for axis in figure.axes] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == list(STEPS)
+    for axis, nfe in zip(figure.axes, COUNTS, strict=True):
+        assert [label.get_text() for label in axis.get_yticklabels()] == list(found.labels.values())
+        said = {text.get_position(): text.get_text() for text in axis.texts}
+        assert len(said) == len(axis.texts) == n_runs * len(STEPS)
+        for (i, run), (j, step) in itertools.product(enumerate(found.runs), enumerate(STEPS)):
+            [value] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step=step).value
+            assert said[j, i] == f"{value:.1f}\n±0.8"  # half of 1.5
+            assert axis.images[0].get_array()[i, j] == value
+
+
+# ---- style -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_runs", "colours"), [(4, False), (4, True), (7, False)])
+def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
+    found = study(n_runs)
+    summary = made_up(found, colours=colours)
+    figure = style_differences(summary, found.labels)
+    figure.canvas.draw()
+    names = STYLES[: 2 + colours]
+    trained, exchanged = np.array(figure.axes).reshape(2, len(names))
+    assert [axis.get_title() for axis in trained] == ["total variation", "high-frequency share", "saturation"][
+        : len(names)
+    ]
+    for axis, name in zip(trained, names, strict=True):
+        rows = select(summary, f"style_{name}_difference")
+        assert set(bars(axis)) == {found.labels[run] for run in found.runs if run != "nn"}
+        for run in set(found.runs) - {"nn"}:
+            assert_drawn(bars(axis)[found.labels[run]], rows[rows.run == run], "nfe")
+    for axis, name in zip(exchanged, names, strict=True):
+        rows = with_condition(select(summary, f"exchange_style_{name}_difference", nfe=4), "step")
+        assert set(bars(axis)) == set(found.labels.values())
+        ticks = [label.get_text() for label in axis.get_xticklabels()]
+        assert ticks == [step for step in STEPS if step != "normal"]
+        for run in found.runs:
+            x, *numbers = bars(axis)[found.labels[run]]
+            own = rows[rows.run == run]
+            assert [ticks[place] for place in np.rint(np.asarray(x, float)).astype(int)] == own.step.tolist()
+            for column, drawn in zip(("value", "low", "high"), numbers, strict=True):
+                np.testing.assert_allclose(np.asarray(drawn, float), own[column].to_numpy(float))
+
+
+def test_style_without_exchange_is_one_row():
+    found = study(3)
+    figure = style_differences(made_up(found, exchanged=False), found.labels)
+    figure.canvas.draw()
+    assert len(figure.axes) == 2
+
+
+# ---- invariance ------------------------------------------------------------------------------------------------------
+
+METRICS = ("w1_walk", "w1_sampler", "ks_path_maximum", "sliced_w1_walk", "sliced_w1_sampler", "ks_sampler")
+
+
+@pytest.fixture
+def convergence():
+    """Rows as `evaluation.invariance` makes them: of a step and not of a run."""
+    summary = Summary(study(1))
+    for metric, step, nfe in itertools.product(METRICS, STEPS, (64, 4, 16)):
+        summary.add(None, metric, nfe)
+        summary.rows[-1] |= {"q": step, "p": step}
+    for metric in ("sliced_w1_walk", "sliced_w1_sampler"):
+        summary.add(None, f"{metric}_floor", None)
+    return frame(summary.rows)
+
+
+def test_invariance_draws_distances_of_each_step(convergence):
+    figure = invariance(convergence)
+    figure.canvas.draw()
+    for axis, metric in zip(figure.axes, METRICS, strict=True):
+        rows = select(convergence, metric)
+        lines = {line.get_label(): line for line in axis.lines if line.get_label() in STEPS}
+        # The walk with normal steps has no distance on the line at all.
+        assert set(lines) == set(STEPS) - ({"normal"} if metric == "w1_walk" else set())
+        for step, line in lines.items():
+            own = rows[rows.q == step].sort_values("nfe")
+            np.testing.assert_allclose(line.get_xdata(), own.nfe.astype(float))
+            np.testing.assert_allclose(line.get_ydata(), own.value)
+            assert colour(line) == pytest.approx(plt.matplotlib.colors.to_rgb(line_style(step, step)["color"]))
+        # Bands on the line; in the plane the floor instead, which is the interval of all.
+        assert len(axis.collections) == (0 if metric.startswith("sliced") else len(lines))
+        level = [line.get_ydata() for line in axis.lines if list(line.get_xdata()) == [0, 1]]
+        assert [y[0] for y in level] == select(convergence, f"{metric}_floor").value.tolist()
+
+
+def test_invariance_draws_the_orders_of_theory(convergence):
+    for axis, metric in zip(invariance(convergence).axes, METRICS, strict=True):
+        dashed = [line.get_data() for line in axis.lines if line.get_linestyle() == "--"]
+        slopes = [np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for x, y in dashed]
+        assert slopes == pytest.approx([-0.5] if metric == "ks_path_maximum" else [-0.5, -1])
+        assert len(axis.texts) == len(slopes)
