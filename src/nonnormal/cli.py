@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.layout import FIGURES, INVARIANCE_PARTS, TABLES, Layout, data_path
+from nonnormal.layout import FIGURES, GEOMETRY_FIGURES, INVARIANCE_PARTS, TABLES, Layout, data_path
 
 app = typer.Typer(
     help="Diffusion models with any step distribution.",
@@ -258,6 +258,24 @@ def invariance(
 
 
 @evaluate_app.command()
+def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
+    """Trajectories, solvers, the optimal denoiser and the paths of other steps, with one network of the study."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.geometry import geometry_rows
+    from nonnormal.tables import write_rows
+
+    study, layout = _open(study_file)
+    _in_study(study_file, study, "geometry")
+    device = _torch(device, threads)
+    denoiser = load_denoiser(layout.weights(study.geometry_run), device)
+    images = data_sets.read(layout.data)
+    rows = geometry_rows(study, denoiser, images, layout.features, layout.trajectories, device)
+    write_rows(layout.geometry, rows)
+    print(layout.geometry)
+
+
+@evaluate_app.command()
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd
@@ -270,8 +288,10 @@ def summary(study_file: StudyFile) -> None:
 
     study, layout = _open(study_file)
     _, header = read_tensors(layout.features)
-    parts = layout.parts(study.runs, invariance=study.invariance is not None, exchange=study.exchange is not None)
-    rows = [tables.read_rows(parts), feature_rows(study, header, data_sets.read(layout.data))]
+    rows = [
+        tables.read_rows(layout.parts(study.runs, **study.sections)),
+        feature_rows(study, header, data_sets.read(layout.data)),
+    ]
     write_json(layout.provenance, describe())
     tables.write_rows(layout.summary, pd.concat(rows, ignore_index=True))
     write_json(layout.metrics, tables.headline(_table("pairs", study, layout)))
@@ -303,6 +323,14 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.cost import cost
 
         return cost(read_rows(layout.summary), study.labels)
+    if name in GEOMETRY_FIGURES:
+        from nonnormal import trajectories
+        from nonnormal.figures import geometry as drawings
+
+        if name == "projection":
+            return drawings.projection(trajectories.read(layout.trajectories))
+        more = [study.data] if name in ("denoising", "solvers") else []
+        return getattr(drawings, name)(read_rows(layout.summary), *more)
     if name == "exchange":
         from nonnormal.figures.exchange import exchange
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-FIGURES = ("cost", "exchange", "invariance", "losses", "samples", "steps", "style", "training")
-TABLES = ("conventions", "cost", "pairs")
+GEOMETRY_FIGURES = ("ancestral", "denoising", "deviation", "linearity", "projection", "solvers")
+FIGURES = ("cost", "exchange", "invariance", "losses", "samples", "steps", "style", "training", *GEOMETRY_FIGURES)
+TABLES = ("conventions", "cost", "geometry", "pairs", "solvers")
 INVARIANCE_PARTS = ("line", "plane")
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
@@ -105,10 +106,21 @@ class Layout:
         """Rows of the summary: convergence in law with any step, on the line or in the plane."""
         return self.root / f"invariance-{part}.csv"
 
-    def parts(self, runs: Iterable[str], *, invariance: bool, exchange: bool) -> list[Path]:
+    @property
+    def geometry(self) -> Path:
+        """Rows of the summary: geometry of sampling with one network."""
+        return self.root / "geometry.csv"
+
+    @property
+    def trajectories(self) -> Path:
+        """The trajectories that the geometry was read from."""
+        return self.root / "trajectories.safetensors"
+
+    def parts(self, runs: Iterable[str], *, invariance: bool, exchange: bool, geometry: bool) -> list[Path]:
         """All files of rows that the summary gathers, for the sections that a study has."""
         by_run = [self.bounds, self.fidelity, *([self.exchange] if exchange else [])]
         lone = [self.style, *(self.invariance(part) for part in INVARIANCE_PARTS if invariance)]
+        lone += [self.geometry] if geometry else []
         return [*(path(run) for run in runs for path in by_run), *lone]
 
     @property

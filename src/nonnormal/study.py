@@ -213,6 +213,11 @@ class Study(Settings):
         return self
 
     @property
+    def sections(self) -> dict[str, bool]:
+        """Which of the parts that a study may leave out it has."""
+        return {name: getattr(self, name) is not None for name in ("invariance", "exchange", "geometry")}
+
+    @property
     def geometry_run(self) -> str:
         """Run whose network the geometry looks at."""
         return self.geometry.run or next(iter(self.runs))

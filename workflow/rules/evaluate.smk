@@ -133,7 +133,7 @@ rule summary:
     input:
         data=LAYOUT.data,
         features=LAYOUT.features,
-        parts=LAYOUT.parts(RUNS, invariance=STUDY.invariance is not None, exchange=STUDY.exchange is not None),
+        parts=LAYOUT.parts(RUNS, **STUDY.sections),
         published="paper/references/published.csv",
         code=sources("nonnormal.tables"),
     output:

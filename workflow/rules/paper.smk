@@ -16,10 +16,15 @@ FIGURE_INPUTS = {
 }
 if STUDY.exchange:
     FIGURE_INPUTS["exchange"] = [LAYOUT.summary, *sources("nonnormal.figures.exchange")]
+if STUDY.geometry:
+    for name in GEOMETRY_FIGURES:
+        made = LAYOUT.trajectories if name == "projection" else LAYOUT.summary
+        FIGURE_INPUTS[name] = [made, *sources("nonnormal.figures.geometry")]
 if STUDY.invariance:
     FIGURE_INPUTS["invariance"] = [LAYOUT.summary, *sources("nonnormal.figures.invariance")]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
-TABLES = [LAYOUT.table(name, extension) for name in TABLE_NAMES for extension in TABLE_FORMATS]
+STUDY_TABLES = [name for name in TABLE_NAMES if STUDY.geometry or name not in ("geometry", "solvers")]
+TABLES = [LAYOUT.table(name, extension) for name in STUDY_TABLES for extension in TABLE_FORMATS]
 
 
 rule figure:
@@ -54,7 +59,7 @@ rule table:
     log:
         LOGS / "table-{table}.log",
     wildcard_constraints:
-        table="|".join(TABLE_NAMES),
+        table="|".join(STUDY_TABLES),
     localrule: True
     conda:
         "../envs/nonnormal.yaml"

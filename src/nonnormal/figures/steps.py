@@ -56,6 +56,4 @@ def _step_axis(axis: Axes, ticks: list[int]) -> None:
     """Logarithmic axis with the measured numbers of steps as ticks."""
     axis.set_xscale("log")
     axis.set_xlabel("steps = network calls")
-    axis.set_xticks(ticks)
-    axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_locator(NullLocator())
+    theme.plain_ticks(axis.xaxis, ticks)

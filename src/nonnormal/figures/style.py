@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from nonnormal.figures import theme
 from nonnormal.tables import select, with_condition
@@ -37,7 +36,8 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
     if exchanged:
         axes[1, 0].set_ylabel("step − normal step,\nsame network")
     handles, names = axes[-1, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6, title="network, by its pair q/p")
+    if handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=6, title="network, by its pair q/p")
     return figure
 
 
@@ -48,9 +48,7 @@ def _trained(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> None:
         _bars(axis, line.nfe.astype(float), line, theme.line_style(q, p) | {"label": labels[run]})
     axis.axhline(0, color="0.5", lw=0.8, zorder=0)
     axis.set(xscale="log", xlabel="sampling steps")
-    axis.set_xticks(sorted(rows.nfe.unique()))
-    axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_locator(NullLocator())
+    theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
 
 
 def _exchanged(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> None:
@@ -58,7 +56,7 @@ def _exchanged(axis: Axes, rows: pd.DataFrame, labels: Mapping[str, str]) -> Non
     rows = with_condition(rows[rows.nfe == rows.nfe.min()], "step")
     steps, runs = (list(dict.fromkeys(rows[key])) for key in ("step", "run"))
     for i, ((run, q, p), group) in enumerate(rows.groupby(["run", "q", "p"], sort=False)):
-        places = [steps.index(step) + 0.16 * (i - (len(runs) - 1) / 2) for step in group.step]
+        places = [steps.index(step) + 0.64 / len(runs) * (i - (len(runs) - 1) / 2) for step in group.step]
         _bars(axis, places, group, theme.line_style(q, p) | {"label": labels[run], "linestyle": "none"})
     axis.axhline(0, color="0.5", lw=0.8, zorder=0)
     axis.set_xticks(range(len(steps)), steps, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)

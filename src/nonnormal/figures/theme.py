@@ -6,11 +6,14 @@ recognised from figure to figure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from nonnormal.files import atomic
 from nonnormal.steps import families, get
@@ -57,6 +60,13 @@ def step_style(step: str) -> dict:
     """Colour and marker of a single step."""
     name = get(step).name
     return {"color": _COLOURS.get(name, "0.6"), "marker": _STEP_MARKERS.get(name, "D"), "label": step}
+
+
+def plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
+    """Ticks at these places of a logarithmic axis and nowhere else, written as plain numbers."""
+    axis.set_ticks(ticks)
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -100,7 +100,7 @@ def fidelity(generated: Tensor, real: Tensor, weights: Path, *, resamples: int, 
         **kid,
     )
     network, _ = load_classifier(weights)
-    a, b = network.features(generated).numpy(), network.features(real).numpy()
+    a, b = (network.features(images).double().numpy() for images in (generated, real))
 
     def fids(u, v):
         return np.array([_fid(*resampled) for resampled in zip(_moments(a, u), _moments(b, v), strict=True)])
@@ -128,10 +128,11 @@ def fidelity(generated: Tensor, real: Tensor, weights: Path, *, resamples: int, 
 
 def _moments(features: np.ndarray, counts: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
     """Mean and covariance of features (N, D), as torch-fidelity has them, of each resample in counts (R, N)."""
+    n, centre = len(features), features.mean(0)
+    centred = features - centre
     for count in counts:
-        mean = count @ features / len(features)
-        centred = features - mean
-        yield {"mu": mean, "sigma": (centred.T * count) @ centred / (len(features) - 1)}
+        shift, weighted = count @ centred / n, np.sqrt(count)[:, None] * centred
+        yield {"mu": centre + shift, "sigma": (weighted.T @ weighted - n * np.outer(shift, shift)) / (n - 1)}
 
 
 def _fid(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:

@@ -1,0 +1,145 @@
+"""Geometry of sampling: the shape of trajectories, solvers, the optimal denoiser, and the paths of other steps.
+
+All but `projection` are drawn from the rows of `evaluation.geometry`; noise levels fall from left to right, as in
+sampling.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nonnormal import geometry
+from nonnormal.figures import theme
+from nonnormal.tables import select, with_condition
+from nonnormal.trajectories import Trajectories
+
+_STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure
+_SOLVERS = {"euler": "o", "heun": "s", "dpm_2": "^", "dpmpp_2m": "D", "ipndm": "v"}
+
+
+def linearity(summary: pd.DataFrame) -> Figure:
+    """Distance of x_t and r_t from the chord, norms, and cosine of the noise to the remaining way, against sigma."""
+    theme.apply()
+    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.7))
+    for axis, kind, label in (
+        (axes[0], "chord_distance", "distance from the chord / chord"),
+        (axes[1], "norm", "norm"),
+    ):
+        _line(axis, select(summary, f"path_{kind}"), "sigma", color=_STATE, label="state $x_t$")
+        _line(axis, select(summary, f"path_denoised_{kind}"), "sigma", color=_DENOISED, label="denoised $r_t$")
+        axis.set_ylabel(label)
+    axes[1].set_yscale("log")
+    _line(axes[2], select(summary, "path_remaining_cosine"), "sigma", color=_STATE, label="state $x_t$")
+    axes[2].set_ylabel("cosine of noise and remaining way")
+    for axis in axes:
+        _noise_axis(axis)
+    axes[0].legend()
+    return figure
+
+
+def denoising(summary: pd.DataFrame, data: str) -> Figure:
+    """FID of states and of denoised states along the way, against sigma; the image at the end is the last state."""
+    theme.apply()
+    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 2.7))
+    states = with_condition(select(summary, f"path_fid_{data}"), "sigma")
+    _line(axis, states[states.sigma > 0], "sigma", color=_STATE, marker="o", label="state $x_t$")
+    denoised = select(summary, f"path_denoised_fid_{data}")
+    _line(axis, denoised, "sigma", color=_DENOISED, marker="s", label="denoised $r_t$")
+    for end in states[states.sigma == 0].itertuples():
+        axis.axhline(end.value, color="0.5", lw=0.8, ls=":", label="images at the end")
+    _noise_axis(axis)
+    axis.set(yscale="log", ylabel=f"fid_{data}")
+    axis.legend()
+    return figure
+
+
+def solvers(summary: pd.DataFrame, data: str) -> Figure:
+    """FID, and distance to the adaptive solution from the same noise, against network calls."""
+    theme.apply()
+    figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
+    panels = ((f"solver_fid_{data}", f"fid_{data}"), ("solver_distance", "distance to the adaptive solution (RMS)"))
+    for axis, (metric, label) in zip(axes, panels, strict=True):
+        rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
+        for (solver, grid), group in rows.groupby(["solver", "grid"], sort=False):
+            colour = f"C{list(_SOLVERS).index(solver)}"
+            style = {"marker": _SOLVERS[solver], "color": colour, "ls": "-" if grid == "polynomial" else "--"}
+            name = solver if grid == "polynomial" else f"{solver}, {grid} grid"
+            _line(axis, group.sort_values("nfe"), "nfe", label=name, **style)
+        axis.set(xscale="log", yscale="log", xlabel="network calls", ylabel=label)
+        theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=6)
+    return figure
+
+
+def deviation(summary: pd.DataFrame) -> Figure:
+    """‖r − r*‖/√D along the learnt trajectories and along those of the optimal denoiser, against sigma."""
+    theme.apply()
+    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 2.7))
+    rows = with_condition(select(summary, "score_deviation"), "along")
+    for (along, group), colour in zip(rows.groupby("along", sort=False), (_STATE, _DENOISED), strict=False):
+        _line(axis, group, "sigma", color=colour, label=f"along the {along} denoiser's path")
+    near = with_condition(select(summary, "nearest_train_distance"), "of")
+    for (name, group), style in zip(near.groupby("of", sort=False), (":", "--"), strict=False):
+        label = f"nearest training image of {name}"
+        axis.axhline(group.value.iloc[0], color="0.5", lw=0.9, ls=style, label=label)
+    _noise_axis(axis)
+    axis.set(ylabel="distance / √D", ylim=(0, None))
+    axis.legend(fontsize=7)
+    return figure
+
+
+def projection(recorded: Trajectories, n_paths: int = 12) -> Figure:
+    """Trajectories in the three dimensions of their own: along the chord, and on two components across it."""
+    theme.apply()
+    figure = plt.figure(figsize=(0.75 * theme.WIDTH, 3.3))
+    axis = figure.add_subplot(projection="3d")
+    curves = geometry.project(recorded.states[:, :n_paths].double())
+    for k in range(curves.shape[1]):
+        axis.plot(*curves[:, k].T.numpy(), lw=1, alpha=0.8)
+    axis.set_xlabel("along the chord", fontsize=7)
+    axis.set_ylabel("first component across", fontsize=7)
+    axis.set_zlabel("second component across", fontsize=7)
+    axis.tick_params(labelsize=6)
+    axis.set_box_aspect((2.2, 1, 1), zoom=0.9)
+    return figure
+
+
+def ancestral(summary: pd.DataFrame) -> Figure:
+    """Roughness, distance to the ODE's path, and displacement at the end, by step; a mark a number of steps."""
+    theme.apply()
+    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.0))
+    panels = (
+        ("arc_chord_ratio", "arc / chord"),
+        ("ode_distance", "distance to the ODE path (RMS)"),
+        ("end_displacement", "displacement at the end (RMS)"),
+    )
+    for axis, (metric, label) in zip(axes, panels, strict=True):
+        rows = with_condition(select(summary, f"ancestral_{metric}"), "step")
+        steps = list(dict.fromkeys(rows.step))
+        for (n_steps, group), colour in zip(rows.groupby("nfe"), (_STATE, _DENOISED, "0.4"), strict=False):
+            places = [steps.index(step) for step in group.step]
+            spread = [group.value - group.low, group.high - group.value]
+            style = dict(marker="o", markersize=3, ls="none", capsize=2, lw=1, color=colour)
+            axis.errorbar(places, group.value, yerr=spread, label=f"{n_steps} steps", **style)
+        axis.set_xticks(range(len(steps)), steps, rotation=45, ha="right", rotation_mode="anchor", fontsize=6.5)
+        axis.set_ylabel(label)
+    axes[0].set_yscale("log")
+    axes[0].legend()
+    return figure
+
+
+def _line(axis: Axes, rows: pd.DataFrame, key: str, **style) -> None:
+    """Values with their interval as a band, against a column or an entry of the conditions."""
+    rows = rows if key in rows else with_condition(rows, key)
+    x = rows[key].astype(float)
+    axis.plot(x, rows.value, lw=1.2, markersize=3.5, **style)
+    axis.fill_between(x, rows.low.clip(lower=1e-9), rows.high, color=style["color"], alpha=0.2, lw=0)
+
+
+def _noise_axis(axis: Axes) -> None:
+    axis.set(xscale="log", xlabel="noise level σ")
+    axis.invert_xaxis()

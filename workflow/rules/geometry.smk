@@ -1,0 +1,30 @@
+"""The geometry of sampling with one network: trajectories, solvers, the optimal denoiser, other steps' paths."""
+
+
+rule geometry:
+    input:
+        data=LAYOUT.data,
+        features=LAYOUT.features,
+        weights=LAYOUT.weights(STUDY.geometry_run) if STUDY.geometry else [],
+        code=sources("nonnormal.evaluation.geometry"),
+    output:
+        rows=LAYOUT.geometry,
+        trajectories=LAYOUT.trajectories,
+    log:
+        LOGS / "geometry.log",
+    benchmark:
+        BENCHMARKS / "geometry.tsv"
+    conda:
+        "../envs/nonnormal.yaml"
+    threads: STUDY.resources.threads
+    resources:
+        gpu=STUDY.resources.gpus,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        study=LAYOUT.study,
+        seed=STUDY.seed,
+        settings=lookup("geometry", within=RESOLVED),
+        bootstrap=STUDY.evaluation.bootstrap,
+    shell:
+        "nonnormal evaluate geometry {params.study} --threads {threads} > {log} 2>&1"
