@@ -41,14 +41,28 @@ def predict_x0(
     Raises:
         ValueError: the process has more than one variable per component, or a noise level of its own for each.
     """
+    alpha, sigma = alpha_and_level(process, t)
+    x = basis.inverse(xt / _trailing(alpha, xt))
+    return basis.forward(denoiser(x, sigma.to(xt)))
+
+
+def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha, sigma/alpha) at time t: how a state is carried to VE coordinates, and its noise level there; float64.
+
+    Args:
+        process: a process of one variable per component and one schedule for all.
+        t: time, a number or any shape, which the results have.
+
+    Raises:
+        ValueError: the process has more than one variable per component, or a noise level of its own for each.
+    """
     if process.n != 1:
         raise ValueError(f"VE coordinates need one variable per component, {type(process).__name__} has {process.n}")
     a, c = process.marginal(t)
     if components := tuple(a.shape[torch.as_tensor(t).dim() : -2]):
         raise ValueError(f"VE coordinates need one noise level an image, found one for each of {components}")
-    alpha, sigma = a[..., 0, 0], c[..., 0, 0].sqrt()
-    x = basis.inverse(xt / _trailing(alpha, xt))
-    return basis.forward(denoiser(x, (sigma / alpha).to(xt)))
+    alpha = a[..., 0, 0]
+    return alpha, c[..., 0, 0].sqrt() / alpha
 
 
 def _trailing(value: Tensor, x: Tensor) -> Tensor:

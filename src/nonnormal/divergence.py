@@ -63,9 +63,11 @@ def constant(q: Step | str, p: Step | str) -> float:
 def curvature(q: Step | str, p: Step | str) -> float:
     """K″(0): what a model with many steps pays is T K(0) + ½ K″(0) Σ d². For q = p the Fisher information of location.
 
-    For different steps the difference quotient of K′ over ±1e-3, as q smooths a kink of p.
+    For different steps the difference quotient of K′ over ±1e-3, as q smooths a kink of p; ∞ where K is.
     """
     q, p = get(q), get(p)
+    if not is_finite(q, p):
+        return math.inf
     if q == p:
         return q.fisher_information
     delta = torch.tensor([-1e-3, 1e-3], dtype=torch.float64, requires_grad=True)

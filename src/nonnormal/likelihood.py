@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Pixel
-from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.denoisers import Denoiser, alpha_and_level, predict_x0
 from nonnormal.objective import Design, Loss, marginal_state
 from nonnormal.processes import LinearProcess, apply, uniform_times
 from nonnormal.seeds import ImageNoise
@@ -84,9 +84,11 @@ def bound(
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed; a bridge walk is asked to leave out steps.
+        ValueError: as many seeds as images are needed, and one network call or more; a bridge walk is asked to leave
+            out steps.
     """
-    n_evaluations = min(n_evaluations or n_steps, n_steps)
+    n_evaluations = n_steps if n_evaluations is None else min(n_evaluations, n_steps)
+    _some_evaluations(n_evaluations)
     if marginals == "bridge" and n_evaluations < n_steps:
         raise ValueError(f"a bridge walk visits all its {n_steps} steps, found n_evaluations = {n_evaluations}")
     _one_seed_an_image(seeds, x0)
@@ -125,10 +127,10 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
     if marginals == "limit":
         ct = marginal_state(process, c0, times[0], noise.draw(limit))
     prior = prior_kl(process, c0).cpu()
-    alpha, sigma = _first_level(process)
+    alpha, sigma = (value.item() for value in alpha_and_level(process, 0.0))
     centre, x0 = basis.inverse(ct) / alpha, basis.inverse(c0)
     return [
-        Bound(prior, total, -discretised_log_prob(loss.p, x0, centre, sigma / alpha, levels).flatten(1).sum(1).cpu())
+        Bound(prior, total, -discretised_log_prob(loss.p, x0, centre, sigma, levels).flatten(1).sum(1).cpu())
         for total, loss in zip(diffusion, losses, strict=True)
     ]
 
@@ -162,12 +164,14 @@ def continuous_bound(
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed.
+        ValueError: as many seeds as images are needed, and one network call or more; the process has no single log-SNR.
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B.
     """
     _one_seed_an_image(seeds, x0)
-    (low, high), parts = (_log_snr(process, t) for t in (1.0, 0.0)), []
+    _some_evaluations(n_evaluations)
+    low, high = (-2 * alpha_and_level(process, t)[1].log().item() for t in (1.0, 0.0))
+    parts = []
     width = (high - low) / n_evaluations
     for start in range(0, len(x0), batch_size):
         x = x0[start : start + batch_size]
@@ -186,20 +190,14 @@ def continuous_bound(
     return Bound(*(torch.cat(term) for term in zip(*parts, strict=True)))
 
 
+def _some_evaluations(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"n_evaluations must be 1 or more, found {n}")
+
+
 def _one_seed_an_image(seeds: Sequence[int], x0: Tensor) -> None:
     if len(seeds) != len(x0):
         raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(x0)} images")
-
-
-def _first_level(process: LinearProcess) -> tuple[float, float]:
-    """(alpha, sigma) at t = 0."""
-    a, c = process.marginal(0.0)
-    return a[..., 0, 0].item(), c[..., 0, 0].sqrt().item()
-
-
-def _log_snr(process: LinearProcess, t: float) -> float:
-    a, c = process.marginal(t)
-    return (a.square() / c).log().item()
 
 
 def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from nonnormal.denoisers import Denoiser
+from nonnormal.denoisers import Denoiser, alpha_and_level
 from nonnormal.likelihood import categorical_log_prob
 from nonnormal.processes import LinearProcess
 from nonnormal.seeds import ImageNoise
@@ -123,11 +123,15 @@ def flow_bound(
         (N,) nats, float64, and the number of calls, each of them on all images.
 
     Raises:
-        ValueError: as many seeds as images are needed.
+        ValueError: as many seeds as images are needed; another dequantisation or trace; the process has no single
+            noise level.
     """
     if len(seeds) != len(x0):
         raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(x0)} images")
-    first, last = (_level(process, t) for t in (0.0, 1.0))
+    for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):
+        if found not in get_args(kind):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, found {found!r}")
+    (_, first), (alpha, last) = ([v.item() for v in alpha_and_level(process, t)] for t in (0.0, 1.0))
     spacing, dims = 2 / (levels - 1), x0[0].numel()
     noise = ImageNoise(seeds, x0.shape[1:], torch.float64, x0.device)
     probe = noise.draw(Rademacher()) if trace == "hutchinson" else None
@@ -140,13 +144,7 @@ def flow_bound(
         y = x0.double() + sigma * eps
         log_q = -0.5 * (eps.square() + math.log(2 * math.pi * sigma**2)).flatten(1).sum(1)
         extra = log_q - categorical_log_prob(x0, y, sigma, levels).flatten(1).sum(1)
-    prior_std = (process.prior_covariance() / process.marginal(1.0)[0].square()).sqrt().item()
+    prior_std = process.prior_covariance().sqrt().item() / alpha
     options = dict(sigma_max=last, prior_std=prior_std, probe=probe, rtol=rtol, atol=atol)
     density, calls = log_density(denoiser, y, sigma, **options)
     return (extra - density).cpu(), calls
-
-
-def _level(process: LinearProcess, t: float) -> float:
-    """Sigma / alpha, the noise level in VE coordinates."""
-    a, c = process.marginal(t)
-    return (c.sqrt() / a).item()

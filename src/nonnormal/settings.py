@@ -36,6 +36,12 @@ def _known_step(name: str) -> str:
     return name if ":" in name else str(step)
 
 
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{', '.join(sorted(twice))}: named more than once")
+    return names
+
+
 _LIMIT_LOSS = "or train it with training.loss: limit"
 
 StepName = Annotated[
@@ -43,6 +49,8 @@ StepName = Annotated[
     AfterValidator(_known_step),
     WithJsonSchema({"type": "string", "examples": [*steps.families(), "student_t(df=5)", "my_module:MyStep"]}),
 ]
+
+StepNames = Annotated[tuple[StepName, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Schedule(Settings):
@@ -177,7 +185,9 @@ class Run(Settings):
         if self.training.loss == "limit" or self.has_native_bound:
             return self
         if discrete := [name for name in (self.q, self.p) if not steps.get(name).has_density]:
-            raise ValueError(f"p: {discrete[0]} has no density, so {self.q}/{self.p} has no divergence; {_LIMIT_LOSS}")
+            raise ValueError(
+                f"{'q' if discrete[0] == self.q else 'p'}: {discrete[0]} has no density, so {self.q}/{self.p} has no divergence; {_LIMIT_LOSS}"
+            )
         allowed = [name for name in ("normal", "laplace", "logistic") if divergence.is_finite(self.q, name)]
         raise ValueError(
             f"p: the divergence of the pair {self.q}/{self.p} is infinite; "

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, WithJsonSchema, field_validator, mo
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.seeds import derive
-from nonnormal.settings import Run, Settings, StepName
+from nonnormal.settings import Run, Settings, StepNames
 
 
 class StudyError(ValueError):
@@ -64,8 +64,9 @@ class Evaluation(Settings):
     """Numbers of steps T of the bounds, next to each run's own."""
     n_evaluations: int = Field(100, strict=True, ge=1)
     """Network calls an image of a bound from limit marginals: with more steps than these, a stratified draw of them."""
-    flow_tolerance: float | None = Field(1e-4, gt=0, lt=1)
-    """Relative and absolute tolerance of the probability-flow likelihood; left out where it is null."""
+    flow_tolerance: float | None = Field(1e-4, gt=0, le=1e-3)
+    """Tolerance of the probability-flow likelihood, relative and absolute; at 1e-2 the solver misses what there is to
+    see. Left out where it is null."""
     bootstrap: int = Field(100, strict=True, ge=10)
     """Resamples for the intervals of FID and KID."""
 
@@ -86,7 +87,7 @@ class Resources(Settings):
 class Invariance(Settings):
     """Convergence in law of walks and samplers with any step, on a normal mixture with its exact denoiser."""
 
-    steps: tuple[StepName, ...] = Field(("normal", "laplace", "uniform"), min_length=1)
+    steps: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
     n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((4, 16, 64), min_length=1)
     """Numbers of steps."""
@@ -101,7 +102,7 @@ class Invariance(Settings):
 class Exchange(Settings):
     """Each network sampled with other steps than its own: may the step of a network be changed after training?"""
 
-    steps: tuple[StepName, ...] = Field(("normal", "laplace", "uniform"), min_length=1)
+    steps: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
     n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10,), min_length=1)
     """Numbers of sampling steps."""
@@ -120,7 +121,7 @@ class Geometry(Settings):
     """Steps of the recorded trajectories."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = Field((5, 9, 15, 25), min_length=1)
     """Network calls an image by which solvers are compared; an even number leaves one call of two-call solvers over."""
-    steps: tuple[StepName, ...] = Field(("normal", "laplace", "uniform"), min_length=1)
+    steps: StepNames = ("normal", "laplace", "uniform")
     """Step families of the ancestral paths."""
     n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((10, 40), min_length=1)
     """Numbers of steps of the ancestral paths."""

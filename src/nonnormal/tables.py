@@ -190,7 +190,9 @@ def costs(summary: pd.DataFrame) -> pd.DataFrame:
             row |= {"owed": json.loads(growth.conditions)["limit"]}
             row |= {"growth": growth.value, "growth_low": growth.low, "growth_high": growth.high}
         table.append(row)
-    return pd.DataFrame(table)
+    columns = ["run", "q", "p", "T", "curvature", "owed"]
+    columns += [f"{name}{suffix}" for name in ("ratio", "growth") for suffix in ("", "_low", "_high")]
+    return pd.DataFrame(table, columns=columns)
 
 
 def readable_costs(table: pd.DataFrame) -> pd.DataFrame:
@@ -198,9 +200,9 @@ def readable_costs(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.to_dict("records")
     columns = {
         "T": [f"{row['T']}" for row in rows],
-        "K″(0)": [f"{row['curvature']:.3f}" for row in rows],
+        "K″(0)": [_cell(row, "curvature", digits=3) for row in rows],
         "measured ratio": [_cell(row, "ratio") for row in rows],
-        "K(0)/ln 2": [f"{row['owed']:.4f}" for row in rows],
+        "K(0)/ln 2": [_cell(row, "owed", digits=4) for row in rows],
         "measured bits/dim a step": [_cell(row, "growth") for row in rows],
     }
     return pd.DataFrame(columns, index=pd.Index([f"{row['q']}/{row['p']}" for row in rows], name="pair q/p"))
@@ -218,7 +220,8 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """The headline numbers by run, for `dvc metrics show`."""
     names = {"normal_bpd": "bpd_normal", "native_bridge": "bpd_native", "fid": "fid", "kid": "kid"}
     names |= {"precision": "precision", "recall": "recall"}
-    return {row["run"]: {name: row[column] for column, name in names.items()} for row in table.to_dict("records")}
+    found = table.astype(object).where(table.notna(), None)
+    return {row["run"]: {name: row[column] for column, name in names.items()} for row in found.to_dict("records")}
 
 
 def readable_pairs(table: pd.DataFrame, data: str, labels: dict[str, str]) -> pd.DataFrame:
@@ -293,14 +296,17 @@ def write_readable(path: Path, table: pd.DataFrame) -> None:
     write_text(path, _markdown(table) if path.suffix == ".md" else _typst(table))
 
 
-def _cell(row: dict, column: str, sign: str = "") -> str:
-    """Value ± half the interval, to the first digit of the half that is not 0, and no further than the sixth."""
+def _cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
+    """Value ± half the interval, to the first digit of the half that is not 0, and no further than the sixth.
+
+    A value without an interval has as many digits as asked for.
+    """
     value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
     if pd.isna(value):
         return "–"
     factor = 1000 if column == "kid" else 1
     if low is None:
-        return f"{value * factor:{sign}.2f}"
+        return f"{value * factor:{sign}.{digits}f}"
     half = (high - low) / 2 * factor
     if half < 5e-7:
         return f"{value * factor:{sign}.6f} ± < 1e-6"

@@ -3,12 +3,13 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from problems import NORMAL_1D, NORMAL_STD, SEVENTEEN_LEVELS, STEPS, TWO_LEVELS, VPS, PerPixel, mmse
 from scipy import stats
 
-from nonnormal.likelihood import bound
+from nonnormal.likelihood import bound, continuous_bound
 from nonnormal.objective import Design, Loss
 from nonnormal.processes import VP, uniform_times
 from nonnormal.schedules import LinearLogSNR
@@ -139,6 +140,123 @@ def test_difference_of_bridge_and_limit_vanishes_with_the_step():
         )
         gaps.append(abs(1 - bridge / limit))
     assert gaps[1] < gaps[0] / 2
+
+
+# ---- leaving out steps -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_steps", "n_evaluations"), [(10, 1), (10, 4), (10, 5), (64, 3)])
+def test_every_step_counts_once_in_expectation(n_steps, n_evaluations):
+    """Visits of step k, weighted by T/n, have mean 1: so the sum of whatever is summed over the steps is unbiased."""
+    n, process, seen = 3000, VPS["vp-digits"], []
+
+    def keep(x, sigma):
+        seen.append((x, sigma))
+        return x
+
+    x0 = torch.zeros(n, 1, 1, 1, dtype=torch.float64)
+    options = dict(levels=17, n_steps=n_steps, n_evaluations=n_evaluations, seeds=range(n), batch_size=n)
+    bound(keep, Design(process, *NORMAL), x0, **options)
+    levels = (-process.schedule.log_snr(uniform_times(n_steps)) / 2).exp()[1:]
+    taken = torch.stack([(sigma.unsqueeze(1) / levels - 1).abs().argmin(1) for _, sigma in seen])
+    visits = torch.nn.functional.one_hot(taken, n_steps).sum(0) * (n_steps / n_evaluations)
+    error = visits.std(0) / math.sqrt(n)
+    assert ((visits.mean(0) - 1).abs() <= 5 * error).all()
+    # The state of a visit is that of its own time.
+    noise = torch.cat([(x.flatten() / sigma) for x, sigma in seen])
+    assert stats.kstest(noise.numpy(), stats.norm.cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("pair", [("laplace", "laplace"), ("uniform", "normal")], ids="/".join)
+def test_a_draw_of_the_steps_has_the_mean_of_all(pair):
+    x0, steps = proportional(SEVENTEEN_LEVELS, 816, 4), tuple(map(get, pair))
+    options = dict(levels=17, n_steps=60, losses=[Loss(*steps), NORMAL_LOSS], batch_size=816)
+    point, denoiser = Design(FAR, *steps), PerPixel(SEVENTEEN_LEVELS)
+    whole = bound(denoiser, point, x0, seeds=range(816), **options)
+    drawn = bound(denoiser, point, x0, seeds=range(1000, 1816), n_evaluations=7, **options)
+    for every, few in zip(whole, drawn, strict=True):
+        for term in ("diffusion", "reconstruction"):
+            gap = (getattr(few, term) - getattr(every, term)) / 16
+            assert abs(gap.mean()) <= 5 * gap.std() / math.sqrt(816)
+        assert torch.equal(every.prior, few.prior)
+        assert few.diffusion.std() > every.diffusion.std()  # the price of fewer calls
+
+
+# ---- the limit of many steps -----------------------------------------------------------------------------------------
+
+
+def continuous_per_pixel(law, levels, process=FAR, side=8, n=204):
+    """Each term of the continuous bound per pixel (n,), nats, and the total."""
+    x0 = proportional(law, n, side)
+    terms = continuous_bound(PerPixel(law), process, x0, levels=levels, n_evaluations=32, seeds=range(n))
+    return terms.prior / side**2, terms.diffusion / side**2, terms.reconstruction / side**2, terms.total / side**2
+
+
+def assert_means(values, expected):
+    error = values.std().item() / math.sqrt(len(values))
+    assert abs(values.mean().item() - expected) <= 5 * error + 1e-9
+
+
+def reconstruction_by_quadrature(law, levels, sigma):
+    """−E log softmax_v(−(y − v)²/2σ²) at x0 by the trapezium rule over y."""
+    values, eps = np.linspace(-1, 1, levels), np.linspace(-9, 9, 4001)
+    total = 0.0
+    for centre, weight in zip(law.means[:, 0].numpy(), law.weights.numpy(), strict=True):
+        y = centre + sigma * eps
+        log_mass = -(((y[:, None] - values) / sigma) ** 2) / 2
+        log_p = -(eps**2) / 2 - np.logaddexp.reduce(log_mass, axis=1)
+        total -= weight * np.trapezoid(log_p * stats.norm.pdf(eps), eps)
+    return total
+
+
+@pytest.mark.parametrize("process", [FAR, VP(LinearLogSNR(4.0, -3.0))], ids=["far ends", "near ends"])
+@pytest.mark.parametrize(("law", "levels"), DISCRETE.values(), ids=DISCRETE.keys())
+def test_continuous_terms_are_those_of_quadrature(law, levels, process):
+    """½ ∫ e^λ mmse(λ) dλ between the ends, the prior's KL and the softmax over levels, none of them by drawing."""
+    prior, diffusion, reconstruction, _ = continuous_per_pixel(law, levels, process)
+    high, low = process.schedule.log_snr_max, process.schedule.log_snr_min
+    log_snr = np.linspace(low, high, 31)
+    integrand = [0.5 * math.exp(value) * mmse(law, math.exp(-value / 2)) for value in log_snr]
+    assert_means(diffusion, np.trapezoid(integrand, log_snr))
+    assert_means(reconstruction, reconstruction_by_quadrature(law, levels, math.exp(-high / 2)))
+    second = (law.weights * law.means[:, 0].square()).sum().item()
+    alpha2 = 1 / (1 + math.exp(-low))
+    # KL(N(αx, 1 − α²) ‖ N(0, 1)), whose mean over the data is exact as each level has its exact share.
+    expected = 0.5 * (alpha2 * second - alpha2 - math.log(1 - alpha2))
+    assert prior.mean().item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("law", "levels"), DISCRETE.values(), ids=DISCRETE.keys())
+def test_continuous_bound_is_the_entropy_where_ends_are_far(law, levels):
+    """I-MMSE: with the exact denoiser and all of the log-SNR nothing is lost. Near ends leave a gap, and never less."""
+    *_, total = continuous_per_pixel(law, levels)
+    assert_means(total, law.entropy)
+    *_, near = continuous_per_pixel(law, levels, VP(LinearLogSNR(1.0, -1.0)))
+    assert near.mean() > law.entropy + 4 * near.std() / math.sqrt(len(near))
+
+
+@pytest.mark.parametrize(("law", "levels"), DISCRETE.values(), ids=DISCRETE.keys())
+def test_continuous_bound_is_what_the_bound_in_t_steps_goes_to(law, levels):
+    """The gap is of first order in 1/T: extrapolated from 32 and 128 steps."""
+    *_, total = continuous_per_pixel(law, levels)
+    limit, error = total.mean().item(), total.std().item() / math.sqrt(len(total))
+    (few, few_error), (many, many_error) = (bound_per_pixel(law, levels, n_steps) for n_steps in (32, 128))
+    assert limit < many < few
+    extrapolated = (4 * many - few) / 3
+    spread = math.hypot(4 * many_error / 3, few_error / 3, error)
+    assert abs(extrapolated - limit) < 5 * spread
+    assert spread < 0.02 * limit
+
+
+def test_continuous_bound_on_normal_data_has_its_closed_form():
+    """½ ∫ s² e^λ / (1 + s² e^λ) dλ = ½ log (1 + s² SNR_0) / (1 + s² SNR_1)."""
+    process, n = VPS["vp-digits"], 400
+    draws = torch.Generator().manual_seed(0)
+    x0 = NORMAL_STD * torch.randn(n, 1, 8, 8, generator=draws, dtype=torch.float64)
+    options = dict(levels=17, n_evaluations=20, seeds=range(n))
+    found = continuous_bound(PerPixel(NORMAL_1D), process, x0, **options).diffusion / 64
+    first, last = (1 + NORMAL_STD**2 * math.exp(end) for end in (9.0, -7.0))
+    assert_means(found, 0.5 * math.log(first / last))
 
 
 # ---- the bridge walk -------------------------------------------------------------------------------------------------

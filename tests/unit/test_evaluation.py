@@ -53,7 +53,7 @@ RAW = {
         "n_images": 6,
         "n_steps": [2, 9],
         "n_evaluations": CALLS,
-        "flow_tolerance": 0.5,
+        "flow_tolerance": 1e-3,
         "bootstrap": 10,
     },
     "exchange": {"steps": ["rademacher", "normal"], "n_steps": [3, 2, 3], "n_images": 12},

@@ -5,16 +5,22 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import integrate
+from problems import mixture
+from scipy import integrate, stats
 
 from nonnormal.invariance import (
     MIXTURE,
+    PLANE,
     PROCESS,
     Grid,
     Mixture,
+    PlaneMixture,
     order,
     path_maximum_distance,
+    plane_sampler,
+    plane_walk,
     sampler_distances,
+    sliced_distances,
     walk_distances,
 )
 from nonnormal.processes import uniform_times
@@ -117,3 +123,86 @@ def test_maximum_of_a_path_converges():
 def test_order_needs_three_points():
     with pytest.raises(ValueError, match="three or more"):
         order([4, 8], [0.1, 0.05])
+
+
+# ---- in the plane ----------------------------------------------------------------------------------------------------
+
+CHAINS = {"walk": plane_walk, "sampler": plane_sampler}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0])
+def test_denoiser_of_the_plane_is_tweedies(sigma):
+    """X + σ² ∇ log p_σ(x), from torch's mixture of normals."""
+    law = mixture(PLANE.means, PLANE.stds, PLANE.weights)
+    x = torch.randn(20, 2, generator=seeded(), dtype=torch.float64).requires_grad_()
+    (score,) = torch.autograd.grad(law.noisy(sigma).log_prob(x).sum(), x)
+    x = x.detach()
+    torch.testing.assert_close(PLANE.denoiser()(x, sigma), x + sigma**2 * score, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, math.pi / 2, 2.9])
+@pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
+def test_projection_of_the_plane_is_a_mixture_on_the_line(t, angle):
+    """Each normal of the plane falls on a line as a normal of its own width."""
+    a, c = (v.item() for v in PROCESS.marginal(t))
+    x, expected = np.linspace(-3, 3, 41), 0.0
+    for (first, second), std, weight in zip(PLANE.means, PLANE.stds, PLANE.weights, strict=True):
+        centre = a * (first * math.cos(angle) + second * math.sin(angle))
+        expected = expected + weight * stats.norm(centre, math.sqrt(a**2 * std**2 + c)).cdf(x)
+    np.testing.assert_allclose(PLANE.projected(angle).marginal(PROCESS, t, x)[1], expected, rtol=0, atol=1e-12)
+
+
+def test_projection_of_another_mixture_keeps_its_stds_and_weights():
+    found = PlaneMixture(means=((1.0, 2.0), (0.0, -1.0)), stds=(0.3, 0.4), weights=(0.9, 0.1)).projected(math.pi / 2)
+    assert found.means == pytest.approx((2.0, -1.0))
+    assert (found.stds, found.weights) == ((0.3, 0.4), (0.9, 0.1))
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.2)])
+def test_sliced_distances_are_means_of_scipys(t, shift):
+    """KS by scipy's test, W1 as ∫ |F_n − F| dx: two ways that share nothing with quantiles at mid-points."""
+    x = PLANE.sample(PROCESS, t, 400, seeded()) + torch.tensor(shift, dtype=torch.float64)
+    grid, w1, ks = np.linspace(-9, 9, 36001), [], []
+    for k in range(8):
+        angle = (k + 0.5) * math.pi / 8
+        line, law = x.numpy() @ (math.cos(angle), math.sin(angle)), PLANE.projected(angle)
+        ks.append(stats.kstest(line, lambda z, law=law: law.marginal(PROCESS, t, z)[1]).statistic)
+        empirical = np.searchsorted(np.sort(line), grid, side="right") / len(line)
+        w1.append(np.trapezoid(np.abs(empirical - law.marginal(PROCESS, t, grid)[1]), grid))
+    found = sliced_distances(x, t, n_directions=8)
+    # The mid-point rule for ∫ |x_n(u) − F⁻¹(u)| du is off by the width of a quantile's step.
+    assert found == (pytest.approx(np.mean(w1), rel=0.05), pytest.approx(np.mean(ks), abs=1e-5))
+
+
+def test_sliced_distance_of_shifted_samples_is_the_mean_projection_of_the_shift():
+    """On each line W1 of a law to itself moved by d is |d|; (2/π) ‖d‖ in the mean over all directions."""
+    shift = torch.tensor([1.5, -2.0], dtype=torch.float64)
+    x = PLANE.sample(PROCESS, 1.0, 4000, seeded()) + shift
+    w1, ks = sliced_distances(x, 1.0, n_directions=64)
+    assert w1 == pytest.approx(2 / math.pi * 2.5, abs=0.03)
+    # At t = 1 the projections are all but standard normal: KS of a shift d is 2 Φ(|d|/2) − 1.
+    angles = (np.arange(64) + 0.5) * math.pi / 64
+    along = np.abs(shift.numpy() @ (np.cos(angles), np.sin(angles)))
+    assert ks == pytest.approx((2 * stats.norm.cdf(along / 2) - 1).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
+def test_chains_in_the_plane_are_those_of_their_generator(chain):
+    step = get("laplace")
+    first, same, other = (chain(step, 3, 50, seeded(seed)) for seed in (0, 0, 1))
+    assert (first.shape, first.dtype) == ((50, 2), torch.float64)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("family", ["laplace", "exponential"])
+@pytest.mark.parametrize(("chain", "t"), [(plane_walk, 1.0), (plane_sampler, 0.0)], ids=["walk", "sampler"])
+def test_distances_in_the_plane_fall_with_the_number_of_steps(chain, t, family):
+    few, some, many = (sliced_distances(chain(get(family), n, 8000, seeded()), t) for n in (1, 16, 64))
+    for coarse, middle, fine in zip(few, some, many, strict=True):
+        assert coarse > 1.2 * middle > 1.44 * fine

@@ -19,8 +19,17 @@ from problems import (
 )
 
 from nonnormal.divergence import constant
-from nonnormal.likelihood import bits_per_dim, bound, discretised_log_prob, prior_kl
+from nonnormal.likelihood import (
+    bits_per_dim,
+    bound,
+    categorical_log_prob,
+    continuous_bound,
+    discretised_log_prob,
+    prior_kl,
+)
 from nonnormal.objective import Design, Loss
+from nonnormal.processes import VP, uniform_times
+from nonnormal.schedules import LinearLogSNR
 from nonnormal.steps import Symmetric, get
 
 DENOISER = PerPixel(SEVENTEEN_LEVELS)
@@ -95,6 +104,33 @@ def test_mirrored_images_have_mirrored_masses(p, distance):
     above = discretised_log_prob(get(p), x0, centre, scale, 17)
     below = discretised_log_prob(get(p), -x0, -centre, scale, 17)
     torch.testing.assert_close(above, below, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize("sigma", [1e-2, 0.1, 3.0])
+def test_categorical_is_torchs_log_softmax(sigma, levels):
+    y = torch.linspace(-1.5, 1.5, 31, dtype=torch.float64)
+    table = (-0.5 * ((y.unsqueeze(1) - grid(levels)) / sigma).square()).log_softmax(1)
+    found = categorical_log_prob(grid(levels).expand(31, levels), y.unsqueeze(1), sigma, levels)
+    torch.testing.assert_close(found, table, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.exp().sum(1), torch.ones_like(y), rtol=0, atol=1e-12)
+
+
+def test_categorical_at_next_to_no_noise_is_certain_and_finite():
+    x0 = grid(17)[5:6]
+    for sigma in (1e-4, 1e-8):
+        assert categorical_log_prob(x0, x0 + 0.4 / 16, sigma, 17).item() == 0
+        halfway = categorical_log_prob(x0, x0 + 1 / 16, sigma, 17)
+        # The two gaps differ by rounding, which a small sigma magnifies.
+        assert halfway.item() == pytest.approx(-math.log(2), abs=1e-16 / sigma**2)
+        # From the next level the squares differ by spacing².
+        next_door = categorical_log_prob(x0, x0 + 2 / 16, sigma, 17)
+        assert next_door.item() == pytest.approx(-((2 / 16) ** 2) / (2 * sigma**2), rel=1e-9)
+
+
+def test_categorical_without_knowledge_is_flat():
+    found = categorical_log_prob(grid(17), torch.zeros(17), 1e4, 17)
+    torch.testing.assert_close(found, torch.full_like(found, -math.log(17)), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("process", VPS.values(), ids=VPS.keys())
@@ -234,3 +270,140 @@ def test_the_number_of_network_calls_is_the_number_of_steps():
     sigmas = torch.stack([torch.as_tensor(sigma).max() for sigma in calls])
     assert len(sigmas) == 7
     assert (sigmas.diff() < 0).all()
+
+
+# ---- leaving out steps -----------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """Keeps what an exact denoiser is asked: states (B, …) and one noise level an image (B,)."""
+
+    def __init__(self):
+        self.states, self.sigmas = [], []
+
+    def __call__(self, x, sigma):
+        self.states.append(x)
+        self.sigmas.append(torch.as_tensor(sigma, dtype=x.dtype).expand(len(x)))
+        return DENOISER(x, sigma)
+
+
+def steps_taken(recorder, n_steps, process):
+    """Which k of the times t_k each image saw in each call, (calls, B)."""
+    levels = (-process.schedule.log_snr(uniform_times(n_steps)) / 2).exp()
+    return (torch.stack(recorder.sigmas).unsqueeze(-1) / levels - 1).abs().argmin(-1)
+
+
+@pytest.mark.parametrize("n_evaluations", [12, 13, 1000])
+@pytest.mark.parametrize("marginals", ["limit", "bridge"])
+def test_as_many_evaluations_as_steps_are_all_steps(n_evaluations, marginals):
+    options = dict(n_steps=12, marginals=marginals)
+    [whole] = draw(DENOISER, design("laplace", "laplace"), grey_images(3), **options)
+    [same] = draw(DENOISER, design("laplace", "laplace"), grey_images(3), n_evaluations=n_evaluations, **options)
+    assert all(torch.equal(getattr(whole, term), getattr(same, term)) for term in TERMS)
+
+
+@pytest.mark.parametrize(("n_steps", "n_evaluations"), [(12, 1), (12, 4), (12, 11), (1000, 7)])
+def test_each_image_visits_one_step_of_each_equal_part(n_steps, n_evaluations):
+    recorder, process = Recorder(), VPS["vp-digits"]
+    draw(recorder, design("normal", "normal"), grey_images(20), n_steps=n_steps, n_evaluations=n_evaluations)
+    taken, share = steps_taken(recorder, n_steps, process), n_steps / n_evaluations
+    assert taken.shape == (n_evaluations, 20)
+    # Step k leads from t_k and covers [k − 1, k] of the T steps; call j asks for the j-th part from the prior's end.
+    for j, part in enumerate(taken):
+        low = (n_evaluations - 1 - j) * share
+        assert (part > low).all()
+        assert (part - 1 < low + share).all()
+    assert len(taken.T.unique(dim=0)) > 1, "all images drew the same steps"
+
+
+def test_a_bridge_walk_that_leaves_out_steps_is_refused():
+    with pytest.raises(ValueError, match=r"visits all its 12 steps, found n_evaluations = 5"):
+        draw(DENOISER, design("laplace", "laplace"), grey_images(2), n_steps=12, n_evaluations=5, marginals="bridge")
+
+
+def test_image_i_does_not_depend_on_batch_size_or_company_when_steps_are_left_out():
+    x0, point = grey_images(9), design("laplace", "laplace")
+    options = dict(n_steps=40, n_evaluations=6)
+    [whole] = draw(DENOISER, point, x0, **options)
+    [parts] = draw(DENOISER, point, x0, batch_size=4, **options)
+    [alone] = draw(DENOISER, point, x0[5:6], seeds=[5], **options)
+    [other] = draw(DENOISER, point, x0[5:6], seeds=[6], **options)
+    for term in TERMS:
+        torch.testing.assert_close(getattr(whole, term), getattr(parts, term), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(getattr(whole, term)[5:6], getattr(alone, term), rtol=1e-10, atol=1e-12)
+    assert alone.diffusion != other.diffusion
+
+
+def test_left_out_steps_still_owe_their_constant():
+    """K(0) is owed T times, however many steps are visited: the weights sum to T."""
+    losses = [Loss(get("uniform"), get("normal")), Loss(get("normal"), get("normal"))]
+    options = dict(losses=losses, n_steps=50, n_evaluations=7)
+    native, normal = draw(DENOISER, design("uniform", "normal"), grey_images(3), **options)
+    owed = torch.full((3,), 50 * 64 * constant("uniform", "normal"), dtype=torch.float64)
+    torch.testing.assert_close(native.diffusion - normal.diffusion, owed, rtol=1e-9, atol=0)
+
+
+# ---- the limit of many steps -----------------------------------------------------------------------------------------
+
+
+def limit(denoiser, x0, process="vp-digits", **other):
+    options = dict(levels=17, n_evaluations=10, seeds=range(len(x0))) | other
+    return continuous_bound(denoiser, VPS[process] if isinstance(process, str) else process, x0, **options)
+
+
+def test_continuous_terms_are_float64_and_the_prior_is_that_of_every_bound():
+    x0 = grey_images(3, dtype=torch.float32)
+    terms = limit(small_denoiser().eval(), x0)
+    for term in TERMS:
+        value = getattr(terms, term)
+        assert (value.shape, value.dtype, value.requires_grad) == ((3,), torch.float64, False)
+        assert value.isfinite().all()
+    assert torch.equal(terms.prior, prior_kl(VPS["vp-digits"], x0))
+    assert torch.equal(terms.total, terms.prior + terms.diffusion + terms.reconstruction)
+
+
+def test_continuous_diffusion_of_a_constant_denoiser_is_the_integral():
+    """½ ∫ e^λ ‖x0‖² dλ; a sum with one point anywhere in each part is off by no more than a factor e^width."""
+    x0, (high, low), n = grey_images(3), (9.0, -7.0), 1000
+    found = limit(lambda x, sigma: torch.zeros_like(x), x0, n_evaluations=n).diffusion
+    ratio = found / (0.5 * (math.exp(high) - math.exp(low)) * x0.square().flatten(1).sum(1))
+    width = (high - low) / n
+    assert (ratio.log().abs() < width).all()
+    assert ratio.unique().numel() == 3, "each image has its own draw"
+
+
+def test_continuous_bound_draws_one_log_snr_in_each_equal_part():
+    recorder = Recorder()
+    limit(recorder, grey_images(20), n_evaluations=8)
+    log_snr = -2 * torch.stack(recorder.sigmas).log()
+    assert log_snr.shape == (8, 20)
+    part = (log_snr + 7) / 2
+    torch.testing.assert_close(part.floor(), torch.arange(8.0, dtype=torch.float64).unsqueeze(1).expand(8, 20))
+    assert part.frac().std() > 0.2
+
+
+def test_continuous_bound_of_an_image_depends_on_its_seed_alone():
+    x0 = grey_images(9)
+    whole, parts = limit(DENOISER, x0), limit(DENOISER, x0, batch_size=4)
+    alone, other = limit(DENOISER, x0[5:6], seeds=[5]), limit(DENOISER, x0[5:6], seeds=[6])
+    for term in TERMS:
+        torch.testing.assert_close(getattr(whole, term), getattr(parts, term), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(getattr(whole, term)[5:6], getattr(alone, term), rtol=1e-10, atol=1e-12)
+    assert alone.diffusion != other.diffusion
+    assert alone.prior == other.prior
+
+
+def test_continuous_bound_knows_of_a_schedule_its_ends_and_of_a_basis_nothing():
+    x0 = grey_images(3)
+    linear = limit(DENOISER, x0)
+    for same in (limit(DENOISER, x0, "vp-cosine"), limit(DENOISER, x0, basis=Rotation(64))):
+        for term in TERMS:
+            torch.testing.assert_close(getattr(linear, term), getattr(same, term), rtol=1e-8, atol=1e-10)
+    longer = limit(DENOISER, x0, VP(LinearLogSNR(9.0, -8.0)))
+    assert (longer.prior < linear.prior).all()
+
+
+@pytest.mark.parametrize("seeds", [[], [0], [0, 1, 2]])
+def test_continuous_bound_refuses_another_number_of_seeds_than_images(seeds):
+    with pytest.raises(ValueError, match=rf"found {len(seeds)} seeds for 2 images"):
+        limit(DENOISER, grey_images(2), seeds=seeds)

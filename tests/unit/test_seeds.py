@@ -41,3 +41,27 @@ def test_noise_goes_on_from_draw_to_draw():
 def test_noise_has_shape_and_type_asked_for():
     z = ImageNoise([1, 2], (3, 4), torch.float64).draw(LAPLACE)
     assert (z.shape, z.dtype) == ((2, 3, 4), torch.float64)
+
+
+def test_uniform_numbers_are_in_the_unit_interval_and_spread_over_it():
+    """A hundred images, a hundred numbers each: 1e4 draws, mean ½ and variance 1/12 within five standard errors."""
+    noise = ImageNoise(range(100), (2,))
+    numbers = torch.stack([noise.uniform() for _ in range(100)])
+    assert (numbers.shape, numbers.dtype, numbers.device.type) == ((100, 100), torch.float64, "cpu")
+    assert ((numbers >= 0) & (numbers < 1)).all()
+    assert numbers.unique().numel() == 10_000
+    for values, expected in ((numbers, 1 / 2), ((numbers - 0.5).square(), 1 / 12)):
+        assert abs(values.mean() - expected) < 5 * values.std() / 100
+
+
+def test_uniform_numbers_of_an_image_do_not_depend_on_its_company_shape_or_dtype():
+    together, alone = ImageNoise([3, 5, 7], (2, 4)), ImageNoise([5], (1,), torch.float64)
+    for _ in range(3):
+        assert together.uniform()[1] == alone.uniform()[0]
+
+
+def test_uniform_numbers_and_noise_come_from_one_stream():
+    """A number drawn between moves what follows, so no two draws share their bits."""
+    plain, moved = ImageNoise([3], (4,)), ImageNoise([3], (4,))
+    moved.uniform()
+    assert not torch.equal(plain.draw(NORMAL), moved.draw(NORMAL))

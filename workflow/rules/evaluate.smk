@@ -22,7 +22,10 @@ rule bounds:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=lookup("evaluation", within=RESOLVED),
+        settings=[
+            lookup(f"evaluation/{key}", within=RESOLVED)
+            for key in ("n_images", "n_steps", "n_evaluations", "flow_tolerance")
+        ],
     shell:
         "nonnormal evaluate bounds {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nonnormal import geometry, trajectories
 from nonnormal.data import ImageData, quantise, scale
-from nonnormal.denoisers import Counted, Denoiser, OptimalDenoiser
+from nonnormal.denoisers import Counted, Denoiser, OptimalDenoiser, alpha_and_level
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.grid_search import best_grid, euler_costs
 from nonnormal.metrics.fidelity import fidelity
@@ -40,13 +40,9 @@ class Scene:
         self.denoiser, self.device = denoiser, device
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape
-        self.sigma_max, self.sigma_min = (self._level(t) for t in (1.0, 0.0))
+        self.sigma_max, self.sigma_min = (alpha_and_level(self.process, t)[1].item() for t in (1.0, 0.0))
         self.train = scale(data.train.images, data.levels).to(device)
         self.seeds = study.image_seeds("geometry", self.settings.n_images)
-
-    def _level(self, t: float) -> float:
-        a, c = self.process.marginal(t)
-        return (c.sqrt() / a).item()
 
     def grid(self, n_steps: int) -> Tensor:
         """Noise levels of n_steps steps, the last to 0."""
@@ -228,9 +224,8 @@ def _other_steps(scene: Scene) -> list[dict]:
     start = scene.noise(few)
     for n_steps in sorted(set(scene.settings.n_steps)):
         times = uniform_times(n_steps).flip(0)
-        a, c = scene.process.marginal(times)
-        alpha, sigmas = a[:, 0, 0], c[:, 0, 0].sqrt() / a[:, 0, 0]
-        to_vp = (alpha / (alpha.square() + c[:, 0, 0]).sqrt()).reshape(-1, *(1,) * start.dim()).float()
+        alpha, sigmas = alpha_and_level(scene.process, times)
+        to_vp = (1 + sigmas.square()).rsqrt().reshape(-1, *(1,) * start.dim()).float()
         smooth: list[Tensor] = []
         options = dict(rtol=1e-3, atol=1e-3, callback=lambda at, kept=smooth: kept.append(at["x"].cpu()))
         smooth.append(sample_adaptive(scene.denoiser, start, sigmas, **options).cpu())

@@ -35,8 +35,8 @@ _FLOOR_DRAWS = 20
 def line_rows(study: Study) -> pd.DataFrame:
     """On the line: distances of walks and samplers with each step to the limit's law, and their orders.
 
-    Densities are carried forward on a grid; the interval of a distance is its difference to a grid of half as many
-    points. The path's maximum is sampled; its interval is the 95 % Dvoretzky–Kiefer–Wolfowitz band.
+    Densities are carried forward on a grid; the interval of a distance is twice its difference to a grid of half as
+    many points. The path's maximum is sampled; its interval is the 95 % Dvoretzky–Kiefer–Wolfowitz band.
     """
     settings = study.invariance
     counts = sorted(set(settings.n_steps))
@@ -51,7 +51,7 @@ def line_rows(study: Study) -> pd.DataFrame:
                 values, rough = (distances(step, n_steps, grid) for grid in (fine, coarse))
                 for (metric, series), value, other in zip(found.items(), values, rough, strict=True):
                     series.append(value)
-                    estimate = _not_negative(value, abs(value - other), fine.points)
+                    estimate = _not_negative(value, 2 * abs(value - other), fine.points)
                     rows.append(_row(study, name, metric, estimate, "distance", n_steps, mixture, "grid points"))
             late = [i for i, n_steps in enumerate(counts) if n_steps >= 64]
             if len(late) >= 3 and not (step.name == "normal" and walker == "walk"):
