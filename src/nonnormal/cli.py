@@ -379,7 +379,12 @@ def table(
     if name == "pairs":
         readable = tables.readable_pairs(content, study.data, study.labels)
     else:
-        readable = {"conventions": tables.readable_differences, "cost": tables.readable_costs}[name](content)
+        readable = {
+            "conventions": tables.readable_differences,
+            "cost": tables.readable_costs,
+            "geometry": tables.readable_geometry,
+            "solvers": tables.readable_solvers,
+        }[name](content)
     tables.write_rows(layout.table(name, "csv"), content)
     for extension in ("md", "typ"):
         tables.write_readable(layout.table(name, extension), readable)
@@ -398,6 +403,9 @@ def _table(name: str, study, layout: Layout):
         return tables.pairs(summary, published, study.data, runs, study.headline_steps)
     if name == "cost":
         return tables.costs(summary)
+    if name in ("geometry", "solvers"):
+        _in_study(layout.study, study, "geometry")
+        return tables.geometry(summary, published) if name == "geometry" else tables.solvers(summary, study.data)
     return tables.differences(summary, published, runs)
 
 

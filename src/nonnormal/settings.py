@@ -184,10 +184,10 @@ class Run(Settings):
     def _trainable(self):
         if self.training.loss == "limit" or self.has_native_bound:
             return self
-        if discrete := [name for name in (self.q, self.p) if not steps.get(name).has_density]:
-            raise ValueError(
-                f"{'q' if discrete[0] == self.q else 'p'}: {discrete[0]} has no density, so {self.q}/{self.p} has no divergence; {_LIMIT_LOSS}"
-            )
+        for key, name in (("q", self.q), ("p", self.p)):
+            if not steps.get(name).has_density:
+                pair = f"{self.q}/{self.p}"
+                raise ValueError(f"{key}: {name} has no density, so {pair} has no divergence; {_LIMIT_LOSS}")
         allowed = [name for name in ("normal", "laplace", "logistic") if divergence.is_finite(self.q, name)]
         raise ValueError(
             f"p: the divergence of the pair {self.q}/{self.p} is infinite; "

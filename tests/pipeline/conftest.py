@@ -91,6 +91,7 @@ def miniature(study: dict) -> dict:
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
+    study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
     return study
 
 

@@ -10,7 +10,7 @@ from sklearn import decomposition
 
 from nonnormal.bases import DCT, PCA, PIXEL, Basis, Fourier, Haar, Pixel, Whitened
 from nonnormal.bases.transforms import haar
-from nonnormal.data.digits import load_digits
+from nonnormal.data import load
 from nonnormal.files import read_tensors, write_tensors
 
 DOUBLE = torch.float64
@@ -30,7 +30,7 @@ def images(n, shape, seed=0):
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_digits().train.images.double() / 8 - 1
+    return load("digits").train.images.double() / 8 - 1
 
 
 SHAPES = [(1, 8, 8), (3, 4, 12)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonnormal.bases import DCT, PCA, PIXEL, Haar, Whitened
-from nonnormal.data.digits import load_digits
+from nonnormal.data import load
 from nonnormal.likelihood import prior_kl
 from nonnormal.objective import Loss, marginal_state, whitened_error
 from nonnormal.processes import VP, apply
@@ -136,7 +136,7 @@ def test_waiting_components_stand_still():
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_digits().train.images.double() / 8 - 1
+    return load("digits").train.images.double() / 8 - 1
 
 
 FLOOR = 2 / 16 / math.sqrt(12)

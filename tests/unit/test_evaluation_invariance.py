@@ -85,14 +85,14 @@ def test_two_numbers_of_many_steps_have_no_order():
     assert not line_rows(study(steps=["gumbel"], n_steps=[2, 64, 80]))["metric"].str.startswith("order").any()
 
 
-def test_a_distance_on_the_line_is_given_with_its_change_to_a_coarser_grid(line):
+def test_a_distance_on_the_line_is_given_with_twice_its_change_to_a_coarser_grid(line):
     for walker, distances in (("walk", walk_distances), ("sampler", sampler_distances)):
         fine, coarse = (distances(get("gumbel"), 64, Grid(points)) for points in (256, 128))
         for kind, value, other in zip(("w1", "ks"), fine, coarse, strict=True):
             row = one(line, q="gumbel", metric=f"{kind}_{walker}", nfe=64)
             assert row["value"] == value
-            assert row["high"] - value == pytest.approx(abs(value - other), rel=1e-9)
-            assert row["low"] == pytest.approx(max(value - abs(value - other), 0), rel=1e-9)
+            assert row["high"] - value == pytest.approx(2 * abs(value - other), rel=1e-9)
+            assert row["low"] == pytest.approx(max(value - 2 * abs(value - other), 0), rel=1e-9)
             assert row["n"] == 256
 
 

@@ -188,7 +188,9 @@ def test_samples_lose_the_character_of_the_step_as_steps_grow(law):
             cumulant = slope**4 * cumulant + step_variance**2 * get(law).excess_kurtosis
         found, kurtosis[steps] = stats.kurtosis(x.flatten().numpy()), cumulant / variance**2
         assert x.var().item() == pytest.approx(variance, rel=0.02)
-        assert found == pytest.approx(kurtosis[steps], abs=0.02 + 0.05 * abs(kurtosis[steps]))
+        assert found == pytest.approx(
+            kurtosis[steps], abs=0.02 + 0.15 * abs(kurtosis[steps])
+        )  # 4 standard errors or more
     assert abs(kurtosis[3]) > 2 * abs(kurtosis[10]) > 4 * abs(kurtosis[30])
 
 

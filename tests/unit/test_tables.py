@@ -202,7 +202,7 @@ def test_saturation_is_a_number_of_colour_images(summary, table, published):
 @pytest.mark.parametrize(
     ("column", "value", "half", "text"),
     [
-        ("normal_bpd", 2.34567, 0.0, "2.345670 ± 0.000000"),
+        ("normal_bpd", 2.34567, 0.0, "2.345670 ± < 1e-6"),
         ("normal_bpd", 2.34567, 0.0004, "2.3457 ± 0.0004"),
         ("normal_bpd", 2.34567, 0.004, "2.346 ± 0.004"),
         ("normal_bpd", 2.34567, 0.04, "2.35 ± 0.04"),
@@ -446,13 +446,14 @@ def test_files_of_a_study_lie_below_its_folder():
     assert str(layout.summary) == "results/s/summary.csv"
 
 
-@pytest.mark.parametrize(("invariance", "exchange"), list(itertools.product([False, True], repeat=2)))
-def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invariance, exchange):
+@pytest.mark.parametrize(("invariance", "exchange", "geometry"), list(itertools.product([False, True], repeat=3)))
+def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invariance, exchange, geometry):
     layout = Layout("s", "digits")
     expected = {layout.bounds("a"), layout.fidelity("a"), layout.bounds("b"), layout.fidelity("b"), layout.style}
     expected |= {layout.exchange("a"), layout.exchange("b")} if exchange else set()
     expected |= {layout.invariance("line"), layout.invariance("plane")} if invariance else set()
-    found = layout.parts(["a", "b"], invariance=invariance, exchange=exchange)
+    expected |= {layout.geometry} if geometry else set()
+    found = layout.parts(["a", "b"], invariance=invariance, exchange=exchange, geometry=geometry)
     assert len(found) == len(expected)
     assert set(found) == expected
 
