@@ -52,6 +52,7 @@ def denoising(summary: pd.DataFrame, data: str) -> Figure:
         axis.axhline(end.value, color="0.5", lw=0.8, ls=":", label="images at the end")
     _noise_axis(axis)
     axis.set(yscale="log", ylabel=f"fid_{data}")
+    theme.plain_log(axis.yaxis)
     axis.legend()
     return figure
 
@@ -60,7 +61,7 @@ def solvers(summary: pd.DataFrame, data: str) -> Figure:
     """FID, and distance to the adaptive solution from the same noise, against network calls."""
     theme.apply()
     figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
-    panels = ((f"solver_fid_{data}", f"fid_{data}"), ("solver_distance", "distance to the adaptive solution (RMS)"))
+    panels = ((f"solver_fid_{data}", f"fid_{data}"), ("solver_distance", "RMS to the adaptive solution"))
     for axis, (metric, label) in zip(axes, panels, strict=True):
         rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
         for (solver, grid), group in rows.groupby(["solver", "grid"], sort=False):
@@ -70,6 +71,7 @@ def solvers(summary: pd.DataFrame, data: str) -> Figure:
             _line(axis, group.sort_values("nfe"), "nfe", label=name, **style)
         axis.set(xscale="log", yscale="log", xlabel="network calls", ylabel=label)
         theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
+        theme.plain_log(axis.yaxis)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=6)
     return figure
@@ -78,17 +80,17 @@ def solvers(summary: pd.DataFrame, data: str) -> Figure:
 def deviation(summary: pd.DataFrame) -> Figure:
     """‖r − r*‖/√D along the learnt trajectories and along those of the optimal denoiser, against sigma."""
     theme.apply()
-    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 2.7))
+    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 3.1))
     rows = with_condition(select(summary, "score_deviation"), "along")
     for (along, group), colour in zip(rows.groupby("along", sort=False), (_STATE, _DENOISED), strict=False):
         _line(axis, group, "sigma", color=colour, label=f"along the {along} denoiser's path")
     near = with_condition(select(summary, "nearest_train_distance"), "of")
     for (name, group), style in zip(near.groupby("of", sort=False), (":", "--"), strict=False):
-        label = f"nearest training image of {name}"
+        label = f"{name} to nearest training image"
         axis.axhline(group.value.iloc[0], color="0.5", lw=0.9, ls=style, label=label)
     _noise_axis(axis)
     axis.set(ylabel="distance / √D", ylim=(0, None))
-    axis.legend(fontsize=7)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=6.5)
     return figure
 
 
@@ -114,8 +116,8 @@ def ancestral(summary: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.0))
     panels = (
         ("arc_chord_ratio", "arc / chord"),
-        ("ode_distance", "distance to the ODE path (RMS)"),
-        ("end_displacement", "displacement at the end (RMS)"),
+        ("ode_distance", "RMS to the ODE path"),
+        ("end_displacement", "RMS to its end"),
     )
     for axis, (metric, label) in zip(axes, panels, strict=True):
         rows = with_condition(select(summary, f"ancestral_{metric}"), "step")

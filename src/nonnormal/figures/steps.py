@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from nonnormal.figures import theme
 from nonnormal.tables import select, with_condition
@@ -44,9 +43,7 @@ def number_of_steps(summary: pd.DataFrame, data: str, labels: Mapping[str, str])
         _step_axis(axis, sorted(fid.nfe.unique()))
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
-    axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[2].yaxis.set_major_formatter(ScalarFormatter())
-    axes[2].yaxis.set_minor_locator(NullLocator())
+    theme.plain_log(axes[2].yaxis)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
     return figure

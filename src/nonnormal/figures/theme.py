@@ -13,7 +13,7 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from nonnormal.files import atomic
 from nonnormal.steps import families, get
@@ -65,6 +65,13 @@ def step_style(step: str) -> dict:
 def plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
     """Ticks at these places of a logarithmic axis and nowhere else, written as plain numbers."""
     axis.set_ticks(ticks)
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_locator(NullLocator())
+
+
+def plain_log(axis: Axis) -> None:
+    """Ticks at 1, 2, 5 of each decade of a logarithmic axis, written as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_locator(NullLocator())
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from nonnormal.figures import theme
 
@@ -28,8 +27,6 @@ def training_curves(logs: Mapping[str, tuple[str, str, pd.DataFrame]]) -> Figure
     loss.set(xlabel="optimiser step", ylabel="loss without its constant\n(nats per dimension)", yscale="log")
     norm.set(xlabel="optimiser step", ylabel="gradient norm before clipping", yscale="log")
     for axis in (loss, norm):
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axis.yaxis.set_major_formatter(ScalarFormatter())
-        axis.yaxis.set_minor_locator(NullLocator())
+        theme.plain_log(axis.yaxis)
     loss.legend(title="pair q/p")
     return figure
