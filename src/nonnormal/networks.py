@@ -26,9 +26,10 @@ class UNet(nn.Module):
         in_channels: channels of z, features included.
         out_channels: channels of the prediction.
         image_size: height and width; halved at each level after the first.
-        widths: channels at each level; each a multiple of `groups`.
+        widths: channels at each level; each a multiple of `groups`. One level is a constant resolution.
         layers_per_block: residual blocks per level.
-        attention: levels (0 is the full resolution) that get self-attention.
+        attention: levels (0 is the full resolution) that get self-attention; the middle then has it, too.
+        middle_attention: whether the middle has it in any case.
         dropout: probability, in [0, 1).
         groups: groups of the group normalisation.
     """
@@ -42,6 +43,7 @@ class UNet(nn.Module):
         widths: tuple[int, ...],
         layers_per_block: int = 1,
         attention: tuple[int, ...] = (),
+        middle_attention: bool = False,
         dropout: float = 0.0,
         groups: int = 8,
     ):
@@ -58,7 +60,7 @@ class UNet(nn.Module):
             attention_head_dim=groups,
             norm_num_groups=groups,
             dropout=dropout,
-            add_attention=bool(attention),
+            add_attention=middle_attention or bool(attention),
         )
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:

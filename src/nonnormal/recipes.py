@@ -38,6 +38,7 @@ def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any
             "widths": list(network.widths),
             "layers_per_block": network.layers_per_block,
             "attention": list(network.attention),
+            "middle_attention": network.middle_attention,
             "dropout": network.dropout,
             "groups": network.groups,
         },

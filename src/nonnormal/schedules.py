@@ -74,6 +74,20 @@ class Cosine(TwoEnded):
         return -2 * torch.log(torch.tan(low + t * (high - low)))
 
 
+class Polynomial(TwoEnded):
+    """log_snr(t) = −2 rho log(a + t (b − a)): sigma^(1/rho), in VE coordinates, rises linearly from a to b; rho = 7.
+
+    Uniform times are then EDM's levels, from sigma = exp(−log_snr_max/2) to exp(−log_snr_min/2).
+
+    Source: EDM (2206.00364) Eq. 5; `samplers.grids.polynomial` has the same levels.
+    """
+
+    def log_snr(self, t):
+        t, rho = torch.as_tensor(t, dtype=torch.float64), 7
+        low, high = (math.exp(-end / (2 * rho)) for end in (self.log_snr_max, self.log_snr_min))
+        return -2 * rho * torch.log(low + t * (high - low))
+
+
 # ---- one for each component ------------------------------------------------------------------------------------------
 
 

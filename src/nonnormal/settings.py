@@ -56,8 +56,8 @@ StepNames = Annotated[tuple[StepName, ...], Field(min_length=1), AfterValidator(
 class Schedule(Settings):
     """log-SNR over time."""
 
-    kind: Literal["linear_log_snr", "cosine"] = "linear_log_snr"
-    """Shape between the two ends."""
+    kind: Literal["linear_log_snr", "cosine", "polynomial"] = "linear_log_snr"
+    """Shape between the two ends; polynomial is EDM's, with rho = 7."""
     log_snr_max: float = Field(13.3, ge=-30, le=30)
     """log-SNR at t = 0, the data."""
     log_snr_min: float = Field(-5.0, ge=-30, le=30)
@@ -70,8 +70,9 @@ class Schedule(Settings):
 
     def build(self) -> schedules.Schedule:
         """The schedule object."""
-        kind = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}[self.kind]
-        return kind(self.log_snr_max, self.log_snr_min)
+        kinds = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}
+        kinds |= {"polynomial": schedules.Polynomial}
+        return kinds[self.kind](self.log_snr_max, self.log_snr_min)
 
 
 class Process(Settings):
@@ -93,11 +94,13 @@ class Network(Settings):
     parametrisation: Literal["edm", "eps", "v", "x0"] = "edm"
     """What the network predicts."""
     widths: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((16, 32), min_length=1)
-    """Channels at each resolution; each level after the first halves height and width."""
+    """Channels at each resolution; each level after the first halves height and width, so one level halves nothing."""
     layers_per_block: int = Field(1, strict=True, ge=1)
     """Residual blocks per level."""
     attention: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
-    """Levels with self-attention, 0 is the full resolution."""
+    """Levels with self-attention, 0 is the full resolution; where there are any, the middle has it, too."""
+    middle_attention: bool = False
+    """Self-attention in the middle, also where no level has it."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout probability."""
     groups: int = Field(8, strict=True, ge=1)

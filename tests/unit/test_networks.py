@@ -15,6 +15,24 @@ def test_prediction_has_the_shape_of_the_image(attention):
     assert network(torch.randn(2, 3, 8, 8), torch.zeros(2)).shape == (2, 1, 8, 8)
 
 
+def test_one_level_is_a_constant_resolution_with_as_many_blocks_as_are_asked_for():
+    """VDM's depth: n blocks down, two in the middle, n + 1 up."""
+    network = UNet(in_channels=3, out_channels=1, image_size=8, widths=(8,), layers_per_block=5, groups=4)
+    sizes = {}
+    for name, module in network.named_modules():
+        if type(module).__name__ == "ResnetBlock2D":
+            module.register_forward_hook(lambda _, __, out, name=name: sizes.update({name: out.shape[-1]}))
+    network(torch.randn(1, 3, 8, 8), torch.zeros(1))
+    assert list(sizes.values()) == [8] * (5 + 2 + 6)
+
+
+@pytest.mark.parametrize(("options", "count"), [({}, 0), ({"middle_attention": True}, 1), ({"attention": (1,)}, 4)])
+def test_attention_is_where_it_is_asked_for(options, count):
+    """One block a level down, two up, and the middle."""
+    network = UNet(**SMALL, **options)
+    assert sum(type(module).__name__ == "Attention" for module in network.modules()) == count
+
+
 def test_prediction_depends_on_log_snr_image_by_image():
     network = initialised(lambda: UNet(**SMALL), 0).eval()
     z = torch.ones(3, 3, 8, 8)

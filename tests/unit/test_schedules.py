@@ -7,18 +7,20 @@ import pytest
 import torch
 
 from nonnormal.bases import DCT, Haar
-from nonnormal.processes import VP
+from nonnormal.processes import VP, uniform_times
+from nonnormal.samplers import grids
 from nonnormal.schedules import (
     ComponentWise,
     Cosine,
     LinearLogSNR,
+    Polynomial,
     column_labels,
     row_labels,
     variance_labels,
     waiting,
 )
 
-KINDS = [LinearLogSNR, Cosine]
+KINDS = [LinearLogSNR, Cosine, Polynomial]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,6 +45,12 @@ def test_is_float64_in_the_shape_of_the_time(kind):
 def test_linear_is_linear():
     schedule = LinearLogSNR(13.3, -5.0)
     assert schedule.log_snr(0.25).item() == pytest.approx(13.3 - 0.25 * 18.3, abs=1e-12)
+
+
+def test_uniform_times_of_the_polynomial_are_edms_levels():
+    ends = -2 * math.log(0.002), -2 * math.log(80)
+    sigma = (-Polynomial(*ends).log_snr(uniform_times(17)) / 2).exp()
+    torch.testing.assert_close(sigma.sort(descending=True).values, grids.polynomial(17, to_zero=False))
 
 
 def test_cosine_with_far_ends_is_the_published_one():
