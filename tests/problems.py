@@ -1,9 +1,11 @@
-"""Problems with known answers, shared by the tests: steps, laws with exact denoisers, processes, bases, a network."""
+"""Problems with known answers, shared by the tests: steps, laws with exact denoisers, processes, bases, networks."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import scipy.linalg
@@ -268,3 +270,18 @@ def small_recipe(*, dropout: float = 0.0, **denoiser) -> dict:
 def small_denoiser(seed: int = 0, **settings) -> NetworkDenoiser:
     """A U-Net denoiser for 1×8×8 images with random weights."""
     return build_denoiser(small_recipe(**settings), seed)
+
+
+def random_inception(path: Path) -> Path:
+    """A file of random weights for Inception in torch-fidelity's format, under which images differ in all features."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Extractor
+
+    torch.save({}, path)
+    with mock.patch.object(Extractor, "load_state_dict"):  # it has no other way to be built than from weights
+        network = Extractor("inception-v3-compat", ["2048"], str(path))
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, generator=generator)
+    torch.save(network.state_dict(), path)
+    return path

@@ -85,21 +85,30 @@ def data(
 
 
 @app.command()
-def features(study_file: StudyFile) -> None:
-    """Train the feature network of the Fréchet distance on the data set's labels."""
-    import torch
-
+def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 1) -> None:
+    """Train or fetch the feature network of the Fréchet distance, and measure the training split in its features."""
     from nonnormal import data as data_sets
-    from nonnormal.metrics.features import accuracy, save_classifier, train_classifier
+    from nonnormal.metrics import features as classifier
+    from nonnormal.metrics import reference
+    from nonnormal.metrics.weights import INCEPTION
     from nonnormal.seeds import derive
 
-    torch.set_num_threads(1)
     study, layout = _open(study_file)
+    device, settings = _torch(device, threads), study.features
+    if settings.kind == "inception":
+        weights = settings.source.obtain(INCEPTION)  # before the data, which takes a while to read
+        images = data_sets.read(layout.data)
+        reference.write_inception_reference(layout.features, *weights, images.train.images, layout.data, device)
+        print(f"{layout.features}: {weights[0]}, SHA-256 {weights[1]}")
+        return
     images = data_sets.read(layout.data)
-    network = train_classifier(images, **study.features.model_dump(), seed=derive(study.seed, "features"))
-    share = accuracy(network, images.test.images, images.test.labels)
-    save_classifier(layout.features, network, data=study.data, held_out_accuracy=share)
-    print(f"{layout.features}: held-out accuracy {share:.4f}")
+    training = settings.model_dump(exclude={"kind"})
+    network = classifier.train_classifier(images, **training, seed=derive(study.seed, "features"))
+    facts = {"held_out_accuracy": classifier.accuracy(network, images.test.images, images.test.labels)}
+    reference.write_classifier_reference(
+        layout.features, network, images.train.images, layout.data, data_name=study.data, **facts
+    )
+    print(f"{layout.features}: held-out accuracy {facts['held_out_accuracy']:.4f}")
 
 
 @app.command()
@@ -191,17 +200,17 @@ def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads
 
 
 @evaluate_app.command()
-def fidelity(study_file: StudyFile, run: RunName, threads: Threads = 0) -> None:
+def fidelity(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """FID, KID, precision and recall of one run's samples against the training split."""
-    from nonnormal import data as data_sets
     from nonnormal.evaluation.samples import fidelity_rows
     from nonnormal.files import read_tensors
+    from nonnormal.metrics.reference import read_reference
     from nonnormal.tables import write_rows
 
     study, layout = _open(study_file)
-    _torch("cpu", threads)
+    device = _torch(device, threads)
     samples = {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps}
-    rows = fidelity_rows(study, run, samples, data_sets.read(layout.data), layout.features)
+    rows = fidelity_rows(study, run, samples, read_reference(layout.features, layout.data), device)
     write_rows(layout.fidelity(run), rows)
     print(layout.fidelity(run))
 
@@ -229,13 +238,15 @@ def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threa
     from nonnormal import data as data_sets
     from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.samples import exchange_rows
+    from nonnormal.metrics.reference import read_reference
     from nonnormal.tables import write_rows
 
     study, layout = _open(study_file)
     _in_study(study_file, study, "exchange")
     device = _torch(device, threads)
     denoiser = load_denoiser(layout.weights(run), device)
-    rows = exchange_rows(study, run, denoiser, data_sets.read(layout.data), layout.features, device)
+    reference = read_reference(layout.features, layout.data)
+    rows = exchange_rows(study, run, denoiser, data_sets.read(layout.data), reference, device)
     write_rows(layout.exchange(run), rows)
     print(layout.exchange(run))
 
@@ -334,7 +345,7 @@ def _draw(name: str, study, layout: Layout):
     if name == "exchange":
         from nonnormal.figures.exchange import exchange
 
-        return exchange(read_rows(layout.summary), study.data, study.labels)
+        return exchange(read_rows(layout.summary), study.metric("fid"), study.labels)
     if name == "invariance":
         from nonnormal.figures.invariance import invariance
 
@@ -352,7 +363,7 @@ def _draw(name: str, study, layout: Layout):
     if name == "steps":
         from nonnormal.figures.steps import number_of_steps
 
-        return number_of_steps(read_rows(layout.summary), study.data, study.labels)
+        return number_of_steps(read_rows(layout.summary), study.metric("fid"), study.labels)
     if name == "style":
         from nonnormal.figures.style import style_differences
 
@@ -377,7 +388,7 @@ def table(
     study, layout = _open(study_file)
     content = _table(name, study, layout)
     if name == "pairs":
-        readable = tables.readable_pairs(content, study.data, study.labels)
+        readable = tables.readable_pairs(content, study.metric, study.labels)
     else:
         readable = {
             "conventions": tables.readable_differences,
@@ -400,7 +411,7 @@ def _table(name: str, study, layout: Layout):
     runs = {run: settings.training.n_steps for run, settings in study.runs.items()}
     summary, published = tables.read_rows(layout.summary), pd.read_csv(Path("paper/references/published.csv"))
     if name == "pairs":
-        return tables.pairs(summary, published, study.data, runs, study.headline_steps)
+        return tables.pairs(summary, published, study.metric, runs, study.headline_steps)
     if name == "cost":
         return tables.costs(summary)
     if name in ("geometry", "solvers"):

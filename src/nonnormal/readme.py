@@ -38,14 +38,16 @@ def _conditions(study: Study, layout: Layout) -> str:
     """What the numbers depend on, in a paragraph."""
     made = json.loads(layout.provenance.read_text(encoding="utf-8"))
     training = next(iter(study.runs.values())).training
+    ours = study.features.kind == "classifier"
+    network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
     revision = (made["revision"] or "unknown")[:10] + (
         " with uncommitted changes" if made["uncommitted_changes"] else ""
     )
     return (
         f"Conditions: data set `{study.data}`; bounds on the held-out split with T = {training.n_steps}, 95 % "
-        f"intervals over images; `fid_{study.data}` and its relatives in the features of the pipeline's own "
-        f"classifier (not Inception), {study.sampling.n_images} samples at {study.headline_steps} network calls "
-        f"against the training split; averaged weights (decay {training.ema_decay}); one training a pair, study seed "
+        f"intervals over images; `{study.metric('fid')}` and its relatives in the features of {network}, "
+        f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
+        f"averaged weights (decay {training.ema_decay}); one training a pair, study seed "
         f"{study.seed}, so intervals do not cover retraining. Figures marked li2024 were published for other data "
         f"and other networks. Made at revision `{revision}` on {made['hardware']}."
     )

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
+from nonnormal.metrics.weights import INCEPTION
 from nonnormal.seeds import derive
 from nonnormal.settings import Run, Settings, StepNames
 
@@ -31,15 +32,55 @@ _RESERVED = {"benchmarks", "logs", "paper"}  # folders beside those of the runs
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 
 
-class Features(Settings):
+class Classifier(Settings):
     """Feature network of the Fréchet distance, trained on the data set's labels."""
 
+    kind: Literal["classifier"] = "classifier"
+    """Distances are named after the data set, e.g. fid_digits."""
     epochs: int = Field(20, strict=True, ge=1)
     """Passes over the training split."""
     batch_size: int = Field(64, strict=True, ge=2)
     """Images per optimiser step."""
     learning_rate: float = Field(3e-3, gt=0)
     """Maximum of the one-cycle learning rate."""
+
+
+class Inception(Settings):
+    """Feature network of the Fréchet distance as the field reports it, for images of three channels."""
+
+    kind: Literal["inception"]
+    """Distances are named fid, kid, precision and recall."""
+    source: Source = Source()
+    """Where the file of its weights comes from; what is left out is torch-fidelity's own."""
+
+    @field_validator("source")
+    @classmethod
+    def _a_file(cls, source: Source) -> Source:
+        if source.size is not None:
+            raise ValueError("size: does not fit inception, which takes path, mirrors, sha256")
+        if strange := set(source.sha256) - {INCEPTION.name}:
+            raise ValueError(f"sha256: {', '.join(sorted(strange))}: inception has the file {INCEPTION.name}")
+        return source
+
+
+_FEATURES = {"classifier": Classifier, "inception": Inception}
+
+
+def _kind(features: Any) -> str | None:
+    """Which of `_FEATURES` a study asks for."""
+    if isinstance(features, Mapping):
+        return features.get("kind", "classifier")
+    return getattr(features, "kind", None)
+
+
+Features = Annotated[
+    Annotated[Classifier, Tag("classifier")] | Annotated[Inception, Tag("inception")],
+    Discriminator(
+        _kind,
+        custom_error_type="features_kind",
+        custom_error_message=f"kind: allowed are {', '.join(_FEATURES)}",
+    ),
+]
 
 
 class Sampling(Settings):
@@ -156,8 +197,8 @@ class Study(Settings):
     """Settings of every run that does not name others."""
     runs: dict[Name, Run] = Field(min_length=1)
     """The runs: what each says replaces the defaults, key by key."""
-    features: Features = Features()
-    """Feature network of the Fréchet distance."""
+    features: Features = Classifier()
+    """Feature network of the Fréchet distance: a classifier where nothing is said."""
     sampling: Sampling = Sampling()
     """How samples are drawn."""
     evaluation: Evaluation = Evaluation()
@@ -197,7 +238,11 @@ class Study(Settings):
     @model_validator(mode="after")
     def _fits_the_data(self):
         describe(self.data, self.source)
-        size = self.dataset.shape[1]
+        channels, size, _ = self.dataset.shape
+        if self.features.kind == "inception" and channels != 3:
+            raise ValueError(
+                f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
+            )
         for name, run in self.runs.items():
             halvings = 2 ** (len(run.network.widths) - 1)
             if size % halvings:
@@ -249,6 +294,16 @@ class Study(Settings):
         pairs = {name: f"{run.q}/{run.p}" for name, run in self.runs.items()}
         unique = len(set(pairs.values())) == len(pairs)
         return pairs if unique else {name: name for name in pairs}
+
+    def metric(self, name: str) -> str:
+        """What a distance is called: plainly fid in Inception's features, else by the data set, fid_digits."""
+        return name if self.features.kind == "inception" else f"{name}_{self.data}"
+
+    def baseline(self, run: str) -> str | None:
+        """The first run with normal steps and the weighting of this one, which it is compared with; None without."""
+        weighting = self.run(run).training.weighting
+        found = (name for name, other in self.runs.items() if other.q == other.p == "normal")
+        return next((name for name in found if self.runs[name].training.weighting == weighting), None)
 
     def bound_steps(self, run: str) -> tuple[int, ...]:
         """Numbers of steps T of the run's bounds, rising."""
@@ -341,7 +396,10 @@ def json_schema() -> dict[str, Any]:
 
 def _explain(detail: Mapping[str, Any]) -> str:
     """One mistake: key, what was found, what is allowed."""
-    key = ".".join(str(part) for part in detail["loc"] if part != "[key]") or "the file"
+    location = detail["loc"]
+    if location[:1] == ("features",):  # pydantic names which kind it read
+        location = location[:1] + location[2:]
+    key = ".".join(str(part) for part in location if part != "[key]") or "the file"
     if detail["type"] == "extra_forbidden":
         allowed = ", ".join(_model_at(detail["loc"][:-1]).model_fields)
         return f"{key}: unknown key; allowed here: {allowed}"
@@ -361,6 +419,8 @@ def _model_at(location: tuple) -> type[Settings]:
     model: type[Settings] = Study
     if location[:1] == ("runs",):
         model, location = Run, location[2:]
+    if location[:1] == ("features",):
+        model, location = _FEATURES[location[1]], location[2:]
     for part in location:
         kind = model.model_fields[part].annotation
         model = next((option for option in get_args(kind) if option is not type(None)), kind)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -45,24 +45,26 @@ _PAIR_COLUMNS = {
     "continuous": "bits/dim, normal bound for T → ∞",
     "flow_uniform": "bits/dim, probability flow, uniform dequantisation",
     "flow_normal": "bits/dim, probability flow, normal dequantisation",
-    "fid": "fid_{data}",
-    "kid": "kid_{data} × 1000",
-    "precision": "precision_{data}",
-    "recall": "recall_{data}",
+    "fid": "{fid}",
+    "kid": "{kid} × 1000",
+    "precision": "{precision}",
+    "recall": "{recall}",
     "total_variation": "total variation",
     "high_frequency": "high-frequency share of power",
     "saturation": "saturation",
     "published_bpd": "bits/dim, CIFAR-10 (li2024)",
     "published_fid": "FID, CIFAR-10 (li2024)",
 }
+_DISTANCES = ("fid", "kid", "precision", "recall")
+Naming = Callable[[str], str]
 _OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
 _SHORT = {
     "normal_bpd": "normal-limit bits/dim",
     "native_bridge": "native",
     "continuous": "T → ∞",
     "flow_uniform": "flow",
-    "fid": "fid_{data}",
-    "kid": "kid_{data} × 1000",
+    "fid": "{fid}",
+    "kid": "{kid} × 1000",
     "total_variation": "total variation",
     "high_frequency": "high-frequency share",
 }
@@ -124,13 +126,13 @@ def step_constants() -> pd.DataFrame:
     return pd.DataFrame({str(p): {str(q): constant(q, p) for q in dense} for p in dense})
 
 
-def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[str, int], sample_steps: int):
+def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: dict[str, int], sample_steps: int):
     """One row a run: bounds in several readings, FID and its relatives, style, published figures beside.
 
     Args:
         summary: rows of a study.
         published: `paper/references/published.csv`.
-        data: name of the data set.
+        name: what a distance is called in the study, `Study.metric`.
         runs: T of the headline bound by run.
         sample_steps: sampling steps of the headline FID.
 
@@ -155,8 +157,8 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, data: str, runs: dict[
             "native_bridge": ("bpd_total", at | native | bridge),
             "continuous": ("bpd_total", {"bound": "continuous"}),
             **{f"flow_{kind}": ("bpd_total", flow | {"dequantisation": kind}) for kind in ("uniform", "normal")},
-            **{name: (f"{name}_{data}", sampled) for name in ("fid", "kid", "precision", "recall")},
-            **{name: (f"style_{name}", sampled) for name in ("total_variation", "high_frequency", "saturation")},
+            **{metric: (name(metric), sampled) for metric in _DISTANCES},
+            **{look: (f"style_{look}", sampled) for look in ("total_variation", "high_frequency", "saturation")},
         }
         row: dict[str, object] = {"run": run}
         for column, (metric, conditions) in queries.items():
@@ -224,23 +226,23 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     return {row["run"]: {name: row[column] for column, name in names.items()} for row in found.to_dict("records")}
 
 
-def readable_pairs(table: pd.DataFrame, data: str, labels: dict[str, str]) -> pd.DataFrame:
+def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) -> pd.DataFrame:
     """The table of `pairs` for reading: a column a run and a row a number, so that it fits a page.
 
     With more than five runs a row a run and a column a number, of which only those that tell runs apart.
     """
-    rows = table.to_dict("records")
+    rows, names = table.to_dict("records"), {metric: name(metric) for metric in _DISTANCES}
     if len(rows) > 5:
-        columns = {_SHORT[column].format(data=data): [_cell(row, column) for row in rows] for column in _SHORT}
+        columns = {_SHORT[column].format(**names): [_cell(row, column) for row in rows] for column in _SHORT}
         return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name="q/p"))
-    titles = {column: title.format(data=data) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
+    titles = {column: title.format(**names) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
     return pd.DataFrame(
         {labels[row["run"]]: [_cell(row, column) for column in titles] for row in rows}, index=[*titles.values()]
     )
 
 
 def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, int]) -> pd.DataFrame:
-    """Native bits/dim of each printed pair minus that of normal/normal, by convention and by how K(0) is counted.
+    """Native bits/dim of each printed pair minus that of its normal/normal, by convention and by how K(0) is counted.
 
     From limit marginals at the T of training. The intervals add those of both bounds in quadrature; the bounds share
     images and noise, so the true ones are narrower.
@@ -256,17 +258,18 @@ def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, 
     """
     rows = select(summary, "bpd_total", bound="convention", marginals="limit")
     rows = rows[_condition(rows, "T") == rows.run.map(runs)]
-    rows = rows.assign(**{key: _condition(rows, key) for key in ("convention", "constant")})
+    rows = rows.assign(**{key: _condition(rows, key) for key in ("weighting", "convention", "constant")})
     normal = rows[(rows.q == "normal") & (rows.p == "normal")]
-    normal = normal[normal.run == normal.run.iloc[0]].set_index(["convention", "constant"]) if len(normal) else normal
-    table, rows = [], rows if len(normal) else rows.iloc[:0]
+    # Networks of one weighting are compared with one another, the first normal pair of each stands for it.
+    normal = normal.drop_duplicates(keys := ["weighting", "convention", "constant"]).set_index(keys)
+    table, rows = [], rows[rows.weighting.isin(normal.index.get_level_values(0))]
     others = rows[(rows.q != "normal") | (rows.p != "normal")]
     for (run, counted), group in others.groupby(["run", "constant"], sort=False):
         row: dict[str, object] = {"run": run, "q": group.q.iloc[0], "p": group.p.iloc[0], "constant": counted}
         figures = [_published(published, q, p, "bpd") for q, p in (("normal", "normal"), (row["q"], row["p"]))]
         row["printed"] = figures[1] - figures[0]
         for found in group.to_dict("records"):
-            base = normal.loc[(found["convention"], counted)]
+            base = normal.loc[(found["weighting"], found["convention"], counted)]
             gap, half = found["value"] - base.value, math.hypot(found["high"] - found["value"], base.high - base.value)
             name = found["convention"]
             row |= {name: gap, f"{name}_low": gap - half, f"{name}_high": gap + half}

@@ -1,15 +1,21 @@
 """Metrics: intervals against known values, distances against their formulas, style against closed forms."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from problems import random_inception
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from nonnormal import data
-from nonnormal.metrics.features import Classifier, accuracy, load_classifier, save_classifier, train_classifier
-from nonnormal.metrics.fidelity import _fid, _moments, fidelity
+from nonnormal.data.download import DownloadError, sha256_of
+from nonnormal.metrics import fidelity as module
+from nonnormal.metrics.features import Classifier, accuracy, train_classifier
+from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.inception import Inception
 from nonnormal.metrics.intervals import (
     Z95,
     bootstrap_interval,
@@ -17,6 +23,13 @@ from nonnormal.metrics.intervals import (
     paired_bootstrap_interval,
     proportion_interval,
     ratio_interval,
+)
+from nonnormal.metrics.reference import (
+    Reference,
+    extract,
+    read_reference,
+    write_classifier_reference,
+    write_inception_reference,
 )
 from nonnormal.metrics.style import style, style_difference
 
@@ -29,17 +42,32 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def weights(digits, tmp_path_factory):
-    """A classifier of two epochs: rough, but with features that are not degenerate."""
-    path = tmp_path_factory.mktemp("features") / "features.safetensors"
+def files(digits, tmp_path_factory):
+    """(data set, reference) with a classifier of two epochs: rough, but with features that are not degenerate."""
+    folder = tmp_path_factory.mktemp("features")
+    stored, path = folder / "digits.safetensors", folder / "features.safetensors"
+    data.write(stored, digits, "digits")
     network = train_classifier(digits, epochs=2, batch_size=64, learning_rate=3e-3, seed=0)
     share = accuracy(network, digits.test.images, digits.test.labels)
-    save_classifier(path, network, data="digits", held_out_accuracy=share)
-    return path
+    images = digits.train.images
+    write_classifier_reference(path, network, images, stored, data_name="digits", held_out_accuracy=share)
+    return stored, path
 
 
-def compare(generated, real, weights, seed=0):
-    return fidelity(generated, real, weights, resamples=10, seed=seed)
+@pytest.fixture(scope="module")
+def trained(files):
+    return read_reference(files[1], files[0])
+
+
+def compare(generated, real, trained, seed=0, resamples=10):
+    return fidelity(generated, against(real, trained), resamples=resamples, seed=seed)
+
+
+def against(real, trained, kept=None):
+    """The trained network with other images in place of the training split."""
+    features = trained.of(real)
+    moments = features.double().mean(0), torch.cov(features.double().T)
+    return Reference(trained.network, "a", "b", len(real), features[:kept], *moments, facts={})
 
 
 def test_mean_interval_by_hand():
@@ -84,104 +112,212 @@ def test_intervals_of_equal_differences_have_no_width():
     assert constant == (7.0, 7.0)
 
 
-def test_a_set_has_no_distance_to_itself(digits, weights):
+def test_a_set_has_no_distance_to_itself(digits, trained):
     images = digits.train.images[:N]
-    found = compare(images, images, weights)
+    found = compare(images, images, trained)
     assert abs(found["fid"].value) < 1e-4
     assert found["precision"].value == found["recall"].value == 1.0
 
 
-def features(weights, images):
-    return load_classifier(weights)[0].features(images).double().numpy()
+def features(trained, images):
+    return trained.of(images).double().numpy()
 
 
-def test_fid_is_the_frechet_distance_of_normals_fitted_to_the_features(digits, weights):
+def test_fid_is_the_frechet_distance_of_normals_fitted_to_the_features(digits, trained):
     first, second = digits.train.images[:N], digits.test.images[:N]
-    a, b = features(weights, first), features(weights, second)
+    a, b = features(trained, first), features(trained, second)
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = scipy.linalg.sqrtm(cov_a @ cov_b)
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root.real)
-    assert compare(first, second, weights)["fid"].value == pytest.approx(expected, rel=1e-3)
+    assert compare(first, second, trained)["fid"].value == pytest.approx(expected, rel=1e-3)
 
 
-def test_kid_is_near_the_unbiased_squared_mmd_of_all_images(digits, weights):
+def test_kid_is_near_the_unbiased_squared_mmd_of_all_images(digits, trained):
     """torch-fidelity averages over subsets; the mean over them scatters around the estimate from all images."""
     first, second = digits.train.images[:N], 16 - digits.test.images[:N]
-    a, b = features(weights, first), features(weights, second)
+    a, b = features(trained, first), features(trained, second)
 
     def kernel(x, y):
         return (x @ y.T / x.shape[1] + 1) ** 3
 
     within = sum((k.sum() - np.trace(k)) / (N * (N - 1)) for k in (kernel(a, a), kernel(b, b)))
     expected = within - 2 * kernel(a, b).mean()
-    assert compare(first, second, weights)["kid"].value == pytest.approx(expected, rel=0.1)
+    assert compare(first, second, trained)["kid"].value == pytest.approx(expected, rel=0.1)
 
 
-@pytest.fixture(scope="module")
-def two_sets(digits, weights):
-    """Features of two sets of images of different sizes."""
-    return features(weights, digits.train.images[:N]), features(weights, digits.test.images[: N + 37])
-
-
-def test_a_resample_that_draws_each_image_once_is_the_sample(two_sets):
-    """Its moments are torch-fidelity's: mean and unbiased covariance."""
-    for found in two_sets:
-        [moments] = _moments(found, np.ones((1, len(found))))
-        np.testing.assert_allclose(moments["mu"], np.mean(found, axis=0), rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(moments["sigma"], np.cov(found, rowvar=False), rtol=1e-10, atol=1e-12)
-
-
-def test_a_resample_is_the_sample_with_images_repeated(two_sets):
-    found, _ = two_sets
-    index = np.random.default_rng(0).integers(len(found), size=(3, len(found)))
-    counts = np.stack([np.bincount(row, minlength=len(found)) for row in index]).astype(float)
-    for row, moments in zip(index, _moments(found, counts), strict=True):
-        np.testing.assert_allclose(moments["mu"], found[row].mean(0), rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(moments["sigma"], np.cov(found[row], rowvar=False), rtol=1e-10, atol=1e-12)
-
-
-def test_the_interval_of_fid_is_that_of_resampled_images(digits, weights, two_sets):
-    """Drawn here by indices, and fitted anew for each draw."""
-    resamples = 200
-    estimate = fidelity(digits.train.images[:N], digits.test.images[: N + 37], weights, resamples=resamples, seed=0)[
-        "fid"
-    ]
-    rng = np.random.default_rng(1)
-    drawn = []
-    for _ in range(resamples):
-        sets = [found[rng.integers(len(found), size=len(found))] for found in two_sets]
-        drawn.append(_fid(*({"mu": s.mean(0), "sigma": np.cov(s, rowvar=False)} for s in sets)))
-    # Each standard deviation of 200 draws is known to 5 %.
-    assert (estimate.high - estimate.value) / Z95 == pytest.approx(np.std(drawn, ddof=1), rel=0.3)
-    assert estimate.n == N
-
-
-def test_estimates_lie_in_their_intervals_and_are_reproducible(digits, weights):
+def test_estimates_lie_in_their_intervals_and_are_reproducible(digits, trained):
     first, second = digits.train.images[:N], digits.test.images[:N]
-    found = compare(first, second, weights)
+    found = compare(first, second, trained)
     assert set(found) == {"fid", "kid", "precision", "recall"}
     for estimate in found.values():
         assert estimate.low <= estimate.value <= estimate.high
         assert estimate.n == N
     assert found["fid"].low >= 0
-    assert found == compare(first, second, weights)
+    assert found == compare(first, second, trained)
 
 
-def test_distances_grow_as_images_get_worse(digits, weights):
+def test_distances_grow_as_images_get_worse(digits, trained):
     real = digits.train.images[:N]
     noise = torch.randint(17, digits.test.images[:N].shape, generator=torch.Generator().manual_seed(0))
-    good = compare(digits.test.images[:N], real, weights)
-    bad = compare(noise.to(torch.uint8), real, weights)
+    good = compare(digits.test.images[:N], real, trained)
+    bad = compare(noise.to(torch.uint8), real, trained)
     assert bad["fid"].value > 3 * good["fid"].value
     assert bad["kid"].value > 3 * good["kid"].value
 
 
-def test_classifier_is_loaded_as_it_was_saved(digits, weights):
-    network, header = load_classifier(weights)
-    assert header["data"] == "digits"
-    assert accuracy(network, digits.test.images, digits.test.labels) == header["held_out_accuracy"] > 0.5
-    assert not network.training
-    assert network.features(digits.test.images[:3]).shape == (3, 64)
+def test_reference_is_read_as_it_was_measured(digits, files, trained):
+    images, features = digits.train.images, trained.features
+    assert trained.n == len(features) == len(images)
+    assert features.shape[1] == 64
+    torch.testing.assert_close(trained.mean, features.double().mean(0))
+    torch.testing.assert_close(trained.covariance, torch.cov(features.double().T))
+    assert torch.equal(trained.of(images), features)
+    assert accuracy(trained.network.classifier, digits.test.images, digits.test.labels) > 0.5
+    assert accuracy(trained.network.classifier, digits.test.images, digits.test.labels) == pytest.approx(
+        trained.facts["held_out_accuracy"]
+    )
+    assert trained.name == "classifier of digits"
+
+
+def test_reference_of_other_data_is_refused(digits, files, tmp_path):
+    other = tmp_path / "other.safetensors"
+    fewer = data.Split(digits.train.images[:9], digits.train.labels[:9])
+    data.write(other, dataclasses.replace(digits, train=fewer), "digits")
+    with pytest.raises(ValueError, match=r"was made from other data than .*other\.safetensors; delete it"):
+        read_reference(files[1], other)
+
+
+def test_weights_of_the_reference_are_named_by_their_content(digits, files, trained, tmp_path):
+    network = trained.network.classifier
+    facts = dict(data_name="digits", held_out_accuracy=0.5)
+    path = tmp_path / "again.safetensors"
+    write_classifier_reference(path, network, digits.train.images[:50], files[0], **facts)
+    assert read_reference(path, files[0]).weights == trained.weights
+    other = Classifier(**network.recipe)
+    write_classifier_reference(path, other.eval(), digits.train.images[:50], files[0], **facts)
+    assert read_reference(path, files[0]).weights != trained.weights
+
+
+def test_of_many_images_some_features_are_kept_but_all_are_in_the_moments(
+    digits, files, trained, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("nonnormal.metrics.reference.KEPT", 100)
+    path = tmp_path / "some.safetensors"
+    classifier = trained.network.classifier
+    write_classifier_reference(
+        path, classifier, digits.train.images, files[0], data_name="digits", held_out_accuracy=0.5
+    )
+    found = read_reference(path, files[0])
+    assert (found.n, len(found.features)) == (len(digits.train.images), 100)
+    torch.testing.assert_close(found.mean, trained.mean)
+    torch.testing.assert_close(found.covariance, trained.covariance)
+    rows = {tuple(row) for row in trained.features.tolist()}
+    assert all(tuple(row) in rows for row in found.features.tolist())
+
+
+def test_fid_of_the_whole_split_does_not_depend_on_what_is_kept(digits, trained):
+    first, second = digits.test.images[:N], digits.train.images[: 2 * N]
+    whole, some = (fidelity(first, against(second, trained, kept), resamples=10, seed=0) for kept in (None, N))
+    assert some["fid"].value == pytest.approx(whole["fid"].value, rel=1e-9)
+    assert some["fid"].low > whole["fid"].low  # of a split that is not resampled no scatter is counted
+
+
+def test_fid_is_torch_fidelitys(digits, trained):
+    first, second = digits.train.images[:N], digits.test.images[:N]
+    stats = (fid_features_to_statistics(trained.of(images).double()) for images in (first, second))
+    expected = fid_statistics_to_metric(*stats, verbose=False)["frechet_inception_distance"]
+    assert compare(first, second, trained)["fid"].value == pytest.approx(expected, rel=1e-7)
+
+
+def test_fid_of_fewer_images_than_features(digits, trained):
+    """Covariances have no full rank; the formula with a symmetric root still stands."""
+    first, second = digits.train.images[:20], digits.test.images[:30]
+    a, b = features(trained, first), features(trained, second)
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(cov_a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    shared = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * shared
+    assert compare(first, second, trained)["fid"].value == pytest.approx(expected, rel=1e-5)
+
+
+def test_kid_of_many_images_has_an_interval_like_that_of_the_bootstrap(digits, trained, monkeypatch):
+    """From blocks, which scatter a little more than all pairs."""
+    first, second = digits.train.images[:1000], 16 - digits.train.images[500:]
+    small = compare(first, second, trained, resamples=200)["kid"]
+    monkeypatch.setattr(module, "_KERNEL", 10)
+    monkeypatch.setattr(module, "_SUBSET", 25)
+    found = compare(first, second, trained)["kid"]
+    assert found.value == pytest.approx(small.value, rel=0.05)
+    assert 0.5 < (found.high - found.low) / (small.high - small.low) < 2
+
+
+class ListOf(torch.utils.data.Dataset):
+    """Bare images, which is what torch-fidelity takes."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+# ---- Inception -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return torch.randint(256, (12, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    """A file of random weights in torch-fidelity's format."""
+    return random_inception(tmp_path_factory.mktemp("inception") / "weights.pth")
+
+
+def test_inception_gives_what_torch_fidelity_gives(inception, photos):
+    import torch_fidelity
+
+    network = Inception(inception, sha256_of(inception))
+    found = extract(network, photos)
+    assert found.shape == (12, 2048)
+    assert (found.std(0) > 0).float().mean() > 0.5  # others are shut by the rectifier
+    values = torch_fidelity.calculate_metrics(
+        input1=ListOf(photos[:6]),
+        input2=ListOf(photos[6:]),
+        feature_extractor_weights_path=str(inception),
+        fid=True,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+        feature_extractor="inception-v3-compat",
+    )
+    half = found[6:].double()
+    reference = Reference(network, "a", "b", 6, found[6:], half.mean(0), torch.cov(half.T), facts={})
+    mine = fidelity(photos[:6], reference, resamples=10, seed=0)
+    assert mine["fid"].value == pytest.approx(values["frechet_inception_distance"], rel=1e-3)
+
+
+def test_inception_reference_keeps_no_weights_but_their_hash(inception, photos, tmp_path):
+    stored, path = tmp_path / "data.safetensors", tmp_path / "features.safetensors"
+    train, test = (data.Split(photos[half].clone(), torch.empty(0)) for half in (slice(8), slice(8, 12)))
+    data.write(stored, data.ImageData(train, test, 256), "photos32")
+    write_inception_reference(path, inception, sha256_of(inception), train.images, stored)
+    found = read_reference(path, stored)
+    assert (found.name, found.weights, found.n) == ("inception-v3-compat", sha256_of(inception), 8)
+    assert torch.equal(found.of(train.images), found.features)
+
+
+def test_other_weights_are_never_unpickled(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"cos\nabort\n(tR.")  # would end this process
+    with pytest.raises(DownloadError, match="expected SHA-256 6726825d…, found"):
+        Inception(path, "6726825d")
 
 
 def test_classifier_training_is_reproducible(digits):

@@ -83,6 +83,15 @@ def test_every_family_is_trained_with_a_divergence_of_its_own_unless_it_has_none
         assert run.p == (run.q if not dense or is_finite(run.q, run.q) else "normal")
 
 
+@pytest.mark.parametrize("name", ["photos32", "cifar10", "imagenet32"])
+def test_studies_of_real_data_have_four_pairs_by_two_recipes(name):
+    found = load(ROOT / "config" / f"{name}.yaml")
+    pairs = ["normal-normal", "laplace-laplace", "uniform-normal", "uniform-laplace"]
+    assert list(found.runs) == [f"{recipe}-{pair}" for recipe in ("vdm", "edm") for pair in pairs]
+    for run, settings in found.runs.items():
+        assert run == f"{'vdm' if settings.training.weighting == 'elbo' else 'edm'}-{settings.q}-{settings.p}"
+
+
 def test_exported_schema_is_up_to_date():
     """`nonnormal schema` writes the file again."""
     assert json.loads((ROOT / "workflow" / "schemas" / "study.json").read_text(encoding="utf-8")) == json_schema()
@@ -293,6 +302,53 @@ def test_all_mistakes_are_answered_at_once():
 def test_a_default_that_does_not_fit_what_is_said_is_a_mistake(run, words):
     """groups is 8, log_snr_min is −5 and p is normal where nobody says otherwise, and these must fit, too."""
     assert words in mistake({"name": "a", "data": "digits", "runs": {"r": run}})
+
+
+# ---- features --------------------------------------------------------------------------------------------------------
+
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+
+
+def with_features(features, data="photos32"):
+    return {**BASE, "data": data, "features": features}
+
+
+@pytest.mark.parametrize("features", [{}, {"epochs": 2}, {"kind": "classifier"}])
+def test_distances_in_a_classifiers_features_are_named_after_the_data(features):
+    found = validate(with_features(features), "x")
+    assert found.features.kind == "classifier"
+    assert found.metric("fid") == "fid_photos32"
+
+
+def test_distances_in_inceptions_features_have_plain_names():
+    raw = with_features({"kind": "inception", "source": {"path": "weights", "sha256": {WEIGHTS: "0" * 64}}})
+    found = validate(raw, "x")
+    assert found.metric("fid") == "fid"
+    assert validate(found.resolved, "x") == found
+
+
+@pytest.mark.parametrize(
+    ("features", "data", "said"),
+    [
+        ({"kind": "vgg"}, "photos32", "kind: allowed are classifier, inception"),
+        ([], "photos32", "kind: allowed are classifier, inception"),
+        ({"kind": "inception"}, "digits", "features.kind: inception takes images of 3 channels; digits has 1"),
+        ({"kind": "inception", "epochs": 2}, "photos32", "features.epochs: unknown key; allowed here: kind, source"),
+        ({"epochs": 0}, "photos32", "features.epochs: found 0; Input should be greater"),
+        ({"kind": "inception", "source": {"size": 32}}, "photos32", "size: does not fit inception"),
+        ({"kind": "inception", "source": {"sha256": {"a": "0" * 64}}}, "photos32", f"inception has the file {WEIGHTS}"),
+        ({"kind": "inception", "source": {"colour": 1}}, "photos32", "features.source.colour: unknown key; allowed"),
+    ],
+)
+def test_a_mistake_in_features_is_answered(features, data, said):
+    assert said in mistake(with_features(features, data))
+
+
+def test_a_run_is_compared_with_the_normal_pair_of_its_weighting():
+    runs = {"other": {"q": "laplace"}, "one": {"q": "normal", "p": "normal"}, "two": {"q": "normal", "p": "normal"}}
+    perceptual = {"training": {"weighting": "perceptual"}}
+    found = validate({**BASE, "runs": {**runs, "three": {"q": "uniform", **perceptual}}}, "x")
+    assert [found.baseline(run) for run in found.runs] == ["one", "one", "one", None]
 
 
 # ---- steps -----------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def published():
 
 @pytest.fixture
 def table(summary, published):
-    return pairs(summary, published, "digits", {"nn": 10, "ll": 5}, 10)
+    return pairs(summary, published, "{}_digits".format, {"nn": 10, "ll": 5}, 10)
 
 
 def test_rows_round_trip_with_all_digits(tmp_path, summary):
@@ -173,12 +173,12 @@ def without(summary, metric, run="nn", **conditions):
 @pytest.mark.parametrize(("metric", "conditions"), REQUIRED.values(), ids=list(REQUIRED))
 def test_a_missing_number_is_an_error_and_not_a_gap(summary, published, metric, conditions):
     with pytest.raises(ValueError, match=f"run 'nn': found 0 rows of {metric} with .*, expected one"):
-        pairs(without(summary, metric, **conditions), published, "digits", {"nn": 10}, 10)
+        pairs(without(summary, metric, **conditions), published, "{}_digits".format, {"nn": 10}, 10)
 
 
 @pytest.mark.parametrize(("column", "conditions"), OPTIONAL.items(), ids=list(OPTIONAL))
 def test_what_a_run_cannot_have_is_a_gap(summary, published, column, conditions):
-    found = pairs(without(summary, "bpd_total", **conditions), published, "digits", {"nn": 10, "ll": 10}, 10)
+    found = pairs(without(summary, "bpd_total", **conditions), published, "{}_digits".format, {"nn": 10, "ll": 10}, 10)
     assert found[[column, f"{column}_low", f"{column}_high"]].isna().to_numpy().tolist() == [[True] * 3, [False] * 3]
     others = [name for name in OPTIONAL if name != column]
     assert found[others].notna().all(axis=None)
@@ -189,13 +189,13 @@ def test_what_a_run_cannot_have_is_a_gap(summary, published, column, conditions)
 def test_a_number_that_is_there_twice_is_an_error_also_where_it_is_optional(summary, published, metric):
     twice = pd.concat([summary, select(summary, metric, run="nn")], ignore_index=True)
     with pytest.raises(ValueError, match=f"run 'nn': found 2 rows of {metric} with .*, expected one"):
-        pairs(twice, published, "digits", {"nn": 10}, 10)
+        pairs(twice, published, "{}_digits".format, {"nn": 10}, 10)
 
 
 def test_saturation_is_a_number_of_colour_images(summary, table, published):
     assert table[["saturation", "saturation_low", "saturation_high"]].isna().all(axis=None)
     colours = [row("nn", "style_saturation", 0.5, nfe) for nfe in (4, 10)] + [row("ll", "style_saturation", 0.75, 10)]
-    found = pairs(pd.concat([summary, pd.DataFrame(colours)]), published, "digits", {"nn": 10, "ll": 10}, 10)
+    found = pairs(pd.concat([summary, pd.DataFrame(colours)]), published, "{}_digits".format, {"nn": 10, "ll": 10}, 10)
     assert found.saturation.tolist() == [0.5, 0.75]
 
 
@@ -222,7 +222,7 @@ def test_a_cell_without_interval_or_number():
 
 @pytest.fixture
 def readable(table):
-    return readable_pairs(table, "digits", {"nn": "normal/normal", "ll": "laplace/laplace, twice"})
+    return readable_pairs(table, "{}_digits".format, {"nn": "normal/normal", "ll": "laplace/laplace, twice"})
 
 
 def test_csv_has_all_numbers(tmp_path, table):

@@ -1,4 +1,4 @@
-"""The data set, shared by all studies on it, and the feature network that is trained on its labels."""
+"""The data set, shared by all studies on it, and the feature network with what it says of the training split."""
 
 
 rule data:
@@ -26,7 +26,7 @@ rule data:
 rule features:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.metrics.features"),
+        code=sources("nonnormal.metrics.reference"),
     output:
         LAYOUT.features,
     log:
@@ -35,13 +35,14 @@ rule features:
         BENCHMARKS / "features.tsv"
     conda:
         "../envs/nonnormal.yaml"
-    threads: 1
+    threads: STUDY.resources.threads
     resources:
-        mem_mb=2000,
-        runtime=30,
+        gpu=STUDY.resources.gpus,
+        mem_mb=max(STUDY.dataset.mem_mb, STUDY.resources.mem_mb),
+        runtime=STUDY.resources.runtime,
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("features", within=RESOLVED),
     shell:
-        "nonnormal features {params.study} > {log} 2>&1"
+        "nonnormal features {params.study} --threads {threads} > {log} 2>&1"

@@ -44,8 +44,9 @@ rule fidelity:
         BENCHMARKS / "fidelity-{run}.tsv"
     conda:
         "../envs/nonnormal.yaml"
-    threads: 1
+    threads: STUDY.resources.threads
     resources:
+        gpu=STUDY.resources.gpus,
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:

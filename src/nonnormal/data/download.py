@@ -46,19 +46,26 @@ class File:
     Attributes:
         name: file name.
         size: in bytes, None where it is not known.
-        sha256: in hex, None where it is not known.
+        sha256: in hex, its first digits where no more are known, None where nothing is.
         urls: addresses, tried in this order.
+        key: of a study, under which it says where its files come from.
     """
 
     name: str
     size: int | None = None
     sha256: str | None = None
     urls: tuple[str, ...] = ()
+    key: str = "source"
 
     def __str__(self) -> str:
         known = [] if self.size is None else [f"{self.size:,} bytes"]
-        known += [] if self.sha256 is None else [f"SHA-256 {self.sha256}"]
+        known += [] if self.sha256 is None else [f"SHA-256 {self.digits}"]
         return f"{self.name} ({', '.join(known) or 'size and SHA-256 not known'})"
+
+    @property
+    def digits(self) -> str | None:
+        """What is known of the SHA-256, for messages."""
+        return self.sha256 and self.sha256 + "…" * (len(self.sha256) < 64)
 
 
 def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) -> tuple[Path, str]:
@@ -81,10 +88,10 @@ def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) 
         except _Refused as reason:
             raise DownloadError(
                 f"{target.resolve()}: {reason}. It was left as it is: put {file} in its place, or, if this is a file "
-                f"that you trust, give its SHA-256 in the study: source: {{sha256: {{{file.name}: …}}}}"
+                f"that you trust, give its SHA-256 in the study: {file.key}: {{sha256: {{{file.name}: …}}}}"
             ) from None
     elif placed is not None:
-        raise DownloadError(f"source.path: there is no file {target.resolve()}; expected {file}")
+        raise DownloadError(f"{file.key}.path: there is no file {target.resolve()}; expected {file}")
     else:
         digest = fetch(file, folder)
     if file.sha256 is None:
@@ -97,11 +104,16 @@ def check(path: Path, file: File) -> str:
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise _Refused(f"expected {file.size:,} bytes, found {size:,}")
-    with path.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    if file.sha256 is not None and digest != file.sha256:
-        raise _Refused(f"expected SHA-256 {file.sha256}, found {digest}")
+    digest = sha256_of(path)
+    if file.sha256 is not None and not digest.startswith(file.sha256):
+        raise _Refused(f"expected SHA-256 {file.digits}, found {digest}")
     return digest
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, timeout: float = 30.0) -> str:
@@ -147,7 +159,8 @@ def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, ti
                 f"{file.name} could not be had:",
                 *reasons,
                 f"Place {file} by hand at {target.resolve()},",
-                "or say in the study where it is: source: {path: FOLDER} or source: {mirrors: [ADDRESS, …]}",
+                f"or say in the study where it is: {file.key}: {{path: FOLDER}} or "
+                f"{file.key}: {{mirrors: [ADDRESS, …]}}",
             ]
         )
     )

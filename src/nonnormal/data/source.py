@@ -48,7 +48,7 @@ class Source(BaseModel):
         return {key for key in type(self).model_fields if getattr(self, key) not in (None, (), {})}
 
     def obtain(self, file: File) -> tuple[Path, str]:
-        """(path, SHA-256) of a file of the data set."""
+        """(path, SHA-256) of a file."""
         if self.mirrors:
             file = dataclasses.replace(file, urls=tuple(_address(mirror, file.name) for mirror in self.mirrors))
         if file.name in self.sha256:

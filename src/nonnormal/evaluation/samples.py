@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,8 +12,9 @@ from torch import Tensor
 from nonnormal.data import ImageData, quantise
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.evaluation.rows import frame, row
-from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.fidelity import TOOL, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
+from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.processes import uniform_times
 from nonnormal.recipes import design
@@ -28,34 +28,33 @@ _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
 
 
 def fidelity_rows(
-    study: Study, run: str, samples: Mapping[int, Tensor], data: ImageData, features: Path
+    study: Study, run: str, samples: Mapping[int, Tensor], reference: Reference, device: str = "cpu"
 ) -> pd.DataFrame:
     """FID, KID, precision and recall of the run's samples for each number of steps, against the training split.
 
     Args:
         samples: uint8 images (N, C, H, W) by number of sampling steps.
-        features: file of the feature network; its data set's name is part of every metric's name.
+        reference: feature network and training split; see `Study.metric` for what the metrics are called.
     """
     rows, seed = [], derive(study.seed, "fidelity")
     for n_steps, images in samples.items():
-        found = fidelity(images, data.train.images, features, resamples=study.evaluation.bootstrap, seed=seed)
-        conditions = _conditions(study, run, study.run(run).p) | _reference(study, data)
+        found = fidelity(images, reference, resamples=study.evaluation.bootstrap, seed=seed, device=device)
+        conditions = _conditions(study, run, study.run(run).p) | _against(reference)
         for metric, estimate in found.items():
             unit = _UNITS.get(metric, "squared feature distance")
-            rows.append(row(study, run, f"{metric}_{study.data}", estimate, unit, n_steps, conditions))
+            rows.append(row(study, run, study.metric(metric), estimate, unit, n_steps, conditions))
     return frame(rows)
 
 
 def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
-    """Style statistics of each run's samples and of the test split, and each run's difference to the normal pair.
+    """Style statistics of each run's samples and of the test split, and each run's difference to its normal pair.
 
     Args:
         samples: uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in all.
     """
     rows = _mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
-    reference = next((name for name, run in study.runs.items() if run.q == run.p == "normal"), None)
     for run, by_steps in samples.items():
-        conditions = _conditions(study, run, study.run(run).p)
+        conditions, reference = _conditions(study, run, study.run(run).p), study.baseline(run)
         for n_steps, images in by_steps.items():
             rows += _mean_rows(study, run, images, data.levels, n_steps, conditions)
             if reference and run != reference:
@@ -65,7 +64,7 @@ def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: 
 
 
 def exchange_rows(
-    study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, features: Path, device: str = "cpu"
+    study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
 ) -> pd.DataFrame:
     """One network sampled with every step of the study's `exchange`: distances, and style against the normal step.
 
@@ -92,10 +91,10 @@ def exchange_rows(
         for name in settings.steps:
             conditions = _conditions(study, run, name)
             options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"))
-            found = fidelity(drawn[name], data.train.images, features, **options)
+            found = fidelity(drawn[name], reference, device=device, **options)
             for metric in ("fid", "kid"):
-                against = conditions | _reference(study, data)
-                metric_name, unit = f"exchange_{metric}_{study.data}", "squared feature distance"
+                against = conditions | _against(reference)
+                metric_name, unit = f"exchange_{study.metric(metric)}", "squared feature distance"
                 rows.append(row(study, run, metric_name, found[metric], unit, n_steps, against))
             if name != "normal":
                 against = {**conditions, "against": "normal step"}
@@ -106,7 +105,9 @@ def exchange_rows(
 
 
 def feature_rows(study: Study, header: Mapping[str, Any], data: ImageData) -> pd.DataFrame:
-    """Held-out accuracy of the feature network."""
+    """Held-out accuracy of the feature network; no rows for one that was not trained here."""
+    if "held_out_accuracy" not in header:
+        return frame([])
     share, n = header["held_out_accuracy"], len(data.test.images)
     estimate = Estimate(share, *proportion_interval(share, n), n)
     return frame([row(study, None, "feature_accuracy", estimate, "share", None, {"split": "test"})])
@@ -123,11 +124,13 @@ def _conditions(study: Study, run: str, step: str) -> dict:
     }
 
 
-def _reference(study: Study, data: ImageData) -> dict:
+def _against(reference: Reference) -> dict:
     return {
         "reference": "train",
-        "n_reference": len(data.train.images),
-        "features": f"classifier of {study.data}",
+        "n_reference": reference.n,
+        "features": reference.name,
+        "weights_sha256": reference.weights,
+        "tool": TOOL,
     }
 
 

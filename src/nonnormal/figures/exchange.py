@@ -14,16 +14,16 @@ from nonnormal.figures import theme
 from nonnormal.tables import select, with_condition
 
 
-def exchange(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Figure:
-    """FID in the data's features with half of its 95 % interval: one block a number of steps, a row a network.
+def exchange(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
+    """FID with half of its 95 % interval: one block a number of steps, a row a network.
 
     Args:
         summary: rows of a study with the metrics of `evaluation.samples.exchange_rows`.
-        data: name of the data set, part of the metric's name.
+        fid: name of the distance, which says in whose features it is.
         labels: what to call each run.
     """
     theme.apply()
-    rows = with_condition(select(summary, f"exchange_fid_{data}"), "step")
+    rows = with_condition(select(summary, f"exchange_{fid}"), "step")
     counts, runs, steps = (list(dict.fromkeys(rows[key])) for key in ("nfe", "run", "step"))
     height = 0.28 * len(runs) * len(counts) + 1.5
     figure, axes = plt.subplots(len(counts), 1, figsize=(theme.WIDTH, height), sharex=True, squeeze=False)
@@ -38,7 +38,7 @@ def exchange(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Fig
         for (i, j), number in np.ndenumerate(value):
             axis.text(j, i, f"{number:.1f}\n±{half[i, j]:.1f}", ha="center", va="center", fontsize=6)
         axis.set_yticks(range(len(runs)), [labels[run] for run in runs])
-        axis.set_title(f"fid_{data}, {n_steps} steps")
+        axis.set_title(f"{fid}, {n_steps} steps")
         axis.grid(False)
     axes[-1, 0].set_xticks(range(len(steps)), steps, rotation=30, ha="right", fontsize=7)
     axes[-1, 0].set_xlabel("step that the network (row, by its pair q/p) is sampled with")

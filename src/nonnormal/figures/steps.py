@@ -13,24 +13,24 @@ from nonnormal.figures import theme
 from nonnormal.tables import select, with_condition
 
 
-def number_of_steps(summary: pd.DataFrame, data: str, labels: Mapping[str, str]) -> Figure:
+def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
     """FID, normal-limit bits/dim and native bits/dim of each pair against the number of steps, with intervals.
 
     Over the numbers of steps at which samples were drawn; `cost` shows the bounds at more.
 
     Args:
         summary: rows of a study.
-        data: name of the data set, part of the metrics' names.
+        fid: name of the distance, which says in whose features it is.
         labels: what to call each run.
     """
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
-    fid = select(summary, f"fid_{data}")
-    fid = fid.assign(T=fid.nfe)
+    distances = select(summary, fid)
+    distances = distances.assign(T=distances.nfe)
     bounds = with_condition(select(summary, "bpd_total", marginals="limit"), "T")
-    bounds = with_condition(bounds[bounds["T"].isin(set(fid.nfe))], "bound")
+    bounds = with_condition(bounds[bounds["T"].isin(set(distances.nfe))], "bound")
     panels = (
-        (axes[0], fid, f"fid_{data}"),
+        (axes[0], distances, fid),
         (axes[1], bounds[bounds.bound == "normal"], "bits/dim, normal-limit bound"),
         (axes[2], bounds[bounds.bound == "native"], "bits/dim, native bound"),
     )
@@ -40,7 +40,7 @@ def number_of_steps(summary: pd.DataFrame, data: str, labels: Mapping[str, str])
             spread = [line.value - line.low, line.high - line.value]
             style = theme.line_style(q, p) | {"label": labels[run]}
             axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
-        _step_axis(axis, sorted(fid.nfe.unique()))
+        _step_axis(axis, sorted(distances.nfe.unique()))
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
     theme.plain_log(axes[2].yaxis)

@@ -7,13 +7,10 @@ how much of the data it understands and is reported with every number made from 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from nonnormal.data import ImageData, scale
-from nonnormal.files import read_tensors, write_tensors
 from nonnormal.networks import initialised
 from nonnormal.seeds import derive, generator
 
@@ -83,17 +80,3 @@ def train_classifier(data: ImageData, *, epochs: int, batch_size: int, learning_
 def accuracy(network: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of images whose highest score is their label's."""
     return (network(images).argmax(1) == labels).double().mean().item()
-
-
-def save_classifier(path: Path, network: Classifier, *, data: str, held_out_accuracy: float) -> None:
-    """Writes the weights with what rebuilds the network and its accuracy on the test split."""
-    header = {"recipe": network.recipe, "data": data, "held_out_accuracy": held_out_accuracy}
-    write_tensors(path, network.state_dict(), header)
-
-
-def load_classifier(path: Path) -> tuple[Classifier, dict]:
-    """(network in evaluation mode, header) of `save_classifier`."""
-    tensors, header = read_tensors(path)
-    network = Classifier(**header["recipe"])
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False), header

@@ -1,139 +1,143 @@
-"""FID, KID, precision and recall of generated images against real ones: torch-fidelity, with intervals of our own.
+"""FID, KID, precision and recall of generated images against the training split, with intervals of our own.
 
-torch-fidelity computes every number; this room registers the feature network with it and adds the intervals: bootstrap
-over images for FID and KID, Wilson's for precision and recall (each a share of images, given the other set's manifold).
+Features are those of a `Reference`; KID, precision and recall are torch-fidelity's. The Fréchet distance is written
+with a nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, which is torch-fidelity's number without the eigenvalues of
+a product that is not symmetric, and without D × D matrices where images are few. Intervals: bootstrap over images for
+FID and KID, Wilson's for precision and recall (each a share of images, given the other set's manifold).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import importlib.metadata
+import math
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from nonnormal import _torchvision
-from nonnormal.metrics.features import load_classifier
-from nonnormal.metrics.intervals import Estimate, bootstrap_interval, proportion_interval
+from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, proportion_interval
+from nonnormal.metrics.reference import Reference
 
 _torchvision.ensure_importable()
-import torch_fidelity  # noqa: E402  (torchvision must be importable first)
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase  # noqa: E402
-from torch_fidelity.metric_fid import fid_statistics_to_metric  # noqa: E402
-from torch_fidelity.metric_kid import kernel_poly  # noqa: E402
+from torch_fidelity.metric_kid import kernel_mmd, kernel_poly, kid_features_to_metric  # noqa: E402 (torchvision first)
+from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402
 
-_LAYER = "features"
-
-
-class _ClassifierFeatures(FeatureExtractorBase):
-    """Adapts a stored `Classifier` to torch-fidelity."""
-
-    def __init__(self, name, features_list, feature_extractor_weights_path=None, **_):
-        super().__init__(name, features_list)
-        self.classifier, _ = load_classifier(feature_extractor_weights_path)
-
-    @staticmethod
-    def get_provided_features_list():
-        return (_LAYER,)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric):
-        return _LAYER
-
-    @staticmethod
-    def can_be_compiled():
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile():
-        raise RuntimeError("the classifier is not compiled")
-
-    def forward(self, images):
-        return (self.classifier.features(images),)
+TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"
+_SUBSET = 1000  # images of a KID subset: torch-fidelity's default, as is their number of 100 where images are enough
+_KERNEL = 5000  # images whose whole kernel matrix is held in memory: 200 MB
 
 
-_EXTRACTOR = "nonnormal-classifier"
-torch_fidelity.register_feature_extractor(_EXTRACTOR, _ClassifierFeatures)
-
-
-class _Images(Dataset):
-    """Bare uint8 tensors (C, H, W), which is what torch-fidelity takes."""
-
-    def __init__(self, images: Tensor):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
-
-
-def fidelity(generated: Tensor, real: Tensor, weights: Path, *, resamples: int, seed: int) -> dict[str, Estimate]:
-    """{"fid", "kid", "precision", "recall"} of generated against real images in the features of a stored classifier.
+def fidelity(
+    generated: Tensor, reference: Reference, *, resamples: int, seed: int, device: torch.device | str = "cpu"
+) -> dict[str, Estimate]:
+    """{"fid", "kid", "precision", "recall"} of generated images against the training split in the reference's features.
 
     Args:
-        generated, real: uint8 grey levels (N, C, H, W).
-        weights: file of `save_classifier`.
+        generated: uint8 grey levels (N, C, H, W).
+        reference: feature network and training split.
         resamples: bootstrap resamples for FID and KID.
         seed: of KID's subsets and of the bootstrap.
+        device: of the network and of the bootstrap's linear algebra.
 
     Source: Heusel et al. (1706.08500), Bińkowski et al. (1801.01401), Kynkäänniemi et al. (1904.06991, 3 neighbours).
     """
-    size = min(len(generated), len(real))
-    kid = dict(kid_subsets=20, kid_subset_size=size // 2, verbose=False)
-    values = torch_fidelity.calculate_metrics(
-        input1=_Images(generated),
-        input2=_Images(real),
-        feature_extractor=_EXTRACTOR,
-        feature_extractor_weights_path=str(weights),
-        fid=True,
-        kid=True,
-        prc=True,
-        prc_neighborhood=3,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,  # no loader processes
-        batch_size=256,
+    a, b = reference.of(generated, device), reference.features
+    options = dict(resamples=resamples, seed=seed)
+    fid = _fid(a, reference, device, **options)
+    kid = _kid(a, b, **options)
+    shares = prc_features_to_metric(a, b, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
+    return {
+        "fid": fid,
+        "kid": kid,
+        **{
+            name: Estimate(shares[name], *proportion_interval(shares[name], trials), len(a))
+            for name, trials in (("precision", len(a)), ("recall", len(b)))
+        },
+    }
+
+
+# ---- FID -------------------------------------------------------------------------------------------------------------
+
+
+def _fid(features: Tensor, reference: Reference, device, *, resamples: int, seed: int) -> Estimate:
+    """|m_a − m_b|² + tr S_a + tr S_b − 2 tr √(S_a S_b), m and S the mean and covariance of features a and b.
+
+    Both sets are resampled for the interval, the training split only where all of its features were kept.
+    """
+    a, b = (rows.double().to(device) for rows in (features, reference.features))
+    whole = reference.mean.to(device), _root(reference.covariance.to(device))
+
+    def distances(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        complete = len(b) == reference.n
+        found = (
+            _frechet(*_moments(a, counts), *(_moments(b, others) if complete else whole))
+            for counts, others in zip(u, v, strict=True)
+        )
+        return np.array(list(found))
+
+    value = _frechet(*_moments(a, np.ones(len(a))), *whole)
+    low, high = bootstrap_interval(distances, value, (len(a), len(b)), resamples=resamples, seed=seed)
+    return Estimate(value, max(low, 0.0), high, len(a))  # a distance is not negative
+
+
+def _moments(rows: Tensor, counts: np.ndarray) -> tuple[Tensor, Tensor]:
+    """(mean, F) with FᵀF the covariance of rows (N, D), each taken as often as counted; F has N or D rows."""
+    weights = torch.from_numpy(counts).to(rows)
+    mean = weights @ rows / len(rows)
+    centred = (rows - mean) * (weights / (len(rows) - 1)).sqrt().unsqueeze(1)
+    return mean, centred if len(rows) <= rows.shape[1] else _root(centred.T @ centred)
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """F (D, D) with FᵀF = covariance."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp(min=0).sqrt()).T
+
+
+def _frechet(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> float:
+    """The Fréchet distance of two normal laws, squared, from their means and roots F of their covariances."""
+    traces = root_a.square().sum() + root_b.square().sum()
+    shared = torch.linalg.matrix_norm(root_a @ root_b.T, ord="nuc")
+    return ((mean_a - mean_b).square().sum() + traces - 2 * shared).item()
+
+
+# ---- KID -------------------------------------------------------------------------------------------------------------
+
+
+def _kid(features: Tensor, reference: Tensor, *, resamples: int, seed: int) -> Estimate:
+    """The mean over subsets of the unbiased squared MMD with the kernel (xᵀy/D + 1)³."""
+    size = min(len(features), len(reference))
+    value = kid_features_to_metric(
+        features,
+        reference,
+        kid_subsets=100 if size >= 2 * _SUBSET else 20,
+        kid_subset_size=min(size // 2, _SUBSET),
         rng_seed=seed % 2**32,
-        **kid,
-    )
-    network, _ = load_classifier(weights)
-    a, b = (network.features(images).double().numpy() for images in (generated, real))
+        verbose=False,
+    )["kernel_inception_distance_mean"]
+    a, b = features.numpy(), reference.numpy()
+    if max(len(a), len(b)) > _KERNEL:
+        half = Z95 * _kid_error(a, b)
+        return Estimate(value, value - half, value + half, len(a))
+    k_aa, k_bb, k_ab = (kernel_poly(*pair) for pair in ((a, a), (b, b), (a, b)))
 
-    def fids(u, v):
-        return np.array([_fid(*resampled) for resampled in zip(_moments(a, u), _moments(b, v), strict=True)])
-
-    k_aa, k_bb, k_ab = (kernel_poly(*pair, **kid) for pair in ((a, a), (b, b), (a, b)))
-
-    def squared_mmds(u, v):
+    def squared_mmds(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         within = [((w @ k) * w).sum(1) - w @ k.diagonal() for w, k in ((u, k_aa), (v, k_bb))]
         pairs = [n * (n - 1) for n in (len(a), len(b))]
         return within[0] / pairs[0] + within[1] / pairs[1] - 2 * ((u @ k_ab) * v).sum(1) / (len(a) * len(b))
 
-    estimates = {}
-    for name, key, statistic in (
-        ("fid", "frechet_inception_distance", fids),
-        ("kid", "kernel_inception_distance_mean", squared_mmds),
-    ):
-        value = values[key]
-        low, high = bootstrap_interval(statistic, value, (len(a), len(b)), resamples=resamples, seed=seed)
-        low = max(low, 0.0) if name == "fid" else low  # a distance is not negative; KID's estimator may be
-        estimates[name] = Estimate(value, low, high, len(a))
-    for name, trials in (("precision", len(a)), ("recall", len(b))):
-        estimates[name] = Estimate(values[name], *proportion_interval(values[name], trials), len(a))
-    return estimates
+    low, high = bootstrap_interval(squared_mmds, value, (len(a), len(b)), resamples=resamples, seed=seed)
+    return Estimate(value, low, high, len(a))  # the estimator may be negative
 
 
-def _moments(features: np.ndarray, counts: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """Mean and covariance of features (N, D), as torch-fidelity has them, of each resample in counts (R, N)."""
-    n, centre = len(features), features.mean(0)
-    centred = features - centre
-    for count in counts:
-        shift, weighted = count @ centred / n, np.sqrt(count)[:, None] * centred
-        yield {"mu": centre + shift, "sigma": (weighted.T @ weighted - n * np.outer(shift, shift)) / (n - 1)}
+def _kid_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Standard error of the squared MMD of (N, D) and (M, D), from its scatter over disjoint blocks of both.
 
-
-def _fid(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
-    return fid_statistics_to_metric(a, b, verbose=False)["frechet_inception_distance"]
+    The mean over blocks is itself an unbiased estimate of the MMD, of no less variance than that of all pairs.
+    """
+    count = min(len(a), len(b)) // min(_SUBSET, min(len(a), len(b)) // 5)
+    blocks = zip(np.array_split(a, count), np.array_split(b, count), strict=True)
+    size = min(len(a), len(b)) // count
+    values = [kernel_mmd(x[:size], y[:size]) for x, y in blocks]
+    return float(np.std(values, ddof=1)) / math.sqrt(count)

@@ -1,0 +1,45 @@
+"""Inception: the network of the FID that the field reports, as torch-fidelity has it.
+
+Features are its 2048 activations before the last layer, of images scaled to 299×299 as the first implementation did.
+torch-fidelity unpickles the weights, which can run code: their SHA-256 is checked before, each time.
+
+Source: Heusel et al. (1706.08500); weights: `metrics.weights`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from nonnormal import _torchvision
+from nonnormal.data.download import obtain
+from nonnormal.metrics.weights import INCEPTION
+
+_torchvision.ensure_importable()
+from torch_fidelity.utils import create_feature_extractor  # noqa: E402  (torchvision must be importable first)
+
+NAME, LAYER = "inception-v3-compat", "2048"
+
+
+class Inception(nn.Module):
+    """Features (B, 2048) of uint8 images (B, 3, H, W).
+
+    Args:
+        path: file of the weights.
+        sha256: what its SHA-256 must be.
+
+    Raises:
+        DownloadError: there is no such file, or it is another one; nothing of it was run.
+    """
+
+    def __init__(self, path: Path, sha256: str):
+        super().__init__()
+        obtain(dataclasses.replace(INCEPTION, sha256=sha256), placed=path)
+        options = dict(feature_extractor_weights_path=str(path), cuda=False, verbose=False)
+        self.extractor = create_feature_extractor(NAME, [LAYER], **options)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, 2048), float32."""
+        return self.extractor(images)[0]

@@ -1,0 +1,14 @@
+"""Files of weights that the metrics use and that are not trained here. Knows nothing of the networks themselves."""
+
+from nonnormal.data.download import File
+
+# Converted by torch-fidelity from TensorFlow's Inception of 2015-12-05. Of its SHA-256 the digits in its name are
+# published, no more.
+INCEPTION = File(
+    "weights-inception-2015-12-05-6726825d.pth",
+    sha256="6726825d",
+    urls=(
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    ),
+    key="features.source",
+)
