@@ -274,14 +274,15 @@ def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 
     from nonnormal import data as data_sets
     from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.geometry import geometry_rows
+    from nonnormal.metrics.reference import read_reference
     from nonnormal.tables import write_rows
 
     study, layout = _open(study_file)
     _in_study(study_file, study, "geometry")
     device = _torch(device, threads)
     denoiser = load_denoiser(layout.weights(study.geometry_run), device)
-    images = data_sets.read(layout.data)
-    rows = geometry_rows(study, denoiser, images, layout.features, layout.trajectories, device)
+    images, reference = data_sets.read(layout.data), read_reference(layout.features, layout.data)
+    rows = geometry_rows(study, denoiser, images, reference, layout.trajectories, device)
     write_rows(layout.geometry, rows)
     print(layout.geometry)
 
@@ -340,7 +341,7 @@ def _draw(name: str, study, layout: Layout):
 
         if name == "projection":
             return drawings.projection(trajectories.read(layout.trajectories))
-        more = [study.data] if name in ("denoising", "solvers") else []
+        more = [study.metric("fid")] if name in ("denoising", "solvers") else []
         return getattr(drawings, name)(read_rows(layout.summary), *more)
     if name == "exchange":
         from nonnormal.figures.exchange import exchange
@@ -416,7 +417,9 @@ def _table(name: str, study, layout: Layout):
         return tables.costs(summary)
     if name in ("geometry", "solvers"):
         _in_study(layout.study, study, "geometry")
-        return tables.geometry(summary, published) if name == "geometry" else tables.solvers(summary, study.data)
+        return (
+            tables.geometry(summary, published) if name == "geometry" else tables.solvers(summary, study.metric("fid"))
+        )
     return tables.differences(summary, published, runs)
 
 

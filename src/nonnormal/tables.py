@@ -333,11 +333,11 @@ def readable_geometry(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index([row["quantity"] for row in rows], name="quantity"))
 
 
-def solvers(summary: pd.DataFrame, data: str) -> pd.DataFrame:
+def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
     """FID and distance to the adaptive solution of each solver and grid: one row a solver, grid and NFE."""
     keys = ["solver", "grid", "nfe"]
     parts = []
-    for metric, name in ((f"solver_fid_{data}", "fid"), ("solver_distance", "distance")):
+    for metric, name in ((f"solver_{fid}", "fid"), ("solver_distance", "distance")):
         rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
         names = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
         parts.append(rows.rename(columns=names)[[*keys, *names.values()]])

@@ -20,6 +20,7 @@ from nonnormal.evaluation.rows import frame, row
 from nonnormal.grid_search import best_grid, euler_costs
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
+from nonnormal.metrics.reference import Reference
 from nonnormal.processes import LinearProcess, uniform_times
 from nonnormal.recipes import design
 from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ancestral, sample_heun
@@ -34,8 +35,8 @@ _CALLS_A_STEP = {"heun": 2, "dpm_2": 2}  # but for the last, to 0, which takes o
 class Scene:
     """What all measurements share: network, levels, data, starting noise, and how rows are written."""
 
-    def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, features: Path, device: str = "cpu"):
-        self.study, self.settings, self.data, self.features = study, study.geometry, data, features
+    def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"):
+        self.study, self.settings, self.data, self.reference = study, study.geometry, data, reference
         self.run = study.geometry_run
         self.denoiser, self.device = denoiser, device
         self.process: LinearProcess = design(study.run(self.run)).process
@@ -65,20 +66,20 @@ class Scene:
         """FID of images in [−1, 1] against the training split; what lies outside is clipped."""
         levels = quantise(images.cpu(), self.data.levels)
         options = dict(resamples=self.study.evaluation.bootstrap, seed=derive(self.study.seed, "fidelity"))
-        return fidelity(levels, self.data.train.images, self.features, **options)["fid"]
+        return fidelity(levels, self.reference, device=self.device, **options)["fid"]
 
 
 def geometry_rows(
-    study: Study, denoiser: Denoiser, data: ImageData, features: Path, recording: Path, device: str = "cpu"
+    study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, recording: Path, device: str = "cpu"
 ) -> pd.DataFrame:
     """All rows; the trajectories that they are read from stay in the file `recording`.
 
     Args:
         denoiser: the network of the study's geometry run.
-        features: file of the feature network.
+        reference: feature network and training split, for FID.
         recording: see `trajectories.record`.
     """
-    scene = Scene(study, denoiser, data, features, device)
+    scene = Scene(study, denoiser, data, reference, device)
     sigmas = scene.grid(scene.settings.n_levels)
     with trajectories.record(recording, sigmas, range(scene.settings.n_images)) as recorder:
         recorder.end(sample_heun(denoiser, scene.noise(scene.settings.n_images), sigmas, callback=recorder))
@@ -123,7 +124,7 @@ def _way(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
 
 def _fid_along(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
     """FID of the states and of the denoised states on the way: what a jump to the end would give there."""
-    rows, name = [], f"fid_{scene.study.data}"
+    rows, name = [], scene.study.metric("fid")
     every = max(scene.settings.n_levels // 8, 1)
     for i in range(0, scene.settings.n_levels, every):
         at = {"sigma": recorded.levels[i].item(), "step": i, "solver": "heun", "n_levels": scene.settings.n_levels}
@@ -206,7 +207,7 @@ def _solved(
     conditions |= {"n_steps": len(levels) - 1}
     fid = scene.fid(images)
     return [
-        scene.row(f"solver_fid_{scene.study.data}", fid, "squared feature distance", counted.nfe, **conditions),
+        scene.row(f"solver_{scene.study.metric('fid')}", fid, "squared feature distance", counted.nfe, **conditions),
         scene.mean("solver_distance", gap, "state", counted.nfe, tolerance=_TOLERANCE, **conditions),
     ]
 

@@ -40,28 +40,28 @@ def linearity(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def denoising(summary: pd.DataFrame, data: str) -> Figure:
+def denoising(summary: pd.DataFrame, fid: str) -> Figure:
     """FID of states and of denoised states along the way, against sigma; the image at the end is the last state."""
     theme.apply()
     figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 2.7))
-    states = with_condition(select(summary, f"path_fid_{data}"), "sigma")
+    states = with_condition(select(summary, f"path_{fid}"), "sigma")
     _line(axis, states[states.sigma > 0], "sigma", color=_STATE, marker="o", label="state $x_t$")
-    denoised = select(summary, f"path_denoised_fid_{data}")
+    denoised = select(summary, f"path_denoised_{fid}")
     _line(axis, denoised, "sigma", color=_DENOISED, marker="s", label="denoised $r_t$")
     for end in states[states.sigma == 0].itertuples():
         axis.axhline(end.value, color="0.5", lw=0.8, ls=":", label="images at the end")
     _noise_axis(axis)
-    axis.set(yscale="log", ylabel=f"fid_{data}")
+    axis.set(yscale="log", ylabel=fid)
     theme.plain_log(axis.yaxis)
     axis.legend()
     return figure
 
 
-def solvers(summary: pd.DataFrame, data: str) -> Figure:
+def solvers(summary: pd.DataFrame, fid: str) -> Figure:
     """FID, and distance to the adaptive solution from the same noise, against network calls."""
     theme.apply()
     figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
-    panels = ((f"solver_fid_{data}", f"fid_{data}"), ("solver_distance", "RMS to the adaptive solution"))
+    panels = ((f"solver_{fid}", fid), ("solver_distance", "RMS to the adaptive solution"))
     for axis, (metric, label) in zip(axes, panels, strict=True):
         rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
         for (solver, grid), group in rows.groupby(["solver", "grid"], sort=False):
