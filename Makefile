@@ -25,7 +25,7 @@ reproduce: $(READY) ## Rebuild every result of STUDY (default config/digits.yaml
 test: $(READY) ## Run the tests
 	pytest -n 2 --dist loadfile
 
-bench: $(READY) ## Measure losses, sampling and training against their baselines, into benchmarks/results.md
+bench: $(READY) ## Measure losses, sampling, denoising and training against their baselines, into benchmarks/results.md
 	mkdir -p results
 	pytest benchmarks --benchmark-json=results/benchmarks.json
 	$(KEEP_MEMORY) pytest benchmarks/test_losses.py --benchmark-json=results/benchmarks-kept.json

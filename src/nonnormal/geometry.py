@@ -199,9 +199,12 @@ def nearest_image(
     Raises:
         ValueError: as `OptimalDenoiser`.
     """
-    index = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    least = torch.full((len(x),), math.inf, device=x.device)
-    for k, (_, distances) in enumerate(OptimalDenoiser(images, levels, chunk_size).distances(x)):
-        here, where = distances.min(1)
-        index, least = torch.where(here < least, where + k * chunk_size, index), torch.minimum(here, least.to(here))
-    return index, least
+    index = torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
+    least = torch.full((len(x), 1), math.inf, dtype=torch.float64, device=x.device)
+    for k, chunk in enumerate(OptimalDenoiser(images, levels, chunk_size).chunks(x)):
+        lower = torch.minimum(least, chunk.square.amin(1, keepdim=True))
+        chunk.settle(chunk.square <= lower + 2 * chunk.bound)
+        where = chunk.square.argmin(1, keepdim=True)
+        here = chunk.square.gather(1, where)
+        index, least = torch.where(here < least, where + k * chunk_size, index), torch.minimum(here, least)
+    return index.squeeze(1), least.squeeze(1).sqrt().to(torch.promote_types(x.dtype, torch.float32))

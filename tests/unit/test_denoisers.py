@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from nonnormal.denoisers import (
     PARAMETRISATIONS,
+    Chunk,
     Counted,
     GaussianMixtureDenoiser,
     NetworkDenoiser,
@@ -247,13 +248,78 @@ def test_optimal_denoiser_is_the_softmax_mean(sigma, chunk_size):
 
 def test_twins_that_differ_in_one_pixel_are_told_apart_in_single_precision():
     """Their distance is lost in ‖x‖² + ‖y‖² − 2xy, whose terms are a million times its square."""
-    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    images[1] = images[0]
-    images[1, 0, 0, 0] += 0.03
+    images = twins(0.03)
     x = images[:1]
     found = OptimalDenoiser(images)(x, 0.02)
     torch.testing.assert_close(found.double(), naive(images, x, 0.02), rtol=0, atol=1e-6)
     assert (found - x).abs().max() > 0.003  # exp(−0.03²/2·0.02²) = 0.32: the twin has its share
+
+
+@pytest.mark.parametrize("chunk_size", [1, 64])
+@pytest.mark.parametrize("gap", [1e-5, 0.03])
+def test_without_noise_even_twins_are_told_apart(gap, chunk_size):
+    images = twins(gap)
+    found = OptimalDenoiser(images, chunk_size=chunk_size)(images[:2], 0.0)
+    torch.testing.assert_close(found, images[:2], rtol=0, atol=2e-7)
+    assert ((found[1] - found[0])[0, 0, 0] - gap).abs() < 2e-7
+
+
+def twins(gap):
+    """64 images of 3072 pixels, of which the first two differ in one pixel."""
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 1.9 - 1
+    images[1] = images[0]
+    images[1, 0, 0, 0] += gap
+    return images
+
+
+PHOTOS = torch.nn.functional.interpolate(normals(600, 3, 4, 4, seed=7), 32, mode="bilinear").mul(90).add(128)
+PHOTOS = (PHOTOS + 9 * normals(600, 3, 32, 32, seed=8)).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.002, 0.05, 1.0, 5.0, 7.0, 10.0, 20.0, 80.0])
+def test_many_pixels_are_denoised_exactly(sigma):
+    """Grey levels, in noise from far below a level to beyond all contrast: one, a few, then many have weight."""
+    pixels = 2 * PHOTOS.double() / 255 - 1
+    x = noisy(sigma, images=pixels)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        found = OptimalDenoiser(PHOTOS, levels=256, chunk_size=256)(x.to(dtype), sigma)
+        expected = naive(pixels, x.to(dtype), max(sigma, 1e-9))
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("far", [0.0, 300.0])
+def test_distances_err_by_less_than_their_bound_until_they_are_settled(far, dtype):
+    pixels = 2 * PHOTOS.double() / 255 - 1
+    x = (noisy(0.1, images=pixels) + far).to(dtype)
+    exact = (x.double().flatten(1)[:, None] - pixels.flatten(1)).square().sum(-1).split(256, dim=1)
+    for chunk, expected in zip(OptimalDenoiser(PHOTOS, levels=256, chunk_size=256).chunks(x), exact, strict=True):
+        approximate, where = chunk.square.clone(), expected < expected.median()
+        assert ((approximate - expected).abs() <= chunk.bound).all()
+        chunk.settle(where)
+        torch.testing.assert_close(chunk.square[where], expected[where], rtol=1e-13, atol=0)
+        assert torch.equal(chunk.square[~where], approximate[~where])
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize("sigma", [0.0, 0.002, 0.5, 80.0])
+def test_few_distances_are_taken_again(monkeypatch, sigma, offset):
+    """Wherever the images lie: they are centred."""
+    settled, settle = [], Chunk.settle
+    monkeypatch.setattr(Chunk, "settle", lambda chunk, where: (settled.append(where.sum()), settle(chunk, where)))
+    images = (2 * PHOTOS.double() / 255 - 1 + offset).float()
+    x = images[:6] + sigma * normals(*images[:6].shape).float()
+    OptimalDenoiser(images, chunk_size=256)(x, sigma)
+    assert sum(settled) <= 12 if sigma < 80 else sum(settled) == 0
+
+
+def test_small_weights_do_not_drown_in_a_large_one():
+    """2000 images of weight 2e-8, each below half a unit in the last place of a sum that has begun with 1."""
+    distance = math.sqrt(2 * math.log(5e7))
+    others = torch.tensor([[distance, 1.0], [-99.0, -1.0]]).repeat_interleave(2000, 0)
+    images = torch.cat([torch.tensor([[0.0, 0.5]]), others])
+    found = OptimalDenoiser(images, chunk_size=5000)(images[:1], 1.0)
+    torch.testing.assert_close(found.double(), naive(images, images[:1], 1.0), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.5, 2.0])

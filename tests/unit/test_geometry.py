@@ -292,3 +292,16 @@ def test_nearest_image_of_grey_levels_and_of_twins():
     index, distance = nearest_image(torch.tensor([[0.9], [-0.2], [-3.0]]), grey, levels=17, chunk_size=1)
     assert index.tolist() == [1, 3, 0]
     torch.testing.assert_close(distance, torch.tensor([0.1, 0.2, 2.0]))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 5, 64])
+def test_nearest_image_tells_twins_from_neighbours(chunk_size):
+    """In single precision ‖x‖² + ‖y‖² − 2xy cannot: neighbours differ in one of 3072 pixels, twins in none."""
+    images = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 1.9 - 1
+    images[7:16] = images[3]
+    images[7:12, 0, 0, 0] += torch.tensor([1e-3, 2e-3, 3e-3, 1e-3, 3e-3])
+    index, distance = nearest_image(images, images, chunk_size=chunk_size)
+    assert index.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 7, 9, 3, 3, 3, 3, 16, 17, 18, 19]
+    assert (distance == 0).all()
+    index, distance = nearest_image(images[7:8] + 100, images + 100, chunk_size=chunk_size)
+    assert index.item() == 7
