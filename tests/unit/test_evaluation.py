@@ -16,9 +16,10 @@ from nonnormal.evaluation.bounds import bound_rows
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.evaluation.samples import exchange_rows, feature_rows, fidelity_rows, style_rows
 from nonnormal.likelihood import bits_per_dim, bound, continuous_bound
-from nonnormal.metrics.features import save_classifier, train_classifier
+from nonnormal.metrics.features import train_classifier
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
+from nonnormal.metrics.reference import read_reference, write_classifier_reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.objective import Loss
 from nonnormal.probability_flow import flow_bound
@@ -78,11 +79,14 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def features(digits, tmp_path_factory):
-    path = tmp_path_factory.mktemp("features") / "features.safetensors"
+def reference(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    stored, path = folder / "digits.safetensors", folder / "features.safetensors"
+    data.write(stored, digits, "digits")
     network = train_classifier(digits, epochs=2, batch_size=20, learning_rate=3e-3, seed=0)
-    save_classifier(path, network, data="digits", held_out_accuracy=0.25)
-    return path
+    images = digits.train.images
+    write_classifier_reference(path, network, images, stored, data_name="digits", held_out_accuracy=0.25)
+    return read_reference(path, stored)
 
 
 @pytest.fixture(scope="module")
@@ -340,13 +344,13 @@ def samples(denoiser):
     }
 
 
-def test_fidelity_is_measured_for_each_number_of_steps(samples, digits, features):
-    rows = fidelity_rows(STUDY, "ll", samples["ll"], digits, features)
+def test_fidelity_is_measured_for_each_number_of_steps(samples, reference):
+    rows = fidelity_rows(STUDY, "ll", samples["ll"], reference)
     check(rows, UNITS)
     assert rows.nfe.tolist() == [2] * 4 + [3] * 4
     for n_steps, images in samples["ll"].items():
         seed = derive(STUDY.seed, "fidelity")
-        for name, estimate in fidelity(images, digits.train.images, features, resamples=10, seed=seed).items():
+        for name, estimate in fidelity(images, reference, resamples=10, seed=seed).items():
             assert same(only(rows, f"{name}_digits", nfe=n_steps), estimate)
     for text in rows.conditions:
         conditions = json.loads(text)
@@ -396,8 +400,8 @@ def test_without_the_normal_pair_style_has_no_differences(samples, digits):
 
 
 @pytest.fixture(scope="module")
-def exchanged(denoiser, digits, features):
-    return exchange_rows(STUDY, "ll", denoiser, digits, features)
+def exchanged(denoiser, digits, reference):
+    return exchange_rows(STUDY, "ll", denoiser, digits, reference)
 
 
 def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exchanged):
@@ -417,12 +421,12 @@ def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exch
 
 
 @pytest.mark.parametrize("n_steps", [2, 3])
-def test_the_exchanged_step_is_all_that_differs_from_plain_sampling(exchanged, denoiser, digits, features, n_steps):
+def test_the_exchanged_step_is_all_that_differs_from_plain_sampling(exchanged, denoiser, digits, reference, n_steps):
     drawn = {step: draw(denoiser, step, n_steps, "exchange", 12) for step in ("normal", "rademacher")}
     assert not torch.equal(drawn["normal"], drawn["rademacher"])
     for step, images in drawn.items():
         options = dict(resamples=10, seed=derive(STUDY.seed, "fidelity"))
-        expected = fidelity(images, digits.train.images, features, **options)
+        expected = fidelity(images, reference, **options)
         for metric in ("fid", "kid"):
             assert same(only(exchanged, f"exchange_{metric}_digits", nfe=n_steps, step=step), expected[metric])
     seed = derive(STUDY.seed, "style")
@@ -431,16 +435,18 @@ def test_the_exchanged_step_is_all_that_differs_from_plain_sampling(exchanged, d
         assert same(only(exchanged, f"exchange_style_{name}_difference", nfe=n_steps), estimate)
 
 
-def test_steps_are_compared_with_the_normal_one_also_where_that_is_not_asked_for(denoiser, digits, features, exchanged):
+def test_steps_are_compared_with_the_normal_one_also_where_that_is_not_asked_for(
+    denoiser, digits, reference, exchanged
+):
     study = changed(exchange={"steps": ["rademacher"], "n_steps": [2]})
-    rows = with_condition(exchange_rows(study, "ll", denoiser, digits, features), "step")
+    rows = with_condition(exchange_rows(study, "ll", denoiser, digits, reference), "step")
     assert set(rows.step) == {"rademacher"}
     expected = with_condition(exchanged, "step").query("step == 'rademacher' and nfe == 2")
     pd.testing.assert_frame_equal(rows.reset_index(drop=True), expected.reset_index(drop=True))
 
 
-def test_the_step_of_the_run_plays_no_part_in_the_exchange(denoiser, digits, features, exchanged):
-    rows = exchange_rows(changed(exchange={"n_steps": [2]}), "rademacher", denoiser, digits, features)
+def test_the_step_of_the_run_plays_no_part_in_the_exchange(denoiser, digits, reference, exchanged):
+    rows = exchange_rows(changed(exchange={"n_steps": [2]}), "rademacher", denoiser, digits, reference)
     assert rows.value.tolist() == exchanged[exchanged.nfe == 2].value.tolist()
 
 

@@ -164,7 +164,7 @@ def test_cost_of_runs_without_bounds_of_their_own_is_empty():
 def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, native):
     found = study(n_runs)
     summary = made_up(found, native=native)
-    figure = number_of_steps(summary.sample(frac=1, random_state=0), "digits", found.labels)
+    figure = number_of_steps(summary.sample(frac=1, random_state=0), "fid_digits", found.labels)
     figure.canvas.draw()
     fid, normal, own = figure.axes
     every = set(found.labels.values())
@@ -189,7 +189,7 @@ def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, na
 def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
     found = study(n_runs)
     summary = made_up(found)
-    figure = exchange(summary, "digits", found.labels)
+    figure = exchange(summary, "fid_digits", found.labels)
     figure.canvas.draw()
     assert [axis.get_title() for axis in figure.axes] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == list(STEPS)

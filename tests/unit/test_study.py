@@ -65,7 +65,7 @@ def test_studies_of_the_repository_load(name):
     for run in found.runs.values():
         design(run)
         objective(run, sigma_data=0.5)
-        assert denoiser_recipe(run, found.dataset, 0.5)["network"]["image_size"] == 8
+        assert denoiser_recipe(run, found.dataset, 0.5)["network"]["image_size"] == found.dataset.shape[1]
 
 
 @pytest.mark.parametrize("name", ["digits", "smoke"])

@@ -34,6 +34,8 @@ from nonnormal.tables import (
 RUNS = {"nn": ("normal", "normal"), "ll": ("laplace", "laplace")}
 TERMS = ("total", "prior", "diffusion", "reconstruction")
 
+NAMED = "{}_digits".format
+
 
 def row(run, metric, value, nfe, **conditions):
     q, p = RUNS[run]
@@ -75,7 +77,7 @@ def published():
 
 @pytest.fixture
 def table(summary, published):
-    return pairs(summary, published, "{}_digits".format, {"nn": 10, "ll": 5}, 10)
+    return pairs(summary, published, NAMED, {"nn": 10, "ll": 5}, 10)
 
 
 def test_rows_round_trip_with_all_digits(tmp_path, summary):
@@ -173,12 +175,12 @@ def without(summary, metric, run="nn", **conditions):
 @pytest.mark.parametrize(("metric", "conditions"), REQUIRED.values(), ids=list(REQUIRED))
 def test_a_missing_number_is_an_error_and_not_a_gap(summary, published, metric, conditions):
     with pytest.raises(ValueError, match=f"run 'nn': found 0 rows of {metric} with .*, expected one"):
-        pairs(without(summary, metric, **conditions), published, "{}_digits".format, {"nn": 10}, 10)
+        pairs(without(summary, metric, **conditions), published, NAMED, {"nn": 10}, 10)
 
 
 @pytest.mark.parametrize(("column", "conditions"), OPTIONAL.items(), ids=list(OPTIONAL))
 def test_what_a_run_cannot_have_is_a_gap(summary, published, column, conditions):
-    found = pairs(without(summary, "bpd_total", **conditions), published, "{}_digits".format, {"nn": 10, "ll": 10}, 10)
+    found = pairs(without(summary, "bpd_total", **conditions), published, NAMED, {"nn": 10, "ll": 10}, 10)
     assert found[[column, f"{column}_low", f"{column}_high"]].isna().to_numpy().tolist() == [[True] * 3, [False] * 3]
     others = [name for name in OPTIONAL if name != column]
     assert found[others].notna().all(axis=None)
@@ -189,13 +191,13 @@ def test_what_a_run_cannot_have_is_a_gap(summary, published, column, conditions)
 def test_a_number_that_is_there_twice_is_an_error_also_where_it_is_optional(summary, published, metric):
     twice = pd.concat([summary, select(summary, metric, run="nn")], ignore_index=True)
     with pytest.raises(ValueError, match=f"run 'nn': found 2 rows of {metric} with .*, expected one"):
-        pairs(twice, published, "{}_digits".format, {"nn": 10}, 10)
+        pairs(twice, published, NAMED, {"nn": 10}, 10)
 
 
 def test_saturation_is_a_number_of_colour_images(summary, table, published):
     assert table[["saturation", "saturation_low", "saturation_high"]].isna().all(axis=None)
     colours = [row("nn", "style_saturation", 0.5, nfe) for nfe in (4, 10)] + [row("ll", "style_saturation", 0.75, 10)]
-    found = pairs(pd.concat([summary, pd.DataFrame(colours)]), published, "{}_digits".format, {"nn": 10, "ll": 10}, 10)
+    found = pairs(pd.concat([summary, pd.DataFrame(colours)]), published, NAMED, {"nn": 10, "ll": 10}, 10)
     assert found.saturation.tolist() == [0.5, 0.75]
 
 
@@ -222,7 +224,7 @@ def test_a_cell_without_interval_or_number():
 
 @pytest.fixture
 def readable(table):
-    return readable_pairs(table, "{}_digits".format, {"nn": "normal/normal", "ll": "laplace/laplace, twice"})
+    return readable_pairs(table, NAMED, {"nn": "normal/normal", "ll": "laplace/laplace, twice"})
 
 
 def test_csv_has_all_numbers(tmp_path, table):
@@ -250,11 +252,11 @@ def test_a_row_without_any_number_is_left_out_and_one_with_a_gap_is_not(summary,
     native = {"bound": "native", "marginals": "bridge"}
     labels = {"nn": "a", "ll": "b"}
     gap = without(summary, "bpd_total", **native)
-    found = readable_pairs(pairs(gap, published, "digits", {"nn": 10, "ll": 10}, 10), "digits", labels)
+    found = readable_pairs(pairs(gap, published, NAMED, {"nn": 10, "ll": 10}, 10), NAMED, labels)
     assert found.loc["native bits/dim, bridge walk", "a"] == "–"
     assert found.loc["native bits/dim, bridge walk", "b"] != "–"
     none = without(gap, "bpd_total", run="ll", **native)
-    found = readable_pairs(pairs(none, published, "digits", {"nn": 10, "ll": 10}, 10), "digits", labels)
+    found = readable_pairs(pairs(none, published, NAMED, {"nn": 10, "ll": 10}, 10), NAMED, labels)
     assert "native bits/dim, bridge walk" not in found.index
 
 
@@ -268,7 +270,7 @@ def many(table, n):
 @pytest.mark.parametrize("n", [5, 6])
 def test_more_than_five_runs_are_rows_and_not_columns(table, n):
     labels = {f"run-{i}": f"label {i}" for i in range(n)}
-    found = readable_pairs(many(table, n), "digits", labels)
+    found = readable_pairs(many(table, n), NAMED, labels)
     if n == 5:
         assert found.columns.tolist() == list(labels.values())
         assert "bits/dim, normal-limit bound" in found.index
@@ -282,7 +284,7 @@ def test_more_than_five_runs_are_rows_and_not_columns(table, n):
 def test_a_long_table_shows_a_gap_where_a_run_has_no_number(tmp_path, table):
     long = many(table, 6)
     long.loc[2, ["native_bridge", "native_bridge_low", "native_bridge_high"]] = None
-    found = readable_pairs(long, "digits", {run: run for run in long.run})
+    found = readable_pairs(long, NAMED, {run: run for run in long.run})
     assert [cell == "–" for cell in found["native"]] == [False, False, True, False, False, False]
     write_readable(tmp_path / "t.md", found)
     assert len((tmp_path / "t.md").read_text(encoding="utf-8").splitlines()) == 2 + 6
@@ -318,7 +320,9 @@ def test_typst_is_typeset(tmp_path, readable):
 
 
 def convention_row(run, convention, constant, n_steps, value, half, marginals="limit"):
-    conditions = dict(bound="convention", marginals=marginals, convention=convention, constant=constant, T=n_steps)
+    conditions = dict(
+        weighting="elbo", bound="convention", marginals=marginals, convention=convention, constant=constant, T=n_steps
+    )
     return row(run, "bpd_total", value, 3, **conditions) | {"low": value - half, "high": value + half}
 
 
