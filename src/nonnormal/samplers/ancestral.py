@@ -7,7 +7,6 @@ or order. Knows steps, processes and denoisers, but nothing of training.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,7 +63,7 @@ def sample_ancestral(
     times = as_time(times).sort(descending=True).values
     if len(times) < 2 or (times.diff() == 0).any():
         raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
-    coefficients = [process.posterior(s, t) for t, s in pairwise(times)]
+    coefficients = list(zip(*process.posterior(times[1:], times[:-1]), strict=True))
     prior = cholesky(process.prior_covariance())
     alpha = process.marginal(times[-1])[0][..., 0, 0]
     state_shape = (process.n * shape[1], *shape[2:])
