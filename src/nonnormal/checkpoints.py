@@ -75,7 +75,11 @@ class TrainingState:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in groups["optimiser"].items():
             i, _, key = name.partition(".")
-            state.setdefault(int(i), {})[key] = value
+            like = self.ema[int(i)]
+            # Moments lie in memory as their weights do, which fused optimisers insist on.
+            state.setdefault(int(i), {})[key] = (
+                torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            )
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
         self.generator.set_state(groups["random"]["generator"])
         torch.set_rng_state(groups["random"]["torch"])

@@ -7,7 +7,11 @@ inside the commands, so that `--help` and errors in a study file answer at once.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +31,8 @@ app.add_typer(evaluate_app, name="evaluate")
 StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. config/digits.yaml.")]
 RunName = Annotated[str, typer.Option("--run", help="Name of a run of the study.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
+# 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again.
+EXIT_CODES = {"TrainingDiverged": 3, "TrainingStopped": 75}
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")]
 
 
@@ -41,10 +47,10 @@ def main() -> None:
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
-        if type(error).__name__ != "TrainingDiverged":
+        if type(error).__name__ not in EXIT_CODES:
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(3)
+        sys.exit(EXIT_CODES[type(error).__name__])
 
 
 @app.command()
@@ -113,36 +119,64 @@ def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 
 @app.command()
 def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
-    """Train one run's network, going on from its checkpoint where there is one."""
+    """Train one run's network, going on from its checkpoint where there is one.
+
+    SIGTERM and SIGINT save a checkpoint after the step in hand and end with code 75: the same command goes on from it.
+    Under torchrun each process trains on its part of every batch.
+    """
+    from functools import partial
+
     from nonnormal import data as data_sets
     from nonnormal import training
     from nonnormal.checkpoints import build_denoiser, save_weights
+    from nonnormal.distributed import joined
     from nonnormal.files import atomic
     from nonnormal.recipes import denoiser_recipe, objective
     from nonnormal.seeds import derive
+    from nonnormal.throughput import flops_per_image
 
     study, layout = _open(study_file)
     settings = study.run(run)
-    device = _torch(device, threads)
-    images = data_sets.read(layout.data)
-    x0 = data_sets.scale(images.train.images, images.levels).to(device)
-    recipe = denoiser_recipe(settings, study.dataset, sigma_data=x0.std().item())
-    seed = study.train_seed(run)
-    denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
-    averaged, log = training.train(
-        denoiser,
-        objective(settings, recipe["denoiser"]["sigma_data"]),
-        x0,
-        **settings.training.optimisation,
-        seed=seed,
-        checkpoint=layout.checkpoint(run),
-        fingerprint=study.fingerprint(run),
-    )
-    with atomic(layout.log(run)) as temporary:
-        log.to_csv(temporary, index=False)
-    save_weights(layout.weights(run), averaged, recipe, study=study.name, run=run, fingerprint=study.fingerprint(run))
-    layout.checkpoint(run).unlink(missing_ok=True)
-    print(layout.weights(run))
+    with joined(_torch(device, threads)) as (group, device), _signals() as stop:
+        images = data_sets.read(layout.data)
+        sigma_data = data_sets.std(images.train.images, images.levels)
+        recipe = denoiser_recipe(settings, study.dataset, sigma_data)
+        seed = study.train_seed(run)
+        denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
+        averaged, log = training.train(
+            denoiser,
+            objective(settings, sigma_data),
+            images.train.images.to(device),
+            **settings.training.optimisation,
+            seed=seed,
+            checkpoint=layout.checkpoint(run),
+            fingerprint=study.fingerprint(run),
+            scale=partial(data_sets.scale, levels=images.levels),
+            group=group,
+            flops=flops_per_image(denoiser, study.dataset.shape),
+            stop=stop,
+        )
+        if group.rank > 0:
+            return
+        with atomic(layout.log(run)) as temporary:
+            log.to_csv(temporary, index=False)
+        facts = dict(study=study.name, run=run, fingerprint=study.fingerprint(run))
+        save_weights(layout.weights(run), averaged, recipe, **facts)
+        layout.checkpoint(run).unlink(missing_ok=True)
+        print(layout.weights(run))
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or SIGINT has come; inside, they do not end this process by themselves."""
+    came = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: came.set()) for number in numbers]
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @app.command()

@@ -6,7 +6,8 @@ For s < t the model replaces x_0 by x̂0 in the posterior mean, and pays per coo
     loss_t = Σ_i K_{q,p}(delta_i).
 
 For one-variable processes delta_i = √(SNR_i(s) − SNR_i(t)) · (x̂0 − x0)_i. Losses are in nats per coordinate, one number
-per image; the constant K(0), which moves no weight, is left out of them and counted by `likelihood`.
+per image; the constant K(0), which moves no weight, is left out of them and counted by `likelihood`. What is
+drawn for a batch is apart from the loss of an image, so that a batch may be split without changing what is drawn.
 
 Source: derived here; li2024 Eq. 10 prints the same bound for scales of its own.
 """
@@ -23,6 +24,8 @@ from nonnormal.conventions import Convention, constant, step_loss
 from nonnormal.denoisers import Denoiser, predict_x0
 from nonnormal.processes import LinearProcess, apply, cholesky, solve_lower
 from nonnormal.steps import Step
+
+Draws = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,22 @@ class ELBO:
     design: Design
     n_steps: int
 
-    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1]."""
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
+        """(k (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
+        k = (antithetic(shape[0], generator) * self.n_steps).floor()
+        return k, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
+
+    def loss(self, denoiser: Denoiser, x0: Tensor, k: Tensor, noise: Tensor) -> Tensor:
+        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
         design, c0 = self.design, self.design.basis.forward(x0)
-        k = (antithetic(len(c0), generator) * self.n_steps).floor()
         s, t = k / self.n_steps, (k + 1) / self.n_steps
-        noise = torch.randn(c0.shape, generator=generator, dtype=c0.dtype, device=c0.device)
         ct = marginal_state(design.process, c0, t, noise)
         c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
         return self.n_steps * _per_image(design.loss(design.process, s, t, c0_hat, c0) - design.loss.constant)
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
 @dataclass(frozen=True)
@@ -152,16 +162,24 @@ class Perceptual:
     log_sigma_mean: float = -1.2
     log_sigma_std: float = 1.2
 
-    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1]."""
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
+        """(standard normal level (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
+        options = dict(generator=generator, dtype=dtype, device=generator.device)
+        return torch.randn(shape[0], **options), torch.randn(shape, **options)
+
+    def loss(self, denoiser: Denoiser, x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
         c0 = self.design.basis.forward(x0)
-        draw = dict(generator=generator, dtype=c0.dtype, device=c0.device)
-        sigma = (self.log_sigma_mean + self.log_sigma_std * torch.randn(len(c0), **draw)).exp()
+        sigma = (self.log_sigma_mean + self.log_sigma_std * level).exp()
         column = sigma.reshape(-1, *(1,) * (c0.dim() - 1))
-        noisy = self.design.basis.inverse(c0 + column * torch.randn(c0.shape, **draw))
+        noisy = self.design.basis.inverse(c0 + column * noise)
         c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
         return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant)
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
 def _per_image(loss: Tensor) -> Tensor:

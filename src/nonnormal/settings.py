@@ -160,6 +160,20 @@ class Training(Settings):
     """Optimiser steps between two checkpoints."""
     log_every: int = Field(20, strict=True, ge=1)
     """Optimiser steps between two rows of the log."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's matrix products; weights and loss are float32 in any case."""
+    channels_last: bool = False
+    """Weights in the memory format that a GPU's tensor cores read faster."""
+    compile: bool = False
+    """Compile the network for the GPU; left off, with the reason in the log, where that does not work."""
+    accumulate: int = Field(1, strict=True, ge=1)
+    """Passes into which each process splits its part of a batch, to save memory; the batch stays the same."""
+
+    @model_validator(mode="after")
+    def _enough_images(self):
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate: found {self.accumulate}; a batch of {self.batch_size} has no more pieces")
+        return self
 
     @property
     def optimisation(self) -> dict[str, Any]:

@@ -118,7 +118,9 @@ class Resources(Settings):
     threads: int = Field(1, strict=True, ge=1)
     """CPU threads, fixed so that results do not depend on the number of cores."""
     gpus: int = Field(0, strict=True, ge=0)
-    """GPUs; 0 runs where there is none."""
+    """GPUs; 0 runs where there is none. With several a training has a process on each, and the same batches."""
+    retries: int = Field(0, strict=True, ge=0)
+    """How often a training that ended early, by preemption for one, is started again; it goes on where it was."""
     mem_mb: int = Field(2000, strict=True, ge=100)
     """Memory in MB."""
     runtime: int = Field(60, strict=True, ge=1)

@@ -102,6 +102,12 @@ def workspace(tmp_path) -> Workspace:
 
 
 @pytest.fixture(scope="session")
+def new_workspace(tmp_path_factory):
+    """Makes fresh copies for fixtures that live longer than a test."""
+    return lambda: copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workspace:
     """A copy in which the miniature of the default study was made by `dvc repro`, under git."""
     space = copy_project(tmp_path_factory.mktemp("project"))

@@ -79,6 +79,12 @@ def test_scale_and_quantise_round_trip(levels):
         assert torch.equal(data.quantise(x + shift * 2 / (levels - 1), levels), grey)
 
 
+@pytest.mark.parametrize(("levels", "n"), [(17, 40), (256, 3), (2, 1000)])
+def test_standard_deviation_from_counts_is_torchs_of_the_scaled_images(levels, n):
+    grey = torch.randint(levels, (n, 3, 8, 8), generator=torch.Generator().manual_seed(n), dtype=torch.uint8)
+    assert data.std(grey, levels) == data.scale(grey, levels).std().item()
+
+
 def test_quantise_clips_what_lies_outside():
     assert data.quantise(torch.tensor([-3.0, -1.01, 1.01, 40.0]), 17).tolist() == [0, 0, 16, 16]
     assert data.quantise(torch.tensor([1.5], dtype=torch.float64), 256).tolist() == [255]  # and does not wrap around

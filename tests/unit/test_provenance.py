@@ -25,6 +25,7 @@ LAYERS = [
     ("grid_search",),
     ("trajectories",),
     ("checkpoints",),
+    ("distributed", "throughput"),
     ("training",),
     ("data",),
     ("metrics",),

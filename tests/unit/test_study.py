@@ -182,6 +182,7 @@ def test_defaults_may_be_left_out(defaults):
         ("runs.plain.process.schedule.shape", 1, ["shape: unknown key", "kind, log_snr_max, log_snr_min"]),
         ("defaults.netwrk", {}, ["defaults.netwrk: unknown key", "q, p, basis, process, network, training"]),
         ("sampling.steps", 1, ["sampling.steps: unknown key", "n_images, n_steps, batch_size, dtype"]),
+        ("runs.plain.training.accumulate", 1000, ["runs.plain.training.accumulate: found 1000", "no more pieces"]),
         ("runs.plain.training.n_steps", 0, ["runs.plain.training.n_steps: found 0", "greater than or equal to 1"]),
         ("sampling.n_steps", [10, 0], ["sampling.n_steps.1: found 0", "greater than or equal to 1"]),
         ("sampling.n_steps", [], ["sampling.n_steps: found []", "at least 1 item"]),

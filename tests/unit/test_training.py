@@ -1,14 +1,16 @@
-"""Training: the same bits every time, also after an interruption; EMA and learning rate by hand."""
+"""Training: the same bits every time, also after an interruption; EMA and learning rate by hand; ways to run it."""
 
+import logging
 import math
 
 import pytest
 import torch
 from problems import VPS, small_denoiser
 
-from nonnormal.objective import ELBO, Design
+from nonnormal.data import quantise, scale
+from nonnormal.objective import ELBO, Design, Perceptual
 from nonnormal.steps import get
-from nonnormal.training import LOG_COLUMNS, TrainingDiverged, train
+from nonnormal.training import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
 
 OBJECTIVE = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -24,22 +26,24 @@ class Spy:
     def __init__(self, fail_at=None, value=None):
         self.fail_at, self.value, self.weights = fail_at, value, []
 
-    def __call__(self, denoiser, x0, generator):
+    draw = staticmethod(OBJECTIVE.draw)
+
+    def loss(self, denoiser, x0, *draws):
         self.weights.append([p.detach().clone() for p in denoiser.network.parameters()])
         if len(self.weights) == self.fail_at:
             if self.value is None:
                 raise Interrupted
-            return OBJECTIVE(denoiser, x0, generator) * self.value
-        return OBJECTIVE(denoiser, x0, generator)
+            return OBJECTIVE.loss(denoiser, x0, *draws) * self.value
+        return OBJECTIVE.loss(denoiser, x0, *draws)
 
 
-def run(folder, objective=OBJECTIVE, init=0, **other):
+def run(folder, objective=OBJECTIVE, init=0, images=IMAGES, dropout=0.2, **other):
     options = dict(
         **dict(steps=7, batch_size=4, learning_rate=3e-3, warmup=3, decay="cosine", betas=(0.9, 0.99)),
         **dict(weight_decay=0.01, clip_norm=1.0, ema_decay=0.995, seed=5, checkpoint=folder / "c.safetensors"),
         **dict(checkpoint_every=2, log_every=3, fingerprint="f"),
     )
-    return train(small_denoiser(init, dropout=0.2), objective, IMAGES, **options | other)
+    return train(small_denoiser(init, dropout=dropout), objective, images, **options | other)
 
 
 def weights(denoiser):
@@ -149,3 +153,104 @@ def test_log_rows_are_means_over_their_interval(tmp_path):
     for column in ("loss_nats_per_dim", "gradient_norm"):
         means = [fine[column][0:3].mean(), fine[column][3:6].mean(), fine[column][6]]
         assert coarse[column].tolist() == pytest.approx(means, rel=1e-12)
+
+
+# ---- ways to run it --------------------------------------------------------------------------------------------------
+
+
+def distance(first, second):
+    """Distance of averaged weights, relative to their size."""
+    first, second = (torch.cat([w.flatten() for w in weights(each[0])]) for each in (first, second))
+    return ((first - second).norm() / second.norm()).item()
+
+
+def test_grey_levels_scaled_by_the_batch_end_in_the_bits_of_scaled_images(tmp_path):
+    levels = quantise(IMAGES, 17)
+    at_once = run(tmp_path / "at once", images=scale(levels, 17))
+    assert_same(run(tmp_path / "by the batch", images=levels, scale=lambda v: scale(v, 17)), at_once)
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, Perceptual(OBJECTIVE.design, 0.5)], ids=["elbo", "perceptual"])
+@pytest.mark.parametrize("accumulate", [3, 4])
+def test_passes_over_parts_of_a_batch_are_the_same_training(tmp_path, objective, accumulate):
+    whole = run(tmp_path / "whole", objective, dropout=0.0)
+    assert 0 < distance(run(tmp_path / "parts", objective, dropout=0.0, accumulate=accumulate), whole) < 1e-5
+
+
+def test_more_passes_than_images_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"found 4; .* accumulate = 5 need 5"):
+        run(tmp_path, accumulate=5)
+
+
+class Dtypes:
+    """An objective that keeps the types that it meets."""
+
+    draw = staticmethod(OBJECTIVE.draw)
+
+    def __init__(self):
+        self.products, self.outside = set(), set()
+
+    def loss(self, denoiser, x0, *draws):
+        def note(module, inputs, output):
+            self.products.add(output.dtype)
+
+        found = OBJECTIVE.loss(denoiser, x0, *draws)
+        [convolution] = [m for name, m in denoiser.network.named_modules() if name.endswith("conv_in")]
+        with convolution.register_forward_hook(note):
+            denoiser(x0, 0.5)
+        self.outside |= {found.dtype, (x0 @ x0).dtype}
+        return found
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_is_of_the_networks_products_alone(tmp_path, precision):
+    objective = Dtypes()
+    averaged, _ = run(tmp_path, objective, precision=precision, steps=1)
+    assert objective.products == {getattr(torch, precision)}
+    assert objective.outside == {torch.float32}
+    assert {p.dtype for p in averaged.parameters()} == {torch.float32}
+
+
+def test_bfloat16_is_nearly_the_same_training(tmp_path):
+    whole = run(tmp_path / "whole", dropout=0.0)
+    assert 1e-5 < distance(run(tmp_path / "half", dropout=0.0, precision="bfloat16"), whole) < 0.05
+
+
+def test_an_unknown_precision_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="precision: found 'float16'; allowed: float32, bfloat16"):
+        run(tmp_path, precision="float16")
+
+
+def test_the_memory_format_changes_the_order_of_sums_alone_and_resumes_to_the_bit(tmp_path):
+    options = dict(channels_last=True, dropout=0.0)
+    whole = run(tmp_path / "whole", **options)
+    assert 0 < distance(whole, run(tmp_path / "other", dropout=0.0)) < 1e-5
+    with pytest.raises(Interrupted):
+        run(tmp_path, Spy(6), **options)
+    assert_same(run(tmp_path, init=1, **options), whole)
+
+
+def test_compilation_is_left_off_on_a_cpu_and_the_log_says_so(uninterrupted, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        assert_same(run(tmp_path, compile=True), uninterrupted)
+    assert "compile is left off: the device is cpu" in caplog.text
+
+
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_a_training_asked_to_stop_saves_at_that_step_and_goes_on_to_the_same_bits(uninterrupted, tmp_path, step):
+    spy, rest = Spy(), Spy()
+    with pytest.raises(TrainingStopped, match=f"stopped at step {step} of 7"):
+        run(tmp_path, spy, stop=lambda: len(spy.weights) == step)
+    assert_same(run(tmp_path, rest, init=1), uninterrupted)
+    assert len(spy.weights) + len(rest.weights) == 7
+
+
+def test_a_training_asked_to_stop_in_its_last_step_has_ended(uninterrupted, tmp_path):
+    spy = Spy()
+    assert_same(run(tmp_path, spy, stop=lambda: len(spy.weights) == 7), uninterrupted)
+
+
+def test_the_log_tells_the_speed(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, flops=1e6)
+    assert "FLOP/s" in caplog.text.splitlines()[-1]

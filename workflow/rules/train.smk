@@ -1,4 +1,11 @@
-"""One network per run. An interrupted training leaves a checkpoint beside its outputs and goes on from it."""
+"""One network per run. An interrupted training leaves a checkpoint beside its outputs and goes on from it.
+
+SIGTERM, as a cluster sends it before it takes a machine away, makes it save at once and end with code 75.
+"""
+
+# One process a GPU. Without -- torchrun takes --run for an option of its own.
+GPUS = STUDY.resources.gpus
+TRAIN = f"torchrun --standalone --nproc-per-node={GPUS} --module -- nonnormal.cli" if GPUS > 1 else "nonnormal"
 
 
 rule train:
@@ -12,6 +19,7 @@ rule train:
         LOGS / "train-{run}.log",
     benchmark:
         BENCHMARKS / "train-{run}.tsv"
+    retries: STUDY.resources.retries
     conda:
         "../envs/nonnormal.yaml"
     threads: STUDY.resources.threads
@@ -24,4 +32,4 @@ rule train:
         seed=STUDY.seed,
         settings=lookup("runs/{run}", within=RESOLVED),
     shell:
-        "nonnormal train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
+        TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

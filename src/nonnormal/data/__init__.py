@@ -3,7 +3,7 @@
 Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of models.
 """
 
-from nonnormal.data.images import ImageData, Split, quantise, read, scale, write
+from nonnormal.data.images import ImageData, Split, quantise, read, scale, std, write
 from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, load
 from nonnormal.data.source import Source
 
@@ -19,5 +19,6 @@ __all__ = [
     "quantise",
     "read",
     "scale",
+    "std",
     "write",
 ]

@@ -35,6 +35,14 @@ def scale(images: Tensor, levels: int) -> Tensor:
     return images.float() * (2 / (levels - 1)) - 1
 
 
+def std(images: Tensor, levels: int) -> float:
+    """Standard deviation of `scale(images, levels)`, rounded to float32, from the counts of the levels alone."""
+    counts = torch.bincount(images.flatten(), minlength=levels).double()
+    x0 = scale(torch.arange(levels), levels).double()
+    mean = counts @ x0 / counts.sum()
+    return (counts @ (x0 - mean).square() / (counts.sum() - 1)).sqrt().float().item()
+
+
 def quantise(x: Tensor, levels: int) -> Tensor:
     """Nearest grey levels, uint8, of x in [−1, 1]; what lies outside is clipped to the ends."""
     return ((x.double() + 1) * ((levels - 1) / 2)).round().clamp(0, levels - 1).to(torch.uint8)

@@ -1,0 +1,61 @@
+"""Throughput: how fast a training runs, next to what its device could do.
+
+FLOP/s are those that the network's forward and backward pass ask for, counted by shapes, over wall-clock time: loss,
+optimiser and averaging cost time and count for nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nonnormal.denoisers import NetworkDenoiser
+
+# Dense peaks of the tensor cores in FLOP/s, (bfloat16, TF32), which is what torch's float32 convolutions run in;
+# half of what NVIDIA prints "with sparsity". First match counts.
+PEAKS = {
+    "H200": (989.5e12, 494.7e12),  # data sheet of the H200 SXM
+    "H100 PCIe": (756.5e12, 378e12),  # data sheet of the H100, PCIe column
+    "H100": (989.5e12, 494.7e12),  # the same, SXM column
+    "A100": (312e12, 156e12),  # data sheet of the A100
+    "L40S": (362e12, 183e12),  # data sheet of the L40S
+    "RTX 4090": (165.2e12, 82.6e12),  # Ada white paper, appendix A; sums in float32
+    "RTX 3090": (71e12, 35.6e12),  # GA102 white paper, appendix A; sums in float32
+}
+
+
+def peak(card: str, precision: str) -> float | None:
+    """Dense peak of a card by its name, FLOP/s; None where it is not known."""
+    known = next((peaks for name, peaks in PEAKS.items() if name in card), None)
+    return known and known[precision != "bfloat16"]
+
+
+def flops_per_image(denoiser: NetworkDenoiser, shape: tuple[int, int, int]) -> int:
+    """Floating-point operations of forward and backward pass for one image (C, H, W); nothing is computed."""
+    model = copy.deepcopy(denoiser).to("meta").train()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, *shape, device="meta"), torch.ones(1, device="meta")).sum().backward()
+    return counter.get_total_flops()
+
+
+def report(images_per_s: float, flops: float | None, device: torch.device, precision: str, processes: int) -> str:
+    """Images/s, FLOP/s with their share of the peak, and memory, as far as they are known, in words.
+
+    Args:
+        images_per_s: of all processes.
+        flops: an image; None where it was not counted.
+        device: of this process, all others have its like.
+        precision: of the network's matrix products.
+        processes: their number.
+    """
+    parts = [f"{images_per_s:.0f} images/s"]
+    cuda = device.type == "cuda"
+    if flops is not None:
+        known = peak(torch.cuda.get_device_name(device), precision) if cuda else None
+        share = f" ({images_per_s * flops / (processes * known):.1%} of the peak)" if known else ""
+        parts.append(f"{images_per_s * flops:.3g} FLOP/s{share}")
+    if cuda:
+        parts.append(f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f} GiB at most")
+    return ", ".join(parts)
