@@ -6,7 +6,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import MIXTURE_1D, MIXTURE_2D, NORMAL_1D, NORMAL_STD, VPS, PhaseSpace, Rotation, small_denoiser
+from problems import (
+    MIXTURE_1D,
+    MIXTURE_2D,
+    NORMAL_1D,
+    NORMAL_STD,
+    VPS,
+    ComponentWiseVP,
+    PhaseSpace,
+    Rotation,
+    small_denoiser,
+)
 from scipy.integrate import quad
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,9 +29,11 @@ from nonnormal.denoisers import (
     GaussianMixtureDenoiser,
     NetworkDenoiser,
     OptimalDenoiser,
+    alpha_and_level,
     fourier_features,
     predict_x0,
 )
+from nonnormal.processes import VE
 from nonnormal.samplers import sample_euler
 
 SIGMAS = [1e-3, 0.3, 2.0, 80.0]
@@ -207,6 +219,40 @@ def test_predict_x0_goes_into_the_basis_and_back():
 def test_predict_x0_refuses_phase_space():
     with pytest.raises(ValueError, match=r"one variable per component, PhaseSpace has 2"):
         predict_x0(MIXTURE_2D.denoiser, PhaseSpace(), normals(3, 2), 0.3)
+
+
+@pytest.mark.parametrize(
+    "t", [0.25, torch.tensor([0.0, 0.5, 1.0]), torch.rand(2, 3, generator=torch.Generator().manual_seed(0))]
+)
+@pytest.mark.parametrize("process", VPS)
+def test_alpha_and_level_of_a_process_that_preserves_variance(process, t):
+    """alpha² = 1/(1 + level²), level² = 1/SNR."""
+    alpha, level = alpha_and_level(VPS[process], t)
+    assert alpha.shape == level.shape == torch.as_tensor(t).shape
+    assert alpha.dtype == level.dtype == torch.float64
+    torch.testing.assert_close(level, torch.exp(-VPS[process].schedule.log_snr(t) / 2))
+    torch.testing.assert_close(alpha, (1 + level.square()).rsqrt())
+
+
+def test_where_variance_explodes_the_level_is_sigma_itself():
+    process, times = VE(0.01, 50.0), torch.linspace(0, 1, 5)
+    alpha, level = alpha_and_level(process, times)
+    torch.testing.assert_close(level, process.sigma(times))
+    assert alpha.tolist() == [1.0] * 5
+    assert [part.item() for part in alpha_and_level(process, 1.0)] == pytest.approx([1, 50])
+
+
+@pytest.mark.parametrize("t", [0.5, torch.tensor([0.1, 0.9])])
+@pytest.mark.parametrize(
+    ("process", "found"),
+    [
+        (PhaseSpace(), "one variable per component, PhaseSpace has 2"),
+        (ComponentWiseVP(), r"one for each of \(1, 2, 3\)"),
+    ],
+)
+def test_a_process_without_one_level_an_image_has_no_ve_coordinates(process, found, t):
+    with pytest.raises(ValueError, match=found):
+        alpha_and_level(process, t)
 
 
 def test_counted_counts_calls_and_changes_nothing():

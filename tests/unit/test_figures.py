@@ -5,9 +5,12 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.container import ErrorbarContainer
 
+from nonnormal import geometry, trajectories
 from nonnormal.evaluation.rows import frame, row
+from nonnormal.figures import geometry as drawings
 from nonnormal.figures.cost import cost
 from nonnormal.figures.exchange import exchange
 from nonnormal.figures.invariance import invariance
@@ -15,6 +18,7 @@ from nonnormal.figures.steps import number_of_steps
 from nonnormal.figures.style import style_differences
 from nonnormal.figures.theme import line_style
 from nonnormal.metrics.intervals import Estimate
+from nonnormal.samplers import SOLVERS
 from nonnormal.study import validate
 from nonnormal.tables import select, with_condition
 
@@ -284,3 +288,158 @@ def test_invariance_draws_the_orders_of_theory(convergence):
         slopes = [np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for x, y in dashed]
         assert slopes == pytest.approx([-0.5] if metric == "ks_path_maximum" else [-0.5, -1])
         assert len(axis.texts) == len(slopes)
+
+
+# ---- geometry --------------------------------------------------------------------------------------------------------
+
+SIGMAS = (33.0, 4.0, 0.5, 0.01)
+
+
+def looked_at(budgets=(5, 15), n_steps=(10, 40)):
+    """Rows as `evaluation.geometry` makes them."""
+    summary = Summary(study(1))
+    kinds = ("chord_distance", "denoised_chord_distance", "norm", "denoised_norm", "remaining_cosine")
+    for sigma, kind in itertools.product(SIGMAS, (*kinds, "fid_digits", "denoised_fid_digits")):
+        summary.add("nn", f"path_{kind}", None, sigma=sigma)
+    summary.add("nn", "path_fid_digits", None, sigma=0.0)
+    for along, sigma in itertools.product(("learnt", "optimal"), SIGMAS):
+        summary.add("nn", "score_deviation", None, sigma=sigma, along=along)
+    for of in ("samples", "held-out"):
+        summary.add("nn", "nearest_train_distance", None, of=of)
+    for nfe, metric in itertools.product(budgets, ("solver_fid_digits", "solver_distance")):
+        for solver in SOLVERS:
+            summary.add("nn", metric, nfe, solver=solver, grid="polynomial")
+        if nfe < 15:
+            summary.add("nn", metric, nfe, solver="euler", grid="searched")
+    for nfe, step in itertools.product(n_steps, ("ode", *STEPS)):
+        for metric in ("arc_chord_ratio", "ode_distance", "end_displacement")[: 1 if step == "ode" else 3]:
+            summary.add("nn", f"ancestral_{metric}", nfe, step=step)
+    return frame(summary.rows)
+
+
+def marked(axis):
+    """{label: (x, y)} of the lines of an axis that are named."""
+    lines = [line for line in axis.lines if not line.get_label().startswith("_")]
+    assert len({line.get_label() for line in lines}) == len(lines)
+    return {line.get_label(): line.get_data() for line in lines}
+
+
+def bands(axis):
+    """(x, low, high) of the bands of an axis, in the order in which they were drawn."""
+    found = []
+    for band in axis.collections:
+        [corners] = [path.vertices for path in band.get_paths()]
+        x = np.unique(corners[:, 0])
+        ends = [corners[corners[:, 0] == place, 1] for place in x]
+        found.append((x, np.array([end.min() for end in ends]), np.array([end.max() for end in ends])))
+    return found
+
+
+def assert_line_and_band(line, band, rows, x):
+    rows = rows.sort_values(x)
+    assert len(rows) > 0
+    order = np.argsort(np.asarray(line[0], float))
+    for drawn, column in zip(line, (x, "value"), strict=True):
+        np.testing.assert_allclose(np.asarray(drawn, float)[order], rows[column].to_numpy(float))
+    for drawn, column in zip(band, (x, "low", "high"), strict=True):
+        np.testing.assert_allclose(drawn, rows[column].to_numpy(float))
+
+
+def test_linearity_draws_states_and_denoised_states_as_noise_falls():
+    summary = looked_at()
+    figure = drawings.linearity(summary)
+    figure.canvas.draw()
+    panels = ("path_chord_distance", "path_denoised_chord_distance"), ("path_norm", "path_denoised_norm")
+    for axis, metrics in zip(figure.axes, (*panels, ("path_remaining_cosine",)), strict=True):
+        assert axis.get_xlim()[0] > axis.get_xlim()[1]
+        for line, band, metric in zip(marked(axis).values(), bands(axis), metrics, strict=True):
+            assert_line_and_band(line, band, with_condition(select(summary, metric), "sigma"), "sigma")
+    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["state $x_t$", "denoised $r_t$"]
+
+
+def test_denoising_draws_the_images_at_the_end_as_a_level():
+    summary = looked_at()
+    figure = drawings.denoising(summary, "digits")
+    figure.canvas.draw()
+    [axis] = figure.axes
+    lines = marked(axis)
+    rows = with_condition(select(summary, "path_fid_digits"), "sigma")
+    panels = (rows[rows.sigma > 0], with_condition(select(summary, "path_denoised_fid_digits"), "sigma"))
+    for label, band, own in zip(("state $x_t$", "denoised $r_t$"), bands(axis), panels, strict=True):
+        assert_line_and_band(lines[label], band, own, "sigma")
+    assert set(lines["images at the end"][1]) == {rows[rows.sigma == 0].value.item()}
+
+
+@pytest.mark.parametrize("budgets", [(5,), (15,), (5, 9, 15)])
+def test_solvers_draws_each_solver_and_grid_against_network_calls(budgets):
+    summary = looked_at(budgets)
+    figure = drawings.solvers(summary.sample(frac=1, random_state=0), "digits")
+    figure.canvas.draw()
+    names = {solver: (solver, "polynomial") for solver in SOLVERS}
+    names |= {"euler, searched grid": ("euler", "searched")} if budgets != (15,) else {}
+    for axis, metric in zip(figure.axes, ("solver_fid_digits", "solver_distance"), strict=True):
+        lines = marked(axis)
+        assert set(lines) == set(names)
+        for (label, line), band in zip(lines.items(), bands(axis), strict=True):
+            solver, grid = names[label]
+            assert_line_and_band(line, band, select(summary, metric, solver=solver, grid=grid), "nfe")
+        assert axis.get_xticks().tolist() == list(budgets)
+    assert {text.get_text() for text in figure.legends[0].texts} == set(names)
+
+
+def test_each_solver_has_a_marker_of_its_own():
+    lines = {line.get_label(): line for line in drawings.solvers(looked_at(), "digits").axes[0].lines}
+    assert len({lines[solver].get_marker() for solver in SOLVERS}) == len(SOLVERS)
+    assert len({colour(lines[solver]) for solver in SOLVERS}) == len(SOLVERS)
+    assert colour(lines["euler, searched grid"]) == colour(lines["euler"])
+    assert lines["euler, searched grid"].get_linestyle() != lines["euler"].get_linestyle()
+
+
+def test_deviation_draws_both_paths_and_the_nearest_training_images():
+    summary = looked_at()
+    figure = drawings.deviation(summary)
+    figure.canvas.draw()
+    [axis] = figure.axes
+    lines = marked(axis)
+    assert len(lines) == 4
+    for along, band in zip(("learnt", "optimal"), bands(axis), strict=True):
+        rows = with_condition(select(summary, "score_deviation", along=along), "sigma")
+        assert_line_and_band(lines[f"along the {along} denoiser's path"], band, rows, "sigma")
+    for of in ("samples", "held-out"):
+        level = select(summary, "nearest_train_distance", of=of).value.item()
+        assert set(lines[f"nearest training image of {of}"][1]) == {level}
+
+
+@pytest.mark.parametrize("n_steps", [(10,), (10, 40), (4, 10, 40)])
+def test_ancestral_draws_each_step_at_its_place(n_steps):
+    summary = looked_at(n_steps=n_steps)
+    figure = drawings.ancestral(summary)
+    figure.canvas.draw()
+    metrics = ("arc_chord_ratio", "ode_distance", "end_displacement")
+    for axis, metric, steps in zip(figure.axes, metrics, (("ode", *STEPS), STEPS, STEPS), strict=True):
+        assert [label.get_text() for label in axis.get_xticklabels()] == list(steps)
+        found = bars(axis)
+        assert set(found) == {f"{n} steps" for n in n_steps}
+        for n in n_steps:
+            rows = select(summary, f"ancestral_{metric}", nfe=n).assign(place=np.arange(len(steps)))
+            assert with_condition(rows, "step").step.tolist() == list(steps)
+            assert_drawn(found[f"{n} steps"], rows, "place")
+
+
+@pytest.mark.parametrize("n_images", [3, 20])
+def test_projection_draws_recorded_trajectories(tmp_path, n_images):
+    levels = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.0])
+    states = torch.randn(5, n_images, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with trajectories.record(tmp_path / "t.safetensors", levels, range(n_images)) as recorder:
+        for i, sigma in enumerate(levels[:-1].tolist()):
+            recorder({"i": i, "sigma": sigma, "x": states[i], "denoised": states[i]})
+        recorder.end(states[-1])
+    figure = drawings.projection(trajectories.read(tmp_path / "t.safetensors"))
+    figure.canvas.draw()
+    [axis] = figure.axes
+    curves = geometry.project(states.double())
+    assert len(axis.lines) == min(n_images, 12)
+    for k, line in enumerate(axis.lines):
+        np.testing.assert_allclose(np.array(line.get_data_3d()).T, curves[:, k].numpy(), atol=1e-6)
+        # From 0 to the end of the chord, with the way to the side between.
+        np.testing.assert_allclose(np.array(line.get_data_3d())[1:, [0, -1]], 0, atol=1e-6)

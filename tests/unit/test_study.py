@@ -1,6 +1,7 @@
 """Studies: what files are accepted, how each mistake is answered, and what identifies a run."""
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -33,6 +34,7 @@ BASE = {
     },
 }
 
+SECTIONS = ("invariance", "exchange", "geometry")  # that may be left out
 LIMIT = "or train it with training.loss: limit"
 
 
@@ -215,6 +217,26 @@ def test_defaults_may_be_left_out(defaults):
         ("exchange.n_steps", [10, 0], ["exchange.n_steps.1: found 0", "greater than or equal to 1"]),
         ("exchange.steps", ["normal", "cauchy"], ['exchange.steps.1: found "cauchy"', "known families: normal"]),
         ("exchange.steps", [], ["exchange.steps: found []", "at least 1 item"]),
+        ("geometry.run", "plane", ["geometry.run: found 'plane'", "the runs are plain, other"]),
+        ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images that there are"]),
+        ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images that there are"]),
+        ("geometry.n_images", 7, ["geometry.n_images: found 7", "greater than or equal to 8"]),
+        ("geometry.n_paths", 3, ["geometry.n_paths: found 3", "greater than or equal to 4"]),
+        ("geometry.n_levels", 3, ["geometry.n_levels: found 3", "greater than or equal to 4"]),
+        ("geometry.nfe", [5, 2], ["geometry.nfe.1: found 2", "greater than or equal to 3"]),
+        ("geometry.nfe", [], ["geometry.nfe: found []", "at least 1 item"]),
+        ("geometry.n_steps", [10, 1], ["geometry.n_steps.1: found 1", "greater than or equal to 2"]),
+        ("geometry.steps", ["normal", "cauchy"], ['geometry.steps.1: found "cauchy"', "known families: normal"]),
+        (
+            "geometry.steps",
+            ["laplace", "normal", "laplace"],
+            ["geometry.steps: found", "laplace: named more than once"],
+        ),
+        (
+            "geometry.steps",
+            ["student_t(df=5)", "student_t( df = 5.0 )"],
+            ["geometry.steps: found", "student_t(df=5): named more than once"],
+        ),
         ("runs.plain.q", "nowhere:Step", ['runs.plain.q: found "nowhere:Step"', "cannot be loaded"]),
         ("runs.plain.p", "nowhere:Step", ['runs.plain.p: found "nowhere:Step"', "cannot be loaded"]),
         ("runs.plain.q", "problems:WideSecant", ["runs.plain.q", "is not standardised: variance 2 (must be 1)"]),
@@ -274,7 +296,7 @@ def test_a_mistake_in_widths_is_not_answered_with_attention():
     assert "attention" not in mistake(raw)
 
 
-@pytest.mark.parametrize("section", ["features", "sampling", "evaluation", "resources", "invariance", "exchange"])
+@pytest.mark.parametrize("section", ["features", "sampling", "evaluation", "resources", *SECTIONS])
 def test_an_unknown_key_in_any_section_is_answered_with_its_keys(section):
     assert f"{section}.colour: unknown key; allowed here: " in mistake(changed(f"{section}.colour", 1))
 
@@ -483,7 +505,7 @@ def test_the_native_loss_is_not_the_normal_pairs():
 # ---- sections that may be left out -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("section", ["invariance", "exchange"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_is_there_where_it_is_named(section):
     assert getattr(validate(BASE, "x"), section) is None
     assert getattr(validate(changed(section, None), "x"), section) is None
@@ -494,8 +516,27 @@ def test_a_section_is_there_where_it_is_named(section):
     )
 
 
-def test_exchange_takes_steps_without_density():
-    assert validate(changed("exchange.steps", ["rademacher"]), "x").exchange.steps == ("rademacher",)
+@pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=3)))
+def test_sections_say_which_are_named(named):
+    sections = dict(zip(SECTIONS, named, strict=True))
+    raw = BASE | {section: {} if there else None for section, there in sections.items()}
+    assert validate(raw, "x").sections == sections
+
+
+@pytest.mark.parametrize("section", ["exchange", "geometry"])
+def test_sampling_takes_steps_without_density(section):
+    found = getattr(validate(changed(f"{section}.steps", ["rademacher"]), "x"), section)
+    assert found.steps == ("rademacher",)
+
+
+def test_geometry_looks_at_the_first_run_unless_another_is_named():
+    assert validate(changed("geometry", {}), "x").geometry_run == "plain"
+    assert validate(changed("geometry.run", "other"), "x").geometry_run == "other"
+
+
+def test_every_image_may_have_a_path():
+    found = validate(changed("geometry", {"n_images": 8, "n_paths": 8}), "x").geometry
+    assert (found.n_images, found.n_paths) == (8, 8)
 
 
 def test_the_flow_is_measured_unless_its_tolerance_is_null():
@@ -540,6 +581,7 @@ def prints(raw):
         ("evaluation.n_steps", [7], set()),
         ("evaluation.n_evaluations", 7, set()),
         ("exchange", {}, set()),
+        ("geometry", {}, set()),
         ("runs.plain.training.loss", "limit", {"plain"}),
         ("resources.threads", 2, set()),
         ("title", "words", set()),

@@ -16,14 +16,18 @@ from nonnormal.tables import (
     _cell,
     costs,
     differences,
+    geometry,
     headline,
     listed_steps,
     pairs,
     read_rows,
     readable_costs,
     readable_differences,
+    readable_geometry,
     readable_pairs,
+    readable_solvers,
     select,
+    solvers,
     step_constants,
     step_families,
     with_condition,
@@ -398,6 +402,108 @@ def test_costs_for_reading_have_a_row_a_pair(tmp_path, costly):
         assert "1.90 ± 0.04" in (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")
 
 
+# ---- geometry and solvers --------------------------------------------------------------------------------------------
+
+SHAPE = {  # metric and conditions of each row that a reader sees
+    "path_largest_chord_distance": [{}],
+    "path_largest_denoised_chord_distance": [{}],
+    "path_arc_chord_ratio": [{}],
+    "path_explained_variance": [{"components": 0}, {"components": 2}],
+    "path_monotone_share": [{}],
+    "nearest_train_distance": [{"of": "samples"}, {"of": "held-out"}],
+    "copied_share": [{}],
+}
+
+
+@pytest.fixture
+def shapes():
+    number = itertools.count(1)
+    found = {**SHAPE, "path_explained_variance": [{"components": k} for k in (1, 0, 2)]}
+    rows = [row("nn", metric, next(number) / 8, None, **at) for metric, each in found.items() for at in each]
+    return pd.DataFrame([*rows, row("nn", "path_chord_distance", 9.0, None, sigma=1.0)])
+
+
+@pytest.fixture
+def published_shapes(published):
+    models = {"max deviation / chord length": 0.0034, "chord + 2 PCs share of variance": 0.85, "arc over chord": 7.0}
+    rows = [{"key": "chen2024", "model": model, "metric": "x", "value": value} for model, value in models.items()]
+    return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)
+
+
+def test_geometry_takes_each_number_from_its_row(shapes, published_shapes):
+    found = geometry(shapes, published_shapes)
+    queries = [(metric, conditions) for metric, each in SHAPE.items() for conditions in each]
+    assert found.metric.tolist() == [metric for metric, _ in queries]
+    assert found.quantity.is_unique
+    for line, (metric, conditions) in zip(found.itertuples(), queries, strict=True):
+        [source] = select(shapes, metric, **conditions).itertuples()
+        assert (line.value, line.low, line.high, line.n) == (source.value, source.low, source.high, 32)
+
+
+def test_published_shapes_stand_in_their_rows_alone(shapes, published, published_shapes):
+    found = geometry(shapes, published_shapes).set_index("quantity").published.dropna()
+    assert found.to_dict() == {
+        "largest distance of a state from the chord, in chord lengths": 0.0034,
+        "share of variance on the chord and two components": 0.85,
+    }
+    assert geometry(shapes, published).published.isna().all()
+
+
+@pytest.mark.parametrize(("metric", "each"), SHAPE.items(), ids=list(SHAPE))
+def test_a_number_of_geometry_that_is_missing_or_there_twice_is_an_error(shapes, published_shapes, metric, each):
+    for conditions in each:
+        rows = select(shapes, metric, **conditions)
+        for wrong in (shapes.drop(rows.index), pd.concat([shapes, rows], ignore_index=True)):
+            with pytest.raises(ValueError, match="values to unpack"):
+                geometry(wrong, published_shapes)
+
+
+def test_geometry_for_reading_has_a_row_a_quantity(tmp_path, shapes, published_shapes):
+    found = readable_geometry(geometry(shapes, published_shapes))
+    assert found.loc["largest distance of a state from the chord, in chord lengths"].tolist() == ["0.1 ± 0.2", "0.0034"]
+    assert found.loc["share of variance on the chord and two components"].tolist() == ["0.8 ± 0.2", "0.8500"]
+    assert found.loc["arc over chord"].tolist() == ["0.4 ± 0.2", "–"]
+    for suffix in ("md", "typ"):
+        write_readable(tmp_path / f"t.{suffix}", found)
+        text = (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")
+        assert all(quantity in text for quantity in found.index)
+
+
+WALKS = [("euler", "polynomial", 5), ("heun", "polynomial", 5), ("euler", "searched", 5)]
+WALKS += [("euler", "polynomial", 15), ("heun", "polynomial", 15)]  # too many calls for a searched grid
+
+
+@pytest.fixture
+def walked():
+    rows = []
+    for k, (solver, grid, nfe) in enumerate(WALKS):
+        at = {"solver": solver, "grid": grid, "n_steps": nfe}
+        rows.append(row("nn", "solver_fid_digits", 20.0 + k, nfe, **at))
+        rows.append(row("nn", "solver_distance", 1.0 + k, nfe, **at))
+    return pd.DataFrame([*rows, row("nn", "fid_digits", 3.0, 5)]).astype({"nfe": "Int64"})
+
+
+def test_solvers_have_fid_and_distance_side_by_side(walked):
+    found = solvers(walked.sample(frac=1, random_state=0), "digits").set_index(["solver", "grid", "nfe"])
+    assert len(found) == len(WALKS)
+    for k, walk in enumerate(WALKS):
+        assert found.loc[walk, ["fid", "fid_low", "fid_high"]].tolist() == [20.0 + k, 19.75 + k, 20.25 + k]
+        assert found.loc[walk, ["distance", "distance_low", "distance_high"]].tolist() == [1.0 + k, 0.75 + k, 1.25 + k]
+
+
+def test_solvers_for_reading_have_a_row_a_grid_and_a_column_a_budget(tmp_path, walked):
+    found = readable_solvers(solvers(walked, "digits"))
+    assert found.index.tolist() == ["euler", "heun", "euler, searched grid"]
+    assert found.columns.tolist() == ["5 calls", "15 calls"]
+    assert found.loc["euler"].tolist() == ["20.0 ± 0.2", "23.0 ± 0.2"]
+    assert found.loc["euler, searched grid"].tolist() == ["22.0 ± 0.2", "–"]
+    one = readable_solvers(solvers(walked[walked.nfe == 5], "digits"))
+    assert one["5 calls"].tolist() == found["5 calls"].tolist()
+    for suffix in ("md", "typ"):
+        write_readable(tmp_path / f"t.{suffix}", found)
+        assert "euler, searched grid" in (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")
+
+
 # ---- steps -----------------------------------------------------------------------------------------------------------
 
 
@@ -436,6 +542,7 @@ def test_files_of_a_study_lie_below_its_folder():
             *(layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper),
             *(layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.bounds("r"), layout.fidelity("r")),
             *(layout.exchange("r"), layout.style, layout.invariance("line"), layout.invariance("plane")),
+            *(layout.geometry, layout.trajectories),
             *(
                 layout.samples("r", 10),
                 layout.samples("r", 100),
@@ -444,7 +551,7 @@ def test_files_of_a_study_lie_below_its_folder():
             ),
         )
     }
-    assert len(found) == 19  # no two share a file
+    assert len(found) == 21  # no two share a file
     assert all(path.startswith("results/s/") for path in found)
     assert str(layout.weights("r")) == "results/s/r/weights.safetensors"
     assert str(layout.summary) == "results/s/summary.csv"
