@@ -14,9 +14,10 @@ from nonnormal import data, geometry, trajectories
 from nonnormal.denoisers import GaussianMixtureDenoiser, OptimalDenoiser
 from nonnormal.evaluation.geometry import Scene, _other_steps, _solved, _solvers, geometry_rows
 from nonnormal.evaluation.rows import frame
-from nonnormal.metrics.features import save_classifier, train_classifier
+from nonnormal.metrics.features import train_classifier
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
+from nonnormal.metrics.reference import read_reference, write_classifier_reference
 from nonnormal.processes import VE, uniform_times
 from nonnormal.samplers import SOLVERS, sample_ancestral
 from nonnormal.seeds import derive
@@ -73,27 +74,30 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def features(digits, tmp_path_factory):
-    path = tmp_path_factory.mktemp("features") / "features.safetensors"
+def reference(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    stored, path = folder / "digits.safetensors", folder / "features.safetensors"
+    data.write(stored, digits, "digits")
     network = train_classifier(digits, epochs=2, batch_size=20, learning_rate=3e-3, seed=0)
-    save_classifier(path, network, data="digits", held_out_accuracy=0.25)
-    return path
+    images = digits.train.images
+    write_classifier_reference(path, network, images, stored, data_name="digits", held_out_accuracy=0.25)
+    return read_reference(path, stored)
 
 
 @pytest.fixture(scope="module")
-def measure(digits, features, tmp_path_factory):
+def measure(digits, reference, tmp_path_factory):
     """measure(denoiser, study) -> (rows, the recorded trajectories)."""
 
     def run(denoiser, study=STUDY):
         path = tmp_path_factory.mktemp("recordings") / "trajectories.safetensors"
-        return geometry_rows(study, denoiser, digits, features, path), trajectories.read(path)
+        return geometry_rows(study, denoiser, digits, reference, path), trajectories.read(path)
 
     return run
 
 
 @pytest.fixture(scope="module")
-def scene(digits, features):
-    return lambda denoiser, study=STUDY: Scene(study, denoiser, digits, features)
+def scene(digits, reference):
+    return lambda denoiser, study=STUDY: Scene(study, denoiser, digits, reference)
 
 
 @pytest.fixture(scope="module")
@@ -437,13 +441,13 @@ def test_images_like_those_held_out_are_not_copies(measure, digits):
 # ---- images on the way -----------------------------------------------------------------------------------------------
 
 
-def test_fid_on_the_way_is_that_of_states_and_of_denoised_states(random, digits, features):
+def test_fid_on_the_way_is_that_of_states_and_of_denoised_states(random, digits, reference):
     rows, recorded = random
     pairs = [("path_fid_digits", recorded.states, step) for step in (0, 4, LEVELS)]
     pairs += [("path_denoised_fid_digits", recorded.denoised, step) for step in (0, 4)]
     for metric, images, step in pairs:
         options = dict(resamples=10, seed=derive(3, "fidelity"))
-        expected = fidelity(data.quantise(images[step], 17), digits.train.images, features, **options)["fid"]
+        expected = fidelity(data.quantise(images[step], 17), reference, **options)["fid"]
         found = only(rows, metric, step=step, n_levels=LEVELS)
         assert same(found, expected)
         assert json.loads(found.conditions)["sigma"] == recorded.levels[step].item()

@@ -359,7 +359,7 @@ def test_linearity_draws_states_and_denoised_states_as_noise_falls():
 
 def test_denoising_draws_the_images_at_the_end_as_a_level():
     summary = looked_at()
-    figure = drawings.denoising(summary, "digits")
+    figure = drawings.denoising(summary, "fid_digits")
     figure.canvas.draw()
     [axis] = figure.axes
     lines = marked(axis)
@@ -373,7 +373,7 @@ def test_denoising_draws_the_images_at_the_end_as_a_level():
 @pytest.mark.parametrize("budgets", [(5,), (15,), (5, 9, 15)])
 def test_solvers_draws_each_solver_and_grid_against_network_calls(budgets):
     summary = looked_at(budgets)
-    figure = drawings.solvers(summary.sample(frac=1, random_state=0), "digits")
+    figure = drawings.solvers(summary.sample(frac=1, random_state=0), "fid_digits")
     figure.canvas.draw()
     names = {solver: (solver, "polynomial") for solver in SOLVERS}
     names |= {"euler, searched grid": ("euler", "searched")} if budgets != (15,) else {}
@@ -388,7 +388,7 @@ def test_solvers_draws_each_solver_and_grid_against_network_calls(budgets):
 
 
 def test_each_solver_has_a_marker_of_its_own():
-    lines = {line.get_label(): line for line in drawings.solvers(looked_at(), "digits").axes[0].lines}
+    lines = {line.get_label(): line for line in drawings.solvers(looked_at(), "fid_digits").axes[0].lines}
     assert len({lines[solver].get_marker() for solver in SOLVERS}) == len(SOLVERS)
     assert len({colour(lines[solver]) for solver in SOLVERS}) == len(SOLVERS)
     assert colour(lines["euler, searched grid"]) == colour(lines["euler"])
@@ -407,7 +407,7 @@ def test_deviation_draws_both_paths_and_the_nearest_training_images():
         assert_line_and_band(lines[f"along the {along} denoiser's path"], band, rows, "sigma")
     for of in ("samples", "held-out"):
         level = select(summary, "nearest_train_distance", of=of).value.item()
-        assert set(lines[f"nearest training image of {of}"][1]) == {level}
+        assert set(lines[f"{of} to nearest training image"][1]) == {level}
 
 
 @pytest.mark.parametrize("n_steps", [(10,), (10, 40), (4, 10, 40)])

@@ -484,7 +484,7 @@ def walked():
 
 
 def test_solvers_have_fid_and_distance_side_by_side(walked):
-    found = solvers(walked.sample(frac=1, random_state=0), "digits").set_index(["solver", "grid", "nfe"])
+    found = solvers(walked.sample(frac=1, random_state=0), "fid_digits").set_index(["solver", "grid", "nfe"])
     assert len(found) == len(WALKS)
     for k, walk in enumerate(WALKS):
         assert found.loc[walk, ["fid", "fid_low", "fid_high"]].tolist() == [20.0 + k, 19.75 + k, 20.25 + k]
@@ -492,12 +492,12 @@ def test_solvers_have_fid_and_distance_side_by_side(walked):
 
 
 def test_solvers_for_reading_have_a_row_a_grid_and_a_column_a_budget(tmp_path, walked):
-    found = readable_solvers(solvers(walked, "digits"))
+    found = readable_solvers(solvers(walked, "fid_digits"))
     assert found.index.tolist() == ["euler", "heun", "euler, searched grid"]
     assert found.columns.tolist() == ["5 calls", "15 calls"]
     assert found.loc["euler"].tolist() == ["20.0 ± 0.2", "23.0 ± 0.2"]
     assert found.loc["euler, searched grid"].tolist() == ["22.0 ± 0.2", "–"]
-    one = readable_solvers(solvers(walked[walked.nfe == 5], "digits"))
+    one = readable_solvers(solvers(walked[walked.nfe == 5], "fid_digits"))
     assert one["5 calls"].tolist() == found["5 calls"].tolist()
     for suffix in ("md", "typ"):
         write_readable(tmp_path / f"t.{suffix}", found)
