@@ -163,7 +163,7 @@ class Geometry(Settings):
     n_levels: int = Field(40, strict=True, ge=4)
     """Steps of the recorded trajectories."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = Field((5, 9, 15, 25), min_length=1)
-    """Network calls an image by which solvers are compared; an even number leaves one call of two-call solvers over."""
+    """Network calls an image by which solvers are compared; those of two calls a step are left out of even ones."""
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families of the ancestral paths."""
     n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((10, 40), min_length=1)
@@ -257,7 +257,7 @@ class Study(Settings):
     @model_validator(mode="after")
     def _geometry_has_a_run(self):
         if self.geometry and self.geometry.run not in (None, *self.runs):
-            raise ValueError(f"geometry.run: found {self.geometry.run!r}; the runs are {', '.join(self.runs)}")
+            raise ValueError(f'geometry.run: found "{self.geometry.run}"; the runs are ' + ", ".join(self.runs))
         return self
 
     @property

@@ -315,7 +315,10 @@ def geometry(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """
     table = []
     for quantity, (metric, conditions) in _GEOMETRY.items():
-        [row] = select(summary, metric, **conditions).to_dict("records")
+        rows = select(summary, metric, **conditions).to_dict("records")
+        if len(rows) != 1:
+            raise ValueError(f"found {len(rows)} rows of {metric} with {conditions}, expected one")
+        [row] = rows
         model = _PUBLISHED_GEOMETRY.get(" ".join([metric, *(str(v) for v in conditions.values())]))
         found = published[published.model == model]
         row = {key: row[key] for key in ("metric", "value", "low", "high", "n")}
@@ -349,7 +352,7 @@ def readable_solvers(table: pd.DataFrame) -> pd.DataFrame:
     cells = table.assign(cell=[_cell(row, "fid") for row in table.to_dict("records")])
     cells["title"] = cells.solver.where(cells.grid == "polynomial", cells.solver + ", " + cells.grid + " grid")
     wide = cells.pivot_table(index="title", columns="nfe", values="cell", aggfunc="first", sort=False)
-    wide.columns = [f"{nfe} calls" for nfe in wide.columns]
+    wide = wide[sorted(wide.columns)].rename(columns="{} calls".format)
     return wide.fillna("–").rename_axis("solver")
 
 

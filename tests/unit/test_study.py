@@ -217,7 +217,7 @@ def test_defaults_may_be_left_out(defaults):
         ("exchange.n_steps", [10, 0], ["exchange.n_steps.1: found 0", "greater than or equal to 1"]),
         ("exchange.steps", ["normal", "cauchy"], ['exchange.steps.1: found "cauchy"', "known families: normal"]),
         ("exchange.steps", [], ["exchange.steps: found []", "at least 1 item"]),
-        ("geometry.run", "plane", ["geometry.run: found 'plane'", "the runs are plain, other"]),
+        ("geometry.run", "plane", ['geometry.run: found "plane"', "the runs are plain, other"]),
         ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images that there are"]),
         ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images that there are"]),
         ("geometry.n_images", 7, ["geometry.n_images: found 7", "greater than or equal to 8"]),

@@ -454,7 +454,7 @@ def test_a_number_of_geometry_that_is_missing_or_there_twice_is_an_error(shapes,
     for conditions in each:
         rows = select(shapes, metric, **conditions)
         for wrong in (shapes.drop(rows.index), pd.concat([shapes, rows], ignore_index=True)):
-            with pytest.raises(ValueError, match="values to unpack"):
+            with pytest.raises(ValueError, match="expected one"):
                 geometry(wrong, published_shapes)
 
 

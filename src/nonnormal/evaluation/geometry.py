@@ -50,8 +50,10 @@ class Scene:
         return polynomial(n_steps, self.sigma_min, self.sigma_max)
 
     def noise(self, n: int) -> Tensor:
-        """States of the first n images at the first level, (n, C, H, W)."""
-        return self.sigma_max * ImageNoise(self.seeds[:n], self.shape, torch.float32, self.device).draw(Normal())
+        """States of the first n images at the first level, (n, C, H, W): those that ancestral sampling starts from."""
+        alpha, _ = alpha_and_level(self.process, 1.0)
+        prior_std = self.process.prior_covariance().sqrt().item() / alpha.item()
+        return prior_std * ImageNoise(self.seeds[:n], self.shape, torch.float32, self.device).draw(Normal())
 
     def row(self, metric: str, estimate: Estimate, unit: str, nfe: int | None = None, **conditions) -> dict:
         """A row of the summary."""
@@ -190,6 +192,8 @@ def _solvers(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
     for budget in sorted(set(scene.settings.nfe)):
         for name, solver in SOLVERS.items():
             calls = _CALLS_A_STEP.get(name, 1)
+            if (budget + calls - 1) % calls:
+                continue  # an even budget, of which two calls a step and one for the last leave one over
             levels = scene.grid((budget + calls - 1) // calls)
             rows += _solved(scene, solver, start, levels, reference, solver=name, grid="polynomial")
         if budget <= scene.settings.n_levels:

@@ -122,7 +122,8 @@ def ancestral(summary: pd.DataFrame) -> Figure:
     for axis, (metric, label) in zip(axes, panels, strict=True):
         rows = with_condition(select(summary, f"ancestral_{metric}"), "step")
         steps = list(dict.fromkeys(rows.step))
-        for (n_steps, group), colour in zip(rows.groupby("nfe"), (_STATE, _DENOISED, "0.4"), strict=False):
+        for i, (n_steps, group) in enumerate(rows.groupby("nfe")):
+            colour = (_STATE, _DENOISED)[i] if i < 2 else f"C{i}"
             places = [steps.index(step) for step in group.step]
             spread = [group.value - group.low, group.high - group.value]
             style = dict(marker="o", markersize=3, ls="none", capsize=2, lw=1, color=colour)
