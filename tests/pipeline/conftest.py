@@ -31,7 +31,7 @@ class Workspace:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=400,
+            timeout=900,  # a busy machine is slow, a hung one is slower
         )
         assert not check or done.returncode == 0, done.stdout[-4000:]
         return done
