@@ -45,6 +45,7 @@ def invariance(summary: pd.DataFrame) -> Figure:
             axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
         _theory(axis, rows, orders)
         axis.set(xscale="log", yscale="log", xlabel="steps T", ylabel=label, title=title)
+        axis.set_ylim(bottom=0.5 * rows.value[rows.value > 1e-9].min())  # an interval may reach down to 0
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7.5)
     return figure
