@@ -503,9 +503,11 @@ def _in_study(study_file: Path, study, section: str) -> None:
 def _torch(device: str, threads: int) -> str:
     """Sets the number of threads; the device's name with "auto" resolved."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     if threads:
         torch.set_num_threads(threads)
+        threadpool_limits(threads)  # of numpy's linear algebra, whose last digits depend on their number
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"--device: found {device!r}; allowed: cpu, cuda, auto")
     if device == "cuda" and not torch.cuda.is_available():

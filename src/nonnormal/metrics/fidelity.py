@@ -45,7 +45,7 @@ def fidelity(
     a, b = reference.of(generated, device), reference.features
     options = dict(resamples=resamples, seed=seed)
     fid = _fid(a, reference, device, **options)
-    kid = _kid(a, b, **options)
+    kid = _kid(a.double(), b.double(), **options)
     shares = prc_features_to_metric(a, b, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
     return {
         "fid": fid,

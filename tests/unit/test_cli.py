@@ -1,0 +1,26 @@
+"""The command line: threads and devices."""
+
+import numpy  # noqa: F401  (its linear algebra is one of the pools)
+import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from nonnormal.cli import _torch
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_all_pools_have_as_many_threads_as_are_asked_for(threads):
+    """Sums of another number of threads differ in the last digits, and with them a distance."""
+    before = torch.get_num_threads()
+    with threadpool_limits(None):
+        try:
+            assert _torch("cpu", threads) == "cpu"
+            assert torch.get_num_threads() == threads
+            assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {threads}
+        finally:
+            torch.set_num_threads(before)
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ValueError, match="--device: found 'tpu'; allowed: cpu, cuda, auto"):
+        _torch("tpu", 0)
