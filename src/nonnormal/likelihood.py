@@ -29,7 +29,7 @@ from nonnormal.bases import PIXEL, Pixel
 from nonnormal.denoisers import Denoiser, alpha_and_level, predict_x0
 from nonnormal.objective import Design, Loss, marginal_state
 from nonnormal.processes import LinearProcess, apply, uniform_times
-from nonnormal.seeds import ImageNoise
+from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Step
 
 Marginals = Literal["limit", "bridge"]
@@ -91,7 +91,7 @@ def bound(
     _some_evaluations(n_evaluations)
     if marginals == "bridge" and n_evaluations < n_steps:
         raise ValueError(f"a bridge walk visits all its {n_steps} steps, found n_evaluations = {n_evaluations}")
-    _one_seed_an_image(seeds, x0)
+    one_seed_an_image(seeds, x0)
     losses = [design.loss] if losses is None else list(losses)
     parts: list[list[Bound]] = [[] for _ in losses]
     for start in range(0, len(x0), batch_size):
@@ -168,7 +168,7 @@ def continuous_bound(
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B.
     """
-    _one_seed_an_image(seeds, x0)
+    one_seed_an_image(seeds, x0)
     _some_evaluations(n_evaluations)
     low, high = (-2 * alpha_and_level(process, t)[1].log().item() for t in (1.0, 0.0))
     parts = []
@@ -193,11 +193,6 @@ def continuous_bound(
 def _some_evaluations(n: int) -> None:
     if n < 1:
         raise ValueError(f"n_evaluations must be 1 or more, found {n}")
-
-
-def _one_seed_an_image(seeds: Sequence[int], x0: Tensor) -> None:
-    if len(seeds) != len(x0):
-        raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(x0)} images")
 
 
 def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from torchdiffeq import odeint
 from nonnormal.denoisers import Denoiser, alpha_and_level
 from nonnormal.likelihood import categorical_log_prob
 from nonnormal.processes import LinearProcess
-from nonnormal.seeds import ImageNoise
+from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
 
 Dequantisation = Literal["uniform", "normal"]
@@ -126,8 +126,7 @@ def flow_bound(
         ValueError: as many seeds as images are needed; another dequantisation or trace; the process has no single
             noise level.
     """
-    if len(seeds) != len(x0):
-        raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(x0)} images")
+    one_seed_an_image(seeds, x0)
     for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):
         if found not in get_args(kind):
             raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, found {found!r}")

@@ -26,6 +26,16 @@ def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") 
     return torch.Generator(device).manual_seed(derive(seed, *names))
 
 
+def one_seed_an_image(seeds: Sequence[int], images: Tensor) -> None:
+    """Refuses seeds that are not as many as the images.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    if len(seeds) != len(images):
+        raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(images)} images")
+
+
 class ImageNoise:
     """Noise for a batch in which image i draws from a generator of its own, so i depends on nothing else.
 
