@@ -13,8 +13,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from nonnormal import data
 from nonnormal.checkpoints import build_denoiser
 from nonnormal.denoisers import GaussianMixtureDenoiser, NetworkDenoiser
+from nonnormal.metrics.features import train_classifier
+from nonnormal.metrics.reference import Reference, read_reference, write_classifier_reference
 from nonnormal.processes import VP, LinearProcess, as_matrix, ordered
 from nonnormal.schedules import Cosine, LinearLogSNR
 from nonnormal.steps import Symmetric, get
@@ -285,3 +288,23 @@ def random_inception(path: Path) -> Path:
             torch.nn.init.kaiming_normal_(module.weight, generator=generator)
     torch.save(network.state_dict(), path)
     return path
+
+
+# ---- digits and their features ---------------------------------------------------------------------------------------
+
+
+def few_digits() -> data.ImageData:
+    """60 digits for training and 20 held out."""
+    whole = data.load("digits")
+    parts = ((whole.train, 60), (whole.test, 20))
+    return data.ImageData(*(data.Split(split.images[:n], split.labels[:n]) for split, n in parts), 17)
+
+
+def rough_reference(digits: data.ImageData, folder: Path) -> Reference:
+    """Reference of the digits with a classifier of two epochs, whose files lie in the folder."""
+    stored, path = folder / "digits.safetensors", folder / "features.safetensors"
+    data.write(stored, digits, "digits")
+    network = train_classifier(digits, epochs=2, batch_size=20, learning_rate=3e-3, seed=0)
+    images = digits.train.images
+    write_classifier_reference(path, network, images, stored, data_name="digits", held_out_accuracy=0.25)
+    return read_reference(path, stored)

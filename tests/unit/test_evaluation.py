@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 import torch
-from problems import small_denoiser
+from problems import few_digits, rough_reference, small_denoiser
 
 from nonnormal import data
 from nonnormal.conventions import CONVENTIONS
@@ -16,10 +16,8 @@ from nonnormal.evaluation.bounds import bound_rows
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.evaluation.samples import exchange_rows, feature_rows, fidelity_rows, style_rows
 from nonnormal.likelihood import bits_per_dim, bound, continuous_bound
-from nonnormal.metrics.features import train_classifier
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
-from nonnormal.metrics.reference import read_reference, write_classifier_reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.objective import Loss
 from nonnormal.probability_flow import flow_bound
@@ -72,21 +70,12 @@ def denoiser():
 
 @pytest.fixture(scope="module")
 def digits():
-    whole = data.load("digits")
-    return data.ImageData(
-        *(data.Split(split.images[:n], split.labels[:n]) for split, n in ((whole.train, 60), (whole.test, 20))), 17
-    )
+    return few_digits()
 
 
 @pytest.fixture(scope="module")
 def reference(digits, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("features")
-    stored, path = folder / "digits.safetensors", folder / "features.safetensors"
-    data.write(stored, digits, "digits")
-    network = train_classifier(digits, epochs=2, batch_size=20, learning_rate=3e-3, seed=0)
-    images = digits.train.images
-    write_classifier_reference(path, network, images, stored, data_name="digits", held_out_accuracy=0.25)
-    return read_reference(path, stored)
+    return rough_reference(digits, tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="module")
