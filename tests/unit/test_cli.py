@@ -5,7 +5,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nonnormal.cli import _torch
+from nonnormal.cli.common import prepare_torch
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -14,7 +14,7 @@ def test_all_pools_have_as_many_threads_as_are_asked_for(threads):
     before = torch.get_num_threads()
     with threadpool_limits(None):
         try:
-            assert _torch("cpu", threads) == "cpu"
+            assert prepare_torch("cpu", threads) == "cpu"
             assert torch.get_num_threads() == threads
             assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {threads}
         finally:
@@ -23,4 +23,4 @@ def test_all_pools_have_as_many_threads_as_are_asked_for(threads):
 
 def test_an_unknown_device_is_refused():
     with pytest.raises(ValueError, match="--device: found 'tpu'; allowed: cpu, cuda, auto"):
-        _torch("tpu", 0)
+        prepare_torch("tpu", 0)

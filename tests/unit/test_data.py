@@ -11,7 +11,8 @@ from mirrors import cifar_records, npz, pictures, png, serve, sha256, tar, zippe
 from PIL import Image
 from sklearn import datasets
 
-from nonnormal import cli, data
+from nonnormal import data
+from nonnormal.cli import make
 from nonnormal.data import DATASETS, Source, photos
 from nonnormal.data.folder import decode
 from nonnormal.files import read_tensors
@@ -494,7 +495,7 @@ def test_files_of_data_are_named_after_what_changes_their_images():
 def test_the_command_writes_the_data_with_what_it_was_read_from(here, capsys):
     album(here / "album", 60)
     source = "{path: album, size: 16}"
-    cli.data("folder", source=source)
+    make.data("folder", source=source)
     path = here / capsys.readouterr().out.strip()
     assert path == here / "data" / f"{data.file_name('folder', Source.parse(source))}.safetensors"
     assert data.read(path).train.images.shape[1:] == data.describe("folder", Source.parse(source)).shape == (3, 16, 16)

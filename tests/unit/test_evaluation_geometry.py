@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import pandas as pd
 import pytest
 import torch
+from nonnormal.summary import COLUMNS, select, with_condition
 from problems import few_digits, rough_reference, small_denoiser
 
 from nonnormal import data, geometry, trajectories
@@ -22,7 +23,6 @@ from nonnormal.samplers import SOLVERS, sample_ancestral
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study import validate
-from nonnormal.tables import COLUMNS, select, with_condition
 
 LEVELS = 9
 RAW = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
+from nonnormal.summary import select, with_condition
 
 from nonnormal import geometry, trajectories
 from nonnormal.evaluation.rows import frame, row
@@ -20,7 +21,6 @@ from nonnormal.figures.theme import line_style
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.samplers import SOLVERS
 from nonnormal.study import validate
-from nonnormal.tables import select, with_condition
 
 PAIRS = {
     "nn": ("normal", "normal"),

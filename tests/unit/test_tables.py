@@ -11,29 +11,25 @@ from nonnormal.conventions import CONVENTIONS
 from nonnormal.divergence import constant
 from nonnormal.layout import Layout, data_path
 from nonnormal.steps import families
+from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
 from nonnormal.tables import (
-    COLUMNS,
-    _cell,
     costs,
     differences,
     geometry,
     headline,
     listed_steps,
     pairs,
-    read_rows,
     readable_costs,
     readable_differences,
     readable_geometry,
     readable_pairs,
     readable_solvers,
-    select,
     solvers,
     step_constants,
     step_families,
-    with_condition,
     write_readable,
-    write_rows,
 )
+from nonnormal.tables.text import cell
 
 RUNS = {"nn": ("normal", "normal"), "ll": ("laplace", "laplace")}
 TERMS = ("total", "prior", "diffusion", "reconstruction")
@@ -217,13 +213,13 @@ def test_saturation_is_a_number_of_colour_images(summary, table, published):
     ],
 )
 def test_a_cell_has_the_digits_that_its_interval_warrants(column, value, half, text):
-    assert _cell({column: value, f"{column}_low": value - half, f"{column}_high": value + half}, column) == text
+    assert cell({column: value, f"{column}_low": value - half, f"{column}_high": value + half}, column) == text
 
 
 def test_a_cell_without_interval_or_number():
-    assert _cell({"published_bpd": 2.4867}, "published_bpd") == "2.49"
-    assert _cell({"published_bpd": None}, "published_bpd") == "–"
-    assert _cell({"published_bpd": float("nan")}, "published_bpd") == "–"
+    assert cell({"published_bpd": 2.4867}, "published_bpd") == "2.49"
+    assert cell({"published_bpd": None}, "published_bpd") == "–"
+    assert cell({"published_bpd": float("nan")}, "published_bpd") == "–"
 
 
 @pytest.fixture

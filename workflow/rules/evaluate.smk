@@ -139,7 +139,7 @@ rule summary:
         features=LAYOUT.features,
         parts=LAYOUT.parts(RUNS, **STUDY.sections),
         published="paper/references/published.csv",
-        code=sources("nonnormal.tables"),
+        code=sources("nonnormal.tables", "nonnormal.summary"),
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
         provenance=LAYOUT.provenance,

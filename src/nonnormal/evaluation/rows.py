@@ -1,6 +1,6 @@
 """Rows of the summary: one number each, with interval, unit, sample size, network calls and conditions.
 
-Source of the columns: `tables.COLUMNS`.
+Source of the columns: `summary.COLUMNS`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.study import Study
-from nonnormal.tables import COLUMNS
+from nonnormal.summary import COLUMNS
 
 
 def row(

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nonnormal.figures import theme
-from nonnormal.tables import select, with_condition
+from nonnormal.summary import select, with_condition
 
 
 def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:

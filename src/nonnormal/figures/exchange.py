@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from nonnormal.figures import theme
-from nonnormal.tables import select, with_condition
+from nonnormal.summary import select, with_condition
 
 
 def exchange(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:

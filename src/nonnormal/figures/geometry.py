@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from nonnormal import geometry
 from nonnormal.figures import theme
-from nonnormal.tables import select, with_condition
+from nonnormal.summary import select, with_condition
 from nonnormal.trajectories import Trajectories
 
 _STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure

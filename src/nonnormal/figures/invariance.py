@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.figures import theme
-from nonnormal.tables import select
+from nonnormal.summary import select
 
 
 def invariance(summary: pd.DataFrame) -> Figure:

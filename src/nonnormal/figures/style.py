@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.figures import theme
-from nonnormal.tables import select, with_condition
+from nonnormal.summary import select, with_condition
 
 _NAMES = {"total_variation": "total variation", "high_frequency": "high-frequency share", "saturation": "saturation"}
 

@@ -1,0 +1,44 @@
+"""Command line: one command for each thing that the pipeline does.
+
+Commands read a study and find their files by `layout`; each writes its outputs whole or not at all. Heavy imports stay
+inside the commands, so that `--help` and errors in a study file answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from nonnormal.cli import evaluate, make, show
+
+app = typer.Typer(
+    help="Diffusion models with any step distribution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(make.app)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(show.app)
+
+# 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again.
+EXIT_CODES = {"TrainingDiverged": 3, "TrainingStopped": 75}
+
+
+def main() -> None:
+    """Runs the command line; mistakes of the user end in one line each and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph of a PDF
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if type(error).__name__ not in EXIT_CODES:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODES[type(error).__name__])

@@ -1,0 +1,5 @@
+"""`python -m nonnormal.cli`, for torchrun."""
+
+from nonnormal.cli import main
+
+main()

@@ -1,0 +1,140 @@
+"""Commands that measure: each writes rows of the summary."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch, require_section
+from nonnormal.layout import INVARIANCE_PARTS
+
+app = typer.Typer(help="Measure bounds and distances.", no_args_is_help=True)
+
+
+@app.command()
+def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Bits/dim of the held-out split: native, normal-limit and continuous-time bounds, probability-flow likelihood."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.bounds import bound_rows
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    device = prepare_torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    write_rows(layout.bounds(run), bound_rows(study, run, denoiser, data_sets.read(layout.data), device))
+    print(layout.bounds(run))
+
+
+@app.command()
+def fidelity(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """FID, KID, precision and recall of one run's samples against the training split."""
+    from nonnormal.evaluation.samples import fidelity_rows
+    from nonnormal.files import read_tensors
+    from nonnormal.metrics.reference import read_reference
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    device = prepare_torch(device, threads)
+    samples = {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps}
+    rows = fidelity_rows(study, run, samples, read_reference(layout.features, layout.data), device)
+    write_rows(layout.fidelity(run), rows)
+    print(layout.fidelity(run))
+
+
+@app.command()
+def style(study_file: StudyFile, threads: Threads = 0) -> None:
+    """Style of all runs' samples, and differences to the normal pair's from the same seeds."""
+    from nonnormal import data as data_sets
+    from nonnormal.evaluation.samples import style_rows
+    from nonnormal.files import read_tensors
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    prepare_torch("cpu", threads)
+    samples = {
+        run: {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps} for run in study.runs
+    }
+    write_rows(layout.style, style_rows(study, samples, data_sets.read(layout.data)))
+    print(layout.style)
+
+
+@app.command()
+def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Sample one run's network with every step of the study's exchange, and measure what comes out."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.samples import exchange_rows
+    from nonnormal.metrics.reference import read_reference
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "exchange")
+    device = prepare_torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    reference = read_reference(layout.features, layout.data)
+    rows = exchange_rows(study, run, denoiser, data_sets.read(layout.data), reference, device)
+    write_rows(layout.exchange(run), rows)
+    print(layout.exchange(run))
+
+
+@app.command()
+def invariance(
+    study_file: StudyFile, part: Annotated[str, typer.Option(help=f"One of {', '.join(INVARIANCE_PARTS)}.")] = "line"
+) -> None:
+    """Convergence in law of walks and samplers with any step, without training."""
+    from nonnormal.evaluation import invariance as measured
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "invariance")
+    if part not in INVARIANCE_PARTS:
+        raise ValueError(f"--part: found {part!r}; allowed: {', '.join(INVARIANCE_PARTS)}")
+    prepare_torch("cpu", 1)
+    write_rows(layout.invariance(part), (measured.line_rows if part == "line" else measured.plane_rows)(study))
+    print(layout.invariance(part))
+
+
+@app.command()
+def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
+    """Trajectories, solvers, the optimal denoiser and the paths of other steps, with one network of the study."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.geometry import geometry_rows
+    from nonnormal.metrics.reference import read_reference
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "geometry")
+    device = prepare_torch(device, threads)
+    denoiser = load_denoiser(layout.weights(study.geometry_run), device)
+    images, reference = data_sets.read(layout.data), read_reference(layout.features, layout.data)
+    rows = geometry_rows(study, denoiser, images, reference, layout.trajectories, device)
+    write_rows(layout.geometry, rows)
+    print(layout.geometry)
+
+
+@app.command()
+def summary(study_file: StudyFile) -> None:
+    """Gather all numbers of the study, and say which code and machine made them."""
+    import pandas as pd
+
+    from nonnormal import data as data_sets
+    from nonnormal import tables
+    from nonnormal.cli.show import numbers_of
+    from nonnormal.evaluation.samples import feature_rows
+    from nonnormal.files import read_tensors, write_json
+    from nonnormal.provenance import describe
+    from nonnormal.summary import read_rows, write_rows
+
+    study, layout = open_study(study_file)
+    _, header = read_tensors(layout.features)
+    rows = [
+        read_rows(layout.parts(study.runs, **study.sections)),
+        feature_rows(study, header, data_sets.read(layout.data)),
+    ]
+    write_json(layout.provenance, describe())
+    write_rows(layout.summary, pd.concat(rows, ignore_index=True))
+    write_json(layout.metrics, tables.headline(numbers_of("pairs", study, layout)))
+    print(layout.summary)

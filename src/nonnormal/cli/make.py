@@ -1,0 +1,161 @@
+"""Commands that make things: data sets, feature networks, trained networks, samples."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch
+from nonnormal.layout import data_path
+
+app = typer.Typer()
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")],
+    source: Annotated[
+        str, typer.Option(help="Where its files come from, as in a study, e.g. '{path: photos, size: 32}'.")
+    ] = "{}",
+) -> None:
+    """Make a data set: grey levels, splits, labels. All studies on it share the file."""
+    from nonnormal import data as data_sets
+
+    found = data_sets.Source.parse(source)
+    images = data_sets.load(name, found)
+    path = data_path(data_sets.file_name(name, found))
+    data_sets.write(path, images, name)
+    print(path)
+
+
+@app.command()
+def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 1) -> None:
+    """Train or fetch the feature network of the Fréchet distance, and measure the training split in its features."""
+    from nonnormal import data as data_sets
+    from nonnormal.metrics import features as classifier
+    from nonnormal.metrics import reference
+    from nonnormal.metrics.weights import INCEPTION
+    from nonnormal.seeds import derive
+
+    study, layout = open_study(study_file)
+    device, settings = prepare_torch(device, threads), study.features
+    if settings.kind == "inception":
+        weights = settings.source.obtain(INCEPTION)  # before the data, which takes a while to read
+        images = data_sets.read(layout.data)
+        reference.write_inception_reference(layout.features, *weights, images.train.images, layout.data, device)
+        print(f"{layout.features}: {weights[0]}, SHA-256 {weights[1]}")
+        return
+    images = data_sets.read(layout.data)
+    training = settings.model_dump(exclude={"kind"})
+    network = classifier.train_classifier(images, **training, seed=derive(study.seed, "features"))
+    facts = {"held_out_accuracy": classifier.accuracy(network, images.test.images, images.test.labels)}
+    reference.write_classifier_reference(
+        layout.features, network, images.train.images, layout.data, data_name=study.data, **facts
+    )
+    print(f"{layout.features}: held-out accuracy {facts['held_out_accuracy']:.4f}")
+
+
+@app.command()
+def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Train one run's network, going on from its checkpoint where there is one.
+
+    SIGTERM and SIGINT save a checkpoint after the step in hand and end with code 75: the same command goes on from it.
+    Under torchrun each process trains on its part of every batch.
+    """
+    from functools import partial
+
+    from nonnormal import data as data_sets
+    from nonnormal import training
+    from nonnormal.checkpoints import build_denoiser, save_weights
+    from nonnormal.distributed import joined
+    from nonnormal.files import atomic
+    from nonnormal.recipes import denoiser_recipe, objective
+    from nonnormal.seeds import derive
+    from nonnormal.throughput import flops_per_image
+
+    study, layout = open_study(study_file)
+    settings = study.run(run)
+    with joined(prepare_torch(device, threads)) as (group, device), _signals() as stop:
+        images = data_sets.read(layout.data)
+        sigma_data = data_sets.std(images.train.images, images.levels)
+        recipe = denoiser_recipe(settings, study.dataset, sigma_data)
+        seed = study.train_seed(run)
+        denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
+        averaged, log = training.train(
+            denoiser,
+            objective(settings, sigma_data),
+            images.train.images.to(device),
+            **settings.training.optimisation,
+            seed=seed,
+            checkpoint=layout.checkpoint(run),
+            fingerprint=study.fingerprint(run),
+            scale=partial(data_sets.scale, levels=images.levels),
+            group=group,
+            flops=flops_per_image(denoiser, study.dataset.shape),
+            stop=stop,
+        )
+        if group.rank > 0:
+            return
+        with atomic(layout.log(run)) as temporary:
+            log.to_csv(temporary, index=False)
+        facts = dict(study=study.name, run=run, fingerprint=study.fingerprint(run))
+        save_weights(layout.weights(run), averaged, recipe, **facts)
+        layout.checkpoint(run).unlink(missing_ok=True)
+        print(layout.weights(run))
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or SIGINT has come; inside, they do not end this process by themselves."""
+    came = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: came.set()) for number in numbers]
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@app.command()
+def sample(
+    study_file: StudyFile,
+    run: RunName,
+    n_steps: Annotated[int, typer.Option(min=1, help="Steps, which are network calls an image.")] = 100,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Draw samples of one run; image i has the same seed in every run."""
+    import torch
+
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.files import write_tensors
+    from nonnormal.processes import uniform_times
+    from nonnormal.recipes import design
+    from nonnormal.samplers import sample_ancestral
+
+    study, layout = open_study(study_file)
+    device = prepare_torch(device, threads)
+    sampling, point = study.sampling, design(study.run(run))
+    images = sample_ancestral(
+        load_denoiser(layout.weights(run), device),
+        point.process,
+        point.p,
+        (sampling.n_images, *study.dataset.shape),
+        times=uniform_times(n_steps),
+        seeds=study.image_seeds("sample", sampling.n_images),
+        basis=point.basis,
+        dtype=getattr(torch, sampling.dtype),
+        device=device,
+        batch_size=sampling.batch_size,
+    )
+    levels = data_sets.quantise(images, study.dataset.levels)
+    path = layout.samples(run, n_steps)
+    write_tensors(path, {"images": levels}, {"study": study.name, "run": run, "n_steps": n_steps})
+    print(path)

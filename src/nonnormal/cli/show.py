@@ -1,0 +1,177 @@
+"""Commands that show: figures, tables, the paper, the README's results, and what is known of steps and studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonnormal.cli.common import StudyFile, open_study, require_section
+from nonnormal.layout import FIGURES, GEOMETRY_FIGURES, TABLES, Layout
+
+app = typer.Typer()
+
+
+@app.command()
+def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("workflow/schemas/study.json")) -> None:
+    """Write the JSON schema of study files."""
+    from nonnormal.files import write_json
+    from nonnormal.study import json_schema
+
+    write_json(out, json_schema())
+    print(out)
+
+
+@app.command()
+def steps() -> None:
+    """Print the step families with their moments, and the matrix of K(0)."""
+    from nonnormal import tables
+
+    print(tables.step_families().to_markdown(floatfmt=".5g"))
+    print("\nK(0), nats per coordinate and step; rows q (true process), columns p (model)\n")
+    print(tables.step_constants().to_markdown(floatfmt=".4f"))
+
+
+@app.command()
+def figure(study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(FIGURES)}.")]) -> None:
+    """Draw one figure, as PDF and PNG."""
+    from nonnormal.figures import theme
+    from nonnormal.layout import FIGURE_FORMATS
+
+    study, layout = open_study(study_file)
+    drawn = _draw(name, study, layout)
+    for extension in FIGURE_FORMATS:
+        theme.save(drawn, layout.figure(name, extension))
+        print(layout.figure(name, extension))
+
+
+def _draw(name: str, study, layout: Layout):
+    """The figure of that name, from the files of the study."""
+    import pandas as pd
+
+    from nonnormal.files import read_tensors
+    from nonnormal.summary import read_rows
+
+    pairs = {run: (settings.q, settings.p) for run, settings in study.runs.items()}
+    if name == "cost":
+        from nonnormal.figures.cost import cost
+
+        return cost(read_rows(layout.summary), study.labels)
+    if name in GEOMETRY_FIGURES:
+        from nonnormal import trajectories
+        from nonnormal.figures import geometry as drawings
+
+        if name == "projection":
+            return drawings.projection(trajectories.read(layout.trajectories))
+        more = [study.metric("fid")] if name in ("denoising", "solvers") else []
+        return getattr(drawings, name)(read_rows(layout.summary), *more)
+    if name == "exchange":
+        from nonnormal.figures.exchange import exchange
+
+        return exchange(read_rows(layout.summary), study.metric("fid"), study.labels)
+    if name == "invariance":
+        from nonnormal.figures.invariance import invariance
+
+        return invariance(read_rows(layout.summary))
+    if name == "losses":
+        from nonnormal.figures.losses import loss_shapes
+
+        return loss_shapes(list(dict.fromkeys(pairs[run] for run, its in study.runs.items() if its.has_native_bound)))
+    if name == "samples":
+        from nonnormal.figures.samples import sample_rows
+
+        files = {run: layout.samples(run, study.headline_steps) for run in pairs}
+        rows = {study.labels[run]: read_tensors(file)[0]["images"].numpy() for run, file in files.items()}
+        return sample_rows(rows, study.dataset.levels)
+    if name == "steps":
+        from nonnormal.figures.steps import number_of_steps
+
+        return number_of_steps(read_rows(layout.summary), study.metric("fid"), study.labels)
+    if name == "style":
+        from nonnormal.figures.style import style_differences
+
+        return style_differences(read_rows(layout.summary), study.labels)
+    if name == "training":
+        from nonnormal.figures.training import training_curves
+
+        logs = {run: pd.read_csv(layout.log(run)) for run in pairs}
+        return training_curves({study.labels[run]: (*pairs[run], log) for run, log in logs.items()})
+    raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")
+
+
+@app.command()
+def table(
+    study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(TABLES)}.")] = "pairs"
+) -> None:
+    """Write one table, as CSV, Markdown and Typst."""
+    from nonnormal import tables
+    from nonnormal.summary import write_rows
+
+    if name not in TABLES:
+        raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
+    study, layout = open_study(study_file)
+    content = numbers_of(name, study, layout)
+    if name == "pairs":
+        readable = tables.readable_pairs(content, study.metric, study.labels)
+    else:
+        readable = {
+            "conventions": tables.readable_differences,
+            "cost": tables.readable_costs,
+            "geometry": tables.readable_geometry,
+            "solvers": tables.readable_solvers,
+        }[name](content)
+    write_rows(layout.table(name, "csv"), content)
+    for extension in ("md", "typ"):
+        tables.write_readable(layout.table(name, extension), readable)
+    print(layout.table(name, "csv"))
+
+
+def numbers_of(name: str, study, layout: Layout):
+    """The numbers of a table, of a study whose summary is made."""
+    import pandas as pd
+
+    from nonnormal import tables
+    from nonnormal.summary import read_rows
+
+    runs = {run: settings.training.n_steps for run, settings in study.runs.items()}
+    summary, published = read_rows(layout.summary), pd.read_csv(Path("paper/references/published.csv"))
+    if name == "pairs":
+        return tables.pairs(summary, published, study.metric, runs, study.headline_steps)
+    if name == "cost":
+        return tables.costs(summary)
+    if name in ("geometry", "solvers"):
+        require_section(layout.study, study, "geometry")
+        return (
+            tables.geometry(summary, published) if name == "geometry" else tables.solvers(summary, study.metric("fid"))
+        )
+    return tables.differences(summary, published, runs)
+
+
+@app.command()
+def paper(
+    study_file: StudyFile,
+    source: Annotated[Path, typer.Option(help="Typst source.")] = Path("paper/paper.typ"),
+) -> None:
+    """Typeset the paper from figures, tables and the summary."""
+    import typst
+
+    from nonnormal.files import atomic
+
+    _, layout = open_study(study_file)
+    inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
+    with atomic(layout.paper) as temporary:
+        typst.compile(str(source), output=str(temporary), root=".", sys_inputs=inputs, ignore_system_fonts=True)
+    print(layout.paper)
+
+
+@app.command()
+def readme(
+    study_file: StudyFile, target: Annotated[Path, typer.Option(help="File with the markers.")] = Path("README.md")
+) -> None:
+    """Put a study's table and samples into the README, between its markers."""
+    from nonnormal.readme import insert
+
+    study, layout = open_study(study_file)
+    insert(target, study, layout)
+    print(target)

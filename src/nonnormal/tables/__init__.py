@@ -1,0 +1,26 @@
+"""Tables: from rows of a study to what people read, each as numbers and as text."""
+
+from nonnormal.tables.costs import costs, readable_costs
+from nonnormal.tables.differences import differences, readable_differences
+from nonnormal.tables.families import listed_steps, step_constants, step_families
+from nonnormal.tables.geometry import geometry, readable_geometry, readable_solvers, solvers
+from nonnormal.tables.pairs import headline, pairs, readable_pairs
+from nonnormal.tables.text import write_readable
+
+__all__ = [
+    "costs",
+    "differences",
+    "geometry",
+    "headline",
+    "listed_steps",
+    "pairs",
+    "readable_costs",
+    "readable_differences",
+    "readable_geometry",
+    "readable_pairs",
+    "readable_solvers",
+    "solvers",
+    "step_constants",
+    "step_families",
+    "write_readable",
+]
