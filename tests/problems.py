@@ -14,6 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from nonnormal import data
+from nonnormal.bases import Basis
 from nonnormal.checkpoints import build_denoiser
 from nonnormal.denoisers import GaussianMixtureDenoiser, NetworkDenoiser
 from nonnormal.metrics.features import train_classifier
@@ -201,6 +202,10 @@ class PhaseSpace(LinearProcess):
         phi, sigma = (torch.tensor(np.stack(part)).reshape(*t.shape, 2, 2) for part in zip(*pairs, strict=True))
         return phi, sigma
 
+    def sde(self, t):
+        shape = (*torch.as_tensor(t).shape, 2, 2)
+        return torch.tensor(self.drift).expand(shape), torch.tensor(self.noise @ self.noise.T).expand(shape)
+
     def prior_covariance(self):
         return torch.tensor(scipy.linalg.solve_continuous_lyapunov(self.drift, -self.noise @ self.noise.T))
 
@@ -231,8 +236,38 @@ class ComponentWiseVP(LinearProcess):
         phi = (torch.sigmoid(log_snr_t) / torch.sigmoid(log_snr_s)).sqrt()
         return as_matrix(phi), as_matrix(torch.sigmoid(-log_snr_t) - phi.square() * torch.sigmoid(-log_snr_s))
 
+    def sde(self, t):
+        variance = torch.sigmoid(-self._log_snr(torch.as_tensor(t, dtype=torch.float64)))
+        return as_matrix(-6 * variance), as_matrix(12 * variance)
+
     def prior_covariance(self):
         return torch.eye(1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Levels(LinearProcess):
+    """VE coordinates in which log sigma rises linearly from sigma_min to sigma_max, with any prior."""
+
+    sigma_min: float
+    sigma_max: float
+    prior_std: float
+
+    def sigma(self, t):
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** torch.as_tensor(t, dtype=torch.float64)
+
+    def initial(self):
+        return torch.eye(1, dtype=torch.float64), as_matrix(self.sigma(0.0).square())
+
+    def transition(self, s, t):
+        s, t = ordered(s, t)
+        return as_matrix(torch.ones_like(t)), as_matrix(self.sigma(t).square() - self.sigma(s).square())
+
+    def sde(self, t):
+        noise = 2 * math.log(self.sigma_max / self.sigma_min) * self.sigma(t).square()
+        return as_matrix(torch.zeros_like(noise)), as_matrix(noise)
+
+    def prior_covariance(self):
+        return torch.tensor([[self.prior_std**2]], dtype=torch.float64)
 
 
 VPS = {
@@ -247,7 +282,7 @@ PROCESSES = {**VPS, "phase-space": PhaseSpace(), "component-wise": ComponentWise
 
 
 @dataclass(frozen=True)
-class Rotation:
+class Rotation(Basis):
     """An orthonormal basis that mixes the coordinates of an image of `size` numbers."""
 
     size: int

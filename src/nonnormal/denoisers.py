@@ -1,11 +1,12 @@
 """Denoisers: whatever predicts the clean image x̂0 from a noisy one.
 
-All denoisers speak one language, VE coordinates: `denoiser(x, sigma) -> x0_hat` with x = x0 + sigma·eps. A state x_t of
-any one-variable process is carried there by x_t / alpha and sigma / alpha (`predict_x0`), so a network trained on one
-process is used on every other. Networks of any parametrisation are wrapped by `NetworkDenoiser`; mixtures of normals
-and finite sets of images have exact denoisers.
+All denoisers speak one language, VE coordinates: `denoiser(x, sigma) -> x0_hat` with x = x0 + sigma·eps, all of them
+images. A state of any linear process is carried there by `LinearProcess.observation` (`predict_x0`), so a network
+trained on one process is used on every other, momentum or not. Sigma is a number, (B,), or one level for each component
+of an orthonormal basis, ([B,] C, H, W): then the noise is Uᵀ(sigma ⊙ eps), and the denoiser names U as its `basis`.
 
-Knows processes, but nothing of losses or of what kind of network it wraps.
+Networks of any parametrisation are wrapped by `NetworkDenoiser`; normals, mixtures of normals and finite sets of images
+have exact denoisers. Knows processes, but nothing of losses or of what kind of network it wraps.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.processes import LinearProcess
+from nonnormal.processes import LinearProcess, apply, contract, embed, trailing
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,24 +27,51 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 def predict_x0(
     denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
 ) -> Tensor:
-    """x̂0(x_t, t) = denoiser(x_t / alpha, sigma / alpha), carried into and out of the basis of the state.
+    """x̂0(x_t, t) = U denoiser(U⁻¹ y, σ) with y = wᵀ x_t = x_0 + σ eps, of any linear process.
 
     Args:
         denoiser: in VE coordinates, on images.
-        process: a process of one variable per component and one schedule for all.
-        xt: state (B, ...), coefficients in `basis`.
+        process: gives w and σ by `observation`.
+        xt: state (B, n·C, ...), coefficients in `basis`.
         t: time, a number or (B,).
-        basis: orthonormal, so that white noise on coefficients is white noise on pixels.
+        basis: U. If it is orthonormal and σ one level an image, white noise on coefficients is white noise on pixels,
+            and any denoiser serves; else the denoiser must name this basis as its own.
 
     Returns:
-        Coefficients of x̂0, (B, ...).
+        Coefficients of x̂0, (B, C, ...).
 
     Raises:
-        ValueError: the process has more than one variable per component, or a noise level of its own for each.
+        ValueError: the noise is not white, and the denoiser has no basis or another one.
     """
-    alpha, sigma = alpha_and_level(process, t)
-    x = basis.inverse(xt / _trailing(alpha, xt))
+    weights, sigma = process.observation(t)
+    components = sigma.shape[torch.as_tensor(t).dim() :]
+    if components or not basis.orthonormal:
+        _same_basis(denoiser, basis, components)
+    x = basis.inverse(contract(weights, xt))
     return basis.forward(denoiser(x, sigma.to(xt)))
+
+
+def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -> None:
+    """Refuses a denoiser that has no basis or another one than the noise."""
+    found = getattr(denoiser, "basis", None)
+    if found is None or not basis.matches(found):
+        noise = f"a noise level for each of {tuple(components)} components" if components else "noise that is not white"
+        raise ValueError(
+            f"{noise} of the basis {type(basis).__name__} needs a denoiser of that basis, found "
+            f"{type(denoiser).__name__} of {'no basis' if found is None else type(found).__name__}"
+        )
+
+
+def score(denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    """∇ log p(x_t) = C⁻¹ (A (x̂0, 0) − x_t): Tweedie's formula, exact for an exact denoiser; in x_t's shape.
+
+    Args, errors: as in `predict_x0`; t above 0 where C is singular there.
+
+    Source: Tweedie; that y alone decides the score of position and momentum is derived here.
+    """
+    a, c = process.marginal(t)
+    residual = apply(a, embed(predict_x0(denoiser, process, xt, t, basis), process.n)) - xt
+    return apply(torch.linalg.inv(c), residual)
 
 
 def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -65,12 +93,6 @@ def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, 
     return alpha, c[..., 0, 0].sqrt() / alpha
 
 
-def _trailing(value: Tensor, x: Tensor) -> Tensor:
-    """Value (), (B,) or (B, ...) as x's dtype and device, with trailing axes added until it broadcasts against x."""
-    value = value.to(x)
-    return value.reshape(value.shape + (1,) * (x.dim() - value.dim())) if value.dim() else value
-
-
 class Counted:
     """The same denoiser, with `nfe`, the number of its calls, whatever the size of their batches."""
 
@@ -86,19 +108,19 @@ class Counted:
 # ---- parametrisations ------------------------------------------------------------------------------------------------
 
 
-def _eps(sigma: Tensor, sigma_data: float):
+def _eps(sigma: Tensor, sigma_data: Tensor):
     return torch.ones_like(sigma), -sigma, _alpha(sigma)
 
 
-def _v(sigma: Tensor, sigma_data: float):
+def _v(sigma: Tensor, sigma_data: Tensor):
     return _alpha(sigma).square(), -_alpha(sigma) * sigma, _alpha(sigma)
 
 
-def _x0(sigma: Tensor, sigma_data: float):
+def _x0(sigma: Tensor, sigma_data: Tensor):
     return torch.zeros_like(sigma), torch.ones_like(sigma), _alpha(sigma)
 
 
-def _edm(sigma: Tensor, sigma_data: float):
+def _edm(sigma: Tensor, sigma_data: Tensor):
     total = (sigma.square() + sigma_data**2).sqrt()
     return (sigma_data / total).square(), sigma * sigma_data / total, 1 / total
 
@@ -108,7 +130,7 @@ def _alpha(sigma: Tensor) -> Tensor:
     return (1 + sigma.square()).rsqrt()
 
 
-PARAMETRISATIONS: dict[str, Callable[[Tensor, float], tuple[Tensor, Tensor, Tensor]]] = {
+PARAMETRISATIONS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]] = {
     "eps": _eps,
     "v": _v,
     "x0": _x0,
@@ -117,7 +139,7 @@ PARAMETRISATIONS: dict[str, Callable[[Tensor, float], tuple[Tensor, Tensor, Tens
 
 
 class NetworkDenoiser(nn.Module):
-    """x̂0 = c_skip·x + c_out·F(c_in·x, log_snr), with coefficients set by what the network F predicts.
+    """x̂0 = m + c_skip·(x − m) + c_out·F(c_in·(x − m), log_snr), with coefficients set by what the network F predicts.
 
     | parametrisation | F predicts | c_skip | c_out | c_in |
     |---|---|---|---|---|
@@ -126,41 +148,68 @@ class NetworkDenoiser(nn.Module):
     | x0 | the image | 0 | 1 | α |
     | edm | unit-variance residual | σ_d²/(σ²+σ_d²) | σσ_d/√(σ²+σ_d²) | 1/√(σ²+σ_d²) |
 
-    Here α = 1/√(1+σ²), so c_in·x is the VP state of the same log-SNR for all but edm.
+    Here α = 1/√(1+σ²), so c_in·x is the VP state of the same log-SNR for all but edm. All products are component by
+    component of the basis U: x stands for Ux. The network works on images, so what it is given is carried back by Uᵀ
+    and what it predicts by U. With m and σ_d of each component a network that predicts 0 is, with edm, the best
+    linear denoiser of components that are not correlated: the optimal one for a normal law in its PCA.
 
     Args:
         network: F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W).
         parametrisation: a key of `PARAMETRISATIONS`.
-        sigma_data: standard deviation of the data, used by edm.
+        sigma_data: standard deviation of the data, a number or (C, H, W) by component; used by edm.
         fourier: exponents n of the features sin(2ⁿπ αx), cos(2ⁿπ αx) that are appended to the channels; they let a
             network see on which grey level a nearly clean pixel stands.
+        basis: U, in whose components noise levels and statistics are given.
+        mean: m, (C, H, W) by component; 0 where it is None.
+        sees_levels: whether the network is given the noise share σ²/(σ²+σ_d²) of every component, scaled to [−1, 1],
+            as C more channels, as an image Uᵀ(…); log_snr is then the mean over components.
 
-    Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C.
+    Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C; that a
+    network sees each component's noise: GUD (2410.02667).
     """
+
+    sigma_data: Tensor
+    mean: Tensor
 
     def __init__(
         self,
         network: nn.Module,
         *,
         parametrisation: str = "edm",
-        sigma_data: float = 0.5,
+        sigma_data: float | Tensor = 0.5,
         fourier: tuple[int, ...] = (),
+        basis: Basis = PIXEL,
+        mean: Tensor | None = None,
+        sees_levels: bool = False,
     ):
         super().__init__()
         if parametrisation not in PARAMETRISATIONS:
             raise ValueError(f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}")
-        self.network = network
-        self.parametrisation, self.sigma_data, self.fourier = parametrisation, sigma_data, tuple(fourier)
+        self.network, self.basis, self.sees_levels = network, basis, sees_levels
+        self.parametrisation, self.fourier = parametrisation, tuple(fourier)
+        dtype = next(network.parameters()).dtype
+        self.register_buffer("sigma_data", torch.as_tensor(sigma_data, dtype=dtype), persistent=False)
+        self.register_buffer("mean", torch.as_tensor(0.0 if mean is None else mean, dtype=dtype), persistent=False)
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number or (B,)."""
+        """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
         dtype = next(self.network.parameters()).dtype
-        sigma = torch.as_tensor(sigma, dtype=dtype, device=x.device).expand(x.shape[0])
-        state, column = x.to(dtype), sigma.reshape(-1, *(1,) * (x.dim() - 1))
-        c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](column, self.sigma_data)
-        features = fourier_features(_alpha(column) * state, self.fourier)
-        prediction = self.network(torch.cat([c_in * state, *features], dim=1), -2 * sigma.log())
-        return (c_skip * state + c_out * prediction).to(x.dtype)
+        sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), x)
+        state = self.basis.forward(x.to(dtype)) - self.mean
+        c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, self.sigma_data)
+        channels = [self._image(c_in * state)]
+        channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + self.mean)), self.fourier)
+        if self.sees_levels:
+            share = 2 * sigma.square() / (sigma.square() + self.sigma_data.square()) - 1
+            channels.append(self._image(share.expand(x.shape)))
+        log_snr = -2 * sigma.log()
+        log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
+        prediction = self.basis.rotation.forward(self.network(torch.cat(channels, dim=1), log_snr))
+        return self.basis.inverse(self.mean + c_skip * state + c_out * prediction).to(x.dtype)
+
+    def _image(self, c: Tensor) -> Tensor:
+        """Coefficients of unit scale as an image."""
+        return self.basis.rotation.inverse(c)
 
 
 def fourier_features(z: Tensor, exponents: tuple[int, ...]) -> list[Tensor]:
@@ -172,15 +221,52 @@ def fourier_features(z: Tensor, exponents: tuple[int, ...]) -> list[Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
+class NormalDenoiser:
+    """E[x0 | x0 + U⁻¹(σ ⊙ eps) = x] for x0 ~ N(mean, covariance), exactly, for white noise and for any other.
+
+    x̂0 = mean + Σ (Σ + U⁻¹ diag(σ²) U⁻ᵀ)⁻¹ (x − mean).
+
+    Args:
+        mean: (C, H, W).
+        covariance: Σ, (D, D) with D = C·H·W.
+        basis: U, in whose components σ is given; orthonormal or not.
+
+    Source: linear-Gaussian algebra.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    basis: Basis = PIXEL
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """x̂0 (B, C, H, W) for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
+        columns = pixels_of(self.basis, self.mean.shape, x)
+        sigma = trailing(torch.as_tensor(sigma, dtype=x.dtype), x)
+        sigma = sigma.expand(len(sigma) if sigma.dim() == x.dim() else 1, *self.mean.shape).flatten(1)
+        covariance, gap = self.covariance.to(x), (x - self.mean.to(x)).flatten(1)
+        total = covariance + (columns * sigma.square().unsqueeze(1)) @ columns.mT
+        known = torch.linalg.solve(total, gap.unsqueeze(-1)).squeeze(-1)
+        return self.mean.to(x) + (known @ covariance).reshape(x.shape)
+
+
+def pixels_of(basis: Basis, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """U⁻¹ as a matrix (D, D) in like's dtype and on its device: column i is the image, flattened, of component i."""
+    dims = math.prod(shape)
+    units = torch.eye(dims, dtype=like.dtype, device=like.device).reshape(dims, *shape)
+    return basis.inverse(units).flatten(1).T
+
+
+@dataclass(frozen=True, eq=False)
 class GaussianMixtureDenoiser:
     """E[x0 | x0 + sigma·eps = x] for x0 ~ Σ_k w_k N(m_k, s_k² I), exactly.
 
-    x̂0 = Σ_k r_k(x) (m_k + s_k²/(s_k²+σ²) (x − m_k)) with responsibilities r_k ∝ w_k N(x; m_k, (s_k²+σ²) I).
+    x̂0 = Σ_k r_k(x) (m_k + s_k²/(s_k²+σ²) (x − m_k)) with responsibilities r_k ∝ w_k N(x; m_k, s_k²+σ²), all by pixel.
 
     Args:
         means: (K, *event).
         stds: (K,), may be 0 (a point mass).
         weights: (K,), sums to 1; equal weights where it is None.
+        basis: the only one in which a level for each component is a level for each pixel.
 
     Source: Bayes' rule; the mixture of points is the optimal denoiser of chen2023 §3.
     """
@@ -188,19 +274,18 @@ class GaussianMixtureDenoiser:
     means: Tensor
     stds: Tensor
     weights: Tensor | None = None
+    basis: Basis = PIXEL
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """x̂0 (B, *event) for x (B, *event) and sigma a number or (B,)."""
+        """x̂0 (B, *event) for x (B, *event) and sigma a number, (B,) or, by pixel, ([B,] *event)."""
         means, stds = self.means.to(x), self.stds.to(x)
         weights = torch.full_like(stds, 1 / len(stds)) if self.weights is None else self.weights.to(x)
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
-        variance = stds.square() + sigma.square().unsqueeze(1)
+        sigma = trailing(torch.as_tensor(sigma, dtype=x.dtype), x).expand(x.shape).flatten(1).unsqueeze(1)
+        variance = stds.square().unsqueeze(-1) + sigma.square()
         gap = (x.unsqueeze(1) - means).flatten(2)
-        log_weight = weights.log() - 0.5 * (gap.square().sum(-1) / variance + gap.shape[-1] * variance.log())
-        responsibility = log_weight.softmax(1)
-        shrink = (stds.square() / variance).unsqueeze(-1)
-        posterior_means = means.flatten(1) + shrink * gap
-        return (responsibility.unsqueeze(-1) * posterior_means).sum(1).reshape(x.shape)
+        log_weight = weights.log() - 0.5 * (gap.square() / variance + variance.log()).sum(-1)
+        posterior_means = means.flatten(1) + stds.square().unsqueeze(-1) / variance * gap
+        return (log_weight.softmax(1).unsqueeze(-1) * posterior_means).sum(1).reshape(x.shape)
 
 
 # What a denoised pixel may err by, for images in [−1, 1], by the precision of the sums.

@@ -10,7 +10,8 @@ one of two laws:
   covariance of x_s are the limit's, higher cumulants are the walk's own.
 
 Several losses can be read off the same states, so a network trained with any pair also gets its normal-limit bound.
-For the normal pair the limit T → ∞ is an integral over log-SNR: `continuous_bound`.
+For the normal pair the limit T → ∞ is an integral over time: `continuous_bound`. The chain ends at the process's t_min.
+Its last state is a latent variable like all others, momentum included, so the sum bounds −log p(x0) alone.
 
 Source: VDM (2107.00630) §4 for the three terms; the bridge walk and the losses are derived here.
 """
@@ -25,10 +26,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Pixel
-from nonnormal.denoisers import Denoiser, alpha_and_level, predict_x0
+from nonnormal.bases import PIXEL, Basis
+from nonnormal.denoisers import Denoiser, pixels_of, predict_x0
 from nonnormal.objective import Design, Loss, marginal_state
-from nonnormal.processes import LinearProcess, apply, uniform_times
+from nonnormal.processes import (
+    LinearProcess,
+    apply,
+    component_mean,
+    contract,
+    embed,
+    trailing,
+    uniform_times,
+)
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Step
 
@@ -97,7 +106,7 @@ def bound(
     for start in range(0, len(x0), batch_size):
         chunk = slice(start, start + batch_size)
         c0 = design.basis.forward(x0[chunk])
-        noise = ImageNoise(seeds[chunk], c0.shape[1:], c0.dtype, c0.device)
+        noise = ImageNoise(seeds[chunk], state_shape(design.process, c0.shape[1:]), c0.dtype, c0.device)
         batch = _batch_bound(denoiser, design, c0, levels, (n_steps, n_evaluations), noise, marginals, losses)
         for part, terms in zip(parts, batch, strict=True):
             part.append(terms)
@@ -109,7 +118,7 @@ def bound(
 
 def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses) -> list[Bound]:
     process, basis, limit, (n_steps, n_evaluations) = design.process, design.basis, Normal(), counts
-    times, share = uniform_times(n_steps), n_steps / n_evaluations
+    times, share = uniform_times(n_steps, process.t_min), n_steps / n_evaluations
     offset = noise.uniform() if n_evaluations < n_steps else torch.zeros((), dtype=torch.float64)
     diffusion = [torch.zeros(len(c0), dtype=torch.float64) for _ in losses]
     ct = marginal_state(process, c0, times[-1], noise.draw(limit)) if marginals == "bridge" else None
@@ -123,16 +132,31 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
             total += share * loss(process, s, t, c0_hat, c0.double()).flatten(1).sum(1).cpu()
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
-            ct = apply(coef_xt, ct) + apply(coef_x0, c0) + apply(chol, noise.draw(design.q))
+            ct = apply(coef_xt, ct) + apply(coef_x0, embed(c0, process.n)) + apply(chol, noise.draw(design.q))
     if marginals == "limit":
         ct = marginal_state(process, c0, times[0], noise.draw(limit))
     prior = prior_kl(process, c0).cpu()
-    alpha, sigma = (value.item() for value in alpha_and_level(process, 0.0))
-    centre, x0 = basis.inverse(ct) / alpha, basis.inverse(c0)
+    weights, sigma = process.observation(process.t_min)
+    centre, scale, x0 = basis.inverse(contract(weights, ct)), pixel_levels(basis, sigma, c0), basis.inverse(c0)
     return [
-        Bound(prior, total, -discretised_log_prob(loss.p, x0, centre, sigma, levels).flatten(1).sum(1).cpu())
+        Bound(prior, total, -discretised_log_prob(loss.p, x0, centre, scale, levels).flatten(1).sum(1).cpu())
         for total, loss in zip(diffusion, losses, strict=True)
     ]
+
+
+def state_shape(process: LinearProcess, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the state of an image of shape (C, ...): (n·C, ...)."""
+    return (process.n * shape[0], *shape[1:])
+
+
+def pixel_levels(basis: Basis, sigma: Tensor, x: Tensor) -> Tensor:
+    """Standard deviation of each pixel of U⁻¹(σ ⊙ eps), () or (C, H, W), float64, for images like x (B, C, H, W)."""
+    sigma = sigma.to(x.device, torch.float64)
+    if basis == PIXEL or (not sigma.dim() and basis.orthonormal):
+        return sigma
+    shape = x.shape[1:]
+    columns = pixels_of(basis, shape, x[:0].double())
+    return (columns.square() @ sigma.expand(shape).flatten().square()).sqrt().reshape(shape)
 
 
 @torch.no_grad()
@@ -144,49 +168,52 @@ def continuous_bound(
     levels: int,
     n_evaluations: int,
     seeds: Sequence[int],
-    basis: Pixel = PIXEL,
+    basis: Basis = PIXEL,
     batch_size: int = 512,
 ) -> Bound:
-    """Prior KL + ½ ∫ e^λ E‖x̂0 − x0‖² dλ − E log p(x0 | y_0), λ = log-SNR: the normal bound in the limit T → ∞.
+    """Prior KL + ½ ∫ Σ_i −SNR_i′(t) E(x̂0 − x0)_i² dt − E log p(x0 | y at t_min): the normal bound for T → ∞.
 
-    In VE coordinates y = x0 + σ·eps, σ = exp(−λ/2), so of the process nothing counts but the ends of λ. The integral
-    is drawn at one λ in each of `n_evaluations` equal parts, for each image by itself. Reconstruction is
-    `categorical_log_prob`.
+    SNR_i is that of component i's y, momentum or not. The integral is drawn at one time in each of `n_evaluations`
+    parts, for each image by itself; the parts are equal in the log-SNR averaged over components, so with one level for
+    all nothing of the schedule counts but its ends. Reconstruction is `categorical_log_prob`.
 
     Args:
         denoiser: in VE coordinates.
-        process: of one variable per component and one schedule for all.
+        process: any.
         x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels.
         n_evaluations: network calls an image.
         seeds: one an image; image i's terms depend on seed i alone.
-        basis: of the state, for the prior.
+        basis: of the state.
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, and one network call or more; the process has no single log-SNR.
+        ValueError: as many seeds as images are needed, and one network call or more.
 
-    Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B.
+    Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B; a SNR for each component, of any linear process: derived.
     """
     one_seed_an_image(seeds, x0)
     _some_evaluations(n_evaluations)
-    low, high = (-2 * alpha_and_level(process, t)[1].log().item() for t in (1.0, 0.0))
+    low, high = (process.mean_log_snr(t).item() for t in (1.0, process.t_min))
     parts = []
     width = (high - low) / n_evaluations
     for start in range(0, len(x0), batch_size):
-        x = x0[start : start + batch_size]
-        noise = ImageNoise(seeds[start : start + batch_size], x.shape[1:], x.dtype, x.device)
-        offset, diffusion = noise.uniform(), torch.zeros(len(x), dtype=torch.float64)
+        c0 = basis.forward(x0[start : start + batch_size])
+        shape = state_shape(process, c0.shape[1:])
+        noise = ImageNoise(seeds[start : start + batch_size], shape, c0.dtype, c0.device)
+        offset, diffusion = noise.uniform(), torch.zeros(len(c0), dtype=torch.float64)
         for j in range(n_evaluations):
-            log_snr = low + (j + offset) * width
-            sigma = (-log_snr / 2).exp().to(x)
-            y = x + sigma.reshape(-1, *(1,) * (x.dim() - 1)) * noise.draw(Normal())
-            square = (denoiser(y, sigma) - x).double().square().flatten(1).sum(1).cpu()
-            diffusion += 0.5 * width * log_snr.exp() * square
-        sigma = math.exp(-high / 2)
-        y = x + sigma * noise.draw(Normal())
-        reconstruction = -categorical_log_prob(x, y, sigma, levels).flatten(1).sum(1).cpu()
-        parts.append((prior_kl(process, basis.forward(x)).cpu(), diffusion, reconstruction))
+            t = process.time_at(low + (j + offset) * width)
+            ct = marginal_state(process, c0, t, noise.draw(Normal()))
+            error = (predict_x0(denoiser, process, ct, t, basis) - c0).double()
+            snr, fall = process.log_snr_rate(t)
+            weight = snr * fall / component_mean(fall, t).reshape(-1, *(1,) * (fall.dim() - 1))
+            diffusion += 0.5 * width * (trailing(weight, error) * error.square()).flatten(1).sum(1).cpu()
+        ct = marginal_state(process, c0, process.t_min, noise.draw(Normal()))
+        weights, sigma = process.observation(process.t_min)
+        y, scale = basis.inverse(contract(weights, ct)), pixel_levels(basis, sigma, c0)
+        log_prob = categorical_log_prob(x0[start : start + batch_size], y, scale, levels)
+        parts.append((prior_kl(process, c0).cpu(), diffusion, -log_prob.flatten(1).sum(1).cpu()))
     return Bound(*(torch.cat(term) for term in zip(*parts, strict=True)))
 
 
@@ -196,7 +223,7 @@ def _some_evaluations(n: int) -> None:
 
 
 def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
-    """KL( N(A c0, C) ‖ N(0, P) ) at t = 1 summed over coordinates, (B,), float64 nats; P is the prior covariance.
+    """KL( N(A (c0, 0), C) ‖ N(0, P) ) at t = 1 summed over coordinates, (B,), float64 nats; P is the prior covariance.
 
     Per component ½ (tr P⁻¹C − n + log det P/C + (A c0)ᵀ P⁻¹ A c0).
     """
@@ -204,13 +231,15 @@ def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
     prior = process.prior_covariance()
     spread = torch.linalg.solve(prior, c).diagonal(dim1=-2, dim2=-1).sum(-1) - process.n
     spread = spread + torch.logdet(prior) - torch.logdet(c)
-    mean = apply(torch.linalg.solve_triangular(torch.linalg.cholesky(prior), a, upper=False), c0.double())
-    components = c0[0].numel() // process.n
+    mean = apply(
+        torch.linalg.solve_triangular(torch.linalg.cholesky(prior), a, upper=False), embed(c0.double(), process.n)
+    )
+    components = c0[0].numel()
     total_spread = spread * components if spread.dim() == 0 else spread.sum()
     return 0.5 * (mean.square().flatten(1).sum(1) + total_spread)
 
 
-def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float, levels: int) -> Tensor:
+def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Tensor, levels: int) -> Tensor:
     """Log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
 
     The bins are those of `levels` equally spaced levels on [−1, 1], bounded half-way between them; the outermost take
@@ -229,12 +258,13 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float, leve
     return torch.where(log_mass > -math.inf, log_mass, p.log_prob(middle) + math.log(2 * half / scale))
 
 
-def categorical_log_prob(x0: Tensor, y: Tensor, sigma: float, levels: int) -> Tensor:
+def categorical_log_prob(x0: Tensor, y: Tensor, sigma: float | Tensor, levels: int) -> Tensor:
     """Log softmax over grey levels v of −(y − v)²/(2σ²), at v = x0: log P(x0 | y) with a flat prior, nats, elementwise.
 
     Source: VDM (2107.00630) App. B.
     """
     grid = torch.linspace(-1, 1, levels, dtype=torch.float64, device=y.device)
     x0, y = x0.double().unsqueeze(-1), y.double().unsqueeze(-1)
-    unnormalised = (y - grid).square() / (-2 * sigma**2)
-    return (y - x0).squeeze(-1).square() / (-2 * sigma**2) - unnormalised.logsumexp(-1)
+    width = -2 * torch.as_tensor(sigma, dtype=torch.float64, device=y.device).square().unsqueeze(-1)
+    unnormalised = (y - grid).square() / width
+    return ((y - x0).square() / width - unnormalised.logsumexp(-1, keepdim=True)).squeeze(-1)

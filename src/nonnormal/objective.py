@@ -5,9 +5,11 @@ For s < t the model replaces x_0 by x̂0 in the posterior mean, and pays per coo
     delta = L⁻¹ (mean_q(x_t, x̂0) − mean_q(x_t, x0)),   L Lᵀ = cov_q(s, t),
     loss_t = Σ_i K_{q,p}(delta_i).
 
-For one-variable processes delta_i = √(SNR_i(s) − SNR_i(t)) · (x̂0 − x0)_i. Losses are in nats per coordinate, one number
-per image; the constant K(0), which moves no weight, is left out of them and counted by `likelihood`. What is
-drawn for a batch is apart from the loss of an image, so that a batch may be split without changing what is drawn.
+For one-variable processes delta_i = √(SNR_i(s) − SNR_i(t)) · (x̂0 − x0)_i; of n variables a component has n numbers
+delta, whose squares sum to the same with the SNR of `LinearProcess.observation`. Losses are in nats per coordinate of
+the image, one number per image; the constant K(0), which moves no weight, is left out of them and counted by
+`likelihood`. What is drawn for a batch is apart from the loss of an image, so that a batch may be split without
+changing what is drawn.
 
 Source: derived here; li2024 Eq. 10 prints the same bound for scales of its own.
 """
@@ -22,7 +24,7 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.conventions import Convention, constant, step_loss
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.processes import LinearProcess, apply, cholesky, solve_lower
+from nonnormal.processes import LinearProcess, apply, cholesky, embed, solve_lower, uniform_times
 from nonnormal.steps import Step
 
 Draws = tuple[Tensor, Tensor]
@@ -45,7 +47,7 @@ class Loss:
     def __call__(
         self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
     ) -> Tensor:
-        """Loss of each coordinate, nats, in x0's shape and dtype; s < t, numbers or (B,)."""
+        """Loss of each coordinate of the state, nats, (B, n·C, ...), in x0's dtype; s < t, numbers or (B,)."""
         error = whitened_error if self.convention == "exact" else printed_error
         return self.of_error(error(process, s, t, x0_hat, x0))
 
@@ -84,9 +86,9 @@ class Design:
 
 
 def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
-    """Delta = L⁻¹ coef_x0 (x̂0 − x0), one number per coordinate, in x0's shape and dtype; s < t, numbers or (B,)."""
+    """Delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,)."""
     _, coef_x0, chol = process.posterior(s, t)
-    return apply(solve_lower(chol, coef_x0), x0_hat - x0)
+    return apply(solve_lower(chol, coef_x0), embed(x0_hat - x0, process.n))
 
 
 def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
@@ -100,9 +102,9 @@ def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, 
 
 
 def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
-    """x_t = A x_0 + L noise with L Lᵀ = C: a draw of the limit marginal for standard normal noise (B, ...)."""
+    """x_t = A (x_0, 0) + L noise with L Lᵀ = C: a draw of the limit marginal for normal noise (B, n·C, ...)."""
     a, c = process.marginal(t)
-    return apply(a, x0) + apply(cholesky(c), noise)
+    return apply(a, embed(x0, process.n)) + apply(cholesky(c), noise)
 
 
 def antithetic(n: int, generator: torch.Generator) -> Tensor:
@@ -126,17 +128,19 @@ class ELBO:
     n_steps: int
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
-        """(k (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
+        """(k (B,), standard normal noise (B, n·C, H, W)) for a batch of images of that shape."""
         k = (antithetic(shape[0], generator) * self.n_steps).floor()
+        shape = (shape[0], self.design.process.n * shape[1], *shape[2:])
         return k, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, k: Tensor, noise: Tensor) -> Tensor:
         """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
         design, c0 = self.design, self.design.basis.forward(x0)
-        s, t = k / self.n_steps, (k + 1) / self.n_steps
+        times = uniform_times(self.n_steps, design.process.t_min)
+        s, t = times[k.long()], times[k.long() + 1]
         ct = marginal_state(design.process, c0, t, noise)
         c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
-        return self.n_steps * _per_image(design.loss(design.process, s, t, c0_hat, c0) - design.loss.constant)
+        return self.n_steps * _per_image(design.loss(design.process, s, t, c0_hat, c0) - design.loss.constant, x0)
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
@@ -175,13 +179,13 @@ class Perceptual:
         noisy = self.design.basis.inverse(c0 + column * noise)
         c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
-        return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant)
+        return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
         return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
-def _per_image(loss: Tensor) -> Tensor:
-    """Mean over coordinates, (B,)."""
-    return loss.flatten(1).mean(1)
+def _per_image(loss: Tensor, x0: Tensor) -> Tensor:
+    """Sum over coordinates of the state, by the number of those of an image, (B,)."""
+    return loss.flatten(1).sum(1) / x0[0].numel()

@@ -1,20 +1,24 @@
 """Probability flow: the density of a diffusion model by its ordinary differential equation, nats per image.
 
-In VE coordinates, with u = log σ and r the denoiser,
+Of a linear process dz = F z dt + G dw, with the score s of `denoisers.score`,
 
-    dx/du = x − r(x, σ),    d log p/du = −(D − tr ∂r/∂x),
+    dz/dt = v(z, t) = F z − ½ G Gᵀ s(z, t),    d log p/dt = −tr ∂v/∂z,
 
-so that log p at the first noise level is the prior's log-density at the other end of the flow plus the integral of the
+so that log p at an early time is the prior's log-density at the other end of the flow plus the integral of the
 divergence. By the invariance principle this is a likelihood for a network trained with any pair of steps: none enters.
 
-The data are discrete. A density becomes a bound on −log P(x0) by a law of y given x0 (dequantisation):
+The data are discrete, and have no momentum. A density of states becomes a bound on −log P(x0) by a law q(z | x0) of the
+state at the time where the flow starts:
 
-- `uniform`: y = x0 + (v − ½) spacing, −log P ≤ −E log p(y) − D log spacing. The flow starts where the model's noise has
-  the standard deviation of this one, σ = spacing/√12, or at the process's first level where that is larger.
-- `normal`: y = x0 + σ_0 eps at the process's first level, −log P ≤ E [log q(y | x0) − log p(y) − log P(x0 | y)].
+- `uniform`: y = x0 + (v − ½) spacing, −log P ≤ −E log p(y, r) + E log q(r) − D log spacing. The flow starts where the
+  model's noise has the standard deviation of this one, σ = spacing/√12, or at t_min where that is later. What a state
+  holds beside y, as a momentum, is r: z = U y ⊗ a + R r with R Rᵀ = C − σ² a aᵀ, r normal.
+- `normal`: z at t_min from the process itself, −log P ≤ E [log q(z | x0) − log p(z) − log P(x0 | y)].
 
-Source: Song et al. (2011.13456) App. D.2; uniform dequantisation: Theis et al. (1511.01844) §3.1; the second bound and
-the choice of the first level are derived here.
+The entropy of the momentum is in both.
+
+Source: Song et al. (2011.13456) App. D.2; uniform dequantisation: Theis et al. (1511.01844) §3.1; the second bound, the
+choice of the first time, and what becomes of the momentum are derived here.
 """
 
 from __future__ import annotations
@@ -27,9 +31,10 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from nonnormal.denoisers import Denoiser, alpha_and_level
-from nonnormal.likelihood import categorical_log_prob
-from nonnormal.processes import LinearProcess
+from nonnormal.bases import PIXEL, Basis
+from nonnormal.denoisers import Denoiser, score
+from nonnormal.likelihood import categorical_log_prob, pixel_levels, state_shape
+from nonnormal.processes import LinearProcess, apply, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
 
@@ -37,60 +42,74 @@ Dequantisation = Literal["uniform", "normal"]
 Trace = Literal["hutchinson", "exact"]
 
 
+def velocity(denoiser: Denoiser, process: LinearProcess, z: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    """V(z, t) = F z − ½ G Gᵀ ∇ log p(z), in z's shape. Args as in `denoisers.score`."""
+    drift, noise = process.sde(t)
+    return apply(drift, z) - 0.5 * apply(noise, score(denoiser, process, z, t, basis))
+
+
 def log_density(
     denoiser: Denoiser,
-    y: Tensor,
-    sigma: float,
+    process: LinearProcess,
+    z: Tensor,
+    t: float,
     *,
-    sigma_max: float,
-    prior_std: float,
+    basis: Basis = PIXEL,
     probe: Tensor | None = None,
     rtol: float = 1e-4,
     atol: float = 1e-4,
 ) -> tuple[Tensor, int]:
-    """Log p(y) at noise level σ = log N(y_max; 0, prior_std² I) + ∫ (D − tr ∂r/∂x) d log σ, and the network calls.
+    """Log p_t(z) = log N(z_1; 0, prior) + ∫ₜ¹ tr ∂v/∂z dt, and the network calls.
 
     Args:
-        denoiser: r, in VE coordinates.
-        y: (N, ...), data plus noise of level sigma.
-        sigma: noise level at which the density is asked, positive.
-        sigma_max: level at which the flow ends.
-        prior_std: standard deviation of the prior at sigma_max, in VE coordinates (for VP 1/alpha).
-        probe: v (N, ...) with E v vᵀ = I: Hutchinson's trace v·(∂r/∂x)v. Where it is None the trace is exact, by one
-            backward pass a coordinate.
-        rtol, atol: tolerances of the adaptive solver (Dormand–Prince 5(4)), which chooses its steps for all of y.
+        denoiser: in VE coordinates.
+        process: any.
+        z: states (N, n·C, ...), coefficients in `basis`.
+        t: time at which the density is asked, at least t_min.
+        basis: of the state.
+        probe: v (N, n·C, ...) with E v vᵀ = I: Hutchinson's trace v·(∂v/∂z)v. Where it is None the trace is exact, by
+            one backward pass a coordinate.
+        rtol, atol: tolerances of the adaptive solver (Dormand–Prince 5(4)), which chooses its steps for all of z.
 
     Returns:
-        (N,) nats, float64, and the number of calls, each of them on all of y.
+        (N,) nats, float64, and the number of calls, each of them on all of z.
     """
     calls = 0
 
-    def velocity(u: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def rate(time: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         nonlocal calls
         calls += 1
         with torch.enable_grad():
-            x = state[0].detach().requires_grad_()
-            denoised = denoiser(x, u.exp())
-            trace = _exact_trace(denoised, x) if probe is None else _probed_trace(denoised, x, probe)
-        return (x - denoised).detach(), x[0].numel() - trace
+            at = state[0].detach().requires_grad_()
+            v = velocity(denoiser, process, at, time.clamp(t, 1.0).cpu(), basis)
+            trace = _exact_trace(v, at) if probe is None else _probed_trace(v, at, probe)
+        return v.detach(), trace
 
-    ends = torch.tensor([sigma, sigma_max], dtype=torch.float64, device=y.device).log()
-    start = (y.double(), torch.zeros(len(y), dtype=torch.float64, device=y.device))
-    path, gathered = odeint(velocity, start, ends, rtol=rtol, atol=atol, method="dopri5")
-    last = path[-1].flatten(1) / prior_std
-    prior = -0.5 * (last.square() + math.log(2 * math.pi * prior_std**2)).sum(1)
-    return prior + gathered[-1], calls
+    ends = torch.tensor([t, 1.0], dtype=torch.float64, device=z.device)
+    start = (z.double(), torch.zeros(len(z), dtype=torch.float64, device=z.device))
+    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5")
+    return normal_log_prob(process.prior_covariance(), path[-1]) + gathered[-1], calls
 
 
-def _probed_trace(denoised: Tensor, x: Tensor, probe: Tensor) -> Tensor:
-    (product,) = torch.autograd.grad((denoised * probe).sum(), x)
+def normal_log_prob(covariance: Tensor, z: Tensor) -> Tensor:
+    """Log N(z; 0, covariance), (N,), nats, float64; covariance (n, n) or (*components, n, n), z (N, n·C, ...)."""
+    factor, n = cholesky(covariance), covariance.shape[-1]
+    log_scale = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    white = apply(torch.linalg.inv(factor), z.double()).flatten(1)
+    size = white.shape[1]
+    log_det = log_scale.sum() if log_scale.dim() else log_scale * (size // n)
+    return -0.5 * (white.square().sum(1) + size * math.log(2 * math.pi)) - log_det.to(white)
+
+
+def _probed_trace(v: Tensor, z: Tensor, probe: Tensor) -> Tensor:
+    (product,) = torch.autograd.grad((v * probe).sum(), z)
     return (product * probe).flatten(1).sum(1)
 
 
-def _exact_trace(denoised: Tensor, x: Tensor) -> Tensor:
-    flat, trace = denoised.flatten(1), torch.zeros(len(x), dtype=x.dtype, device=x.device)
+def _exact_trace(v: Tensor, z: Tensor) -> Tensor:
+    flat, trace = v.flatten(1), torch.zeros(len(z), dtype=z.dtype, device=z.device)
     for i in range(flat.shape[1]):
-        (row,) = torch.autograd.grad(flat[:, i].sum(), x, retain_graph=i + 1 < flat.shape[1])
+        (row,) = torch.autograd.grad(flat[:, i].sum(), z, retain_graph=i + 1 < flat.shape[1])
         trace += row.flatten(1)[:, i]
     return trace
 
@@ -102,6 +121,7 @@ def flow_bound(
     *,
     levels: int,
     seeds: Sequence[int],
+    basis: Basis = PIXEL,
     dequantisation: Dequantisation = "uniform",
     trace: Trace = "hutchinson",
     rtol: float = 1e-4,
@@ -111,10 +131,11 @@ def flow_bound(
 
     Args:
         denoiser: in VE coordinates.
-        process: of one variable per component and one schedule for all; its ends and its prior count.
+        process: any; its prior counts.
         x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels.
         seeds: one an image, for its dequantisation and its probe.
+        basis: of the state.
         dequantisation: see above.
         trace: `hutchinson` with one Rademacher probe an image, or `exact`.
         rtol, atol: of the solver.
@@ -123,27 +144,48 @@ def flow_bound(
         (N,) nats, float64, and the number of calls, each of them on all images.
 
     Raises:
-        ValueError: as many seeds as images are needed; another dequantisation or trace; the process has no single
-            noise level.
+        ValueError: as many seeds as images are needed; another dequantisation or trace.
     """
     one_seed_an_image(seeds, x0)
     for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):
         if found not in get_args(kind):
             raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, found {found!r}")
-    (_, first), (alpha, last) = ([v.item() for v in alpha_and_level(process, t)] for t in (0.0, 1.0))
-    spacing, dims = 2 / (levels - 1), x0[0].numel()
-    noise = ImageNoise(seeds, x0.shape[1:], torch.float64, x0.device)
+    shape = state_shape(process, x0.shape[1:])
+    noise = ImageNoise(seeds, shape, torch.float64, x0.device)
     probe = noise.draw(Rademacher()) if trace == "hutchinson" else None
-    if dequantisation == "uniform":
-        sigma = max(first, spacing / math.sqrt(12))
-        y = x0.double() + noise.draw(Uniform()) * (spacing / math.sqrt(12))
-        extra = torch.full((len(x0),), -dims * math.log(spacing), dtype=torch.float64, device=x0.device)
-    else:
-        sigma, eps = first, noise.draw(Normal())
-        y = x0.double() + sigma * eps
-        log_q = -0.5 * (eps.square() + math.log(2 * math.pi * sigma**2)).flatten(1).sum(1)
-        extra = log_q - categorical_log_prob(x0, y, sigma, levels).flatten(1).sum(1)
-    prior_std = process.prior_covariance().sqrt().item() / alpha
-    options = dict(sigma_max=last, prior_std=prior_std, probe=probe, rtol=rtol, atol=atol)
-    density, calls = log_density(denoiser, y, sigma, **options)
+    state = _uniform_state if dequantisation == "uniform" else _normal_state
+    z, t, extra = state(process, x0.double(), levels, noise, basis)
+    density, calls = log_density(denoiser, process, z, t, basis=basis, probe=probe, rtol=rtol, atol=atol)
     return (extra - density).cpu(), calls
+
+
+def _normal_state(process, x0, levels, noise, basis) -> tuple[Tensor, float, Tensor]:
+    """(z, t, log q(z | x0) − log P(x0 | y)) of the normal dequantisation."""
+    t, eps = process.t_min, noise.draw(Normal())
+    a, c = process.marginal(t)
+    added = apply(cholesky(c), eps)
+    z = apply(a, embed(basis.forward(x0), process.n)) + added
+    weights, sigma = process.observation(t)
+    log_prob = categorical_log_prob(x0, basis.inverse(contract(weights, z)), pixel_levels(basis, sigma, x0), levels)
+    return z, t, normal_log_prob(c, added) - log_prob.flatten(1).sum(1)
+
+
+def _uniform_state(process, x0, levels, noise, basis) -> tuple[Tensor, float, Tensor]:
+    """(z, t, log q(r) − log abs(∂z/∂(y, r)) − D log spacing) of the uniform dequantisation."""
+    spacing, dims, n = 2 / (levels - 1), x0[0].numel(), process.n
+    t = process.time_at(-2 * math.log(spacing / math.sqrt(12))).item()
+    y = x0 + noise.draw(Uniform())[:, : x0.shape[1]] * (spacing / math.sqrt(12))
+    c0, (mean, c), (_, sigma) = basis.forward(y), process.marginal(t), process.observation(t)
+    a = mean[..., :1]
+    values, vectors = torch.linalg.eigh(c - sigma[..., None, None].square() * a @ a.mT)  # the first value is 0
+    rest = (vectors * values.clamp(min=0).sqrt().unsqueeze(-2))[..., 1:]
+    z = apply(mean, embed(c0, n))
+    log_q = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    if n > 1:
+        r = noise.draw(Normal())[:, c0.shape[1] :]
+        padded = torch.cat([torch.zeros_like(a), rest], -1)
+        z = z + apply(padded, torch.cat([torch.zeros_like(c0), r], 1))
+        log_q = -0.5 * (r.square() + math.log(2 * math.pi)).flatten(1).sum(1)
+    log_scale = torch.linalg.det(torch.cat([a, rest], -1)).abs().log()
+    log_det = (log_scale.sum() if log_scale.dim() else log_scale * dims) + basis.log_det
+    return z, t, log_q - log_det - dims * math.log(spacing)

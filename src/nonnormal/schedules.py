@@ -28,6 +28,11 @@ class Schedule(ABC):
     def log_snr(self, t: float | Tensor) -> Tensor:
         """log(alpha²/sigma²) at time t in [0, 1]: float64, t.shape + components; components is () or (C, H, W)."""
 
+    def slope(self, t: float | Tensor) -> Tensor:
+        """Slope d log_snr/dt, 0 or negative: float64, of log_snr's shape. By forward differentiation of log_snr."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        return torch.func.jvp(self.log_snr, (t,), (torch.ones_like(t),))[1]
+
 
 # ---- one for all components ------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,18 +23,21 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nonnormal.bases import DCT, PIXEL, Whitened
 from nonnormal.denoisers import (
     PARAMETRISATIONS,
     Chunk,
     Counted,
     GaussianMixtureDenoiser,
     NetworkDenoiser,
+    NormalDenoiser,
     OptimalDenoiser,
     alpha_and_level,
     fourier_features,
     predict_x0,
+    score,
 )
-from nonnormal.processes import VE
+from nonnormal.processes import PSLD, VE, VP
 from nonnormal.samplers import sample_euler
 
 SIGMAS = [1e-3, 0.3, 2.0, 80.0]
@@ -216,9 +220,71 @@ def test_predict_x0_goes_into_the_basis_and_back():
     torch.testing.assert_close(predict_x0(MIXTURE_2D.denoiser, process, xt, 0.3, basis), basis.forward(plain))
 
 
-def test_predict_x0_refuses_phase_space():
-    with pytest.raises(ValueError, match=r"one variable per component, PhaseSpace has 2"):
-        predict_x0(MIXTURE_2D.denoiser, PhaseSpace(), normals(3, 2), 0.3)
+def test_in_phase_space_predict_x0_is_the_posterior_mean_given_position_and_momentum():
+    """By Bayes' rule over the components of a mixture with z | k normal in four variables."""
+    process, t, z = PhaseSpace(), 0.1, normals(5, 4)
+    a, c = process.marginal(t)
+    means, stds, weights = MIXTURE_2D.means, MIXTURE_2D.stds, MIXTURE_2D.weights
+    log_weight, posterior = [], []
+    for mean, std, weight in zip(means, stds, weights, strict=True):
+        covariance = std.square() * a[:, :1] @ a[:, :1].mT + c
+        blocks = torch.stack(z.chunk(2, 1), -1)  # (B, pixel, variable)
+        gap = blocks - mean[:, None] * a[:, 0]
+        log_weight.append(
+            weight.log() - 0.5 * torch.einsum("bpi,ij,bpj->b", gap, covariance.inverse(), gap) - covariance.logdet()
+        )
+        posterior.append(mean + std.square() * gap @ covariance.inverse() @ a[:, 0])
+    share = torch.stack(log_weight).softmax(0)
+    expected = (share[..., None] * torch.stack(posterior)).sum(0)
+    torch.testing.assert_close(predict_x0(MIXTURE_2D.denoiser, process, z, t), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("basis", [PIXEL, Rotation(6)])
+@pytest.mark.parametrize("t", [0.3, torch.tensor([0.2, 0.6, 0.9], dtype=torch.float64)])
+def test_noise_of_components_needs_a_denoiser_of_their_basis(basis, t):
+    process = ComponentWiseVP()
+    state = normals(3, 6).reshape(3, 1, 2, 3)
+    covariance = 0.2 * torch.eye(6, dtype=torch.float64) + 0.3
+    law = NormalDenoiser(torch.full((1, 2, 3), 0.1, dtype=torch.float64), covariance, basis)
+    (a, c), u = process.marginal(t), basis.forward(torch.eye(6, dtype=torch.float64).reshape(6, 1, 2, 3)).flatten(1).T
+    a, c = (part[..., 0, 0].expand(3, 1, 2, 3).flatten(1) for part in (a, c))
+    mean = u @ law.mean.flatten()
+    for i in range(3):
+        rotated = u @ covariance @ u.T
+        total = a[i][:, None] * rotated * a[i] + c[i].diag()
+        expected = mean + rotated @ (a[i] * torch.linalg.solve(total, state[i].flatten() - a[i] * mean))
+        found = predict_x0(law, process, state, t, basis)[i].flatten()
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    other = NormalDenoiser(law.mean, covariance, DCT())
+    for stranger, named in ((other, "NormalDenoiser of DCT"), (lambda x, sigma: x, "function of no basis")):
+        with pytest.raises(ValueError, match=named):
+            predict_x0(stranger, process, state, t, basis)
+
+
+def test_whitened_noise_needs_a_denoiser_that_knows_of_it():
+    images = normals(50, 8).reshape(50, 1, 2, 4)
+    basis = Whitened.fit(DCT(), images)
+    law = NormalDenoiser(images.mean(0), torch.cov(images.flatten(1).T), basis)
+    predict_x0(law, VP(), images, 0.5, Whitened.fit(DCT(), images))
+    with pytest.raises(ValueError, match="noise that is not white"):
+        predict_x0(replace(law, basis=DCT()), VP(), images, 0.5, basis)
+
+
+@pytest.mark.parametrize(
+    "process", [VP(), PhaseSpace(), PSLD(), ComponentWiseVP()], ids=["vp", "oscillator", "psld", "each"]
+)
+def test_score_of_a_normal_is_that_of_its_marginal(process):
+    """Against autograd of the log-density of N(A m, A Σ Aᵀ + C)."""
+    t, variance = 0.4, torch.linspace(0.1, 0.6, 6, dtype=torch.float64)
+    law = NormalDenoiser(torch.full((1, 2, 3), 0.2, dtype=torch.float64), variance.diag())
+    z = normals(4, 6 * process.n).reshape(4, process.n, 2, 3).requires_grad_()
+    a, c = (part.expand(1, 2, 3, process.n, process.n) for part in process.marginal(t))
+    mean = law.mean[..., None] * a[..., 0]
+    covariance = variance.reshape(1, 2, 3, 1, 1) * a[..., :1] @ a[..., :1].mT + c
+    blocks = torch.stack(z.chunk(process.n, 1), -1)
+    total = torch.distributions.MultivariateNormal(mean, covariance).log_prob(blocks).sum()
+    (expected,) = torch.autograd.grad(total, z)
+    torch.testing.assert_close(score(law, process, z.detach(), t), expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,15 @@ def test_whitened_error_takes_times_for_each_image_and_keeps_the_type():
 
 def test_whitened_error_in_phase_space_is_the_whitened_shift_of_the_mean():
     process = PhaseSpace()
-    x0, x0_hat = normals(3, 4, 2, 2), normals(3, 4, 2, 2, seed=1)  # 2 blocks of 2 channels
+    x0, x0_hat = normals(3, 2, 2, 2), normals(3, 2, 2, 2, seed=1)
     _, coef_x0, chol = (part.numpy() for part in process.posterior(0.2, 0.5))
-    gap = np.stack((x0_hat - x0).numpy().reshape(3, 2, 2, 2, 2).transpose(1, 0, 2, 3, 4))  # (block, B, C, H, W)
-    expected = np.einsum("ij,jbchw->ibchw", np.linalg.inv(chol) @ coef_x0, gap).transpose(1, 0, 2, 3, 4)
+    column = (np.linalg.inv(chol) @ coef_x0)[:, 0]
+    expected = np.concatenate([entry * (x0_hat - x0).numpy() for entry in column], 1)
     found = whitened_error(process, 0.2, 0.5, x0_hat, x0)
-    np.testing.assert_allclose(found.numpy(), expected.reshape(3, 4, 2, 2), rtol=1e-10)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
+    snr_s, snr_t = (process.observation(t)[1].item() ** -2 for t in (0.2, 0.5))
+    blocks = found.square().reshape(3, 2, 2, 2, 2).sum(1)
+    torch.testing.assert_close(blocks, (snr_s - snr_t) * (x0_hat - x0).square(), rtol=1e-8, atol=0)
 
 
 def test_whitened_error_with_a_schedule_for_each_component():
@@ -182,7 +185,6 @@ def test_losses_depend_on_the_generator_alone(kind):
 
 def test_every_process_of_the_shelf_whitens_to_finite_numbers():
     for process in PROCESSES.values():
-        shape = (2, process.n, 2, 3)
-        delta = whitened_error(process, 0.05, 0.1, normals(*shape), normals(*shape, seed=1))
-        assert delta.shape == shape
+        delta = whitened_error(process, 0.05, 0.1, normals(2, 1, 2, 3), normals(2, 1, 2, 3, seed=1))
+        assert delta.shape == (2, process.n, 2, 3)
         assert delta.isfinite().all()

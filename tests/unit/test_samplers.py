@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from problems import MIXTURE_1D, STEPS, VPS, PerPixel, PhaseSpace, Rotation, small_denoiser
+from problems import MIXTURE_1D, STEPS, VPS, PerPixel, Rotation, small_denoiser
 
-from nonnormal.processes import apply, uniform_times
+from nonnormal.denoisers import NormalDenoiser
+from nonnormal.processes import PSLD, apply, uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import get
@@ -123,6 +124,14 @@ def test_a_grid_that_leaves_the_unit_interval_is_refused(times):
         sample(times=times)
 
 
-def test_phase_space_is_refused_until_its_denoisers_exist():
-    with pytest.raises(ValueError, match="one variable per component"):
-        sample_ancestral(EXACT, PhaseSpace(), get("normal"), (2, 1, 2, 2), times=[0.0, 1.0], seeds=[0, 1])
+def test_phase_space_is_walked_with_the_same_denoiser():
+    """With no denoiser but that of images: samples of a normal have its mean and deviation, x without its momentum."""
+    process = PSLD()
+    times = uniform_times(200, process.t_min)
+    law = NormalDenoiser(torch.full((1, 1, 1), 0.3), torch.tensor([[0.25]]))
+    for step in ("normal", "laplace"):
+        options = dict(times=times, seeds=range(4000), dtype=torch.float64)
+        drawn = sample_ancestral(law, process, get(step), (4000, 1, 1, 1), **options)
+        assert drawn.shape == (4000, 1, 1, 1)
+        assert drawn.mean().item() == pytest.approx(0.3, abs=5 * 0.5 / 4000**0.5)
+        assert drawn.std().item() == pytest.approx(0.5, rel=0.06)

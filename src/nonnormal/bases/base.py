@@ -35,6 +35,25 @@ class Basis(ABC):
         """Images (B, C, H, W) of the coefficients c (B, C, H, W)."""
 
     @property
+    def orthonormal(self) -> bool:
+        """Whether white noise on coefficients is white noise on pixels."""
+        return self.rotation is self
+
+    @property
+    def rotation(self) -> Basis:
+        """The orthonormal part of U: U itself, but for a whitening its basis."""
+        return self
+
+    def matches(self, other: Basis) -> bool:
+        """Whether both are the same map: the same object, of equal settings, or fitted to the same tensors."""
+        if self is other or self == other:
+            return True
+        mine, its = self.tensors(), other.tensors()
+        if type(self) is not type(other) or not mine or any(not mine[name].equal(its[name]) for name in mine):
+            return False
+        return self.rotation is self or self.rotation.matches(other.rotation)
+
+    @property
     def log_det(self) -> float:
         """Log abs(det U), nats an image: log p(x) = log p(c) + log_det. Zero of an orthonormal basis."""
         return 0.0

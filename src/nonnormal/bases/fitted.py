@@ -149,6 +149,10 @@ class Whitened(Basis):
         return self.basis.inverse(c * like(self.std, c.dtype, c.device))
 
     @property
+    def rotation(self):
+        return self.basis.rotation
+
+    @property
     def log_det(self):
         """−Σ log S, plus the basis's own."""
         return self.basis.log_det - self.std.log().sum().item()

@@ -9,8 +9,12 @@ from nonnormal.processes.base import (
     as_matrix,
     as_time,
     cholesky,
+    component_mean,
+    contract,
+    embed,
     ordered,
     solve_lower,
+    trailing,
     uniform_times,
 )
 from nonnormal.processes.one_variable import VE, VP
@@ -27,9 +31,13 @@ __all__ = [
     "as_matrix",
     "as_time",
     "cholesky",
+    "component_mean",
+    "contract",
+    "embed",
     "langevin_recipe",
     "ordered",
     "solve_lower",
+    "trailing",
     "uniform_times",
     "vp_recipe",
 ]

@@ -5,10 +5,18 @@ follow here by linear-Gaussian algebra. Matrices are n×n *per component*: n = 1
 and momentum). All are float64, of shape `t.shape + components + (n, n)`, where `components` is () if one schedule
 serves all components and (C, H, W) if each has its own. A state has shape (B, n·C, H, W): n blocks of C channels.
 
+The clean data are (x_0, 0, …): variables beside the first are not observed, their law at t = 0 is part of C_0
+(`embed`). So with a the first column of A, all that a state says of x_0 is, per component,
+
+    y = wᵀ x_t = x_0 + σ eps,   w = C⁻¹a / (aᵀC⁻¹a),   σ⁻² = aᵀC⁻¹a,
+
+for w is sufficient. These are its VE coordinates: whoever predicts x_0 from y at level σ serves every linear process.
+
 Symbols: t in [0, 1], 0 data, 1 prior; A, C mean map and covariance of x_t | x_0; Φ, Σ of x_t | x_s.
 Knows nothing of steps, networks or losses.
 
-Source: GUD (2410.02667), PSLD (2303.01748) and VDM (2107.00630) are all of this form; the general algebra is derived.
+Source: GUD (2410.02667), PSLD (2303.01748) and VDM (2107.00630) are all of this form; the general algebra, and VE
+coordinates of more than one variable, are derived.
 """
 
 from __future__ import annotations
@@ -24,9 +32,11 @@ class LinearProcess(ABC):
 
     Attributes:
         n: variables per component (1, or 2 in phase space).
+        t_min: where chains and flows end: 0 where x_0 is noisy at t = 0, else a time at which it is.
     """
 
     n: int = 1
+    t_min: float = 0.0
 
     @abstractmethod
     def initial(self) -> tuple[Tensor, Tensor]:
@@ -39,6 +49,10 @@ class LinearProcess(ABC):
         Raises:
             ValueError: times out of order or out of [0, 1].
         """
+
+    @abstractmethod
+    def sde(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(F, G Gᵀ) at time t of dx = F x dt + G dw, the Gaussian limit: two of shape t.shape + components + (n, n)."""
 
     @abstractmethod
     def prior_covariance(self) -> Tensor:
@@ -57,6 +71,54 @@ class LinearProcess(ABC):
         phi, sigma = self._from_zero(t)
         a0, c0 = self.initial()
         return phi @ a0, phi @ c0 @ phi.mT + sigma
+
+    def observation(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(w, σ): y = Σ_j w_j x_j = x_0 + σ eps is all that a state at time t says of x_0, per component.
+
+        One and two variables by the adjugate of C, which stays where C is singular; more need C invertible.
+
+        Returns:
+            Two float64 tensors of shape t.shape + components + (n,) and t.shape + components.
+        """
+        mean, c = self.marginal(t)
+        a = mean[..., 0]
+        if self.n == 1:
+            return 1 / a, (c[..., 0, 0].sqrt() / a[..., 0])
+        if self.n == 2:
+            xx, xm, mm = c[..., 0, 0], c[..., 0, 1], c[..., 1, 1]
+            ax, am = a.unbind(-1)
+            scaled, size = torch.stack([mm * ax - xm * am, xx * am - xm * ax], -1), xx * mm - xm * xm
+        else:
+            scaled, size = torch.linalg.solve(c, a), torch.ones_like(a[..., 0])
+        known = (a * scaled).sum(-1)
+        return scaled / known[..., None], (size.clamp(min=0) / known).sqrt()
+
+    def log_snr_rate(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(SNR, −d log SNR/dt) of y at time t, per component, SNR = 1/σ²: float64, t.shape + components both.
+
+        SNR falls as −d SNR/dt = uᵀ G Gᵀ u with u = C⁻¹a = w/σ². Source: derived from Kalman-Bucy.
+        """
+        weights, level = self.observation(t)
+        _, noise = self.sde(t)
+        fall = (weights[..., None, :] @ noise @ weights[..., None])[..., 0, 0]
+        return level**-2, fall * level**-2
+
+    def mean_log_snr(self, t: float | Tensor) -> Tensor:
+        """Log SNR of y at time t, averaged over components: float64, t's shape."""
+        return component_mean(-2 * self.observation(t)[1].log(), as_time(t))
+
+    def time_at(self, log_snr: float | Tensor) -> Tensor:
+        """The time at which `mean_log_snr` has a value: float64, of log_snr's shape.
+
+        By bisection between t_min and 1, whose own values stand for what lies beyond them.
+        """
+        wanted = torch.as_tensor(log_snr, dtype=torch.float64)
+        low, high = torch.full_like(wanted, self.t_min), torch.ones_like(wanted)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            above = self.mean_log_snr(middle) > wanted
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        return high
 
     def posterior(self, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(coef_xt, coef_x0, chol): x_s | x_t, x_0 ~ N(coef_xt x_t + coef_x0 x_0, chol cholᵀ), for s < t.
@@ -84,6 +146,9 @@ class LinearProcess(ABC):
         return phi, torch.where(at_start, 0.0, sigma)
 
 
+_BISECTIONS = 60  # leave 2⁻⁶⁰ of the unit interval
+
+
 # ---- helpers for everything that uses a process ----------------------------------------------------------------------
 
 
@@ -104,6 +169,28 @@ def apply(matrix: Tensor, x: Tensor) -> Tensor:
     blocks = torch.stack(x.chunk(n, dim=1), dim=-1)
     product = (matrix @ blocks.unsqueeze(-1)).squeeze(-1)
     return torch.cat(product.unbind(-1), dim=1)
+
+
+def embed(x0: Tensor, n: int) -> Tensor:
+    """(x_0, 0, …): clean data (B, C, ...) as a state of n variables per component, (B, n·C, ...)."""
+    return x0 if n == 1 else torch.cat([x0, *[torch.zeros_like(x0)] * (n - 1)], dim=1)
+
+
+def contract(weights: Tensor, x: Tensor) -> Tensor:
+    """Σ_j w_j x_j per component, (B, C, ...), for weights (n,), (B, n) or ([B,] *components, n) and a state x."""
+    n = weights.shape[-1]
+    return sum(trailing(weights[..., j], x) * block for j, block in enumerate(x.chunk(n, dim=1)))
+
+
+def component_mean(value: Tensor, t: Tensor) -> Tensor:
+    """Mean over the components of a value of shape t.shape + components."""
+    return value.flatten(t.dim()).mean(-1) if value.dim() > t.dim() else value
+
+
+def trailing(value: Tensor, x: Tensor) -> Tensor:
+    """Value (), (B,), (*components) or (B, *components) as x's dtype and device, such that it broadcasts against x."""
+    value = value.to(x)
+    return value.reshape(value.shape + (1,) * (x.dim() - 1)) if value.dim() == 1 else value
 
 
 def cholesky(covariance: Tensor) -> Tensor:
@@ -160,6 +247,6 @@ def ordered(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
     return s, t
 
 
-def uniform_times(n_steps: int) -> Tensor:
-    """The n_steps + 1 times 0, 1/T, …, 1, float64."""
-    return torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
+def uniform_times(n_steps: int, t_min: float = 0.0) -> Tensor:
+    """The n_steps + 1 times from t_min to 1, equally spaced, float64."""
+    return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps)

@@ -37,6 +37,12 @@ class VP(LinearProcess):
         phi = (torch.sigmoid(log_snr_t) / torch.sigmoid(log_snr_s)).sqrt()
         return as_matrix(phi), as_matrix(-torch.sigmoid(-log_snr_t) * torch.expm1(log_snr_t - log_snr_s))
 
+    def sde(self, t):
+        """F = ½ sigma² d log_snr/dt, G² = −sigma² d log_snr/dt, which is GUD's β."""
+        t = as_time(t)
+        rate = torch.sigmoid(-self.schedule.log_snr(t)) * self.schedule.slope(t)
+        return as_matrix(rate / 2), as_matrix(-rate)
+
     def prior_covariance(self):
         return torch.eye(1, dtype=torch.float64)
 
@@ -82,6 +88,13 @@ class VE(LinearProcess):
     def transition(self, s, t):
         sigma_s, sigma_t = (self.sigma(time) for time in ordered(s, t))
         return as_matrix(torch.ones_like(sigma_t)), as_matrix((sigma_t - sigma_s) * (sigma_t + sigma_s))
+
+    def sde(self, t):
+        """F = 0, G² = d sigma²/dt."""
+        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
+        root = low + as_time(t) * (high - low)
+        noise = 2 * self.rho * (high - low) * root ** (2 * self.rho - 1)
+        return as_matrix(torch.zeros_like(noise)), as_matrix(noise)
 
     def prior_covariance(self):
         return as_matrix(self.sigma(1.0).square())

@@ -41,6 +41,7 @@ class PSLD(LinearProcess):
         friction_m: ν, friction and noise on the momentum.
         beta: rate of time, a number or its two ends.
         momentum_var: variance of the momentum at t = 0 in units of M.
+        t_min: where chains and flows end; at t = 0 the position is the clean image.
 
     Raises:
         ValueError: a parameter out of range, or damping that is not critical.
@@ -53,11 +54,14 @@ class PSLD(LinearProcess):
     friction_m: float = 4.01
     beta: Rate = 8.0
     momentum_var: float = 0.04
+    t_min: float = 1e-3
 
     n = 2
 
     def __post_init__(self):
         _check(self.mass_inv, self.friction_x, self.friction_m, self.momentum_var)
+        if not 0 < self.t_min < 1:
+            raise ValueError(f"t_min must lie between 0, where the position has no noise, and 1, found {self.t_min}")
         rate_ends(self.beta)
         root = 2 * math.sqrt(self.mass_inv)
         # The closed form is off by about as much as the damping is.
@@ -71,11 +75,15 @@ class PSLD(LinearProcess):
     @property
     def recipe(self) -> Recipe:
         """The same process by its D, Q and H."""
-        return langevin_recipe(self.mass_inv, self.friction_x, self.friction_m, self.beta, self.momentum_var)
+        settings = self.mass_inv, self.friction_x, self.friction_m, self.beta, self.momentum_var, self.t_min
+        return langevin_recipe(*settings)
 
     def initial(self):
         momentum = self.momentum_var / self.mass_inv
         return torch.eye(2, dtype=torch.float64), torch.tensor([[0.0, 0.0], [0.0, momentum]], dtype=torch.float64)
+
+    def sde(self, t):
+        return self.recipe.sde(t)
 
     def transition(self, s, t):
         span, fx, fm = elapsed(self.beta, *ordered(s, t)), self.friction_x, self.friction_m
@@ -98,11 +106,12 @@ def langevin_recipe(
     friction_m: float = 4.01,
     beta: Rate = 8.0,
     momentum_var: float = 0.04,
+    t_min: float = 1e-3,
 ) -> Recipe:
     """D = ½ diag(Γ, Mν), Q = ½ [[0, −1], [1, 0]], H = diag(1, M⁻¹): PSLD of any damping, over, under or critical.
 
     Args:
-        mass_inv, friction_x, friction_m, beta, momentum_var: as in `PSLD`.
+        mass_inv, friction_x, friction_m, beta, momentum_var, t_min: as in `PSLD`.
 
     Raises:
         ValueError: a parameter out of range.
@@ -116,6 +125,7 @@ def langevin_recipe(
         H=[[1.0, 0.0], [0.0, mass_inv]],
         beta=beta,
         C_0=[[0.0, 0.0], [0.0, momentum_var / mass_inv]],
+        t_min=t_min,
     )
 
 

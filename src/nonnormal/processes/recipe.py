@@ -45,7 +45,8 @@ class Recipe(LinearProcess):
         beta: rate of time, a number or its two ends (β at t = 0, β at t = 1) with a straight line between.
         A_0: which variables are data; the identity where it is None.
         C_0: covariance of the variables given the data at t = 0; zero where it is None. A likelihood needs it positive
-            in the data, as it needs a VP schedule to start at a finite log-SNR.
+            in the data, as it needs a VP schedule to start at a finite log-SNR, or t_min above 0.
+        t_min: where chains and flows end.
 
     Raises:
         ValueError: a matrix is not what it has to be, or noise does not reach all variables, so that the law at t = 1
@@ -58,6 +59,7 @@ class Recipe(LinearProcess):
     beta: Rate = 1.0
     A_0: Matrix | None = None
     C_0: Matrix | None = None
+    t_min: float = 0.0
 
     def __post_init__(self):
         n = torch.as_tensor(self.H).shape[:1].numel()
@@ -74,6 +76,8 @@ class Recipe(LinearProcess):
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # frozen for all others
         rate_ends(self.beta)
+        if not 0 <= self.t_min < 1:
+            raise ValueError(f"t_min must be 0 or more and below 1, found {self.t_min}")
         slowest = torch.linalg.eigvals(-self.drift).real.min().item()
         if slowest <= _ROUNDING * self.drift.abs().max():
             raise ValueError(
@@ -104,9 +108,9 @@ class Recipe(LinearProcess):
 def vp_recipe(beta: Rate = (0.1, 20.0)) -> Recipe:
     """D = ½, Q = 0, H = 1: dx = −½ β x dt + √β dw, with alpha² = exp(−B).
 
-    Source: Song et al. (2011.13456) Eq. 11, with the ends of App. C as default.
+    Source: Song et al. (2011.13456) Eq. 11, with the ends and the first time of App. C as default.
     """
-    return Recipe([[0.5]], [[0.0]], [[1.0]], beta)
+    return Recipe([[0.5]], [[0.0]], [[1.0]], beta, t_min=1e-3)
 
 
 # ---- moments ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.processes import LinearProcess, apply, as_time, cholesky
+from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step
 
@@ -35,14 +35,14 @@ def sample_ancestral(
     batch_size: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z from t = 1 to 0, then x_0 / alpha_0: T network calls an image.
+    """x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z down the grid, then y at its end: T network calls an image.
 
     Args:
         denoiser: in VE coordinates.
         process: its `posterior` gives the coefficients.
         step: law of z; the prior draw is normal for every step.
         shape: (N, C, H, W), or (N, ...) for other data.
-        times: the T + 1 times of the grid in [0, 1], in either order.
+        times: the T + 1 times of the grid in [process.t_min, 1], in either order.
         seeds: N seeds, one an image.
         basis: representation in which the step's coordinates are independent.
         dtype: of the state; coefficients are float64 in any case.
@@ -65,7 +65,7 @@ def sample_ancestral(
         raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
     coefficients = list(zip(*process.posterior(times[1:], times[:-1]), strict=True))
     prior = cholesky(process.prior_covariance())
-    alpha = process.marginal(times[-1])[0][..., 0, 0]
+    weights, _ = process.observation(times[-1])
     state_shape = (process.n * shape[1], *shape[2:])
     images = []
     for start in range(0, len(seeds), batch_size or len(seeds)):
@@ -75,6 +75,6 @@ def sample_ancestral(
             x0_hat = predict_x0(denoiser, process, xt, times[i], basis)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
-            xt = apply(coef_xt, xt) + apply(coef_x0, x0_hat) + apply(chol, noise.draw(step))
-        images.append(basis.inverse(xt / alpha.to(xt)))
+            xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, noise.draw(step))
+        images.append(basis.inverse(contract(weights, xt)))
     return torch.cat(images)
