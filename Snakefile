@@ -19,6 +19,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/geometry.smk"
+include: "workflow/rules/designs.smk"
 include: "workflow/rules/paper.smk"
 
 

@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nonnormal.bases import Components
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.files import read_tensors, write_tensors
 from nonnormal.networks import UNet, initialised
+
+_COMPONENTS = "components."  # before the names of their tensors, beside those of the network
 
 
 @dataclass
@@ -92,20 +95,27 @@ class TrainingState:
 # ---- finished weights ------------------------------------------------------------------------------------------------
 
 
-def build_denoiser(recipe: dict[str, Any], seed: int = 0) -> NetworkDenoiser:
+def build_denoiser(recipe: dict[str, Any], seed: int = 0, components: Components | None = None) -> NetworkDenoiser:
     """A `NetworkDenoiser` around a `UNet`, from the keyword arguments of both.
 
     Args:
         recipe: {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}.
         seed: of the initial weights.
+        components: basis and statistics, where the denoiser has them.
     """
     network = initialised(lambda: UNet(**recipe["network"]), seed)
-    return NetworkDenoiser(network, **recipe["denoiser"])
+    return NetworkDenoiser(network, **recipe["denoiser"], components=components)
 
 
 def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], **facts: Any) -> None:
-    """Writes a denoiser's weights with the recipe that rebuilds it and further facts about it."""
-    write_tensors(path, denoiser.network.state_dict(), {"recipe": recipe, **facts})
+    """Writes a denoiser's weights with the recipe that rebuilds it, its components, and further facts about it.
+
+    The recipe of a denoiser with components has their "basis", as `Components.from_tensors` takes it.
+    """
+    tensors = dict(denoiser.network.state_dict())
+    if denoiser.components is not None:
+        tensors |= {f"{_COMPONENTS}{name}": value for name, value in denoiser.components.tensors().items()}
+    write_tensors(path, tensors, {"recipe": recipe, **facts})
 
 
 def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDenoiser:
@@ -117,6 +127,10 @@ def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDeno
     tensors, header = read_tensors(path)
     if "recipe" not in header:
         raise ValueError(f"{path} holds no denoiser: its header has no recipe")
-    denoiser = build_denoiser(header["recipe"])
+    recipe, fitted = header["recipe"], {}
+    for name in [name for name in tensors if name.startswith(_COMPONENTS)]:
+        fitted[name.removeprefix(_COMPONENTS)] = tensors.pop(name)
+    components = Components.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
+    denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
     return denoiser.to(device).eval().requires_grad_(False)

@@ -11,6 +11,7 @@ have exact denoisers. Knows processes, but nothing of losses or of what kind of 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nonnormal.bases import PIXEL, Basis
+from nonnormal.bases import PIXEL, Basis, Components
 from nonnormal.processes import LinearProcess, apply, contract, embed, trailing
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
@@ -156,13 +157,15 @@ class NetworkDenoiser(nn.Module):
     Args:
         network: F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W).
         parametrisation: a key of `PARAMETRISATIONS`.
-        sigma_data: standard deviation of the data, a number or (C, H, W) by component; used by edm.
+        sigma_data: standard deviation of the data, used by edm, with m = 0; None takes m and σ_d of each component.
         fourier: exponents n of the features sin(2ⁿπ αx), cos(2ⁿπ αx) that are appended to the channels; they let a
             network see on which grey level a nearly clean pixel stands.
-        basis: U, in whose components noise levels and statistics are given.
-        mean: m, (C, H, W) by component; 0 where it is None.
+        components: U and the statistics of the data in it; pixels where it is None.
         sees_levels: whether the network is given the noise share σ²/(σ²+σ_d²) of every component, scaled to [−1, 1],
             as C more channels, as an image Uᵀ(…); log_snr is then the mean over components.
+
+    Raises:
+        ValueError: an unknown parametrisation, or neither sigma_data nor components.
 
     Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C; that a
     network sees each component's noise: GUD (2410.02667).
@@ -176,36 +179,49 @@ class NetworkDenoiser(nn.Module):
         network: nn.Module,
         *,
         parametrisation: str = "edm",
-        sigma_data: float | Tensor = 0.5,
+        sigma_data: float | None = 0.5,
         fourier: tuple[int, ...] = (),
-        basis: Basis = PIXEL,
-        mean: Tensor | None = None,
+        components: Components | None = None,
         sees_levels: bool = False,
     ):
         super().__init__()
         if parametrisation not in PARAMETRISATIONS:
             raise ValueError(f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}")
-        self.network, self.basis, self.sees_levels = network, basis, sees_levels
+        if sigma_data is None and components is None:
+            raise ValueError("a denoiser without sigma_data needs components, whose deviations it takes")
+        self.network, self.components, self.sees_levels = network, components, sees_levels
         self.parametrisation, self.fourier = parametrisation, tuple(fourier)
-        dtype = next(network.parameters()).dtype
-        self.register_buffer("sigma_data", torch.as_tensor(sigma_data, dtype=dtype), persistent=False)
-        self.register_buffer("mean", torch.as_tensor(0.0 if mean is None else mean, dtype=dtype), persistent=False)
+        mean, std = (components.mean, components.std) if sigma_data is None else (0.0, sigma_data)
+        for name, value in (("mean", mean), ("sigma_data", std)):
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64), persistent=False)
+
+    @property
+    def basis(self) -> Basis:
+        """U, in whose components noise levels are given."""
+        return PIXEL if self.components is None else self.components.basis
+
+    def around(self, network: nn.Module) -> NetworkDenoiser:
+        """The same denoiser with another network inside."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "network": network}
+        return other
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
         dtype = next(self.network.parameters()).dtype
         sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), x)
-        state = self.basis.forward(x.to(dtype)) - self.mean
-        c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, self.sigma_data)
+        mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
+        state = self.basis.forward(x.to(dtype)) - mean
+        c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
         channels = [self._image(c_in * state)]
-        channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + self.mean)), self.fourier)
+        channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
         if self.sees_levels:
-            share = 2 * sigma.square() / (sigma.square() + self.sigma_data.square()) - 1
+            share = 2 * sigma.square() / (sigma.square() + sigma_data.square()) - 1
             channels.append(self._image(share.expand(x.shape)))
         log_snr = -2 * sigma.log()
         log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
         prediction = self.basis.rotation.forward(self.network(torch.cat(channels, dim=1), log_snr))
-        return self.basis.inverse(self.mean + c_skip * state + c_out * prediction).to(x.dtype)
+        return self.basis.inverse(mean + c_skip * state + c_out * prediction).to(x.dtype)
 
     def _image(self, c: Tensor) -> Tensor:
         """Coefficients of unit scale as an image."""

@@ -10,8 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GEOMETRY_FIGURES = ("ancestral", "denoising", "deviation", "linearity", "projection", "solvers")
-FIGURES = ("cost", "exchange", "invariance", "losses", "samples", "steps", "style", "training", *GEOMETRY_FIGURES)
-TABLES = ("conventions", "cost", "geometry", "pairs", "solvers")
+DESIGN_FIGURES = ("corruption", "designs", "extension", "order")
+FIGURES = (
+    "cost",
+    "exchange",
+    "invariance",
+    "losses",
+    "samples",
+    "steps",
+    "style",
+    "training",
+    *DESIGN_FIGURES,
+    *GEOMETRY_FIGURES,
+)
+TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "solvers")
 INVARIANCE_PARTS = ("line", "plane")
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
@@ -116,12 +128,23 @@ class Layout:
         """The trajectories that the geometry was read from."""
         return self.root / "trajectories.safetensors"
 
-    def parts(self, runs: Iterable[str], *, invariance: bool, exchange: bool, geometry: bool) -> list[Path]:
-        """All files of rows that the summary gathers, for the sections that a study has."""
+    def design(self, run: str) -> Path:
+        """Rows of the summary: a network of another representation or schedule."""
+        return self.run(run) / "design.csv"
+
+    @property
+    def extension(self) -> Path:
+        """Images that a network was asked to complete and to continue."""
+        return self.root / "extension.safetensors"
+
+    def parts(
+        self, runs: Iterable[str], designs: Iterable[str] = (), *, invariance: bool, exchange: bool, geometry: bool
+    ) -> list[Path]:
+        """All files of rows that the summary gathers, for the networks and the sections that a study has."""
         by_run = [self.bounds, self.fidelity, *([self.exchange] if exchange else [])]
         lone = [self.style, *(self.invariance(part) for part in INVARIANCE_PARTS if invariance)]
         lone += [self.geometry] if geometry else []
-        return [*(path(run) for run in runs for path in by_run), *lone]
+        return [*(path(run) for run in runs for path in by_run), *map(self.design, designs), *lone]
 
     @property
     def paper_folder(self) -> Path:

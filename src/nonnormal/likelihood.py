@@ -245,7 +245,7 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Ten
     The bins are those of `levels` equally spaced levels on [−1, 1], bounded half-way between them; the outermost take
     the tails, so the masses sum to 1.
     """
-    x0, centre = x0.double(), centre.double()
+    x0, centre, scale = x0.double(), centre.double(), torch.as_tensor(scale, dtype=torch.float64, device=x0.device)
     half = 1 / (levels - 1)
     upper = torch.where(x0 > 1 - half, math.inf, x0 + half)
     lower = torch.where(x0 < half - 1, -math.inf, x0 - half)
@@ -255,7 +255,7 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Ten
     # Where the mass is below the smallest float64: the density at the middle, of an outermost bin next to its edge.
     middle = torch.where(low.isinf(), high - half / scale, (low + high) / 2)
     middle = torch.where(high.isinf(), low + half / scale, middle)
-    return torch.where(log_mass > -math.inf, log_mass, p.log_prob(middle) + math.log(2 * half / scale))
+    return torch.where(log_mass > -math.inf, log_mass, p.log_prob(middle) + (2 * half / scale).log())
 
 
 def categorical_log_prob(x0: Tensor, y: Tensor, sigma: float | Tensor, levels: int) -> Tensor:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
-from nonnormal.data import DataSet
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Components
+from nonnormal.data import DataSet, scale
 from nonnormal.objective import ELBO, Design, Perceptual
 from nonnormal.settings import Run
 from nonnormal.steps import Normal, get
 
 
-def design(run: Run) -> Design:
-    """The run's point of the design space."""
-    return Design(run.process.build(), get(run.q), get(run.p), run.build_basis(), run.training.convention)
+def components(run: Run, images: Tensor, levels: int) -> Components:
+    """The run's basis and the statistics of the data in it, from the grey levels (N, C, H, W) of the training split.
+
+    What varies less than rounding to grey levels, spacing/√12, counts as varying so much.
+    """
+    return run.basis.fit(scale(images, levels), floor=2 / (levels - 1) / math.sqrt(12))
 
 
-def objective(run: Run, sigma_data: float) -> ELBO | Perceptual:
+def design(run: Run, components: Components | None = None) -> Design:
+    """The run's point of the design space; `components` where its basis or schedule is fitted to data."""
+    basis = PIXEL if components is None else components.basis
+    return Design(run.process.build(components), get(run.q), get(run.p), basis, run.training.convention)
+
+
+def objective(run: Run, sigma_data: float, components: Components | None = None) -> ELBO | Perceptual:
     """The run's loss; sigma_data is the data's standard deviation."""
-    point = design(run)
+    point = design(run, components)
     if run.training.loss == "limit":
         point = replace(point, q=Normal(), p=Normal())
     if run.training.weighting == "elbo":
@@ -29,10 +42,10 @@ def objective(run: Run, sigma_data: float) -> ELBO | Perceptual:
 def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
     """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
     channels, size, _ = data.shape
-    network = run.network
+    network, sees_levels = run.network, run.process.schedule.by_component
     return {
         "network": {
-            "in_channels": channels * (1 + 2 * len(network.fourier)),
+            "in_channels": channels * (1 + 2 * len(network.fourier) + sees_levels),
             "out_channels": channels,
             "image_size": size,
             "widths": list(network.widths),
@@ -44,7 +57,9 @@ def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any
         },
         "denoiser": {
             "parametrisation": network.parametrisation,
-            "sigma_data": sigma_data,
+            "sigma_data": sigma_data if network.statistics == "pooled" else None,
             "fourier": list(network.fourier),
+            "sees_levels": sees_levels,
         },
+        "basis": run.basis.model_dump(),
     }

@@ -5,8 +5,10 @@ These models are the source of what is allowed for a run; `study` puts runs toge
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from torch import Tensor
 
 from nonnormal import bases, divergence, schedules, steps
 from nonnormal.conventions import PRINTED_PAIRS, is_printed
@@ -53,26 +56,105 @@ StepName = Annotated[
 StepNames = Annotated[tuple[StepName, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
-class Schedule(Settings):
-    """log-SNR over time."""
+class Basis(Settings):
+    """Representation in which the step's coordinates are independent."""
 
-    kind: Literal["linear_log_snr", "cosine", "polynomial"] = "linear_log_snr"
-    """Shape between the two ends; polynomial is EDM's, with rho = 7."""
+    kind: Literal["pixel", "pca", "dct", "fourier", "haar"] = "pixel"
+    """pca is fitted to the training split, over all channels jointly; the others treat each channel by itself."""
+    levels: int = Field(1, strict=True, ge=1, le=10)
+    """How often haar splits the averages."""
+    whiten: bool = False
+    """Divide each component by its deviation over the training split."""
+
+    @model_validator(mode="after")
+    def _levels_of_haar(self):
+        if self.levels != 1 and self.kind != "haar":
+            raise ValueError(f"levels: belongs to haar, found {self.levels} with {self.kind}")
+        return self
+
+    def fit(self, images: Tensor, floor: float) -> bases.Components:
+        """The basis with the statistics of the images (N, C, H, W); deviations are at least `floor`."""
+        return bases.Components.fit(self.kind, images, floor=floor, levels=self.levels, whiten=self.whiten)
+
+
+Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[float, ...], ...], ...]
+
+
+class Schedule(Settings):
+    """log-SNR over time, one for all components or one for each."""
+
+    kind: Literal["linear_log_snr", "cosine", "polynomial", "component_wise", "waiting"] = "linear_log_snr"
+    """Shape between the two ends; polynomial is EDM's, with rho = 7. component_wise: parallel lines in the order of the
+    labels. waiting: one label after the other, each in a window of its own."""
     log_snr_max: float = Field(13.3, ge=-30, le=30)
     """log-SNR at t = 0, the data."""
     log_snr_min: float = Field(-5.0, ge=-30, le=30)
     """log-SNR at t = 1, the prior."""
+    labels: Labels = "variance"
+    """Order of components, larger first to be noised and last to be generated: variance (small is last), frequency
+    (high is last), column, row, or numbers (C, H, W)."""
+    softness: float | None = Field(1.0, gt=0)
+    """Of component_wise: towards 0 autoregressive, 1 standard diffusion if by variance, null one SNR for all."""
+    delay: float = Field(1.0, ge=0)
+    """Of waiting: windows between the starts of neighbouring labels."""
+    low: float | None = Field(None, ge=-700, le=700)
+    """Of component_wise: log-SNR below which components wait; nowhere where it is null."""
+    high: float | None = Field(None, ge=-700, le=700)
+    """Of component_wise: log-SNR above which components wait; nowhere where it is null."""
 
     @model_validator(mode="after")
-    def _falls(self):
-        self.build()
+    def _of_its_kind(self):
+        belongs = {
+            "labels": ("component_wise", "waiting"),
+            "softness": ("component_wise",),
+            "delay": ("waiting",),
+            "low": ("component_wise",),
+            "high": ("component_wise",),
+        }
+        for name, kinds in belongs.items():
+            if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: belongs to {' and '.join(kinds)}, found with {self.kind}")
+        if not self.log_snr_min < self.log_snr_max:
+            raise ValueError(
+                f"log_snr_max = {self.log_snr_max} must be larger than log_snr_min = {self.log_snr_min}: "
+                "time 0 is data, time 1 is the prior"
+            )
         return self
 
-    def build(self) -> schedules.Schedule:
-        """The schedule object."""
-        kinds = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}
-        kinds |= {"polynomial": schedules.Polynomial}
-        return kinds[self.kind](self.log_snr_max, self.log_snr_min)
+    @property
+    def by_component(self) -> bool:
+        """Whether each component has a log-SNR of its own."""
+        return self.kind in ("component_wise", "waiting")
+
+    def build(self, components: bases.Components | None = None) -> schedules.Schedule:
+        """The schedule object; of components where each has its own.
+
+        Raises:
+            ValueError: labels do not fit the components, or a log-SNR leaves what float64 holds.
+        """
+        ends = self.log_snr_max, self.log_snr_min
+        if not self.by_component:
+            kinds = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}
+            return (kinds | {"polynomial": schedules.Polynomial})[self.kind](*ends)
+        labels = self._labels(components)
+        if self.kind == "waiting":
+            return schedules.waiting(labels, self.delay, *ends)
+        softness = math.inf if self.softness is None else self.softness
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        return schedules.ComponentWise(labels, softness, components.variance, *ends, low, high)
+
+    def _labels(self, components: bases.Components) -> Tensor:
+        shape = tuple(components.std.shape)
+        if not isinstance(self.labels, str):
+            labels = torch.tensor(self.labels, dtype=torch.float64)
+            if tuple(labels.shape) != shape:
+                raise ValueError(f"labels must have the shape {shape} of an image, found {tuple(labels.shape)}")
+            return labels
+        if self.labels == "variance":
+            return schedules.variance_labels(components.variance)
+        if self.labels == "frequency":
+            return components.basis.frequency(shape)
+        return {"column": schedules.column_labels, "row": schedules.row_labels}[self.labels](shape)
 
 
 class Process(Settings):
@@ -83,9 +165,9 @@ class Process(Settings):
     schedule: Schedule = Schedule()
     """log-SNR over time."""
 
-    def build(self) -> LinearProcess:
+    def build(self, components: bases.Components | None = None) -> LinearProcess:
         """The process object."""
-        return VP(self.schedule.build())
+        return VP(self.schedule.build(components))
 
 
 class Network(Settings):
@@ -93,6 +175,8 @@ class Network(Settings):
 
     parametrisation: Literal["edm", "eps", "v", "x0"] = "edm"
     """What the network predicts."""
+    statistics: Literal["pooled", "component"] = "pooled"
+    """Of the data, by which edm scales: one deviation of all pixels, or mean and deviation of each component."""
     widths: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((16, 32), min_length=1)
     """Channels at each resolution; each level after the first halves height and width, so one level halves nothing."""
     layers_per_block: int = Field(1, strict=True, ge=1)
@@ -188,7 +272,7 @@ class Run(Settings):
     """Step of the true process."""
     p: StepName = "normal"
     """Step of the model."""
-    basis: Literal["pixel"] = "pixel"
+    basis: Basis = Basis()
     """Representation in which the step's coordinates are independent."""
     process: Process = Process()
     """Drift, diffusion and schedule."""
@@ -220,12 +304,18 @@ class Run(Settings):
             raise ValueError(f"training.convention: the paper prints no loss for {self.q}/{self.p}; it prints {pairs}")
         return self
 
+    @model_validator(mode="after")
+    def _one_level_an_image(self):
+        if self.training.weighting == "perceptual" and self.process.schedule.by_component:
+            raise ValueError("training.weighting: perceptual draws one noise level an image; use elbo")
+        if self.basis.whiten and self.network.statistics == "pooled":
+            raise ValueError("network.statistics: whitened components have no deviation in common; use component")
+        if self.process.schedule.labels == "frequency" and self.basis.kind in ("pixel", "pca"):
+            raise ValueError(f"process.schedule.labels: the components of {self.basis.kind} have no frequency")
+        return self
+
     @property
     def has_native_bound(self) -> bool:
         """Whether the pair's divergence is defined and finite, so that it has a bound of its own."""
         pair = steps.get(self.q), steps.get(self.p)
         return all(step.has_density for step in pair) and divergence.is_finite(*pair)
-
-    def build_basis(self) -> bases.Basis:
-        """The basis object."""
-        return bases.PIXEL

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, WithJsonSchema, field_validator, model_validator
 
+from nonnormal import bases
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.metrics.weights import INCEPTION
 from nonnormal.seeds import derive
@@ -178,6 +179,21 @@ class Geometry(Settings):
         return self
 
 
+class Designs(Settings):
+    """Networks of other representations and schedules, compared with one another rather than with the pairs."""
+
+    runs: dict[Name, Run] = Field(min_length=1)
+    """The networks: what each says replaces the study's defaults, key by key."""
+    n_images: int = Field(500, strict=True, ge=8)
+    """Samples of each network."""
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((50,), min_length=1)
+    """Numbers of sampling steps."""
+    flow: bool = False
+    """Whether the probability-flow likelihood is measured, too."""
+    extend: str | None = None
+    """Network that completes and continues images to the right; none where it is null."""
+
+
 class Study(Settings):
     """A study file."""
 
@@ -211,6 +227,8 @@ class Study(Settings):
     """Each network sampled with other steps than its own; left out where it is null."""
     geometry: Geometry | None = None
     """Trajectories, solvers and the optimal denoiser of one network; left out where it is null."""
+    designs: Designs | None = None
+    """Networks of other representations and schedules; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -220,8 +238,11 @@ class Study(Settings):
         defaults = raw.get("defaults") or {}
         if not isinstance(defaults, Mapping):
             return raw
-        runs = {name: _merged(defaults, {} if run is None else run) for name, run in raw["runs"].items()}
-        return {**raw, "runs": runs}
+        merged = {**raw, "runs": _all_merged(defaults, raw["runs"])}
+        designs = raw.get("designs")
+        if isinstance(designs, Mapping) and isinstance(designs.get("runs"), Mapping):
+            merged["designs"] = {**designs, "runs": _all_merged(defaults, designs["runs"])}
+        return merged
 
     @field_validator("runs")
     @classmethod
@@ -245,11 +266,21 @@ class Study(Settings):
             raise ValueError(
                 f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
             )
-        for name, run in self.runs.items():
+        for name, run in self.networks.items():
+            key = f"runs.{name}" if name in self.runs else f"designs.runs.{name}"
+            if run.basis.kind == "haar" and size % 2**run.basis.levels:
+                raise ValueError(
+                    f"{key}.basis.levels: found {run.basis.levels}, but {size} pixels are not halved so often"
+                )
+            if run.basis.kind == "pca" and channels * size * size > bases.LARGEST_PCA:
+                raise ValueError(
+                    f"{key}.basis.kind: pca takes images of at most {bases.LARGEST_PCA} numbers, those of "
+                    f"{self.data} have {channels * size * size}; use dct, fourier or haar"
+                )
             halvings = 2 ** (len(run.network.widths) - 1)
             if size % halvings:
                 raise ValueError(
-                    f"runs.{name}.network.widths: {len(run.network.widths)} levels halve {self.data}'s {size} pixels "
+                    f"{key}.network.widths: {len(run.network.widths)} levels halve {self.data}'s {size} pixels "
                     f"{len(run.network.widths) - 1} times, which does not go; use fewer levels"
                 )
         return self
@@ -259,6 +290,43 @@ class Study(Settings):
         if self.geometry and self.geometry.run not in (None, *self.runs):
             raise ValueError(f'geometry.run: found "{self.geometry.run}"; the runs are ' + ", ".join(self.runs))
         return self
+
+    @model_validator(mode="after")
+    def _designs_have_names_of_their_own(self):
+        if not self.designs:
+            return self
+        if taken := (_RESERVED | set(self.runs)) & set(self.designs.runs):
+            raise ValueError(f"designs.runs: {', '.join(sorted(taken))}: taken; call the network otherwise")
+        if self.designs.extend not in (None, *self.designs.runs):
+            raise ValueError(
+                f'designs.extend: found "{self.designs.extend}"; the networks are ' + ", ".join(self.designs.runs)
+            )
+        return self
+
+    @property
+    def networks(self) -> dict[str, Run]:
+        """All that is trained: the runs, and the networks of other designs."""
+        return {**self.runs, **(self.designs.runs if self.designs else {})}
+
+    @property
+    def design_runs(self) -> tuple[str, ...]:
+        """Names of the networks of other designs."""
+        return tuple(self.designs.runs) if self.designs else ()
+
+    @property
+    def shown_designs(self) -> tuple[str, ...]:
+        """The first network of each schedule among the designs, four at most: those whose order is drawn."""
+        first = {}
+        for name in self.design_runs:
+            run = self.run(name)
+            kind = run.basis.kind if run.process.schedule.by_component else None
+            first.setdefault((kind, run.process.schedule.model_dump_json()), name)
+        return tuple(first.values())[:4]
+
+    @property
+    def design_labels(self) -> dict[str, str]:
+        """What figures and tables call each network of other designs: its name in words."""
+        return {name: name.replace("-", " ").replace("_", " ") for name in self.design_runs}
 
     @property
     def sections(self) -> dict[str, bool]:
@@ -322,9 +390,9 @@ class Study(Settings):
         Raises:
             StudyError: there is none.
         """
-        if name not in self.runs:
-            raise StudyError(f"study {self.name!r} has no run {name!r}; its runs: {', '.join(self.runs)}")
-        return self.runs[name]
+        if name not in self.networks:
+            raise StudyError(f"study {self.name!r} has no run {name!r}; its runs: {', '.join(self.networks)}")
+        return self.networks[name]
 
     def fingerprint(self, run: str) -> str:
         """SHA-256 of all that the run's training depends on, in hex."""
@@ -338,6 +406,11 @@ class Study(Settings):
     def image_seeds(self, purpose: str, n: int) -> list[int]:
         """Seeds of images 0 … n − 1 for a purpose; the same for all runs, so that rows compare like with like."""
         return [derive(self.seed, purpose, i) for i in range(n)]
+
+
+def _all_merged(defaults: Mapping, runs: Mapping) -> dict:
+    """Each run laid over the defaults; one that is empty (null) is the defaults."""
+    return {name: _merged(defaults, {} if run is None else run) for name, run in runs.items()}
 
 
 def _merged(defaults: Mapping, override: Any) -> Any:
@@ -385,7 +458,13 @@ def load(path: Path | str) -> Study:
 def json_schema() -> dict[str, Any]:
     """JSON schema of study files; runs may be empty (null), which means the defaults."""
     schema = Study.model_json_schema()
-    runs = schema["properties"]["runs"]
+    for runs in (schema["properties"]["runs"], schema["$defs"]["Designs"]["properties"]["runs"]):
+        _allow_empty(runs)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _allow_empty(runs: dict[str, Any]) -> None:
+    """Lets each run of a schema be null."""
     for key in ("additionalProperties", "patternProperties"):
         if isinstance(entry := runs.get(key), dict):
             runs[key] = (
@@ -393,7 +472,6 @@ def json_schema() -> dict[str, Any]:
                 if "$ref" in entry
                 else {pattern: {"anyOf": [value, {"type": "null"}]} for pattern, value in entry.items()}
             )
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
@@ -419,8 +497,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
 def _model_at(location: tuple) -> type[Settings]:
     """The settings class that the keys at a location belong to."""
     model: type[Settings] = Study
-    if location[:1] == ("runs",):
-        model, location = Run, location[2:]
+    if "runs" in location[:2]:
+        model, location = Run, location[location.index("runs") + 2 :]
     if location[:1] == ("features",):
         model, location = _FEATURES[location[1]], location[2:]
     for part in location:

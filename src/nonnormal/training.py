@@ -237,8 +237,7 @@ def _prepared(
         network.compile()
     if precision == "float32":
         return denoiser
-    settings = dict(parametrisation=denoiser.parametrisation, sigma_data=denoiser.sigma_data, fourier=denoiser.fourier)
-    return NetworkDenoiser(_Autocast(network), **settings)
+    return denoiser.around(_Autocast(network))
 
 
 def _no_compiler(device: torch.device) -> str | None:

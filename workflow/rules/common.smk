@@ -20,12 +20,13 @@ validate(config, "../schemas/study.json", set_default=False)
 LAYOUT = Layout(STUDY.name, STUDY.data_name, STUDY.headline)
 RESOLVED = STUDY.resolved
 RUNS = list(STUDY.runs)
+DESIGNS = list(STUDY.design_runs)
 LOGS = LAYOUT.root / "logs"
 BENCHMARKS = LAYOUT.root / "benchmarks"
 
 
 wildcard_constraints:
-    run="|".join(RUNS),
+    run="|".join(STUDY.networks),
     n_steps=r"\d+",
 
 

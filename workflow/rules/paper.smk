@@ -20,10 +20,19 @@ if STUDY.geometry:
     for name in GEOMETRY_FIGURES:
         made = LAYOUT.trajectories if name == "projection" else LAYOUT.summary
         FIGURE_INPUTS[name] = [made, *sources("nonnormal.figures.geometry")]
+if STUDY.designs:
+    code = sources("nonnormal.figures.designs")
+    weights = [LAYOUT.weights(run) for run in STUDY.shown_designs]
+    FIGURE_INPUTS["designs"] = [LAYOUT.summary, *code]
+    FIGURE_INPUTS["order"] = [*weights, *code]
+    FIGURE_INPUTS["corruption"] = [*weights, LAYOUT.data, *code]
+    if STUDY.designs.extend:
+        FIGURE_INPUTS["extension"] = [LAYOUT.extension, *code]
 if STUDY.invariance:
     FIGURE_INPUTS["invariance"] = [LAYOUT.summary, *sources("nonnormal.figures.invariance")]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
-STUDY_TABLES = [name for name in TABLE_NAMES if STUDY.geometry or name not in ("geometry", "solvers")]
+TABLES_OF = {"geometry": STUDY.geometry, "solvers": STUDY.geometry, "designs": STUDY.designs}
+STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, True)]
 TABLES = [LAYOUT.table(name, extension) for name in STUDY_TABLES for extension in TABLE_FORMATS]
 
 

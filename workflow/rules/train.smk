@@ -30,6 +30,6 @@ rule train:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=lookup("runs/{run}", within=RESOLVED),
+        settings=lambda wildcards: STUDY.run(wildcards.run).model_dump(mode="json"),
     shell:
         TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

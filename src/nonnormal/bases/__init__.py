@@ -1,10 +1,12 @@
 """Bases: the coordinates in which the steps of an image are counted.
 
-PIXEL, DCT(), Fourier(), Haar(levels), PCA.fit(images), and Whitened.fit(basis, images) on top of any of them.
+PIXEL, DCT(), Fourier(), Haar(levels), PCA.fit(images), and Whitened.fit(basis, images) on top of any of them. With the
+statistics of the data in it a basis makes `Components`.
 """
 
 from nonnormal.bases.base import PIXEL, Basis, Pixel
-from nonnormal.bases.fitted import PCA, Whitened
+from nonnormal.bases.components import KINDS, Components
+from nonnormal.bases.fitted import LARGEST_PCA, PCA, Whitened
 from nonnormal.bases.transforms import DCT, Fourier, Haar
 
-__all__ = ["DCT", "PCA", "PIXEL", "Basis", "Fourier", "Haar", "Pixel", "Whitened"]
+__all__ = ["DCT", "KINDS", "LARGEST_PCA", "PCA", "PIXEL", "Basis", "Components", "Fourier", "Haar", "Pixel", "Whitened"]

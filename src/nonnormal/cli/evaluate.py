@@ -116,6 +116,24 @@ def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 
 
 @app.command()
+def design(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Bits/dim and FID of a network of another representation or schedule."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.designs import design_rows
+    from nonnormal.metrics.reference import read_reference
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "designs")
+    device = prepare_torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    images, reference = data_sets.read(layout.data), read_reference(layout.features, layout.data)
+    write_rows(layout.design(run), design_rows(study, run, denoiser, images, reference, device))
+    print(layout.design(run))
+
+
+@app.command()
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd
@@ -131,7 +149,7 @@ def summary(study_file: StudyFile) -> None:
     study, layout = open_study(study_file)
     _, header = read_tensors(layout.features)
     rows = [
-        read_rows(layout.parts(study.runs, **study.sections)),
+        read_rows(layout.parts(study.runs, study.design_runs, **study.sections)),
         feature_rows(study, header, data_sets.read(layout.data)),
     ]
     write_json(layout.provenance, describe())

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch
+from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch, require_section
 from nonnormal.layout import data_path
 
 app = typer.Typer()
@@ -74,7 +74,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal.checkpoints import build_denoiser, save_weights
     from nonnormal.distributed import joined
     from nonnormal.files import atomic
-    from nonnormal.recipes import denoiser_recipe, objective
+    from nonnormal.recipes import components, denoiser_recipe, objective
     from nonnormal.seeds import derive
     from nonnormal.throughput import flops_per_image
 
@@ -83,12 +83,15 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     with joined(prepare_torch(device, threads)) as (group, device), _signals() as stop:
         images = data_sets.read(layout.data)
         sigma_data = data_sets.std(images.train.images, images.levels)
-        recipe = denoiser_recipe(settings, study.dataset, sigma_data)
+        recipe, parts = (
+            denoiser_recipe(settings, study.dataset, sigma_data),
+            components(settings, images.train.images, images.levels),
+        )
         seed = study.train_seed(run)
-        denoiser = build_denoiser(recipe, seed=derive(seed, "init")).to(device)
+        denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
         averaged, log = training.train(
             denoiser,
-            objective(settings, sigma_data),
+            objective(settings, sigma_data, parts),
             images.train.images.to(device),
             **settings.training.optimisation,
             seed=seed,
@@ -142,13 +145,14 @@ def sample(
 
     study, layout = open_study(study_file)
     device = prepare_torch(device, threads)
-    sampling, point = study.sampling, design(study.run(run))
+    sampling, denoiser = study.sampling, load_denoiser(layout.weights(run), device)
+    point = design(study.run(run), denoiser.components)
     images = sample_ancestral(
-        load_denoiser(layout.weights(run), device),
+        denoiser,
         point.process,
         point.p,
         (sampling.n_images, *study.dataset.shape),
-        times=uniform_times(n_steps),
+        times=uniform_times(n_steps, point.process.t_min),
         seeds=study.image_seeds("sample", sampling.n_images),
         basis=point.basis,
         dtype=getattr(torch, sampling.dtype),
@@ -159,3 +163,22 @@ def sample(
     path = layout.samples(run, n_steps)
     write_tensors(path, {"images": levels}, {"study": study.name, "run": run, "n_steps": n_steps})
     print(path)
+
+
+@app.command()
+def extend(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
+    """Complete and continue held-out images with the network that the study names in designs.extend."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.designs import extended
+    from nonnormal.files import write_tensors
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "designs")
+    if (run := study.designs.extend) is None:
+        raise ValueError(f"{study_file}: designs.extend is null; name the network that continues images")
+    device = prepare_torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    images = extended(study, run, denoiser, data_sets.read(layout.data), device)
+    write_tensors(layout.extension, images, {"study": study.name, "run": run})
+    print(layout.extension)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nonnormal.cli.common import StudyFile, open_study, require_section
-from nonnormal.layout import FIGURES, GEOMETRY_FIGURES, TABLES, Layout
+from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, TABLES, Layout
 
 app = typer.Typer()
 
@@ -66,6 +66,8 @@ def _draw(name: str, study, layout: Layout):
             return drawings.projection(trajectories.read(layout.trajectories))
         more = [study.metric("fid")] if name in ("denoising", "solvers") else []
         return getattr(drawings, name)(read_rows(layout.summary), *more)
+    if name in DESIGN_FIGURES:
+        return _draw_design(name, study, layout)
     if name == "exchange":
         from nonnormal.figures.exchange import exchange
 
@@ -100,6 +102,27 @@ def _draw(name: str, study, layout: Layout):
     raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")
 
 
+def _draw_design(name: str, study, layout: Layout):
+    """A figure of the networks of other designs."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.figures import designs as drawings
+    from nonnormal.files import read_tensors
+    from nonnormal.recipes import design
+    from nonnormal.summary import read_rows
+
+    if name == "designs":
+        return drawings.designs(read_rows(layout.summary), study.metric("fid"), study.design_labels)
+    if name == "extension":
+        return drawings.extension(read_tensors(layout.extension)[0], study.dataset.levels)
+    parts = {run: load_denoiser(layout.weights(run)).components for run in study.shown_designs}
+    points = {study.design_labels[run]: (design(study.run(run), its), its) for run, its in parts.items()}
+    if name == "order":
+        return drawings.order(points)
+    images = data_sets.read(layout.data)
+    return drawings.corruption(points, data_sets.scale(images.test.images[0], images.levels))
+
+
 @app.command()
 def table(
     study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(TABLES)}.")] = "pairs"
@@ -114,6 +137,8 @@ def table(
     content = numbers_of(name, study, layout)
     if name == "pairs":
         readable = tables.readable_pairs(content, study.metric, study.labels)
+    elif name == "designs":
+        readable = tables.readable_designs(content, study.metric("fid"))
     else:
         readable = {
             "conventions": tables.readable_differences,
@@ -140,6 +165,9 @@ def numbers_of(name: str, study, layout: Layout):
         return tables.pairs(summary, published, study.metric, runs, study.headline_steps)
     if name == "cost":
         return tables.costs(summary)
+    if name == "designs":
+        require_section(layout.study, study, "designs")
+        return tables.designs(summary, study.metric("fid"), study.design_labels)
     if name in ("geometry", "solvers"):
         require_section(layout.study, study, "geometry")
         return (

@@ -35,7 +35,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
     step. "continuous" is the normal bound for T → ∞, "flow" the likelihood by the probability-flow equation.
     """
     settings, measure = study.run(run), study.evaluation
-    point = design(settings)
+    point = design(settings, denoiser.components)
     images = data.test.images[: measure.n_images]
     x0, dims = scale(images, data.levels).to(device), images[0].numel()
     seeds = study.image_seeds("bound", len(images))
@@ -67,9 +67,8 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
                     diffusion[name, n_steps] = terms.diffusion.numpy()
     if pair:
         rows += _cost_rows(study, run, point, dims, diffusion, common)
-    terms = continuous_bound(
-        denoiser, point.process, x0, levels=data.levels, n_evaluations=measure.n_evaluations, seeds=seeds
-    )
+    shared = dict(levels=data.levels, seeds=seeds, basis=point.basis)
+    terms = continuous_bound(denoiser, point.process, x0, n_evaluations=measure.n_evaluations, **shared)
     conditions = common | {"bound": "continuous", "marginals": "limit"}
     rows += _term_rows(study, run, terms, dims, measure.n_evaluations, conditions)
     tolerance = measure.flow_tolerance
@@ -78,8 +77,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
             denoiser,
             point.process,
             x0,
-            levels=data.levels,
-            seeds=seeds,
+            **shared,
             dequantisation=dequantisation,
             rtol=tolerance,
             atol=tolerance,

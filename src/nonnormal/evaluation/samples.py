@@ -70,7 +70,7 @@ def exchange_rows(
 
     Image i has the same seed for every step, and the prior draw is the same.
     """
-    settings, point, rows = study.exchange, design(study.run(run)), []
+    settings, point, rows = study.exchange, design(study.run(run), denoiser.components), []
     seeds = study.image_seeds("exchange", settings.n_images)
     for n_steps in sorted(set(settings.n_steps)):
         drawn: dict[str, Tensor] = {}
@@ -80,7 +80,7 @@ def exchange_rows(
                 point.process,
                 get(name),
                 (settings.n_images, *study.dataset.shape),
-                times=uniform_times(n_steps),
+                times=uniform_times(n_steps, point.process.t_min),
                 seeds=seeds,
                 basis=point.basis,
                 dtype=getattr(torch, study.sampling.dtype),

@@ -1,6 +1,7 @@
 """Samplers: carry noise to images, along the model's own chain or the probability-flow ODE, on grids of levels."""
 
 from nonnormal.samplers.ancestral import Callback, sample_ancestral
+from nonnormal.samplers.extension import extend
 from nonnormal.samplers.grids import GRIDS, log_snr, polynomial, quadratic, uniform
 from nonnormal.samplers.ode import (
     SOLVERS,
@@ -16,6 +17,7 @@ __all__ = [
     "GRIDS",
     "SOLVERS",
     "Callback",
+    "extend",
     "log_snr",
     "polynomial",
     "quadratic",

@@ -33,6 +33,7 @@ def sample_ancestral(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
+    known: tuple[Tensor, Tensor] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z down the grid, then y at its end: T network calls an image.
@@ -48,33 +49,47 @@ def sample_ancestral(
         dtype: of the state; coefficients are float64 in any case.
         device: of the state.
         batch_size: images per network call, all where it is None.
+        known: (images like those that are asked for, mask (C, H, W) of components of the basis): where the mask holds
+            the component is known, and x̂0 is not asked for. Known components so move as data do that become noise,
+            seen backwards. What is sampled beside them is their conditional law as far as a schedule has the known
+            components clean before the others begin; else the others see them through noise.
         callback: called at each step with {"i", "t", "x", "denoised"}, after x̂0 is known and before x moves.
 
     Returns:
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1].
+        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1];
+            known images or mask are of another shape.
 
-    Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3.
+    Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
+    (2410.02667) §5, by bridges of the known components: derived here.
     """
     if len(seeds) != shape[0]:
         raise ValueError(f"one seed an image: found {len(seeds)} seeds for shape {tuple(shape)}")
     times = as_time(times).sort(descending=True).values
     if len(times) < 2 or (times.diff() == 0).any():
         raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
+    if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
+        found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
+        raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
     coefficients = list(zip(*process.posterior(times[1:], times[:-1]), strict=True))
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     state_shape = (process.n * shape[1], *shape[2:])
     images = []
     for start in range(0, len(seeds), batch_size or len(seeds)):
-        noise = ImageNoise(seeds[start : start + (batch_size or len(seeds))], state_shape, dtype, device)
+        chunk = slice(start, start + (batch_size or len(seeds)))
+        noise = ImageNoise(seeds[chunk], state_shape, dtype, device)
+        given = None if known is None else basis.forward(known[0][chunk].to(device, dtype))
         xt = apply(prior, noise.draw(Normal()))
         for i, (coef_xt, coef_x0, chol) in enumerate(coefficients):
             x0_hat = predict_x0(denoiser, process, xt, times[i], basis)
+            if given is not None:
+                x0_hat = torch.where(known[1].to(device), given, x0_hat)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
             xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, noise.draw(step))
-        images.append(basis.inverse(contract(weights, xt)))
+        y = contract(weights, xt)
+        images.append(basis.inverse(y if given is None else torch.where(known[1].to(device), given, y)))
     return torch.cat(images)

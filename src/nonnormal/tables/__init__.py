@@ -1,6 +1,7 @@
 """Tables: from rows of a study to what people read, each as numbers and as text."""
 
 from nonnormal.tables.costs import costs, readable_costs
+from nonnormal.tables.designs import designs, readable_designs
 from nonnormal.tables.differences import differences, readable_differences
 from nonnormal.tables.families import listed_steps, step_constants, step_families
 from nonnormal.tables.geometry import geometry, readable_geometry, readable_solvers, solvers
@@ -9,12 +10,14 @@ from nonnormal.tables.text import write_readable
 
 __all__ = [
     "costs",
+    "designs",
     "differences",
     "geometry",
     "headline",
     "listed_steps",
     "pairs",
     "readable_costs",
+    "readable_designs",
     "readable_differences",
     "readable_geometry",
     "readable_pairs",

@@ -1,0 +1,87 @@
+"""Components: what a design knows of the data in its basis, fitted to the training images and stored with the network.
+
+A component-wise schedule counts in the variance of each component, a preconditioned network in its mean and deviation.
+
+Source: GUD (2410.02667) §3 for Σ and S; the floor is derived here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases.base import PIXEL, Basis
+from nonnormal.bases.fitted import PCA, Whitened
+from nonnormal.bases.transforms import DCT, Fourier, Haar
+
+KINDS = ("pixel", "pca", "dct", "fourier", "haar")
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """A basis U with mean and deviation of each component of U x over the training images.
+
+    Attributes:
+        basis: U.
+        mean: (C, H, W), float64.
+        std: (C, H, W), float64, positive.
+        floor: what of each component the data resolve, as a deviation, (C, H, W), float64.
+    """
+
+    basis: Basis
+    mean: Tensor
+    std: Tensor
+    floor: Tensor
+
+    @classmethod
+    def fit(cls, kind: str, images: Tensor, *, floor: float, levels: int = 1, whiten: bool = False) -> Components:
+        """Statistics of the images (N, C, H, W) in a basis that is fitted to them where it has to be.
+
+        Args:
+            kind: one of `KINDS`.
+            images: the training split.
+            floor: least deviation of a component; the grey levels' spacing/√12 is what the data resolve.
+            levels: of Haar wavelets.
+            whiten: divide each component by its deviation, which is then 1.
+
+        Raises:
+            ValueError: an unknown kind, or one that does not fit the images.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"unknown basis {kind!r}; known: {', '.join(KINDS)}")
+        images = images.detach().double().cpu()
+        basis, least = PCA.fit(images) if kind == "pca" else _fixed(kind, levels), torch.tensor(floor).double()
+        if whiten:
+            basis = Whitened.fit(basis, images, floor)
+            least = floor / basis.std
+        coefficients = basis.forward(images)
+        std = coefficients.std(0, correction=0).clamp(min=1.0 if whiten else floor)
+        return cls(basis, coefficients.mean(0), std, least.expand(std.shape).clone())
+
+    @property
+    def variance(self) -> Tensor:
+        """Σ_i, (C, H, W)."""
+        return self.std.square()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was fitted, by name."""
+        own = {"mean": self.mean, "std": self.std, "floor": self.floor}
+        return {**own, **{f"basis.{k}": v for k, v in self.basis.tensors().items()}}
+
+    @classmethod
+    def from_tensors(
+        cls, kind: str, tensors: Mapping[str, Tensor], *, levels: int = 1, whiten: bool = False
+    ) -> Components:
+        """The components whose `tensors` these are, of a basis fitted with these settings."""
+        fitted = {name.removeprefix("basis."): value for name, value in tensors.items()}
+        basis = PCA.from_tensors(fitted) if kind == "pca" else _fixed(kind, levels)
+        if whiten:
+            basis = Whitened(basis, tensors["basis.std"])
+        return cls(basis, tensors["mean"], tensors["std"], tensors["floor"])
+
+
+def _fixed(kind: str, levels: int) -> Basis:
+    return {"pixel": PIXEL, "dct": DCT(), "fourier": Fourier()}[kind] if kind != "haar" else Haar(levels)
