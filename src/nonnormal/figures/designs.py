@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -57,15 +58,14 @@ def corruption(designs: Mapping[str, tuple[Design, Components]], image: Tensor, 
     figure, axes = plt.subplots(
         len(designs), n_columns, figsize=(theme.WIDTH, 0.72 * len(designs) + 0.25), squeeze=False
     )
-    for row, (name, (point, _)) in zip(axes, designs.items(), strict=True):
+    for i, (row, (name, (point, _))) in enumerate(zip(axes, designs.items(), strict=True)):
         c0 = point.basis.forward(image.double().unsqueeze(0))
         noise = torch.randn(c0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for axis, t in zip(row, np.linspace(0, 1, n_columns), strict=True):
             shown = point.basis.inverse(marginal_state(point.process, c0, float(t), noise))[0]
             axis.imshow(_pixels(shown), cmap="gray_r", vmin=-1.5, vmax=1.5)
-            axis.set(xticks=[], yticks=[])
-            axis.grid(False)
-            if row is axes[0]:
+            _bare(axis)
+            if i == 0:
                 axis.set_title(f"t = {t:.3g}", fontsize="small")
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
     return figure
@@ -104,17 +104,24 @@ def extension(images: Mapping[str, Tensor], levels: int) -> Figure:
     size = given.shape[-1]
     ratios = (size, size, continued.shape[-1])
     figure, axes = plt.subplots(
-        len(given), 3, figsize=(theme.WIDTH * 0.75, 0.52 * len(given) + 0.3), width_ratios=ratios, squeeze=False
+        len(given), 3, figsize=(theme.WIDTH * 0.7, 0.5 * len(given) + 0.3), width_ratios=ratios, squeeze=False
     )
     kept = {"held out": None, "right half sampled": size // 2, "continued to the right": size}
-    for row, trio in zip(axes, zip(given, completed, continued, strict=True), strict=True):
+    for i, (row, trio) in enumerate(zip(axes, zip(given, completed, continued, strict=True), strict=True)):
         for axis, image, (title, edge) in zip(row, trio, kept.items(), strict=True):
             grey = image.shape[0] == 1
             axis.imshow(image[0] if grey else image.permute(1, 2, 0), cmap="gray_r" if grey else None, vmin=0, vmax=1)
             if edge is not None:
                 axis.axvline(edge - 0.5, color="#c8553d", lw=1)
-            axis.set(xticks=[], yticks=[])
-            axis.grid(False)
-            if row is axes[0]:
+            _bare(axis)
+            if i == 0:
                 axis.set_title(title, fontsize="small")
     return figure
+
+
+def _bare(axis: Axes) -> None:
+    """An image without frame, ticks and grid."""
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
