@@ -2,6 +2,10 @@
 
 import dataclasses
 import math
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import scipy.linalg
 import torch
 from problems import random_inception
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
 
 from nonnormal import data
 from nonnormal.data.download import DownloadError, sha256_of
@@ -143,6 +148,52 @@ def test_kid_is_near_the_unbiased_squared_mmd_of_all_images(digits, trained):
     within = sum((k.sum() - np.trace(k)) / (N * (N - 1)) for k in (kernel(a, a), kernel(b, b)))
     expected = within - 2 * kernel(a, b).mean()
     assert compare(first, second, trained)["kid"].value == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("subset", "subsets"), [(50, 100), (1000, 20)], ids=["many images", "few images"])
+def test_kid_is_torch_fidelitys(digits, trained, monkeypatch, subset, subsets):
+    monkeypatch.setattr(module, "_SUBSET", subset)
+    first, second = digits.train.images[:150], digits.test.images[:N]
+    found = compare(first, second, trained, seed=5)["kid"].value
+    options = dict(kid_subsets=subsets, kid_subset_size=min(subset, 75), rng_seed=5, verbose=False)
+    expected = kid_features_to_metric(*(trained.of(images).double() for images in (first, second)), **options)
+    assert found == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-10)
+
+
+def random_estimates(offset=0):
+    """Estimates of random features that lie in memory so many bytes behind a multiple of 64."""
+
+    def placed(rows):
+        start = offset // rows.element_size()
+        space = torch.empty(start + rows.numel(), dtype=rows.dtype)  # itself at a multiple of 64
+        space[start:] = rows.flatten()
+        return space[start:].view(rows.shape)
+
+    source = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(n, 64, generator=source) for n in (150, N))
+    moments = b.double().mean(0), torch.cov(b.double().T)
+    reference = Reference(placed, "a", "b", N, placed(b), *map(placed, moments), facts={})
+    return fidelity(placed(a), reference, resamples=10, seed=0)
+
+
+def test_estimates_do_not_depend_on_where_features_lie_in_memory():
+    found = random_estimates()
+    assert all(random_estimates(offset) == found for offset in range(8, 64, 8))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names kernels of x86-64")
+def test_estimates_do_not_depend_on_the_kernels_of_numpy():
+    """OpenBLAS takes those of the processor, or of the one that this variable names; their sums differ in order."""
+    script = "import torch, test_metrics; torch.set_num_threads(1); print(test_metrics.random_estimates())"
+    paths = os.pathsep.join(sys.path)
+    other = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_CORETYPE": "Prescott"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert other.stdout.strip() == str(random_estimates())
 
 
 def test_estimates_lie_in_their_intervals_and_are_reproducible(digits, trained):

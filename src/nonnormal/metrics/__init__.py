@@ -1,5 +1,5 @@
 """Metrics: how far generated images are from real ones, with intervals.
 
-FID, KID, precision and recall are torch-fidelity's; the feature network is the pipeline's own where Inception's weights
-cannot be had, and every number is then called by its feature's name (`fid_digits`).
+FID, KID, precision and recall have torch-fidelity's values; the feature network is the pipeline's own where Inception's
+weights cannot be had, and every number is then called by its feature's name (`fid_digits`).
 """

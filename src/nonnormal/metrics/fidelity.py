@@ -1,15 +1,18 @@
 """FID, KID, precision and recall of generated images against the training split, with intervals of our own.
 
-Features are those of a `Reference`; KID, precision and recall are torch-fidelity's. The Fréchet distance is written
-with a nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, which is torch-fidelity's number without the eigenvalues of
-a product that is not symmetric, and without D × D matrices where images are few. Intervals: bootstrap over images for
-FID and KID, Wilson's for precision and recall (each a share of images, given the other set's manifold).
+Features are those of a `Reference`; precision and recall are torch-fidelity's. The Fréchet distance is written with a
+nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, which is torch-fidelity's number without the eigenvalues of a
+product that is not symmetric, and without D × D matrices where images are few. KID is torch-fidelity's number with its
+draw of subsets, by torch's linear algebra: numpy's takes its kernels, and with them the order of its sums, from
+OPENBLAS_* of the environment. Intervals: bootstrap over images for FID and KID, Wilson's for precision and recall (each
+a share of images, given the other set's manifold).
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,8 +23,7 @@ from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, propo
 from nonnormal.metrics.reference import Reference
 
 _torchvision.ensure_importable()
-from torch_fidelity.metric_kid import kernel_mmd, kernel_poly, kid_features_to_metric  # noqa: E402 (torchvision first)
-from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402
+from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402 (torchvision first)
 
 TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"
 _SUBSET = 1000  # images of a KID subset: torch-fidelity's default, as is their number of 100 where images are enough
@@ -38,14 +40,14 @@ def fidelity(
         reference: feature network and training split.
         resamples: bootstrap resamples for FID and KID.
         seed: of KID's subsets and of the bootstrap.
-        device: of the network and of the bootstrap's linear algebra.
+        device: of the network and of the linear algebra of FID and KID.
 
     Source: Heusel et al. (1706.08500), Bińkowski et al. (1801.01401), Kynkäänniemi et al. (1904.06991, 3 neighbours).
     """
     a, b = reference.of(generated, device), reference.features
     options = dict(resamples=resamples, seed=seed)
     fid = _fid(a, reference, device, **options)
-    kid = _kid(a.double(), b.double(), **options)
+    kid = _kid(a, b, device, **options)
     shares = prc_features_to_metric(a, b, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
     return {
         "fid": fid,
@@ -83,7 +85,7 @@ def _fid(features: Tensor, reference: Reference, device, *, resamples: int, seed
 
 def _moments(rows: Tensor, counts: np.ndarray) -> tuple[Tensor, Tensor]:
     """(mean, F) with FᵀF the covariance of rows (N, D), each taken as often as counted; F has N or D rows."""
-    weights = torch.from_numpy(counts).to(rows)
+    weights = torch.tensor(counts).to(rows)
     mean = weights @ rows / len(rows)
     centred = (rows - mean) * (weights / (len(rows) - 1)).sqrt().unsqueeze(1)
     return mean, centred if len(rows) <= rows.shape[1] else _root(centred.T @ centred)
@@ -105,39 +107,55 @@ def _frechet(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> 
 # ---- KID -------------------------------------------------------------------------------------------------------------
 
 
-def _kid(features: Tensor, reference: Tensor, *, resamples: int, seed: int) -> Estimate:
+def _kid(features: Tensor, reference: Tensor, device, *, resamples: int, seed: int) -> Estimate:
     """The mean over subsets of the unbiased squared MMD with the kernel (xᵀy/D + 1)³."""
-    size = min(len(features), len(reference))
-    value = kid_features_to_metric(
-        features,
-        reference,
-        kid_subsets=100 if size >= 2 * _SUBSET else 20,
-        kid_subset_size=min(size // 2, _SUBSET),
-        rng_seed=seed % 2**32,
-        verbose=False,
-    )["kernel_inception_distance_mean"]
-    a, b = features.numpy(), reference.numpy()
+    a, b = (rows.double().to(device) for rows in (features, reference))
+    value = float(np.mean([_squared_mmd(x, y) for x, y in _subsets(a, b, seed)]))
     if max(len(a), len(b)) > _KERNEL:
         half = Z95 * _kid_error(a, b)
         return Estimate(value, value - half, value + half, len(a))
-    k_aa, k_bb, k_ab = (kernel_poly(*pair) for pair in ((a, a), (b, b), (a, b)))
+    k_aa, k_bb, k_ab = (_kernel(*pair) for pair in ((a, a), (b, b), (a, b)))
 
     def squared_mmds(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        u, v = (torch.tensor(counts).to(device) for counts in (u, v))
         within = [((w @ k) * w).sum(1) - w @ k.diagonal() for w, k in ((u, k_aa), (v, k_bb))]
         pairs = [n * (n - 1) for n in (len(a), len(b))]
-        return within[0] / pairs[0] + within[1] / pairs[1] - 2 * ((u @ k_ab) * v).sum(1) / (len(a) * len(b))
+        between = ((u @ k_ab) * v).sum(1) / (len(a) * len(b))
+        return (within[0] / pairs[0] + within[1] / pairs[1] - 2 * between).cpu().numpy()
 
     low, high = bootstrap_interval(squared_mmds, value, (len(a), len(b)), resamples=resamples, seed=seed)
     return Estimate(value, low, high, len(a))  # the estimator may be negative
 
 
-def _kid_error(a: np.ndarray, b: np.ndarray) -> float:
+def _subsets(a: Tensor, b: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of subsets of equal size, those that torch-fidelity draws with this seed."""
+    rng = np.random.RandomState(seed % 2**32)
+    smaller = min(len(a), len(b))
+    size = min(smaller // 2, _SUBSET)
+    for _ in range(100 if smaller >= 2 * _SUBSET else 20):
+        x, y = (rows[torch.from_numpy(rng.choice(len(rows), size, replace=False))] for rows in (a, b))
+        yield x, y
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    """(xᵀy/D + 1)³ for each of rows x (N, D) with each of rows y (M, D)."""
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _squared_mmd(x: Tensor, y: Tensor) -> float:
+    """The unbiased estimate of rows x and y, both (N, D)."""
+    n = len(x)
+    within = sum(k.sum() - k.trace() for k in (_kernel(x, x), _kernel(y, y)))
+    return (within / (n * (n - 1)) - 2 * _kernel(x, y).mean()).item()
+
+
+def _kid_error(a: Tensor, b: Tensor) -> float:
     """Standard error of the squared MMD of (N, D) and (M, D), from its scatter over disjoint blocks of both.
 
     The mean over blocks is itself an unbiased estimate of the MMD, of no less variance than that of all pairs.
     """
     count = min(len(a), len(b)) // min(_SUBSET, min(len(a), len(b)) // 5)
-    blocks = zip(np.array_split(a, count), np.array_split(b, count), strict=True)
+    blocks = zip(a.tensor_split(count), b.tensor_split(count), strict=True)
     size = min(len(a), len(b)) // count
-    values = [kernel_mmd(x[:size], y[:size]) for x, y in blocks]
+    values = [_squared_mmd(x[:size], y[:size]) for x, y in blocks]
     return float(np.std(values, ddof=1)) / math.sqrt(count)
