@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
+from forks import forked
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -18,9 +19,18 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with the workflow, in which commands run as a user would run them."""
+    """A folder with the workflow, in which commands run as a user would run them.
+
+    `commands` is the folder of `nonnormal` and `snakemake`: those that are installed, or forks, which start at once.
+    """
 
     folder: Path
+    commands: Path = BIN
+
+    @property
+    def installed(self) -> Workspace:
+        """The same with the commands that are installed."""
+        return replace(self, commands=BIN)
 
     def __call__(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         """Runs a command to its end; stdout and stderr together in `.stdout`."""
@@ -37,13 +47,12 @@ class Workspace:
         return done
 
     def start(self, *command: str) -> subprocess.Popen:
-        """Starts a command and returns at once."""
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        """Starts an installed command, whose process takes signals itself, and returns at once."""
+        environment, nowhere = self.installed.environment(), subprocess.DEVNULL
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=nowhere, stderr=nowhere)
 
     def environment(self, **extra: str) -> dict[str, str]:
-        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join([str(self.commands), str(BIN), os.environ["PATH"]])
         return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **extra}
 
     def planned(self, *arguments: str) -> set[str]:
@@ -95,6 +104,13 @@ def miniature(study: dict) -> dict:
     return study
 
 
+@pytest.fixture(scope="session")
+def forks():
+    """Folder of commands that start at once."""
+    with forked() as folder:
+        yield folder
+
+
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
     """A fresh copy in which nothing has been made."""
@@ -108,9 +124,9 @@ def new_workspace(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Workspace:
+def finished(new_workspace, forks) -> Workspace:
     """A copy in which the miniature of the default study was made by `dvc repro`, under git."""
-    space = copy_project(tmp_path_factory.mktemp("project"))
+    space = replace(new_workspace(), commands=forks)
     space.write_study(miniature(space.study()))
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     space("git", "init", "--quiet")

@@ -1,12 +1,12 @@
 """CIFAR-10's study in miniature, from its archive and Inception's weights to the paper; both come from a mirror."""
 
+import dataclasses
 import json
 import shutil
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import copy_project
 from mirrors import cifar_records, pictures, sha256, tar
 from problems import random_inception
 
@@ -17,9 +17,9 @@ RUNS = ["vdm-normal-normal", "vdm-laplace-laplace", "edm-uniform-laplace"]
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory):
+def miniature(new_workspace, forks):
     """A copy of the project, with three runs of the study cut down and a folder that stands for the web."""
-    space = copy_project(tmp_path_factory.mktemp("project"))
+    space = dataclasses.replace(new_workspace(), commands=forks)
     mirror = space.folder / "mirror"
     mirror.mkdir()
     members = {name: cifar_records(*pictures(4, seed)) for seed, name in enumerate((*TRAIN, *TEST))}
@@ -46,9 +46,9 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(workspace):
-    workspace("snakemake", "--cores", "2", "--configfile", "config/cifar10.yaml")
-    return workspace
+def made(miniature):
+    miniature("snakemake", "--cores", "2", "--configfile", "config/cifar10.yaml")
+    return miniature
 
 
 def test_study_is_made_up_to_its_paper(made):
@@ -86,7 +86,7 @@ def test_pairs_are_compared_within_their_recipe(made):
 
 def test_without_weights_it_is_said_which_file_to_put_where(made, tmp_path):
     """As offline: the mirror is empty."""
-    space = type(made)(tmp_path)
+    space = dataclasses.replace(made, folder=tmp_path)
     (tmp_path / "data").mkdir()
     name = next(path.name for path in (made.folder / "data").glob("cifar10*.safetensors"))
     shutil.copy(made.folder / "data" / name, tmp_path / "data" / name)
@@ -105,9 +105,8 @@ def test_without_weights_it_is_said_which_file_to_put_where(made, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet32"])
-def test_short_studies_are_laid_over_the_long_ones(name, workspace, tmp_path):
-    space = copy_project(tmp_path)
+def test_short_studies_are_laid_over_the_long_ones(name, workspace):
     files = (f"config/{name}.yaml", f"config/short/{name}.yaml")
-    plan = space("snakemake", "--dry-run", "--configfile", *files).stdout
+    plan = workspace("snakemake", "--dry-run", "--configfile", *files).stdout
     assert f"results/{name}-short/vdm-normal-normal/samples/35.safetensors" in plan
     assert f"results/{name}-short/edm-uniform-laplace/fidelity.csv" in plan

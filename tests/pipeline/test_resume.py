@@ -1,5 +1,6 @@
 """Killed and preempted trainings: going on ends in the bits of a training that was left alone."""
 
+import dataclasses
 import json
 import signal
 import time
@@ -32,10 +33,16 @@ def lengthen(workspace, **resources):
     workspace("nonnormal", "data", "digits")
 
 
+@pytest.fixture
+def workspace(workspace, forks):
+    """A fresh copy, with commands that start at once where they are not `start`ed."""
+    return dataclasses.replace(workspace, commands=forks)
+
+
 @pytest.fixture(scope="module")
-def undisturbed(new_workspace):
+def undisturbed(new_workspace, forks):
     """Bytes of the outputs of a training that was left alone."""
-    space = new_workspace()
+    space = dataclasses.replace(new_workspace(), commands=forks)
     lengthen(space)
     space(*TRAIN)
     return [(space.folder / "results/smoke" / RUN / name).read_bytes() for name in OUTPUTS]

@@ -1,5 +1,6 @@
 """The DAG, really run: what is made, what is re-run, what is refused."""
 
+import dataclasses
 import json
 import re
 import tomllib
@@ -17,6 +18,12 @@ PROJECT = Path(__file__).parents[2]
 RUNS = ["normal-normal", "laplace-laplace", "uniform-normal", "uniform-laplace"]
 
 # One worker runs this file (`--dist loadfile`): its tests share a finished workspace and put back what they change.
+
+
+@pytest.fixture
+def workspace(workspace, forks):
+    """A fresh copy, with commands that start at once."""
+    return dataclasses.replace(workspace, commands=forks)
 
 
 @pytest.fixture
@@ -125,9 +132,10 @@ def test_deleted_figure_is_the_only_one_remade(finished):
 
 
 def test_same_study_gives_the_same_bytes(finished, workspace):
+    """Also by the commands that are installed, where forks made the other."""
     workspace.write_study(finished.study())
     target = "results/digits/laplace-laplace/fidelity.csv"
-    workspace("snakemake", "--cores", "2", "--quiet", "all", "--", target)
+    workspace.installed("snakemake", "--cores", "2", "--quiet", "all", "--", target)
     for name in ("weights.safetensors", "training.csv", "fidelity.csv", "samples/2.safetensors"):
         path = f"results/digits/laplace-laplace/{name}"
         assert (workspace.folder / path).read_bytes() == (finished.folder / path).read_bytes(), name
@@ -227,7 +235,7 @@ def test_pull_brings_results_that_need_no_work(finished, tmp_path):
     finished("dvc", "push", "--quiet")
     finished("git", "add", "--all")
     finished("git", *identity, "commit", "--quiet", "--message", "results")
-    clone = type(finished)(tmp_path / "clone")
+    clone = dataclasses.replace(finished, folder=tmp_path / "clone")
     finished("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
     clone("dvc", "remote", "modify", "--local", "local", "url", str(finished.folder / ".dvc-store"))
     clone("dvc", "pull", "--quiet")
