@@ -105,8 +105,9 @@ def test_without_weights_it_is_said_which_file_to_put_where(made, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet32"])
-def test_short_studies_are_laid_over_the_long_ones(name, workspace):
+def test_short_studies_are_laid_over_the_long_ones(name, workspace, forks):
     files = (f"config/{name}.yaml", f"config/short/{name}.yaml")
-    plan = workspace("snakemake", "--dry-run", "--configfile", *files).stdout
+    space = dataclasses.replace(workspace, commands=forks)
+    plan = space("snakemake", "--dry-run", "--configfile", *files).stdout
     assert f"results/{name}-short/vdm-normal-normal/samples/35.safetensors" in plan
     assert f"results/{name}-short/edm-uniform-laplace/fidelity.csv" in plan

@@ -1,5 +1,6 @@
 """Provenance: the files that a module is made of, and that imports point downwards only."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ MODULES = sorted(
 )
 
 
+@functools.cache
 def rooms(module):
     """Files that a module is made of, relative to the package, e.g. "bases.py" or "data/images.py"."""
     return {Path(path).resolve().relative_to(PACKAGE).as_posix() for path in sources(f"nonnormal.{module}")}
