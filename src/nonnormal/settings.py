@@ -72,6 +72,9 @@ class Basis(Settings):
             raise ValueError(f"levels: belongs to haar, found {self.levels} with {self.kind}")
         return self
 
+    def __str__(self) -> str:
+        return {"pca": "PCA", "dct": "DCT", "haar": "Haar"}.get(self.kind, self.kind) + " whitened" * self.whiten
+
     def fit(self, images: Tensor, floor: float) -> bases.Components:
         """The basis with the statistics of the images (N, C, H, W); deviations are at least `floor`."""
         return bases.Components.fit(self.kind, images, floor=floor, levels=self.levels, whiten=self.whiten)
@@ -120,6 +123,14 @@ class Schedule(Settings):
                 "time 0 is data, time 1 is the prior"
             )
         return self
+
+    def __str__(self) -> str:
+        if not self.by_component:
+            return "one schedule"
+        order = self.labels if isinstance(self.labels, str) else "custom labels"
+        if self.kind == "waiting":
+            return f"by {order}, delay {self.delay:g}"
+        return "one SNR" if self.softness is None else f"softness {self.softness:g} by {order}"
 
     @property
     def by_component(self) -> bool:

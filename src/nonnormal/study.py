@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -325,8 +326,11 @@ class Study(Settings):
 
     @property
     def design_labels(self) -> dict[str, str]:
-        """What figures and tables call each network of other designs: its name in words."""
-        return {name: name.replace("-", " ").replace("_", " ") for name in self.design_runs}
+        """What figures and tables call each network of other designs: its basis, its order, and its pair if need be."""
+        labels = {name: f"{self.run(name).basis}, {self.run(name).process.schedule}" for name in self.design_runs}
+        counts = Counter(labels.values())
+        pairs = {name: f"{self.run(name).q}/{self.run(name).p}" for name in self.design_runs}
+        return {name: f"{label}, {pairs[name]}" if counts[label] > 1 else label for name, label in labels.items()}
 
     @property
     def sections(self) -> dict[str, bool]:

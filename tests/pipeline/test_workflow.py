@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from nonnormal.summary import COLUMNS
 
 from nonnormal.layout import FIGURES
+from nonnormal.summary import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
 

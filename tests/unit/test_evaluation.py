@@ -7,7 +7,6 @@ import math
 import pandas as pd
 import pytest
 import torch
-from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
 from problems import few_digits, rough_reference, small_denoiser
 
 from nonnormal import data
@@ -28,6 +27,7 @@ from nonnormal.samplers import sample_ancestral
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study import validate
+from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
 
 T = 6  # of training; more than the network calls below, so that bounds leave out steps
 CALLS = 4

@@ -8,7 +8,6 @@ from itertools import combinations, pairwise
 import pandas as pd
 import pytest
 import torch
-from nonnormal.summary import COLUMNS, select, with_condition
 from problems import few_digits, rough_reference, small_denoiser
 
 from nonnormal import data, geometry, trajectories
@@ -23,6 +22,7 @@ from nonnormal.samplers import SOLVERS, sample_ancestral
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study import validate
+from nonnormal.summary import COLUMNS, select, with_condition
 
 LEVELS = 9
 RAW = {

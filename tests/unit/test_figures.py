@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
-from nonnormal.summary import select, with_condition
 
 from nonnormal import geometry, trajectories
 from nonnormal.evaluation.rows import frame, row
@@ -21,6 +20,7 @@ from nonnormal.figures.theme import line_style
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.samplers import SOLVERS
 from nonnormal.study import validate
+from nonnormal.summary import select, with_condition
 
 PAIRS = {
     "nn": ("normal", "normal"),

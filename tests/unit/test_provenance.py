@@ -23,7 +23,7 @@ LAYERS = [
     ("probability_flow",),
     ("samplers",),
     ("geometry",),
-    ("grid_search",),
+    ("grid_search", "information"),
     ("trajectories",),
     ("checkpoints",),
     ("distributed", "throughput"),
@@ -52,7 +52,7 @@ def rooms(module):
 # The package itself, which Python runs before any of its modules, and the packages below the objective.
 ROOT = {"__init__.py"}
 STEPS = ROOT | {f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "quadrature")}
-BASES = {f"bases/{name}.py" for name in ("__init__", "base", "fitted", "transforms")}
+BASES = {f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "transforms")}
 PROCESSES = {f"processes/{name}.py" for name in ("__init__", "base", "one_variable", "phase_space", "recipe")}
 
 

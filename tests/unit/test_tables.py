@@ -560,7 +560,8 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invarian
     expected |= {layout.exchange("a"), layout.exchange("b")} if exchange else set()
     expected |= {layout.invariance("line"), layout.invariance("plane")} if invariance else set()
     expected |= {layout.geometry} if geometry else set()
-    found = layout.parts(["a", "b"], invariance=invariance, exchange=exchange, geometry=geometry)
+    expected |= {layout.design("c")}
+    found = layout.parts(["a", "b"], ["c"], invariance=invariance, exchange=exchange, geometry=geometry)
     assert len(found) == len(expected)
     assert set(found) == expected
 
