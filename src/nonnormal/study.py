@@ -120,13 +120,15 @@ class Resources(Settings):
     threads: int = Field(1, strict=True, ge=1)
     """CPU threads, fixed so that results do not depend on the number of cores."""
     gpus: int = Field(0, strict=True, ge=0)
-    """GPUs; 0 runs where there is none. With several a training has a process on each, and the same batches."""
-    retries: int = Field(0, strict=True, ge=0)
-    """How often a training that ended early, by preemption for one, is started again; it goes on where it was."""
+    """GPUs; 0 asks for none: jobs run side by side on the cores, and share a GPU where there is one. With several a
+    training has a process on each, and the same batches."""
+    retries: int | None = Field(None, strict=True, ge=0)
+    """How often a training that ended early, by preemption or at its time limit, is started again; it goes on where it
+    was. None: as the profile says, which is never on one machine."""
     mem_mb: int = Field(2000, strict=True, ge=100)
-    """Memory in MB."""
+    """Memory in MB of a first attempt; a third one has three times as much."""
     runtime: int = Field(60, strict=True, ge=1)
-    """Minutes."""
+    """Minutes of a first attempt, and of each attempt of a training."""
 
 
 class Invariance(Settings):

@@ -23,6 +23,13 @@ RUNS = list(STUDY.runs)
 DESIGNS = list(STUDY.design_runs)
 LOGS = LAYOUT.root / "logs"
 BENCHMARKS = LAYOUT.root / "benchmarks"
+GPUS = STUDY.resources.gpus or None  # None asks for none; some executors take 0 for a request
+ENVIRONMENT = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
+
+
+def growing(amount):
+    """The amount once, twice and at most three times: what the first, second and each further attempt asks for."""
+    return lambda wildcards, attempt: amount * min(attempt, 3)
 
 
 wildcard_constraints:

@@ -11,10 +11,10 @@ rule data:
     benchmark:
         BENCHMARKS / "data.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=STUDY.dataset.mem_mb,
+        mem_mb=growing(STUDY.dataset.mem_mb),
         runtime=240,  # what a slow mirror may take; a transfer that was cut off is gone on from
     params:
         name=STUDY.data,
@@ -34,12 +34,12 @@ rule features:
     benchmark:
         BENCHMARKS / "features.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=max(STUDY.dataset.mem_mb, STUDY.resources.mem_mb),
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(max(STUDY.dataset.mem_mb, STUDY.resources.mem_mb)),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,

@@ -13,12 +13,12 @@ rule bounds:
     benchmark:
         BENCHMARKS / "bounds-{run}.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
@@ -43,12 +43,12 @@ rule fidelity:
     benchmark:
         BENCHMARKS / "fidelity-{run}.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
@@ -70,12 +70,12 @@ rule exchange:
     benchmark:
         BENCHMARKS / "exchange-{run}.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
@@ -96,11 +96,11 @@ rule style:
     log:
         LOGS / "style.log",
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
@@ -120,11 +120,11 @@ rule invariance:
     wildcard_constraints:
         part="|".join(INVARIANCE_PARTS),
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
@@ -148,7 +148,7 @@ rule summary:
         LOGS / "summary.log",
     localrule: True
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     params:
         study=LAYOUT.study,
     shell:

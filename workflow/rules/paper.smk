@@ -48,7 +48,7 @@ rule figure:
         figure="|".join(FIGURE_INPUTS),
     localrule: True
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     params:
         study=LAYOUT.study,
         pairs=[(run.q, run.p) for run in STUDY.runs.values()],
@@ -71,7 +71,7 @@ rule table:
         table="|".join(STUDY_TABLES),
     localrule: True
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     params:
         study=LAYOUT.study,
     shell:
@@ -92,7 +92,7 @@ rule paper:
         LOGS / "paper.log",
     localrule: True
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     params:
         study=LAYOUT.study,
         title=STUDY.title,

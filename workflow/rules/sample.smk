@@ -12,12 +12,12 @@ rule sample:
     benchmark:
         BENCHMARKS / "sample-{run}-{n_steps}.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,

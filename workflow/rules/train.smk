@@ -1,11 +1,13 @@
 """One network per run. An interrupted training leaves a checkpoint beside its outputs and goes on from it.
 
-SIGTERM, as a cluster sends it before it takes a machine away, makes it save at once and end with code 75.
+SIGTERM, as a cluster sends it before it takes a machine away, makes it save at once and end with code 75. The shell is
+replaced by the training: else the signal, which a cluster sends to all processes of a job, would end the shell first,
+and with it the job before the training has saved.
 """
 
 # One process a GPU. Without -- torchrun takes --run for an option of its own.
-GPUS = STUDY.resources.gpus
-TRAIN = f"torchrun --standalone --nproc-per-node={GPUS} --module -- nonnormal.cli" if GPUS > 1 else "nonnormal"
+TORCHRUN = f"torchrun --standalone --nproc-per-node={GPUS} --module -- nonnormal.cli"
+TRAIN = TORCHRUN if STUDY.resources.gpus > 1 else "nonnormal"
 
 
 rule train:
@@ -19,17 +21,17 @@ rule train:
         LOGS / "train-{run}.log",
     benchmark:
         BENCHMARKS / "train-{run}.tsv"
-    retries: STUDY.resources.retries
+    retries: STUDY.resources.retries if workflow.is_main_process else 0  # a job of a cluster would retry within itself
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=STUDY.resources.runtime,  # what one attempt may take: each goes on where the last one was
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lambda wildcards: STUDY.run(wildcards.run).model_dump(mode="json"),
     shell:
-        TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
+        "exec " + TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
