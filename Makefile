@@ -3,28 +3,34 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-CORES ?= all
 STUDY ?= config/digits.yaml
+# A folder of profiles/: where jobs run. CORES=2 goes before what it says.
+PROFILE ?= default
+SNAKEMAKE = snakemake --workflow-profile profiles/$(PROFILE) $(if $(CORES),--cores $(CORES)) --configfile $(STUDY)
 # glibc gives memory back to the system and asks for it again, at times that vary from run to run: losses are measured
 # with and without.
 KEEP_MEMORY := MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=33554432
 
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
+export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test bench lint format schema dry-run report repro pull push readme slow clean
+.PHONY: help reproduce test slurm-test bench lint format schema dry-run report repro pull push readme slow clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
 
 reproduce: $(READY) ## Rebuild every result of STUDY (default config/digits.yaml), up to the typeset paper
-	snakemake --cores $(CORES) --configfile $(STUDY)
+	$(SNAKEMAKE)
 
 # Files in their order, the long ones of the pipeline first: no worker waits for the other at the end.
 test: $(READY) ## Run the tests
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+slurm-test: $(READY) ## Start a SLURM cluster of one node, run the smoke study through it, stop it (needs root, slurm-wlm, munge)
+	pytest -m slurm -rs tests/pipeline/test_slurm.py
 
 bench: $(READY) ## Measure losses, sampling, denoising and training against their baselines, into benchmarks/results.md
 	mkdir -p results
@@ -47,7 +53,7 @@ schema: $(READY) ## Export the JSON schema of study files from the code
 	nonnormal schema
 
 dry-run: $(READY) ## List what reproduce would do
-	snakemake --dry-run --configfile $(STUDY)
+	$(SNAKEMAKE) --dry-run
 
 report: $(READY) ## Write Snakemake's HTML report of STUDY
 	snakemake --configfile $(STUDY) --report results/report.html

@@ -101,6 +101,7 @@ def test_the_workflow_starts_a_preempted_training_again(workspace, undisturbed):
         for child in psutil.Process(process.pid).children(recursive=True)
         if child.name() != "bash" and {"train", RUN} <= set(child.cmdline())
     ]
+    assert training.ppid() == process.pid, "a shell between them would end first where all processes get the signal"
     training.terminate()
     assert process.wait() == 0
     assert [(folder / name).read_bytes() for name in OUTPUTS] == undisturbed

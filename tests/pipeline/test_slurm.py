@@ -1,0 +1,119 @@
+"""The workflow as jobs of a real SLURM cluster of one node: `make slurm-test`."""
+
+import subprocess
+import time
+
+import pytest
+import yaml
+from slurm import Cluster, missing
+
+pytestmark = pytest.mark.slurm
+
+RUN = "laplace-laplace"
+OUTPUTS = ("weights.safetensors", "training.csv")
+# Without accounting; and asking often, since the jobs are short.
+SLURM = ("snakemake", "--workflow-profile", "slurm", "--configfile", "config/smoke.yaml", "--latency-wait", "5")
+SLURM += ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1")
+SLURM += ("--seconds-between-status-checks", "1")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if reason := missing():
+        pytest.skip(f"no SLURM here: {reason}")
+    with Cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+def edit(space, **changes):
+    """Changes the smoke study."""
+    path = space.folder / "config/smoke.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["defaults"]["training"] |= changes.pop("training", {})
+    path.write_text(yaml.safe_dump(study | changes))
+
+
+def outputs(space):
+    return [(space.folder / "results/smoke" / RUN / name).read_bytes() for name in OUTPUTS]
+
+
+def test_smoke_study_is_made_of_jobs(cluster, workspace, new_workspace):
+    inside = cluster.at(workspace.folder)
+    workspace(*inside, *SLURM)
+    assert (workspace.folder / "results/smoke/paper/paper.pdf").read_bytes().startswith(b"%PDF")
+    assert "Nothing to be done" in workspace(*inside, *SLURM).stdout
+    names = {job["Comment"] for job in cluster.jobs()}
+    assert {f"rule_train_wildcards_{RUN}", f"rule_sample_wildcards_{RUN}_10", "rule_data"} <= names
+
+    alone = new_workspace()
+    alone("nonnormal", "data", "digits")
+    alone("nonnormal", "train", "config/smoke.yaml", "--run", RUN, "--threads", "1")
+    assert outputs(workspace) == outputs(alone)
+
+
+def test_training_that_hits_its_time_limit_is_resubmitted_until_done(cluster, workspace, new_workspace):
+    """A limit of a minute; the signal comes 25 to 55 s after the start, as SLURM looks at limits each half minute."""
+    alone = new_workspace()
+    train = ("nonnormal", "train", "config/smoke.yaml", "--run", RUN, "--threads", "1")
+    alone("nonnormal", "data", "digits")
+    seconds = {}
+    for steps in (1, 401):
+        edit(alone, training={"steps": steps, "checkpoint_every": 10_000, "log_every": 100})
+        start = time.monotonic()
+        alone(*train)
+        seconds[steps] = time.monotonic() - start
+    steps = int(100 * 400 / (seconds[401] - seconds[1]))  # 100 s: too many for one job, even if the machine gets faster
+
+    for space in (alone, workspace):
+        edit(space, training={"steps": steps, "checkpoint_every": 10_000_000, "log_every": 100})
+    edit(workspace, resources={"runtime": 1, "retries": 20})
+    undisturbed = alone.start(*train)
+    weights = f"results/smoke/{RUN}/weights.safetensors"
+    signal = ("--set-resources", "train:slurm_extra='--signal=TERM@5'")
+    done = workspace(*cluster.at(workspace.folder), *SLURM, *signal, "--", weights)
+    assert undisturbed.wait() == 0
+
+    attempts = [
+        job for job in cluster.jobs() if job["WorkDir"] == str(workspace.folder) and "_train_" in job["Comment"]
+    ]
+    assert len(attempts) >= 2, done.stdout
+    assert [job["JobState"] for job in attempts] == ["FAILED"] * (len(attempts) - 1) + ["COMPLETED"]
+    assert {job["TimeLimit"] for job in attempts} == {"00:01:00"}
+    assert "going on from step" in (workspace.folder / f"results/smoke/logs/train-{RUN}.log").read_text()
+    assert outputs(workspace) == outputs(alone)
+
+
+def test_jobs_ask_for_gpus_and_after_a_failure_for_more(cluster, workspace):
+    """Every job fails, since the data are none."""
+    edit(workspace, resources={"gpus": 2, "mem_mb": 3000, "runtime": 10, "retries": 1})
+    partitions = {"cpu": {"max_runtime": 1440}, "gpu": {"max_runtime": 1440, "max_gpu": 2}}
+    (workspace.folder / "partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
+    (workspace.folder / "data").mkdir()
+    (workspace.folder / "data/digits.safetensors").write_bytes(b"none")
+    targets = ("results/smoke/features.safetensors", f"results/smoke/{RUN}/weights.safetensors")
+    more = ("--slurm-partition-config", "partitions.yaml", "--retries", "1", "--keep-going")
+    done = workspace(*cluster.at(workspace.folder), *SLURM, *more, "--", *targets, check=False)
+    assert done.returncode == 1
+
+    jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(workspace.folder)]
+    asked = {}
+    for job in jobs:
+        assert job["JobName"].startswith("nonnormal_")
+        assert (job["Partition"], job["TresPerJob"], job["NumNodes"]) == ("gpu", "gres:gpu:2", "1")
+        asked.setdefault(job["Comment"], []).append((job["MinMemoryNode"], job["TimeLimit"]))
+    assert asked == {
+        "rule_features": [("3000M", "00:10:00"), ("6000M", "00:20:00")],
+        f"rule_train_wildcards_{RUN}": [("3000M", "00:10:00"), ("6000M", "00:10:00")],
+    }
+    logs = list((workspace.folder / "results/slurm").rglob("*.log"))
+    assert sorted(log.parent.name for log in logs) == [RUN, RUN, "rule_features", "rule_features"]
+    assert not any("Trying to restart" in log.read_text() for log in logs), "a job retries within itself"
+
+
+def test_cluster_leaves_no_process(tmp_path):
+    if reason := missing():
+        pytest.skip(f"no SLURM here: {reason}")
+    with Cluster(tmp_path) as cluster:
+        cluster("sbatch", "--output=/dev/null", "--wrap", "sleep 600")
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in listed
