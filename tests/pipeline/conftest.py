@@ -86,7 +86,8 @@ def copy_project(folder: Path) -> Workspace:
     shutil.copy(PROJECT / "paper/paper.typ", folder / "paper/paper.typ")
     (folder / "profiles").symlink_to("workflow/profiles")
     (folder / ".dvc").mkdir()
-    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
+    for name in (".dvc/config", ".dvc/.gitignore"):
+        shutil.copy(PROJECT / name, folder / name)
     return Workspace(folder)
 
 

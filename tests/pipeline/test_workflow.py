@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sshd
 import yaml
 
 from nonnormal.layout import FIGURES
@@ -169,7 +170,7 @@ def test_every_study_dry_runs(workspace):
         assert workspace.planned("--configfile", str(study)) >= {"data", "features", "summary", "paper"}
 
 
-def test_use_conda_works_from_the_top_level(finished, tmp_path):
+def test_use_conda_works_from_the_top_level(finished, changed, tmp_path):
     """With a stand-in `conda`: this shows the deployment path, not that the environment solves."""
     conda = tmp_path / "bin" / "conda"
     conda.parent.mkdir()
@@ -183,6 +184,15 @@ def test_use_conda_works_from_the_top_level(finished, tmp_path):
     finished("snakemake", "--cores", "1", "--use-conda", PATH=path)
     assert figure.exists()
     assert "Nothing to be done" in finished("snakemake", "--cores", "1").stdout
+
+    figure.unlink()
+    changed(lambda study: study.update(resources={"gpus": 1}))
+    finished("snakemake", "--cores", "1", "--use-conda", "--conda-create-envs-only", PATH=path)
+    used = {made.read_text() for made in (finished.folder / ".snakemake/conda").glob("*.yaml")}
+    assert used == {(PROJECT / f"workflow/envs/{kind}.yaml").read_text() for kind in ("cpu", "gpu")}
+    for environment in (finished.folder / ".snakemake/conda").glob("*/bin"):
+        assert (environment / "nonnormal").exists(), "the post-deploy script installs the package"
+    finished("snakemake", "--cores", "1", "--quiet", "all")
 
 
 STAND_IN_CONDA = """#!/usr/bin/env python3
@@ -229,31 +239,82 @@ def test_dvc_shows_metrics_and_parameters(finished):
     assert (finished.folder / "plots/index.html").exists()
 
 
-def test_pull_brings_results_that_need_no_work(finished, tmp_path):
+@pytest.fixture
+def local_remote(finished):
+    """Arguments that set up the remote in a clone: a folder."""
+    return [("modify", "local", "url", str(finished.folder / ".dvc-store"))]
+
+
+@pytest.fixture
+def ssh_remote(finished, tmp_path):
+    """Arguments that set up the remote: the same by SSH, with a server of its own."""
+    if reason := sshd.missing():
+        pytest.skip(f"no SSH server here: {reason}")
+    (tmp_path / "sshd").mkdir()
+    with sshd.served(tmp_path / "sshd") as server:
+        url = server.url(tmp_path / "store")
+        remote = [("add", "--default", "store", url), ("modify", "store", "keyfile", str(server.key))]
+        for command, *arguments in remote:
+            finished("dvc", "remote", command, "--local", *arguments)
+        yield remote
+    (finished.folder / ".dvc/config.local").unlink()
+
+
+@pytest.mark.parametrize("kind", ["local", "ssh"])
+def test_pull_brings_results_that_need_no_work(finished, tmp_path, kind, request):
     """push, clone, pull, touch: what `make pull` does; then Snakemake and DVC have nothing to do."""
+    remote = request.getfixturevalue(f"{kind}_remote")
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     finished("dvc", "push", "--quiet")
     finished("git", "add", "--all")
-    finished("git", *identity, "commit", "--quiet", "--message", "results")
+    finished("git", *identity, "commit", "--quiet", "--allow-empty", "--message", "results")
     clone = dataclasses.replace(finished, folder=tmp_path / "clone")
     finished("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
-    clone("dvc", "remote", "modify", "--local", "local", "url", str(finished.folder / ".dvc-store"))
+    for command, *arguments in remote:
+        clone("dvc", "remote", command, "--local", *arguments)
     clone("dvc", "pull", "--quiet")
     clone("snakemake", "--cores", "1", "--touch", "--quiet", "all")
     assert "Nothing to be done" in clone("snakemake", "--cores", "1").stdout
     assert "up to date" in clone("dvc", "status").stdout
 
 
+def pins(kind):
+    """What an environment pins, by the names of the registry of Python packages."""
+    entries = yaml.safe_load((PROJECT / f"workflow/envs/{kind}.yaml").read_text())["dependencies"]
+    [pip] = [entry["pip"] for entry in entries if isinstance(entry, dict)]
+    conda = [entry for entry in entries if isinstance(entry, str) and "==" in entry]
+    return {pin.replace("pytorch-cpu==", "torch==") for pin in (*conda, *pip)}
+
+
 def test_conda_pins_are_those_of_the_constraints():
     constraints = {line.strip() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
-    [pip] = [
-        entry["pip"]
-        for entry in yaml.safe_load((PROJECT / "workflow/envs/nonnormal.yaml").read_text())["dependencies"]
-        if isinstance(entry, dict)
-    ]
-    assert set(pip) <= constraints
+    assert pins("cpu") == pins("gpu") <= constraints
     needed = {
         re.split(r"[<>=]", entry)[0]
         for entry in tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
     }
-    assert {re.sub("[-_.]+", "-", pin.split("==")[0]).lower() for pin in pip} >= needed
+    assert {re.sub("[-_.]+", "-", pin.split("==")[0]).lower() for pin in pins("cpu")} >= needed
+
+
+def test_trainings_that_ask_for_the_gpu_have_it_one_after_another(workspace):
+    study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
+    study["defaults"]["training"] |= {"steps": 1}
+    (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study | {"resources": {"gpus": 1}}))
+    workspace("nonnormal", "data", "digits")
+    weights = [f"results/smoke/{run}/weights.safetensors" for run in ("normal-normal", "uniform-normal")]
+    said = workspace("snakemake", "--cores", "2", "--configfile", "config/smoke.yaml", "--", *weights).stdout
+    order = re.findall(r"^rule (train)|^(Finished) jobid", said, flags=re.MULTILINE)
+    assert ["".join(pair) for pair in order] == ["train", "Finished", "train", "Finished"]
+
+
+def test_a_stage_makes_anew_what_snakemake_has_no_records_of(workspace):
+    """As DVC's cache brings it: newer than the code, and perhaps of other settings."""
+    made = workspace.folder / "data/digits.safetensors"
+    made.parent.mkdir()
+    made.write_bytes(b"of other settings")
+    stage = ("workflow/stage", "data", "data/digits.safetensors")
+    workspace(*stage)
+    assert made.read_bytes() != b"of other settings"
+    before = made.stat().st_mtime_ns
+    workspace(*stage)
+    assert made.stat().st_mtime_ns == before, "what is up to date stays"
