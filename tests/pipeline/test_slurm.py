@@ -1,10 +1,12 @@
 """The workflow as jobs of a real SLURM cluster of one node: `make slurm-test`."""
 
+import json
 import subprocess
 import time
 
 import pytest
 import yaml
+from conftest import miniature
 from slurm import Cluster, missing
 
 pytestmark = pytest.mark.slurm
@@ -108,6 +110,48 @@ def test_jobs_ask_for_gpus_and_after_a_failure_for_more(cluster, workspace):
     logs = list((workspace.folder / "results/slurm").rglob("*.log"))
     assert sorted(log.parent.name for log in logs) == [RUN, RUN, "rule_features", "rule_features"]
     assert not any("Trying to restart" in log.read_text() for log in logs), "a job retries within itself"
+
+
+def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
+    """One stage of the default study in miniature, then the same with fewer steps as a queued experiment."""
+    workspace.write_study(miniature(workspace.study()))
+    site = workspace.folder / "site"
+    site.mkdir()
+    waits = {"slurm-init-seconds-before-status-checks": 1, "seconds-between-status-checks": 1, "latency-wait": 5}
+    (site / "config.yaml").write_text(yaml.safe_dump({"slurm-status-command": "squeue", **waits}))
+    chosen = {"PROFILE": "slurm", "SNAKEMAKE_PROFILE": str(site)}
+    inside = cluster.at(workspace.folder)
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    stage = f"train@{RUN}"
+
+    workspace("git", "init", "--quiet")
+    workspace("git", "add", "--all")
+    workspace("git", *identity, "commit", "--quiet", "--message", "start")
+    workspace(*inside, "dvc", "repro", stage, **chosen)
+    workspace("git", "add", "--all")
+    workspace("git", *identity, "commit", "--quiet", "--message", "trained")
+    before = (workspace.folder / f"results/digits/{RUN}/training.csv").read_text()
+
+    changed = "config/digits.yaml:defaults.training.steps=4"
+    workspace("dvc", "exp", "run", "--queue", "--name", "short", "--set-param", changed, stage)
+    workspace(*inside, "dvc", "queue", "start", **chosen)
+    deadline = time.monotonic() + 600
+    while not any(word in (said := workspace("dvc", "queue", "status").stdout) for word in ("Success", "Failed")):
+        assert time.monotonic() < deadline, said
+        time.sleep(2)
+    assert "Success" in said, workspace("dvc", "queue", "logs", "short", check=False).stdout
+
+    comments = [job["Comment"] for job in cluster.jobs() if job["WorkDir"].startswith(str(workspace.folder))]
+    assert comments.count(f"rule_train_wildcards_{RUN}") == 2
+    shown = workspace("dvc", "exp", "show", "--csv").stdout.splitlines()
+    assert any("short" in line for line in shown)
+    difference = json.loads(workspace("dvc", "params", "diff", "HEAD", "short", "--json").stdout)
+    assert difference["config/digits.yaml"]["defaults.training.steps"] == {"old": 6, "new": 4, "diff": -2}
+    workspace("dvc", "plots", "diff", "HEAD", "short", "--out", "plots")
+    assert (workspace.folder / "plots/index.html").exists()
+    workspace("dvc", "exp", "apply", "short")
+    after = (workspace.folder / f"results/digits/{RUN}/training.csv").read_text()
+    assert (before.splitlines()[-1].split(",")[0], after.splitlines()[-1].split(",")[0]) == ("6", "4")
 
 
 def test_cluster_leaves_no_process(tmp_path):
