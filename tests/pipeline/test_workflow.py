@@ -1,8 +1,11 @@
 """The DAG, really run: what is made, what is re-run, what is refused."""
 
+import base64
 import dataclasses
 import json
+import os
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -239,43 +242,37 @@ def test_dvc_shows_metrics_and_parameters(finished):
     assert (finished.folder / "plots/index.html").exists()
 
 
-@pytest.fixture
-def local_remote(finished):
-    """Arguments that set up the remote in a clone: a folder."""
-    return [("modify", "local", "url", str(finished.folder / ".dvc-store"))]
-
-
-@pytest.fixture
-def ssh_remote(finished, tmp_path):
-    """Arguments that set up the remote: the same by SSH, with a server of its own."""
-    if reason := sshd.missing():
+@pytest.fixture(params=["local", "ssh"])
+def remote(request, finished, tmp_path):
+    """Settings of a remote that is a folder, or the same by SSH with a server of its own; used by `finished`, too."""
+    settings = finished.folder / ".dvc/config.local"
+    if request.param == "local":
+        settings.write_text(f"['remote \"local\"']\n    url = {finished.folder}/.dvc-store\n")
+        yield settings
+    elif reason := sshd.missing():
         pytest.skip(f"no SSH server here: {reason}")
-    (tmp_path / "sshd").mkdir()
-    with sshd.served(tmp_path / "sshd") as server:
-        url = server.url(tmp_path / "store")
-        remote = [("add", "--default", "store", url), ("modify", "store", "keyfile", str(server.key))]
-        for command, *arguments in remote:
-            finished("dvc", "remote", command, "--local", *arguments)
-        yield remote
-    (finished.folder / ".dvc/config.local").unlink()
+    else:
+        (tmp_path / "sshd").mkdir()
+        with sshd.served(tmp_path / "sshd") as server:
+            store = f"    url = {server.url(tmp_path / 'store')}\n    keyfile = {server.key}\n"
+            settings.write_text(f"[core]\n    remote = store\n['remote \"store\"']\n{store}")
+            yield settings
+    settings.unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize("kind", ["local", "ssh"])
-def test_pull_brings_results_that_need_no_work(finished, tmp_path, kind, request):
+def test_pull_brings_results_that_need_no_work(finished, tmp_path, remote):
     """push, clone, pull, touch: what `make pull` does; then Snakemake and DVC have nothing to do."""
-    remote = request.getfixturevalue(f"{kind}_remote")
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     finished("dvc", "push", "--quiet")
     finished("git", "add", "--all")
     finished("git", *identity, "commit", "--quiet", "--allow-empty", "--message", "results")
     clone = dataclasses.replace(finished, folder=tmp_path / "clone")
     finished("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
-    for command, *arguments in remote:
-        clone("dvc", "remote", command, "--local", *arguments)
+    shutil.copy(remote, clone.folder / ".dvc/config.local")
     clone("dvc", "pull", "--quiet")
     assert "up to date" in clone("dvc", "status").stdout
     assert "in sync" in clone("dvc", "status", "--cloud").stdout
-    if kind == "local":  # the files are the same
+    if "ssh://" not in remote.read_text():  # the files are the same
         clone("snakemake", "--cores", "1", "--touch", "--quiet", "all")
         assert "Nothing to be done" in clone("snakemake", "--cores", "1").stdout
 
@@ -299,26 +296,30 @@ def test_conda_pins_are_those_of_the_constraints():
 
 
 def test_jobs_that_ask_for_the_gpu_have_it_one_after_another(workspace):
-    """Each job fails at once, since the data are none; with cores for both."""
+    """Two trainings that fail at once, with cores for both."""
     study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study | {"resources": {"gpus": 1}}))
     (workspace.folder / "data").mkdir()
     (workspace.folder / "data/digits.safetensors").write_bytes(b"none")
+    stand_in = workspace.folder / "bin/nonnormal"
+    stand_in.parent.mkdir()
+    stand_in.write_text("#!/bin/sh\nexit 1\n")
+    stand_in.chmod(0o755)
     weights = [f"results/smoke/{run}/weights.safetensors" for run in ("normal-normal", "uniform-normal")]
     command = ("snakemake", "--cores", "2", "--keep-going", "--configfile", "config/smoke.yaml", "--", *weights)
-    said = workspace(*command, check=False).stdout
+    path = f"{stand_in.parent}:{workspace.environment()['PATH']}"
+    said = workspace(*command, check=False, PATH=path).stdout
     order = re.findall(r"^(?:local)?rule (train)|^(Error) in rule train", said, flags=re.MULTILINE)
     assert ["".join(pair) for pair in order] == ["train", "Error", "train", "Error"]
 
 
-def test_a_stage_makes_anew_what_snakemake_has_no_records_of(workspace):
+def test_a_stage_makes_anew_only_what_snakemake_has_no_records_of(finished):
     """As DVC's cache brings it: newer than the code, and perhaps of other settings."""
-    made = workspace.folder / "data/digits.safetensors"
-    made.parent.mkdir()
-    made.write_bytes(b"of other settings")
-    stage = ("workflow/stage", "data", "data/digits.safetensors")
-    workspace(*stage)
-    assert made.read_bytes() != b"of other settings"
-    before = made.stat().st_mtime_ns
-    workspace(*stage)
-    assert made.stat().st_mtime_ns == before, "what is up to date stays"
+    known, unknown = (f"results/digits/invariance-{part}.csv" for part in ("line", "plane"))
+    expected, before = (finished.folder / unknown).read_bytes(), (finished.folder / known).stat().st_mtime_ns
+    (finished.folder / unknown).write_bytes(b"of other settings")
+    (finished.folder / ".snakemake/metadata" / base64.b64encode(unknown.encode()).decode()).unlink()
+    finished("workflow/stage", "invariance", known, unknown)
+    assert (finished.folder / unknown).read_bytes() == expected
+    assert (finished.folder / known).stat().st_mtime_ns == before
+    os.utime(finished.folder / unknown, ns=(before, before))  # so that the summary is the newer one again
