@@ -53,7 +53,7 @@ class Workspace:
 
     def environment(self, **extra: str) -> dict[str, str]:
         path = os.pathsep.join([str(self.commands), str(BIN), os.environ["PATH"]])
-        return {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **extra}
+        return {**os.environ, "PATH": path, "PROFILE": "default", "DVC_NO_ANALYTICS": "1", **extra}
 
     def planned(self, *arguments: str) -> set[str]:
         """Rules, with their wildcards, that a dry run would run: {"train run=normal-normal", "paper", …}."""
@@ -102,6 +102,9 @@ def miniature(study: dict) -> dict:
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
     study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
+    study["designs"] |= {"n_images": 8, "n_steps": [2]}
+    for run in study["designs"]["runs"].values():
+        run["training"] = {}
     return study
 
 

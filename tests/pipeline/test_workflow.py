@@ -313,6 +313,18 @@ def test_jobs_that_ask_for_the_gpu_have_it_one_after_another(workspace):
     assert ["".join(pair) for pair in order] == ["train", "Error", "train", "Error"]
 
 
+def test_slurm_profile_asks_for_what_the_study_says(workspace):
+    """Without SLURM; `make slurm-test` has a real one."""
+    study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
+    study["resources"] = {"gpus": 2, "mem_mb": 7000, "runtime": 90}
+    (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study))
+    options = ("--dry-run", "--workflow-profile", "slurm", "--configfile", "config/smoke.yaml")
+    planned = workspace("snakemake", *options, "--", "results/smoke/normal-normal/weights.safetensors").stdout
+    _, _, train = planned.partition("rule train:")
+    [asked] = re.findall(r"resources: (.*)", train)
+    assert set(asked.split(", ")) >= {"gpu=2", "nodes=1", "mem_mb=7000", "runtime=90", "slurm_extra=--signal=TERM@120"}
+
+
 def test_a_stage_makes_anew_only_what_snakemake_has_no_records_of(finished):
     """As DVC's cache brings it: newer than the code, and perhaps of other settings."""
     known, unknown = (f"results/digits/invariance-{part}.csv" for part in ("line", "plane"))
