@@ -116,7 +116,7 @@ def test_two_processes_train_as_the_workflow_starts_them(workspace):
         f"results/smoke/{RUN}/weights.safetensors",
     ).stdout
     [command] = [line.strip() for line in planned.splitlines() if "torchrun" in line]
-    launcher, _, arguments = command.removeprefix("Shell command: ").partition(" train ")
+    launcher, _, arguments = command.removeprefix("Shell command: exec ").partition(" train ")
     assert launcher == "torchrun --standalone --nproc-per-node=2 --module -- nonnormal.cli"
     done = workspace(*launcher.split(), "train", "config/smoke.yaml", *arguments.split(" > ")[0].split()[1:])
     assert done.stdout.count("images/s") >= 1

@@ -129,7 +129,6 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     workspace(*inside, "dvc", "repro", stage, **chosen)
     workspace("git", "add", "--all")
     workspace("git", *identity, "commit", "--quiet", "--message", "trained")
-    before = (workspace.folder / f"results/digits/{RUN}/training.csv").read_text()
 
     changed = "config/digits.yaml:defaults.training.steps=4"
     workspace("dvc", "exp", "run", "--queue", "--name", "short", "--set-param", changed, stage)
@@ -148,9 +147,6 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     assert difference["config/digits.yaml"]["defaults.training.steps"] == {"old": 6, "new": 4, "diff": -2}
     workspace("dvc", "plots", "diff", "HEAD", "short", "--out", "plots")
     assert (workspace.folder / "plots/index.html").exists()
-    workspace("dvc", "exp", "apply", "short")
-    after = (workspace.folder / f"results/digits/{RUN}/training.csv").read_text()
-    assert (before.splitlines()[-1].split(",")[0], after.splitlines()[-1].split(",")[0]) == ("6", "4")
 
 
 def test_cluster_leaves_no_process(tmp_path):
