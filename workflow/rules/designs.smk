@@ -14,7 +14,7 @@ rule design:
     benchmark:
         BENCHMARKS / "design-{run}.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
         gpu=STUDY.resources.gpus,
@@ -40,7 +40,7 @@ rule extend:
     log:
         LOGS / "extend.log",
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
         gpu=STUDY.resources.gpus,
