@@ -20,13 +20,14 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/geometry.smk"
 include: "workflow/rules/designs.smk"
+include: "workflow/rules/pretrained.smk"
 include: "workflow/rules/paper.smk"
 
 
 rule all:
     default_target: True
     input:
-        LAYOUT.paper,
+        [LAYOUT.paper] if RUNS else [],  # it tells of trained networks
         LAYOUT.summary,
         FIGURES,
         TABLES,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 GEOMETRY_FIGURES = ("ancestral", "denoising", "deviation", "linearity", "projection", "solvers")
 DESIGN_FIGURES = ("corruption", "designs", "extension", "order")
+PRETRAINED_FIGURES = ("pretrained", "pretrained_samples")
 FIGURES = (
     "cost",
     "exchange",
@@ -22,8 +23,9 @@ FIGURES = (
     "training",
     *DESIGN_FIGURES,
     *GEOMETRY_FIGURES,
+    *PRETRAINED_FIGURES,
 )
-TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "solvers")
+TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers")
 INVARIANCE_PARTS = ("line", "plane")
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
@@ -137,14 +139,40 @@ class Layout:
         """Images that a network was asked to complete and to continue."""
         return self.root / "extension.safetensors"
 
+    @property
+    def pretrained_network(self) -> Path:
+        """The network that existed already, as it was taken over."""
+        return self.root / "pretrained" / "network.safetensors"
+
+    @property
+    def pretrained_samples(self) -> Path:
+        """The first of its samples, by step and number of steps."""
+        return self.root / "pretrained" / "samples.safetensors"
+
+    @property
+    def pretrained(self) -> Path:
+        """Rows of the summary: that network sampled with several steps."""
+        return self.root / "pretrained.csv"
+
     def parts(
-        self, runs: Iterable[str], designs: Iterable[str] = (), *, invariance: bool, exchange: bool, geometry: bool
+        self,
+        runs: Iterable[str],
+        designs: Iterable[str] = (),
+        *,
+        invariance: bool,
+        exchange: bool,
+        geometry: bool,
+        pretrained: bool,
     ) -> list[Path]:
         """All files of rows that the summary gathers, for the networks and the sections that a study has."""
         by_run = [self.bounds, self.fidelity, *([self.exchange] if exchange else [])]
-        lone = [self.style, *(self.invariance(part) for part in INVARIANCE_PARTS if invariance)]
-        lone += [self.geometry] if geometry else []
-        return [*(path(run) for run in runs for path in by_run), *map(self.design, designs), *lone]
+        found = [path(run) for run in runs for path in by_run]
+        lone = [self.style] if found else []
+        found += map(self.design, designs)
+        found += lone
+        found += [self.invariance(part) for part in INVARIANCE_PARTS if invariance]
+        found += [self.geometry] if geometry else []
+        return found + ([self.pretrained] if pretrained else [])
 
     @property
     def paper_folder(self) -> Path:

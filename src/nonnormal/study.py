@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,7 +30,8 @@ class StudyError(ValueError):
     """A study file says something that is not allowed; the message lists each key, what was found, what is allowed."""
 
 
-_RESERVED = {"benchmarks", "logs", "paper"}  # folders beside those of the runs
+SECTIONS = ("invariance", "exchange", "geometry", "pretrained")  # that a study may leave out
+_RESERVED = {"benchmarks", "logs", "paper", "pretrained"}  # folders beside those of the runs
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 
@@ -157,6 +159,60 @@ class Exchange(Settings):
     """Images per network, step and number of steps."""
 
 
+class NoiseSchedule(Settings):
+    """How a network without scheduler_config.json was trained: keys and defaults of diffusers' DDPMScheduler."""
+
+    num_train_timesteps: int = Field(1000, strict=True, ge=1)
+    """Noise levels of the training."""
+    beta_start: float = Field(1e-4, gt=0, lt=1)
+    """Variance of the first step."""
+    beta_end: float = Field(0.02, gt=0, lt=1)
+    """Variance of the last."""
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
+    """Variances between them."""
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    """What the network predicts."""
+    variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large", "learned", "learned_range"] = "fixed_small"
+    """Variance of the sampler's step."""
+    clip_sample: bool = True
+    """Whether predicted images are clipped to [−1, 1]."""
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    """Which of the levels fewer steps use."""
+
+
+class Pretrained(Settings):
+    """A network that exists already, diffusers' UNet2DModel, sampled with several steps."""
+
+    path: str | None = Field(None, min_length=1)
+    """Folder that save_pretrained wrote, of a pipeline or of a UNet2DModel, with weights in safetensors."""
+    hub_id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """Repository on the Hugging Face Hub, in place of path."""
+    revision: str | None = None
+    """Commit of that repository, all 40 digits."""
+    schedule: NoiseSchedule | None = None
+    """How it was trained; where it is null, the network's scheduler_config.json says so."""
+    steps: StepNames = ("normal", "laplace", "uniform")
+    """Step families."""
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10, 50), min_length=1)
+    """Numbers of sampling steps."""
+    n_images: int = Field(1000, strict=True, ge=8)
+    """Images per step and number of steps."""
+
+    @model_validator(mode="after")
+    def _is_pinned(self):
+        if (self.path is None) == (self.hub_id is None):
+            found = "neither" if self.path is None else "both"
+            raise ValueError(f"path: found {found} of path and hub_id; one of them says which network")
+        if self.path is not None and self.revision is not None:
+            raise ValueError("revision: belongs to hub_id; what lies in the folder of path is used as it is")
+        if self.hub_id is not None and not re.fullmatch("[0-9a-f]{40}", self.revision or ""):
+            raise ValueError(
+                f"revision: found {json.dumps(self.revision)}; hub_id needs a commit, all its 40 digits, since a "
+                "branch or tag may be another network tomorrow"
+            )
+        return self
+
+
 class Geometry(Settings):
     """Trajectories, solvers and the optimal denoiser, looked at with one network."""
 
@@ -216,8 +272,8 @@ class Study(Settings):
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
     """Settings of every run that does not name others."""
-    runs: dict[Name, Run] = Field(min_length=1)
-    """The runs: what each says replaces the defaults, key by key."""
+    runs: dict[Name, Run] = {}
+    """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
     features: Features = Classifier()
     """Feature network of the Fréchet distance: a classifier where nothing is said."""
     sampling: Sampling = Sampling()
@@ -232,6 +288,8 @@ class Study(Settings):
     """Trajectories, solvers and the optimal denoiser of one network; left out where it is null."""
     designs: Designs | None = None
     """Networks of other representations and schedules; left out where it is null."""
+    pretrained: Pretrained | None = None
+    """A network that exists already, sampled with several steps; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -263,8 +321,12 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _fits_the_data(self):
-        describe(self.data, self.source)
         channels, size, _ = self.dataset.shape
+        if self.features.kind == "classifier" and self.dataset.classes is not None and self.dataset.classes < 2:
+            raise ValueError(
+                f"features.kind: classifier learns labels, and {self.data} has not got two or more of them"
+                + ("; use inception" if channels == 3 else "")
+            )
         if self.features.kind == "inception" and channels != 3:
             raise ValueError(
                 f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
@@ -286,6 +348,17 @@ class Study(Settings):
                     f"{key}.network.widths: {len(run.network.widths)} levels halve {self.data}'s {size} pixels "
                     f"{len(run.network.widths) - 1} times, which does not go; use fewer levels"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _has_networks(self):
+        if self.runs:
+            return self
+        if self.pretrained is None:
+            raise ValueError("runs: found none; a study needs one or more, or a pretrained network")
+        for name in ("exchange", "geometry", "designs"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: looks at a network of the study's runs, of which there are none")
         return self
 
     @model_validator(mode="after")
@@ -337,7 +410,7 @@ class Study(Settings):
     @property
     def sections(self) -> dict[str, bool]:
         """Which of the parts that a study may leave out it has."""
-        return {name: getattr(self, name) is not None for name in ("invariance", "exchange", "geometry")}
+        return {name: getattr(self, name) is not None for name in SECTIONS}
 
     @property
     def geometry_run(self) -> str:

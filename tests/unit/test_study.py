@@ -34,7 +34,7 @@ BASE = {
     },
 }
 
-SECTIONS = ("invariance", "exchange", "geometry")  # that may be left out
+SECTIONS = ("invariance", "exchange", "geometry")  # that may be left out, and have defaults for all they say
 LIMIT = "or train it with training.loss: limit"
 
 
@@ -263,7 +263,7 @@ def test_defaults_may_be_left_out(defaults):
         ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
-        ("runs", {}, ["runs: found {}", "at least 1 item"]),
+        ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),
         ("runs", ["plain"], ['runs: found ["plain"]', "dictionary"]),
         ("runs.plain", 3, ["runs.plain: found 3"]),
         ("defaults", [1], ["defaults: found [1]"]),
@@ -378,6 +378,27 @@ def test_distances_in_inceptions_features_have_plain_names():
 )
 def test_a_mistake_in_features_is_answered(features, data, said):
     assert said in mistake(with_features(features, data))
+
+
+def test_a_classifier_of_data_without_labels_is_refused_when_the_study_is_read():
+    unlabelled = with_features({"kind": "classifier"}, "imagenet32_old")
+    expected = "study.yaml: features.kind: classifier learns labels, and imagenet32_old has not got two or more of them"
+    assert mistake(unlabelled) == f"{expected}; use inception"
+    assert validate(unlabelled | {"features": {"kind": "inception"}}, "x").metric("fid") == "fid"
+
+
+def test_a_classifier_of_a_folder_needs_images_in_subfolders(tmp_path):
+    """Told by names alone: nothing here is an image. Where the folder is not there yet, nobody knows."""
+    raw = with_features({"kind": "classifier"}, "folder") | {"source": {"path": str(tmp_path / "album"), "size": 32}}
+    assert validate(raw, "x").dataset.classes is None
+    for names, refused in ((["cats/1.png"], True), (["dogs/1.png", "note.txt"], False), (["lone.PNG"], True)):
+        for name in names:
+            (tmp_path / "album" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "album" / name).touch()
+        if refused:
+            assert "features.kind: classifier learns labels, and folder has not" in mistake(raw)
+        else:
+            assert validate(raw, "x").dataset.classes == 2
 
 
 def test_a_run_is_compared_with_the_normal_pair_of_its_weighting():
@@ -533,7 +554,7 @@ def test_a_section_is_there_where_it_is_named(section):
 def test_sections_say_which_are_named(named):
     sections = dict(zip(SECTIONS, named, strict=True))
     raw = BASE | {section: {} if there else None for section, there in sections.items()}
-    assert validate(raw, "x").sections == sections
+    assert validate(raw, "x").sections == sections | {"pretrained": False}
 
 
 @pytest.mark.parametrize("section", ["exchange", "geometry"])

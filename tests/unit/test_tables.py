@@ -561,7 +561,8 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invarian
     expected |= {layout.invariance("line"), layout.invariance("plane")} if invariance else set()
     expected |= {layout.geometry} if geometry else set()
     expected |= {layout.design("c")}
-    found = layout.parts(["a", "b"], ["c"], invariance=invariance, exchange=exchange, geometry=geometry)
+    sections = dict(invariance=invariance, exchange=exchange, geometry=geometry, pretrained=False)
+    found = layout.parts(["a", "b"], ["c"], **sections)
     assert len(found) == len(expected)
     assert set(found) == expected
 

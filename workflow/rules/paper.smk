@@ -1,19 +1,21 @@
 """What people look at: figures, tables, and the paper that is typeset from them."""
 
-FIGURE_INPUTS = {
-    "cost": [LAYOUT.summary, *sources("nonnormal.figures.cost")],
-    "losses": [*sources("nonnormal.figures.losses")],
-    "samples": [
-        *(LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS),
-        *sources("nonnormal.figures.samples"),
-    ],
-    "steps": [LAYOUT.summary, *sources("nonnormal.figures.steps")],
-    "style": [LAYOUT.summary, *sources("nonnormal.figures.style")],
-    "training": [
-        *(LAYOUT.log(run) for run in RUNS),
-        *sources("nonnormal.figures.training"),
-    ],
-}
+FIGURE_INPUTS = {}
+if RUNS:
+    FIGURE_INPUTS = {
+        "cost": [LAYOUT.summary, *sources("nonnormal.figures.cost")],
+        "losses": [*sources("nonnormal.figures.losses")],
+        "samples": [
+            *(LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS),
+            *sources("nonnormal.figures.samples"),
+        ],
+        "steps": [LAYOUT.summary, *sources("nonnormal.figures.steps")],
+        "style": [LAYOUT.summary, *sources("nonnormal.figures.style")],
+        "training": [
+            *(LAYOUT.log(run) for run in RUNS),
+            *sources("nonnormal.figures.training"),
+        ],
+    }
 if STUDY.exchange:
     FIGURE_INPUTS["exchange"] = [LAYOUT.summary, *sources("nonnormal.figures.exchange")]
 if STUDY.geometry:
@@ -30,9 +32,13 @@ if STUDY.designs:
         FIGURE_INPUTS["extension"] = [LAYOUT.extension, *code]
 if STUDY.invariance:
     FIGURE_INPUTS["invariance"] = [LAYOUT.summary, *sources("nonnormal.figures.invariance")]
+if STUDY.pretrained:
+    FIGURE_INPUTS["pretrained"] = [LAYOUT.summary, *sources("nonnormal.figures.pretrained")]
+    FIGURE_INPUTS["pretrained_samples"] = [LAYOUT.pretrained_samples, *sources("nonnormal.figures.samples")]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
 TABLES_OF = {"geometry": STUDY.geometry, "solvers": STUDY.geometry, "designs": STUDY.designs}
-STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, True)]
+TABLES_OF["pretrained"] = STUDY.pretrained
+STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, RUNS)]
 TABLES = [LAYOUT.table(name, extension) for name in STUDY_TABLES for extension in TABLE_FORMATS]
 
 

@@ -134,6 +134,27 @@ def design(study_file: StudyFile, run: RunName, device: Device = "auto", threads
 
 
 @app.command()
+def pretrained(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
+    """Sample a network that existed already with every step of the study, and measure what comes out."""
+    from nonnormal import data as data_sets
+    from nonnormal import pretrained as networks
+    from nonnormal.evaluation.pretrained import pretrained_rows
+    from nonnormal.files import write_tensors
+    from nonnormal.metrics.reference import read_reference
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "pretrained")
+    device = prepare_torch(device, threads)
+    network = networks.read(layout.pretrained_network, device)
+    images, reference = data_sets.read(layout.data), read_reference(layout.features, layout.data)
+    rows, shown = pretrained_rows(study, network, images, reference, device)
+    write_tensors(layout.pretrained_samples, shown, {"study": study.name, "network": network.origin})
+    write_rows(layout.pretrained, rows)
+    print(layout.pretrained)
+
+
+@app.command()
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd
@@ -154,5 +175,8 @@ def summary(study_file: StudyFile) -> None:
     ]
     write_json(layout.provenance, describe())
     write_rows(layout.summary, pd.concat(rows, ignore_index=True))
-    write_json(layout.metrics, tables.headline(numbers_of("pairs", study, layout)))
+    headline = tables.headline(numbers_of("pairs", study, layout)) if study.runs else {}
+    if study.pretrained:
+        headline |= {"pretrained": tables.pretrained_headline(numbers_of("pretrained", study, layout))}
+    write_json(layout.metrics, headline)
     print(layout.summary)

@@ -1,4 +1,4 @@
-"""Commands that make things: data sets, feature networks, trained networks, samples."""
+"""Commands that make things: data sets, feature networks, trained and pretrained networks, samples."""
 
 from __future__ import annotations
 
@@ -110,6 +110,30 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         save_weights(layout.weights(run), averaged, recipe, **facts)
         layout.checkpoint(run).unlink(missing_ok=True)
         print(layout.weights(run))
+
+
+@app.command()
+def pretrained(study_file: StudyFile) -> None:
+    """Take over the network that the study finds in a folder or on the Hub, with its noise schedule."""
+    from pathlib import Path
+
+    from nonnormal import pretrained as networks
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "pretrained")
+    settings = study.pretrained
+    schedule = settings.schedule and settings.schedule.model_dump()
+    if settings.path is not None:
+        network = networks.from_folder(Path(settings.path).expanduser(), schedule=schedule)
+    else:
+        folder = networks.fetch(settings.hub_id, settings.revision)
+        network = networks.from_folder(folder, schedule=schedule, origin=f"{settings.hub_id}@{settings.revision}")
+    if network.shape != study.dataset.shape:
+        raise ValueError(f"data: {study.data} has images {study.dataset.shape}, the network makes {network.shape}")
+    if max(settings.n_steps) > (levels := network.scheduler("normal").config.num_train_timesteps):
+        raise ValueError(f"pretrained.n_steps: found {max(settings.n_steps)}; the network knows {levels} noise levels")
+    networks.write(layout.pretrained_network, network)
+    print(f"{layout.pretrained_network}: {network.origin}, SHA-256 {network.sha256}")
 
 
 @contextmanager

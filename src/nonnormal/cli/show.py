@@ -80,6 +80,22 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.losses import loss_shapes
 
         return loss_shapes(list(dict.fromkeys(pairs[run] for run, its in study.runs.items() if its.has_native_bound)))
+    if name.startswith("pretrained"):
+        require_section(layout.study, study, "pretrained")
+    if name == "pretrained":
+        from nonnormal.figures.pretrained import pretrained
+
+        return pretrained(read_rows(layout.summary), study.metric("fid"))
+    if name == "pretrained_samples":
+        from nonnormal.figures.samples import sample_rows
+
+        images, settings = read_tensors(layout.pretrained_samples)[0], study.pretrained
+        rows = {
+            f"{step}, {n} calls": images[f"{n}/{step}"].numpy()
+            for n in sorted(set(settings.n_steps))
+            for step in settings.steps
+        }
+        return sample_rows(rows, study.dataset.levels)
     if name == "samples":
         from nonnormal.figures.samples import sample_rows
 
@@ -139,6 +155,8 @@ def table(
         readable = tables.readable_pairs(content, study.metric, study.labels)
     elif name == "designs":
         readable = tables.readable_designs(content, study.metric("fid"))
+    elif name == "pretrained":
+        readable = tables.readable_pretrained(content, study.metric)
     else:
         readable = {
             "conventions": tables.readable_differences,
@@ -168,6 +186,9 @@ def numbers_of(name: str, study, layout: Layout):
     if name == "designs":
         require_section(layout.study, study, "designs")
         return tables.designs(summary, study.metric("fid"), study.design_labels)
+    if name == "pretrained":
+        require_section(layout.study, study, "pretrained")
+        return tables.pretrained(summary, study.metric)
     if name in ("geometry", "solvers"):
         require_section(layout.study, study, "geometry")
         return (

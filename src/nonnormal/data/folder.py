@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def load_folder(source: Source) -> ImageData:
     test = torch.tensor([name in tested for name in names])
     train, test = (Split(images[rows], labels[rows] if len(labels) else labels) for rows in (~test, test))
     return ImageData(train, test, 256, {"folder": contents.hexdigest()})
+
+
+def count_labels(folder: Path) -> int | None:
+    """Number of subfolders, which are labels; 0 where an image lies in none, None where there is no such folder."""
+    if not folder.is_dir():
+        return None
+    subfolders = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                subfolders += 1
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                return 0
+    return subfolders
 
 
 def decode(content: bytes, size: int, *, label: str) -> torch.Tensor:

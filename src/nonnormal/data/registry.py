@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
 from nonnormal.data.digits import load_digits
-from nonnormal.data.folder import load_folder
+from nonnormal.data.folder import count_labels, load_folder
 from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
 from nonnormal.data.images import ImageData
 from nonnormal.data.photos import PHOTOS, load_photos
@@ -22,7 +23,7 @@ class DataSet:
     Attributes:
         shape: (C, H, W) of an image.
         levels: number of grey levels.
-        classes: number of labels, 0 where there are none or nobody knows before loading.
+        classes: number of labels, 0 where there are none, None where nobody knows before loading.
         load: makes the data set from its source.
         files: names of the files that the source may place, mirror or vouch for.
         keys: what the source of a data set without such files must say.
@@ -31,7 +32,7 @@ class DataSet:
 
     shape: tuple[int, int, int]
     levels: int
-    classes: int
+    classes: int | None
     load: Callable[[Source], ImageData]
     files: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
@@ -48,12 +49,12 @@ DATASETS: dict[str, DataSet] = {
     "cifar10": DataSet((3, 32, 32), 256, 10, load_cifar10, (CIFAR10.name,)),
     "imagenet32_old": DataSet((3, 32, 32), 256, 0, load_imagenet32_old, _names(OLD), mem_mb=16000),
     "imagenet32_new": DataSet((3, 32, 32), 256, 1000, load_imagenet32_new, _names(NEW), mem_mb=16000),
-    "folder": DataSet((3, 0, 0), 256, 0, load_folder, keys=("path", "size"), mem_mb=8000),
+    "folder": DataSet((3, 0, 0), 256, None, load_folder, keys=("path", "size"), mem_mb=8000),
 }
 
 
 def describe(name: str, source: Source | None = None) -> DataSet:
-    """What is known of a data set from that source; the shape of `folder` is the source's.
+    """What is known of a data set from that source; shape and labels of `folder` are the source's.
 
     Raises:
         ValueError: the name is unknown, or the source says what does not fit it.
@@ -70,7 +71,8 @@ def describe(name: str, source: Source | None = None) -> DataSet:
     if strange := set(source.sha256) - set(found.files):
         raise ValueError(f"source.sha256: {', '.join(sorted(strange))}: {name} has the files {', '.join(found.files)}")
     if "size" in found.keys:
-        return dataclasses.replace(found, shape=(found.shape[0], source.size, source.size))
+        shape, classes = (found.shape[0], source.size, source.size), count_labels(Path(source.path).expanduser())
+        return dataclasses.replace(found, shape=shape, classes=classes)
     return found
 
 

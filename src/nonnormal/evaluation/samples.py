@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ from nonnormal.recipes import design
 from nonnormal.samplers import sample_ancestral
 from nonnormal.seeds import derive
 from nonnormal.steps import get
-from nonnormal.study import Study
+from nonnormal.study import Exchange, Pretrained, Study
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
 _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
@@ -36,13 +36,9 @@ def fidelity_rows(
         samples: uint8 images (N, C, H, W) by number of sampling steps.
         reference: feature network and training split; see `Study.metric` for what the metrics are called.
     """
-    rows, seed = [], derive(study.seed, "fidelity")
+    rows, conditions = [], _conditions(study, run, study.run(run).p)
     for n_steps, images in samples.items():
-        found = fidelity(images, reference, resamples=study.evaluation.bootstrap, seed=seed, device=device)
-        conditions = _conditions(study, run, study.run(run).p) | _against(reference)
-        for metric, estimate in found.items():
-            unit = _UNITS.get(metric, "squared feature distance")
-            rows.append(row(study, run, study.metric(metric), estimate, unit, n_steps, conditions))
+        rows += distance_rows(study, run, images, reference, n_steps, conditions, device)
     return frame(rows)
 
 
@@ -52,14 +48,14 @@ def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: 
     Args:
         samples: uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in all.
     """
-    rows = _mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
+    rows = mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
     for run, by_steps in samples.items():
         conditions, reference = _conditions(study, run, study.run(run).p), study.baseline(run)
         for n_steps, images in by_steps.items():
-            rows += _mean_rows(study, run, images, data.levels, n_steps, conditions)
+            rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
             if reference and run != reference:
                 against = {**conditions, "against": reference}
-                rows += _difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
+                rows += difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
     return frame(rows)
 
 
@@ -70,38 +66,46 @@ def exchange_rows(
 
     Image i has the same seed for every step, and the prior draw is the same.
     """
-    settings, point, rows = study.exchange, design(study.run(run), denoiser.components), []
-    seeds = study.image_seeds("exchange", settings.n_images)
-    for n_steps in sorted(set(settings.n_steps)):
-        drawn: dict[str, Tensor] = {}
-        for name in dict.fromkeys(("normal", *settings.steps)):
-            images = sample_ancestral(
-                denoiser,
-                point.process,
-                get(name),
-                (settings.n_images, *study.dataset.shape),
-                times=uniform_times(n_steps, point.process.t_min),
-                seeds=seeds,
-                basis=point.basis,
-                dtype=getattr(torch, study.sampling.dtype),
-                device=device,
-                batch_size=study.sampling.batch_size,
-            )
-            drawn[name] = quantise(images, data.levels).cpu()
-        for name in settings.steps:
-            conditions = _conditions(study, run, name)
-            options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"))
-            found = fidelity(drawn[name], reference, device=device, **options)
-            for metric in ("fid", "kid"):
-                against = conditions | _against(reference)
-                metric_name, unit = f"exchange_{study.metric(metric)}", "squared feature distance"
-                rows.append(row(study, run, metric_name, found[metric], unit, n_steps, against))
-            if name != "normal":
-                against = {**conditions, "against": "normal step"}
-                rows += _difference_rows(
-                    study, run, drawn[name], drawn["normal"], data, n_steps, against, prefix="exchange_"
-                )
+    point = design(study.run(run), denoiser.components)
+
+    def draw(step: str, n_steps: int, seeds: list[int]) -> Tensor:
+        return sample_ancestral(
+            denoiser,
+            point.process,
+            get(step),
+            (len(seeds), *study.dataset.shape),
+            times=uniform_times(n_steps, point.process.t_min),
+            seeds=seeds,
+            basis=point.basis,
+            dtype=getattr(torch, study.sampling.dtype),
+            device=device,
+            batch_size=study.sampling.batch_size,
+        )
+
+    rows = []
+    for step, n_steps, images, normal in with_each_step(study, study.exchange, "exchange", draw, data.levels):
+        conditions = _conditions(study, run, step)
+        rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "exchange_", ("fid", "kid"))
+        if step != "normal":
+            against = {**conditions, "against": "normal step"}
+            rows += difference_rows(study, run, images, normal, data, n_steps, against, prefix="exchange_")
     return frame(rows)
+
+
+def with_each_step(
+    study: Study,
+    settings: Exchange | Pretrained,
+    purpose: str,
+    draw: Callable[[str, int, list[int]], Tensor],
+    levels: int,
+) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """(step, n_steps, images, images with the normal step) of one network, uint8, for each that the settings name."""
+    seeds = study.image_seeds(purpose, settings.n_images)
+    for n_steps in sorted(set(settings.n_steps)):
+        normal = quantise(draw("normal", n_steps, seeds), levels).cpu()
+        for step in settings.steps:
+            images = normal if step == "normal" else quantise(draw(step, n_steps, seeds), levels).cpu()
+            yield step, n_steps, images, normal
 
 
 def feature_rows(study: Study, header: Mapping[str, Any], data: ImageData) -> pd.DataFrame:
@@ -111,6 +115,27 @@ def feature_rows(study: Study, header: Mapping[str, Any], data: ImageData) -> pd
     share, n = header["held_out_accuracy"], len(data.test.images)
     estimate = Estimate(share, *proportion_interval(share, n), n)
     return frame([row(study, None, "feature_accuracy", estimate, "share", None, {"split": "test"})])
+
+
+def distance_rows(
+    study: Study,
+    run: str | None,
+    images: Tensor,
+    reference: Reference,
+    nfe: int,
+    conditions: Mapping,
+    device: str,
+    prefix: str = "",
+    metrics: tuple[str, ...] = ("fid", "kid", "precision", "recall"),
+) -> list[dict]:
+    """FID and its relatives of uint8 images, which all are computed whichever are asked for."""
+    options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"))
+    found, against = fidelity(images, reference, device=device, **options), {**conditions, **_against(reference)}
+    unit = "squared feature distance"
+    return [
+        row(study, run, prefix + study.metric(name), found[name], _UNITS.get(name, unit), nfe, against)
+        for name in metrics
+    ]
 
 
 def _conditions(study: Study, run: str, step: str) -> dict:
@@ -134,14 +159,17 @@ def _against(reference: Reference) -> dict:
     }
 
 
-def _mean_rows(study, run, images, levels, nfe, conditions) -> list[dict]:
+def mean_rows(study, run, images, levels, nfe, conditions, prefix="") -> list[dict]:
+    """Style of uint8 images, means over them."""
+    found = {name: Estimate(*mean_interval(values), len(values)) for name, values in style(images, levels).items()}
     return [
-        row(study, run, f"style_{name}", Estimate(*mean_interval(v), len(v)), _UNITS.get(name, "1"), nfe, conditions)
-        for name, v in style(images, levels).items()
+        row(study, run, f"{prefix}style_{name}", estimate, _UNITS.get(name, "1"), nfe, conditions)
+        for name, estimate in found.items()
     ]
 
 
-def _difference_rows(study, run, images, reference, data, nfe, conditions, prefix="") -> list[dict]:
+def difference_rows(study, run, images, reference, data, nfe, conditions, prefix="") -> list[dict]:
+    """Style of uint8 images minus that of the reference's, image by image."""
     seed = derive(study.seed, "style")
     found = style_difference(images, reference, data.levels, resamples=_RESAMPLES, seed=seed)
     return [

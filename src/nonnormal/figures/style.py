@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from nonnormal.figures import theme
 from nonnormal.summary import select, with_condition
 
-_NAMES = {"total_variation": "total variation", "high_frequency": "high-frequency share", "saturation": "saturation"}
+NAMES = {"total_variation": "total variation", "high_frequency": "high-frequency share", "saturation": "saturation"}
 
 
 def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
@@ -23,13 +23,13 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
         labels: what to call each run.
     """
     theme.apply()
-    found = [name for name in _NAMES if len(select(summary, f"style_{name}"))]
+    found = [name for name in NAMES if len(select(summary, f"style_{name}"))]
     exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
     shape = (1 + exchanged, len(found))
     figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
     for column, name in enumerate(found):
         _trained(axes[0, column], select(summary, f"style_{name}_difference"), labels)
-        axes[0, column].set_title(_NAMES[name])
+        axes[0, column].set_title(NAMES[name])
         if exchanged:
             _exchanged(axes[1, column], select(summary, f"exchange_style_{name}_difference"), labels)
     axes[0, 0].set_ylabel("pair − normal/normal")

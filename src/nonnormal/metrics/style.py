@@ -18,6 +18,8 @@ from torch import Tensor
 
 from nonnormal.metrics.intervals import Estimate, paired_bootstrap_interval
 
+STATISTICS = ("total_variation", "high_frequency", "saturation")
+
 
 def style(images: Tensor, levels: int) -> dict[str, np.ndarray]:
     """The statistics of each image, (N,) by name, for uint8 grey levels (N, C, H, W)."""

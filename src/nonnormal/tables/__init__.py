@@ -6,6 +6,7 @@ from nonnormal.tables.differences import differences, readable_differences
 from nonnormal.tables.families import listed_steps, step_constants, step_families
 from nonnormal.tables.geometry import geometry, readable_geometry, readable_solvers, solvers
 from nonnormal.tables.pairs import headline, pairs, readable_pairs
+from nonnormal.tables.pretrained import pretrained, pretrained_headline, readable_pretrained
 from nonnormal.tables.text import write_readable
 
 __all__ = [
@@ -16,11 +17,14 @@ __all__ = [
     "headline",
     "listed_steps",
     "pairs",
+    "pretrained",
+    "pretrained_headline",
     "readable_costs",
     "readable_designs",
     "readable_differences",
     "readable_geometry",
     "readable_pairs",
+    "readable_pretrained",
     "readable_solvers",
     "solvers",
     "step_constants",

@@ -1,0 +1,291 @@
+"""A network that existed already: taken over, sampled with other steps, measured and drawn; or refused, and why."""
+
+import copy
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from problems import STEPS
+
+from nonnormal import pretrained, study
+from nonnormal.cli import app
+from nonnormal.files import read_tensors
+from nonnormal.layout import Layout
+from nonnormal.networks import initialised
+from nonnormal.summary import read_rows, select, with_condition
+
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LAWS, COUNTS = ["laplace", "normal", "student_t(df=5)"], [3, 6]
+RAW = {
+    "name": "tiny",
+    "data": "digits",
+    "pretrained": {"path": "network", "steps": LAWS, "n_steps": COUNTS, "n_images": 16},
+    "features": {"epochs": 1},
+    "sampling": {"batch_size": 10},
+    "evaluation": {"bootstrap": 10},
+}
+
+
+def small_unet(**settings):
+    blocks = dict(down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, add_attention=False)
+    sizes = dict(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), norm_num_groups=4)
+    return initialised(lambda: UNet2DModel(**blocks, **sizes, **settings), 0).eval()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder in which `save_pretrained` wrote a pipeline."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    schedule = DDPMScheduler(num_train_timesteps=50, prediction_type="v_prediction", beta_end=0.1)
+    DDPMPipeline(small_unet(), schedule).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path, monkeypatch):
+    """A copy of it in an empty project."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(saved, tmp_path / "network")
+
+
+def changed(**settings):
+    raw = copy.deepcopy(RAW)
+    raw["pretrained"] |= settings
+    return {**raw, "pretrained": {key: value for key, value in raw["pretrained"].items() if value is not None}}
+
+
+def command(*words):
+    app(list(words), standalone_mode=False)
+
+
+# ---- to its figure ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(saved, tmp_path_factory):
+    """A project in which every rule's command was run, in this process."""
+    project, threads = tmp_path_factory.mktemp("project"), torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        (project / "study.yaml").write_text(yaml.safe_dump(changed(path=str(saved))))
+        (project / "paper/references").mkdir(parents=True)
+        (project / "paper/references/published.csv").write_text("key,model,metric,value\n")
+        try:
+            command("data", "digits")
+            command("features", "study.yaml")
+            command("pretrained", "study.yaml")
+            command("evaluate", "pretrained", "study.yaml")
+            command("evaluate", "summary", "study.yaml")
+            for name in ("pretrained", "pretrained_samples"):
+                command("figure", "study.yaml", "--name", name)
+            command("table", "study.yaml", "--name", "pretrained")
+        finally:
+            torch.set_num_threads(threads)
+    return project, Layout("tiny", "digits")
+
+
+def test_figures_and_table_are_made(made):
+    project, layout = made
+    for name in ("pretrained", "pretrained_samples"):
+        assert (project / layout.figure(name, "png")).read_bytes().startswith(b"\x89PNG")
+        assert (project / layout.figure(name, "pdf")).read_bytes().startswith(b"%PDF")
+    table = pd.read_csv(project / layout.table("pretrained", "csv"))
+    assert list(zip(table.step, table.nfe, strict=True)) == [(step, n) for n in COUNTS for step in LAWS]
+    assert (table.fid_low < table.fid_high).all()
+    assert "fid_digits" in (project / layout.table("pretrained", "md")).read_text()
+    metrics = json.loads((project / layout.metrics).read_text())["pretrained"]
+    most = table[table.nfe == max(COUNTS)].set_index("step").fid
+    assert {step: found["fid"] for step, found in metrics.items()} == most.to_dict()
+
+
+def test_each_step_is_compared_with_the_normal_one_from_the_same_seeds(made):
+    project, layout = made
+    rows = read_rows(project / layout.summary)
+    for name in ("total_variation", "high_frequency"):
+        means = with_condition(select(rows, f"pretrained_style_{name}"), "step").set_index(["step", "nfe"]).value
+        gaps = with_condition(select(rows, f"pretrained_style_{name}_difference"), "step")
+        assert len(gaps) == (len(LAWS) - 1) * len(COUNTS)
+        for gap in gaps.itertuples():
+            expected = means[gap.step, gap.nfe] - means["normal", gap.nfe]
+            assert gap.value == pytest.approx(expected, abs=1e-12)
+            assert gap.value != 0
+
+
+def test_rows_say_which_network_it_is(made, saved):
+    project, layout = made
+    rows = select(read_rows(project / layout.summary), "pretrained_fid_digits")
+    conditions = [json.loads(text) for text in rows.conditions]
+    assert {found["network"] for found in conditions} == {str(saved)}
+    assert {found["network_sha256"] for found in conditions} == {pretrained.from_folder(saved).sha256}
+    assert {found["sampler"] for found in conditions} == {"NonNormalScheduler"}
+    assert set(rows.n) == {16}
+
+
+def test_the_first_images_are_those_of_diffusers_with_the_normal_step(made, saved):
+    """The same seeds in a pipeline of diffusers, which knows nothing of this project."""
+    project, layout = made
+    shown = read_tensors(project / layout.pretrained_samples)[0]["6/normal"]
+    seeds = study.validate(changed(path=str(saved)), "").image_seeds("pretrained", 16)
+    pipeline = DDPMPipeline.from_pretrained(saved)
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(16, [torch.Generator().manual_seed(seed) for seed in seeds], 6, output_type="pt").images
+    difference = (images * 16).round() - shown
+    assert (difference != 0).double().mean() < 0.01  # batches of another size differ in the last digits
+    assert difference.abs().max() <= 1
+
+
+def test_a_study_without_runs_is_planned(workspace, saved):
+    (workspace.folder / "config/tiny.yaml").write_text(yaml.safe_dump(changed(path=str(saved))))
+    figures = {f"figure figure={name}" for name in ("pretrained", "pretrained_samples")}
+    expected = {"data", "features", "pretrained", "evaluate_pretrained", "summary", "table table=pretrained"}
+    assert workspace.planned("--configfile", "config/tiny.yaml") == expected | figures
+
+
+# ---- taking over -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "normal"][:2])
+def test_a_network_comes_back_from_its_file_as_it_was(folder, step):
+    found = pretrained.from_folder(folder)
+    pretrained.write(folder / "network.safetensors", found)
+    again = pretrained.read(folder / "network.safetensors")
+    assert (again.origin, again.sha256, again.shape) == (str(folder), found.sha256, (1, 8, 8))
+    assert again.scheduler(step).config.prediction_type == "v_prediction"
+    assert again.scheduler(step).config.num_train_timesteps == 50
+    images = [network.sample(step, 3, [5, 6], batch_size=2) for network in (found, again)]
+    assert torch.equal(*images)
+    assert not torch.equal(images[0], found.sample("normal", 3, [5, 6], batch_size=2))
+
+
+def test_a_lone_network_is_taken_with_the_schedule_that_the_study_says(folder):
+    lone = folder / "unet"
+    with pytest.raises(ValueError, match=r"no scheduler_config\.json; say in pretrained\.schedule"):
+        pretrained.from_folder(lone)
+    said = study.validate(changed(schedule={"num_train_timesteps": 70}), "").pretrained.schedule.model_dump()
+    found = pretrained.from_folder(lone, schedule=said)
+    assert found.scheduler("laplace").config.num_train_timesteps == 70
+    assert found.sha256 == pretrained.from_folder(folder).sha256
+
+
+def test_pickled_weights_are_refused(folder):
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ValueError, match=r"found diffusion_pytorch_model\.bin, a pickle, which can run code"):
+        pretrained.from_folder(folder)
+
+
+def set_key(path, **keys):
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "words"),
+    [
+        ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "expected a UNet2DModel, found 'UNet2DCond"),
+        ("unet/config.json", {"num_class_embeds": 10}, "the network asks for a class"),
+        ("unet/config.json", {"block_out_channels": [8, 24]}, "cannot be loaded"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction_type must be one of epsilon"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "odd"}, "odd is not implemented"),
+    ],
+)
+def test_another_kind_of_network_or_schedule_is_refused(folder, file, keys, words):
+    set_key(folder / file, **keys)
+    with pytest.raises(ValueError, match=words):
+        pretrained.from_folder(folder)
+
+
+def test_files_that_are_missing_or_damaged_are_named(folder):
+    (folder / "scheduler/scheduler_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"scheduler_config\.json: is not JSON"):
+        pretrained.from_folder(folder)
+    (folder / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
+    with pytest.raises(ValueError, match="a schedule of betas, found that of ScoreSdeVeScheduler"):
+        pretrained.from_folder(folder)
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        pretrained.from_folder(folder, schedule={"beta_start": 0.1})
+    (folder / "unet/config.json").unlink()
+    with pytest.raises(ValueError, match=r"config\.json: cannot be read"):
+        pretrained.from_folder(folder)
+    with pytest.raises(ValueError, match=r"pretrained\.path: there is no folder"):
+        pretrained.from_folder(folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_steps": [3, 51]}, r"pretrained\.n_steps: found 51; the network knows 50 noise levels"),
+        ({"data": "photos32"}, r"data: photos32 has images \(3, 32, 32\), the network makes \(1, 8, 8\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_study_is_refused(folder, settings, words):
+    raw = changed(n_steps=settings.get("n_steps", COUNTS)) | ({"data": settings["data"]} if "data" in settings else {})
+    (folder.parent / "study.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ValueError, match=words):
+        command("pretrained", "study.yaml")
+    assert not (folder.parent / "results").exists()
+
+
+# ---- the Hub ---------------------------------------------------------------------------------------------------------
+
+
+def test_of_the_hub_configuration_and_safetensors_of_one_commit_are_fetched(folder, monkeypatch):
+    asked = {}
+
+    def snapshot_download(hub_id, **options):
+        asked.update(options, hub_id=hub_id)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    (folder.parent / "study.yaml").write_text(
+        yaml.safe_dump(changed(path=None, hub_id="someone/network", revision=COMMIT))
+    )
+    command("pretrained", "study.yaml")
+    assert (asked["hub_id"], asked["revision"]) == ("someone/network", COMMIT)
+    assert {pattern.rpartition(".")[2] for pattern in asked["allow_patterns"]} == {"json", "safetensors"}
+    assert pretrained.read(Layout("tiny", "digits").pretrained_network).origin == f"someone/network@{COMMIT}"
+
+
+def test_without_the_hub_it_says_how_to_get_the_network(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot_download(*_, **__):
+        raise LocalEntryNotFoundError("no connection\nmore words")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(ValueError, match="no connection") as error:
+        pretrained.fetch("someone/network", COMMIT)
+    assert f"hf download someone/network --revision {COMMIT} --local-dir FOLDER" in str(error.value)
+    assert "pretrained.path: FOLDER" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"path": None}, "pretrained.path: found neither of path and hub_id"),
+        ({"hub_id": "a/b", "revision": COMMIT}, "pretrained.path: found both of path and hub_id"),
+        ({"revision": COMMIT}, "pretrained.revision: belongs to hub_id"),
+        ({"path": None, "hub_id": "a/b"}, "pretrained.revision: found null; hub_id needs a commit"),
+        ({"path": None, "hub_id": "a/b", "revision": "main"}, 'pretrained.revision: found "main"; hub_id needs'),
+        ({"path": None, "hub_id": "a/b", "revision": COMMIT[:7]}, f'pretrained.revision: found "{COMMIT[:7]}"'),
+        ({"path": None, "hub_id": "b", "revision": COMMIT}, 'pretrained.hub_id: found "b"'),
+        ({"steps": ["odd"]}, 'pretrained.steps.0: found "odd"'),
+        ({"schedule": {"beta_start": 0}}, "pretrained.schedule.beta_start: found 0"),
+    ],
+)
+def test_what_does_not_name_one_network_is_refused_when_the_study_is_read(settings, words):
+    with pytest.raises(study.StudyError) as error:
+        study.validate(changed(**settings), "study.yaml")
+    assert str(error.value).startswith(f"study.yaml: {words}")
+
+
+@pytest.mark.parametrize("section", ["exchange", "geometry"])
+def test_sections_that_look_at_a_run_need_one(section):
+    with pytest.raises(study.StudyError, match=f"{section}: looks at a network of the study's runs"):
+        study.validate(changed() | {section: {}}, "study.yaml")
