@@ -44,8 +44,19 @@ def predict_x0(
     Raises:
         ValueError: the noise is not white, and the denoiser has no basis or another one.
     """
-    weights, sigma = process.observation(t)
-    components = sigma.shape[torch.as_tensor(t).dim() :]
+    return predict_x0_observed(denoiser, *process.observation(t), xt, basis, axes=torch.as_tensor(t).dim())
+
+
+def predict_x0_observed(
+    denoiser: Denoiser, weights: Tensor, sigma: Tensor, xt: Tensor, basis: Basis = PIXEL, *, axes: int = 0
+) -> Tensor:
+    """`predict_x0` for w and σ of `LinearProcess.observation`, where they are known already.
+
+    Args:
+        weights, sigma: w and σ.
+        axes: of time in them, which come before the components: 0 where it is a number, 1 where it is (B,).
+    """
+    components = sigma.shape[axes:]
     if components or not basis.orthonormal:
         _same_basis(denoiser, basis, components)
     x = basis.inverse(contract(weights, xt))

@@ -7,12 +7,15 @@ purpose → item; torch's global generator is never the source.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from nonnormal.steps import Step
+
+_AHEAD = 1 << 16  # numbers that an image draws at once: 128 MB of float32 for 500 images
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -59,6 +62,17 @@ class ImageNoise:
         """The next z of every image, (B, *shape)."""
         draws = [step.sample(self.shape, generator=g, dtype=self.dtype, device=self.device) for g in self.generators]
         return torch.stack(draws)
+
+    def draws(self, step: Step, n: int) -> Iterator[Tensor]:
+        """The next n z of every image, (B, *shape) each, drawn many at a time: each image's generator is asked seldom.
+
+        How many depends on the image's shape and n alone. Other draws in between come from further on.
+        """
+        ahead = max(_AHEAD // max(math.prod(self.shape), 1), 1)
+        for first in range(0, n, ahead):
+            shape = (min(ahead, n - first), *self.shape)
+            parts = [step.sample(shape, generator=g, dtype=self.dtype, device=self.device) for g in self.generators]
+            yield from torch.stack(parts, dim=1)
 
     def uniform(self) -> Tensor:
         """The next number in [0, 1) of every image, (B,), float64 on the CPU."""

@@ -25,11 +25,12 @@ def test_sample_is_the_chain_written_out(step):
     times = uniform_times(3)
     noise = ImageNoise([4, 5], (1, 8, 8), torch.float64)
     x = noise.draw(get("normal"))
-    for s, t in ((times[2], times[3]), (times[1], times[2]), (times[0], times[1])):
+    pairs = ((times[2], times[3]), (times[1], times[2]), (times[0], times[1]))
+    for (s, t), z in zip(pairs, noise.draws(get(step), 3), strict=True):
         a, c = (part.item() for part in PROCESS.marginal(t))
         x0_hat = EXACT(x / a, c**0.5 / a)
         coef_xt, coef_x0, chol = PROCESS.posterior(s, t)
-        x = apply(coef_xt, x) + apply(coef_x0, x0_hat) + apply(chol, noise.draw(get(step)))
+        x = apply(coef_xt, x) + apply(coef_x0, x0_hat) + apply(chol, z)
     x = x / PROCESS.marginal(0.0)[0].item()
     found = sample(step=step, shape=(2, 1, 8, 8), times=times, seeds=[4, 5], dtype=torch.float64)
     torch.testing.assert_close(found, x, rtol=1e-10, atol=1e-12)

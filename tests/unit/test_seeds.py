@@ -33,6 +33,22 @@ def test_noise_of_an_image_does_not_depend_on_its_company():
         assert torch.equal(together.draw(step)[1], alone.draw(step)[0])
 
 
+def test_many_draws_of_an_image_depend_on_nothing_but_its_seed_and_their_number(monkeypatch):
+    monkeypatch.setattr("nonnormal.seeds._AHEAD", 20)  # two draws at a time, and one at the end
+    for step in (NORMAL, LAPLACE):
+        together, alone = (list(ImageNoise(seeds, (2, 4)).draws(step, 5)) for seeds in ([3, 5, 7], [5]))
+        assert [z.shape for z in together] == [(3, 2, 4)] * 5
+        assert all(torch.equal(z[1], other[0]) for z, other in zip(together, alone, strict=True))
+        assert torch.stack(together).unique().numel() == 5 * 3 * 8
+
+
+def test_many_draws_follow_what_was_drawn_before():
+    noise = ImageNoise([3], (16,))
+    first = noise.draw(NORMAL)
+    assert not torch.equal(first, next(noise.draws(NORMAL, 2)))
+    assert torch.equal(first, next(ImageNoise([3], (16,)).draws(NORMAL, 2)))  # whole blocks of normals: one stream
+
+
 def test_noise_goes_on_from_draw_to_draw():
     noise = ImageNoise([3], (4,))
     assert not torch.equal(noise.draw(NORMAL), noise.draw(NORMAL))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.denoisers import Denoiser, predict_x0_observed
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step
@@ -73,9 +73,10 @@ def sample_ancestral(
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
-    coefficients = list(zip(*process.posterior(times[1:], times[:-1]), strict=True))
+    # All to the state's dtype and device at once: on a GPU each such step would be waited for.
+    weights, levels = (value.to(device, dtype) for value in process.observation(times))
+    coefficients = [value.to(device, dtype) for value in process.posterior(times[1:], times[:-1])]
     prior = cholesky(process.prior_covariance())
-    weights, _ = process.observation(times[-1])
     state_shape = (process.n * shape[1], *shape[2:])
     images = []
     for start in range(0, len(seeds), batch_size or len(seeds)):
@@ -83,13 +84,14 @@ def sample_ancestral(
         noise = ImageNoise(seeds[chunk], state_shape, dtype, device)
         given = None if known is None else basis.forward(known[0][chunk].to(device, dtype))
         xt = apply(prior, noise.draw(Normal()))
-        for i, (coef_xt, coef_x0, chol) in enumerate(coefficients):
-            x0_hat = predict_x0(denoiser, process, xt, times[i], basis)
+        draws = noise.draws(step, len(times) - 1)
+        for i, (coef_xt, coef_x0, chol, z) in enumerate(zip(*coefficients, draws, strict=True)):
+            x0_hat = predict_x0_observed(denoiser, weights[i], levels[i], xt, basis)
             if given is not None:
                 x0_hat = torch.where(known[1].to(device), given, x0_hat)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
-            xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, noise.draw(step))
-        y = contract(weights, xt)
+            xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, z)
+        y = contract(weights[-1], xt)
         images.append(basis.inverse(y if given is None else torch.where(known[1].to(device), given, y)))
     return torch.cat(images)
