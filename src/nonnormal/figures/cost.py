@@ -23,16 +23,17 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """
     theme.apply()
     figure, (ratio, bound) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
+    styles = theme.run_styles(summary, labels)
     ratios = with_condition(select(summary, "diffusion_ratio"), "T")
-    for (run, q, p), group in ratios.groupby(["run", "q", "p"], sort=False):
-        line, style = group.sort_values("T"), theme.line_style(q, p) | {"label": labels[run]}
+    for run, group in ratios.groupby("run", sort=False):
+        line, style = group.sort_values("T"), styles[run]
         _line(ratio, line, style)
         limit = json.loads(line.conditions.iloc[0])["limit"]
         if np.isfinite(limit):
             ratio.axhline(limit, color=style["color"], lw=1, ls=":")
     totals = with_condition(select(summary, "bpd_total", bound="native", marginals="limit"), "T")
-    for (run, q, p), group in totals.groupby(["run", "q", "p"], sort=False):
-        line, style = group.sort_values("T"), theme.line_style(q, p) | {"label": labels[run]}
+    for run, group in totals.groupby("run", sort=False):
+        line, style = group.sort_values("T"), styles[run]
         _line(bound, line, style)
         for growth in select(summary, "bpd_growth", run=run).itertuples():
             owed = json.loads(growth.conditions)["limit"] * line["T"]
@@ -42,8 +43,7 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     ratio.set_title("diffusion term; dotted: K″(0)")
     bound.set(xscale="log", yscale="log", xlabel="steps T", ylabel="native bound (bits/dim)")
     bound.set_title("whole bound; dotted: T K(0)/ln 2")
-    handles, names = bound.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6, title="pair q/p")
+    theme.legend_below(figure, bound, "pair q/p")
     return figure
 
 

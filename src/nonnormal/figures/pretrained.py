@@ -34,8 +34,7 @@ def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
         axis.set_ylabel(f"{title},\nstep − normal step")
     for axis in axes[1 + len(found) :]:
         axis.set_visible(False)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6, title="step that the network is sampled with")
+    theme.legend_below(figure, axes[0], "step that the network is sampled with")
     return figure
 
 

@@ -34,18 +34,18 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
         (axes[1], bounds[bounds.bound == "normal"], "bits/dim, normal-limit bound"),
         (axes[2], bounds[bounds.bound == "native"], "bits/dim, native bound"),
     )
+    styles = theme.run_styles(summary, labels)
     for axis, rows, label in panels:
-        for (run, q, p), group in rows.groupby(["run", "q", "p"], sort=False):
+        for run, group in rows.groupby("run", sort=False):
             line = group.sort_values("T")
             spread = [line.value - line.low, line.high - line.value]
-            style = theme.line_style(q, p) | {"label": labels[run]}
-            axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
+            steps = line["T"].astype(float)
+            axis.errorbar(steps, line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **styles[run])
         _step_axis(axis, sorted(distances.nfe.unique()))
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
     theme.plain_log(axes[2].yaxis)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
+    theme.legend_below(figure, axes[0], "pair q/p")
     return figure
 
 

@@ -1,16 +1,20 @@
 """Theme: one look for all figures, and one colour per step family everywhere.
 
 A pair q/p has the colour and marker of q and the dash of p, and a hollow marker where p is not the normal, so a pair is
-recognised from figure to figure.
+recognised from figure to figure. Where several runs have one pair, each after the first is a darker shade with a marker
+of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
@@ -23,6 +27,7 @@ mpl.use("agg")
 WIDTH = 6.9  # inches, the text width of the paper
 _COLOURS = dict(zip(families(), [*sns.color_palette("colorblind"), "0.35"], strict=False))
 _STEP_MARKERS = dict(zip(families(), "os^vDPX<>*.", strict=False))
+_AGAIN_MARKERS = "PX*hdp8"  # of further runs of a pair
 _DASHES = {"normal": "-", "laplace": (0, (4, 1.5)), "uniform": ":"}
 
 
@@ -44,16 +49,49 @@ def apply() -> None:
     )
 
 
-def line_style(q: str, p: str) -> dict:
-    """Colour, dash and marker of the pair q/p."""
+def line_style(q: str, p: str, again: int = 0) -> dict:
+    """Colour, dash and marker of the pair q/p, in the first run that has it or in one after that."""
     colour = _COLOURS.get(get(q).name, "0.6")
+    colour = tuple(0.55**again * part for part in mpl.colors.to_rgb(colour)) if again else colour
+    marker = _AGAIN_MARKERS[(again - 1) % len(_AGAIN_MARKERS)] if again else _STEP_MARKERS.get(get(q).name, "D")
     return {
         "color": colour,
         "markerfacecolor": colour if p == "normal" else "white",
         "linestyle": _DASHES.get(p, "-."),
-        "marker": _STEP_MARKERS.get(get(q).name, "D"),
+        "marker": marker,
         "label": f"{q}/{p}",
     }
+
+
+def line_styles(pairs: Mapping[str, tuple[str, str]]) -> dict[str, dict]:
+    """`line_style` of each label's pair (q, p), with the label; no two are alike."""
+    seen: Counter[tuple[str, str]] = Counter()
+    styles = {}
+    for label, pair in pairs.items():
+        styles[label] = line_style(*pair, again=seen[pair]) | {"label": label}
+        seen[pair] += 1
+    return styles
+
+
+def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, dict]:
+    """`line_styles` by run, for the runs of a summary that have a label, in the labels' order."""
+    found = summary.dropna(subset=["run"]).drop_duplicates("run").set_index("run")
+    styles = line_styles({labels[run]: (found.q[run], found.p[run]) for run in labels if run in found.index})
+    return {run: styles[label] for run, label in labels.items() if label in styles}
+
+
+def legend_below(figure: Figure, axis: Axes, title: str) -> None:
+    """The axis's legend under the figure, in as many columns as there is room for, at most six."""
+    handles, names = axis.get_legend_handles_labels()
+    if not handles:
+        return
+
+    def width(columns: int) -> float:  # inches: about 0.065 a letter, and 0.55 for line and gap; filled by column
+        rows = -(-len(names) // columns)
+        return sum(0.065 * max(map(len, names[i : i + rows])) + 0.55 for i in range(0, len(names), rows))
+
+    columns = next((n for n in range(min(6, len(names)), 1, -1) if width(n) <= WIDTH), 1)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, title=title)
 
 
 def step_style(step: str) -> dict:

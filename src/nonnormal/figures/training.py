@@ -18,9 +18,10 @@ def training_curves(logs: Mapping[str, tuple[str, str, pd.DataFrame]]) -> Figure
         logs: (q, p, log with `training.LOG_COLUMNS`) by label.
     """
     theme.apply()
-    figure, (loss, norm) = plt.subplots(1, 2, figsize=(theme.WIDTH, 2.6))
-    for label, (q, p, log) in logs.items():
-        style = theme.line_style(q, p) | {"marker": None, "label": label}
+    figure, (loss, norm) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.0))
+    styles = theme.line_styles({label: (q, p) for label, (q, p, _) in logs.items()})
+    for label, (_, _, log) in logs.items():
+        style = styles[label] | {"marker": None}
         smooth = log.set_index("step").rolling(5, min_periods=1).mean()
         loss.plot(smooth.index, smooth.loss_nats_per_dim, **style)
         norm.plot(smooth.index, smooth.gradient_norm, **style)
@@ -28,5 +29,5 @@ def training_curves(logs: Mapping[str, tuple[str, str, pd.DataFrame]]) -> Figure
     norm.set(xlabel="optimiser step", ylabel="gradient norm before clipping", yscale="log")
     for axis in (loss, norm):
         theme.plain_log(axis.yaxis)
-    loss.legend(title="pair q/p")
+    theme.legend_below(figure, loss, "pair q/p")
     return figure

@@ -42,6 +42,7 @@ _SHORT = {
     "kid": "{kid} × 1000",
     "total_variation": "total variation",
     "high_frequency": "high-frequency share",
+    "saturation": "saturation",
 }
 
 
@@ -108,8 +109,10 @@ def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) ->
     """
     rows, names = table.to_dict("records"), {metric: name(metric) for metric in _DISTANCES}
     if len(rows) > 5:
-        columns = {_SHORT[column].format(**names): [cell(row, column) for row in rows] for column in _SHORT}
-        return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name="q/p"))
+        found = [column for column in _SHORT if table[column].notna().any()]
+        columns = {_SHORT[column].format(**names): [cell(row, column) for row in rows] for column in found}
+        title = "run" if all(labels[row["run"]] == row["run"] for row in rows) else "q/p"
+        return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name=title))
     titles = {column: title.format(**names) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
     return pd.DataFrame(
         {labels[row["run"]]: [cell(row, column) for column in titles] for row in rows}, index=[*titles.values()]
