@@ -27,6 +27,7 @@ FIGURES = (
 )
 TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers")
 INVARIANCE_PARTS = ("line", "plane")
+PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
 

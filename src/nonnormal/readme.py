@@ -44,10 +44,12 @@ def _conditions(study: Study, layout: Layout) -> str:
         " with uncommitted changes" if made["uncommitted_changes"] else ""
     )
     return (
-        f"Conditions: data set `{study.data}`; bounds on the held-out split with T = {training.n_steps}, 95 % "
+        f"{study.title}. Conditions: data set `{study.data}`; bounds on "
+        f"{study.evaluation.n_images or 'all'} images of the held-out split with T = {training.n_steps}, 95 % "
         f"intervals over images; `{study.metric('fid')}` and its relatives in the features of {network}, "
         f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
         f"averaged weights (decay {training.ema_decay}); one training a pair, study seed "
-        f"{study.seed}, so intervals do not cover retraining. Figures marked li2024 were published for other data "
+        f"{study.seed}, so intervals do not cover retraining; {training.steps} optimiser steps of "
+        f"{training.batch_size} images. Figures marked li2024 were published for other data "
         f"and other networks. Made at revision `{revision}` on {made['hardware']}."
     )

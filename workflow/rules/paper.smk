@@ -90,6 +90,7 @@ rule paper:
         TABLES,
         summary=LAYOUT.summary,
         provenance=LAYOUT.provenance,
+        photographs=[path for path in (PHOTOGRAPHS / "summary.csv",) if STUDY.headline and path.is_file()],
         source="paper/paper.typ",
         references="paper/references/references.yaml",
     output:

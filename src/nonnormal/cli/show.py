@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nonnormal.cli.common import StudyFile, open_study, require_section
-from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, TABLES, Layout
+from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, PHOTOGRAPHS, TABLES, Layout
 
 app = typer.Typer()
 
@@ -209,6 +209,8 @@ def paper(
 
     _, layout = open_study(study_file)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
+    if layout.headline and (PHOTOGRAPHS / "summary.csv").is_file():
+        inputs["photographs"] = f"/{PHOTOGRAPHS}"
     with atomic(layout.paper) as temporary:
         typst.compile(str(source), output=str(temporary), root=".", sys_inputs=inputs, ignore_system_fonts=True)
     print(layout.paper)
