@@ -16,7 +16,7 @@ from nonnormal.figures.exchange import exchange
 from nonnormal.figures.invariance import invariance
 from nonnormal.figures.steps import number_of_steps
 from nonnormal.figures.style import style_differences
-from nonnormal.figures.theme import line_style
+from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.samplers import SOLVERS
 from nonnormal.study import validate
@@ -443,3 +443,34 @@ def test_projection_draws_recorded_trajectories(tmp_path, n_images):
         np.testing.assert_allclose(np.array(line.get_data_3d()).T, curves[:, k].numpy(), atol=1e-6)
         # From 0 to the end of the chord, with the way to the side between.
         np.testing.assert_allclose(np.array(line.get_data_3d())[1:, [0, -1]], 0, atol=1e-6)
+
+
+# ---- runs of one pair ------------------------------------------------------------------------------------------------
+
+
+def test_no_two_runs_look_alike_and_the_first_of_a_pair_looks_as_ever():
+    pairs = {f"{recipe}-{q}-{p}": (q, p) for recipe in ("vdm", "edm", "third") for q, p in PAIRS.values()}
+    styles = line_styles(pairs)
+    looks = [
+        (style["color"], style["marker"], style["linestyle"], style["markerfacecolor"]) for style in styles.values()
+    ]
+    assert len(set(looks)) == len(pairs)
+    for label, (q, p) in pairs.items():
+        assert styles[label]["label"] == label
+        if label.startswith("vdm"):
+            assert styles[label] == line_style(q, p) | {"label": label}
+
+
+@pytest.mark.parametrize("n", [1, 5, 8, 30])
+def test_a_legend_below_fits_the_figures_width(n):
+    figure, axis = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
+    for i in range(n):
+        axis.plot([0, 1], label=f"vdm-uniform-laplace-{i}")
+    legend_below(figure, axis, "run")
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0
+    assert box.x1 <= figure.bbox.width
+    assert axis.get_window_extent().height > 100
+    plt.close(figure)

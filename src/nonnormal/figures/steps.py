@@ -24,7 +24,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
         labels: what to call each run.
     """
     theme.apply()
-    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
+    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.2))
     distances = select(summary, fid)
     distances = distances.assign(T=distances.nfe)
     bounds = with_condition(select(summary, "bpd_total", marginals="limit"), "T")

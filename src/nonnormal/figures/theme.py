@@ -7,11 +7,13 @@ of its own.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -81,16 +83,16 @@ def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, di
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> None:
-    """The axis's legend under the figure, in as many columns as there is room for, at most six."""
+    """The axis's legend under the figure, which grows by its lines; at most six columns, if there is room."""
     handles, names = axis.get_legend_handles_labels()
     if not handles:
         return
 
-    def width(columns: int) -> float:  # inches: about 0.065 a letter, and 0.55 for line and gap; filled by column
-        rows = -(-len(names) // columns)
-        return sum(0.065 * max(map(len, names[i : i + rows])) + 0.55 for i in range(0, len(names), rows))
+    def width(columns: int) -> float:  # inches, about 0.065 a letter, and 0.55 for line and gap
+        return sum(0.065 * max(map(len, part)) + 0.55 for part in np.array_split(names, columns))
 
     columns = next((n for n in range(min(6, len(names)), 1, -1) if width(n) <= WIDTH), 1)
+    figure.set_figheight(figure.get_figheight() + 0.18 * (math.ceil(len(names) / columns) - 1))
     figure.legend(handles, names, loc="outside lower center", ncols=columns, title=title)
 
 

@@ -18,7 +18,7 @@ def training_curves(logs: Mapping[str, tuple[str, str, pd.DataFrame]]) -> Figure
         logs: (q, p, log with `training.LOG_COLUMNS`) by label.
     """
     theme.apply()
-    figure, (loss, norm) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.0))
+    figure, (loss, norm) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
     styles = theme.line_styles({label: (q, p) for label, (q, p, _) in logs.items()})
     for label, (_, _, log) in logs.items():
         style = styles[label] | {"marker": None}
