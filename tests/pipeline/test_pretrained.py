@@ -139,13 +139,6 @@ def test_the_first_images_are_those_of_diffusers_with_the_normal_step(made, save
     assert difference.abs().max() <= 1
 
 
-def test_a_study_without_runs_is_planned(workspace, saved):
-    (workspace.folder / "config/tiny.yaml").write_text(yaml.safe_dump(changed(path=str(saved))))
-    figures = {f"figure figure={name}" for name in ("pretrained", "pretrained_samples")}
-    expected = {"data", "features", "pretrained", "evaluate_pretrained", "summary", "table table=pretrained"}
-    assert workspace.planned("--configfile", "config/tiny.yaml") == expected | figures
-
-
 # ---- taking over -----------------------------------------------------------------------------------------------------
 
 

@@ -470,7 +470,7 @@ def test_a_legend_below_fits_the_figures_width(n):
     figure.draw_without_rendering()
     [legend] = figure.legends
     box = legend.get_window_extent()
-    assert 0 <= box.x0
+    assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
     assert axis.get_window_extent().height > 100
     plt.close(figure)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nonnormal.cli.common import StudyFile, open_study, require_section
-from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, PHOTOGRAPHS, TABLES, Layout
+from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, PHOTOGRAPHS, PRETRAINED_FIGURES, TABLES, Layout
 
 app = typer.Typer()
 
@@ -80,7 +80,7 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.losses import loss_shapes
 
         return loss_shapes(list(dict.fromkeys(pairs[run] for run, its in study.runs.items() if its.has_native_bound)))
-    if name.startswith("pretrained"):
+    if name in PRETRAINED_FIGURES:
         require_section(layout.study, study, "pretrained")
     if name == "pretrained":
         from nonnormal.figures.pretrained import pretrained
