@@ -220,9 +220,9 @@ class NetworkDenoiser(nn.Module):
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
         dtype = next(self.network.parameters()).dtype
-        sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), x)
         mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
         state = self.basis.forward(x.to(dtype)) - mean
+        sigma = trailing(torch.as_tensor(sigma), state)
         c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
         channels = [self._image(c_in * state)]
         channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)

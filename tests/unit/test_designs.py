@@ -107,6 +107,16 @@ def test_the_network_sees_the_noise_share_of_each_component_and_the_mean_log_snr
     torch.testing.assert_close(log_snr, (-2 * sigma.log()).mean().expand(2))
 
 
+@pytest.mark.parametrize("level", ["an image", "a component"])
+def test_a_float64_state_goes_through_a_float32_network(level):
+    parts, x = fitted("haar"), X0[:2]
+    denoiser = network(parts).float()
+    sigma = torch.full((2,), 0.3).double() if level == "an image" else torch.full(SHAPE, 0.3).double()
+    found = denoiser(x, sigma)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, denoiser(x.float(), sigma.float()).double(), rtol=1e-5, atol=1e-5)
+
+
 # ---- orders that fall together ---------------------------------------------------------------------------------------
 
 
