@@ -222,7 +222,7 @@ class NetworkDenoiser(nn.Module):
         dtype = next(self.network.parameters()).dtype
         mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
         state = self.basis.forward(x.to(dtype)) - mean
-        sigma = trailing(torch.as_tensor(sigma), state)
+        sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
         c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
         channels = [self._image(c_in * state)]
         channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
