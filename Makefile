@@ -17,7 +17,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test slurm-test bench lint format schema dry-run report repro pull push readme slow clean
+.PHONY: help reproduce test slurm-test reliability bench lint format schema dry-run report repro pull push readme slow clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ test: $(READY) ## Run the tests
 
 slurm-test: $(READY) ## Start a SLURM cluster of one node, run the smoke study through it, stop it (needs root, slurm-wlm, munge)
 	pytest -m slurm -rs tests/pipeline/test_slurm.py
+
+reliability: $(READY) ## Try faults on a tiny study (kills, full disks, damage) and write what happened to docs/reliability.md
+	pytest -m fault --faults docs/reliability.md
 
 bench: $(READY) ## Measure losses, sampling, denoising and training against their baselines, into benchmarks/results.md
 	mkdir -p results
@@ -72,7 +75,7 @@ readme: $(READY) ## Put the default study's table and figure into the README
 	nonnormal readme $(STUDY)
 
 clean: ## Remove results, data and environment
-	rm -rf results data paper/figures paper/tables paper/paper.pdf .snakemake $(VENV)
+	rm -rf results data paper/figures paper/tables paper/records paper/paper.pdf .snakemake $(VENV)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'

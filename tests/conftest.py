@@ -1,19 +1,86 @@
-"""Shared by all tests: one thread per process, as the tests run side by side, and each step family in turn."""
+"""What all tests share: one thread, and the list of faults that were tried and what happened."""
+
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 import torch
-from problems import DENSE, STEPS
 
-from nonnormal.steps import get
-
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # small tensors: more threads only cost time, and sums in one order are the same everywhere
 
 
-@pytest.fixture(params=STEPS)
-def step(request):
-    return get(request.param)
+@pytest.fixture
+def happened(request):
+    """happened("exit code 74, …"): what the list of faults says of this test."""
+    return lambda text: request.node.user_properties.append(("happened", text))
 
 
-@pytest.fixture(params=DENSE)
-def dense(request):
-    return get(request.param)
+# ---- docs/reliability.md ---------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults", type=Path, help="Write the list of faults that were tried, and what happened, to here."
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--faults") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Faults(config.getoption("--faults")))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.user_properties += [("fault", mark.args[0]) for mark in item.iter_markers("fault")]
+
+
+class _Faults:
+    """Gathers the outcomes of the tests that try a fault, and writes them as a table at the end."""
+
+    def __init__(self, path: Path):
+        self.path, self.found, self.seconds = path, defaultdict(list), 0.0
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds += report.duration
+        properties = dict(report.user_properties)
+        if "fault" in properties and (report.when == "call" or report.outcome != "passed"):
+            said = [text for name, text in report.user_properties if name == "happened"]
+            if report.skipped:
+                said = [f"not tried: {report.longrepr[2].removeprefix('Skipped: ')}"]
+            self.found[properties["fault"]].append((report.nodeid, report.outcome, said))
+
+    def pytest_sessionfinish(self):
+        from nonnormal import provenance
+        from nonnormal.files import write_text
+
+        made = provenance.describe()
+        state = (made["revision"] or "unknown")[:10] + " and uncommitted changes" * made["uncommitted_changes"]
+        outcomes = [outcome for tries in self.found.values() for _, outcome, _ in tries]
+        lines = [
+            "# Reliability",
+            "",
+            "Written by `make reliability` from its run: which faults were tried, and what happened. Nothing is typed.",
+            "",
+            f"{len(outcomes)} tests, {outcomes.count('failed')} failed, {outcomes.count('skipped')} skipped, in "
+            f"{self.seconds / 60:.0f} minutes; {made['hardware']}; Python {made['python']}; code {state}.",
+            "",
+            "| Fault | What happened | Test |",
+            "|---|---|---|",
+        ]
+        for fault, tries in self.found.items():
+            said = list(dict.fromkeys(text for _, _, texts in tries for text in texts))
+            failed = [node.partition("::")[2] for node, outcome, _ in tries if outcome == "failed"]
+            said = [f"**FAILED**: {', '.join(failed)}"] * bool(failed) + said
+            names = dict.fromkeys(node.partition("[")[0] for node, _, _ in tries)
+            tests = ", ".join(f"`{name}`" + self._times(name, tries) for name in names)
+            lines.append(f"| {fault} | {'<br>'.join(map(_cell, said)) or 'refused'} | {tests} |")
+        write_text(self.path, "\n".join(lines) + "\n")
+
+    @staticmethod
+    def _times(name: str, tries: list) -> str:
+        count = sum(node.partition("[")[0] == name for node, _, _ in tries)
+        return f" × {count}" if count > 1 else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -31,7 +31,7 @@ class StudyError(ValueError):
 
 
 SECTIONS = ("invariance", "exchange", "geometry", "pretrained")  # that a study may leave out
-_RESERVED = {"benchmarks", "logs", "paper", "pretrained"}  # folders beside those of the runs
+_RESERVED = {"benchmarks", "logs", "paper", "pretrained", "records"}  # folders beside those of the runs
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 
@@ -473,6 +473,11 @@ class Study(Settings):
             raise StudyError(f"study {self.name!r} has no run {name!r}; its runs: {', '.join(self.networks)}")
         return self.networks[name]
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the resolved study, in hex."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
+
     def fingerprint(self, run: str) -> str:
         """SHA-256 of all that the run's training depends on, in hex."""
         facts = [self.seed, self.data_name, run, self.run(run).model_dump(mode="json")]
@@ -513,10 +518,13 @@ def validate(raw: Any, source: str) -> Study:
         StudyError: naming `source` and, for each mistake, the key, what was found, and what is allowed.
     """
     try:
+        _extent(raw, {}, 0)
         return Study.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{source}: {_explain(detail)}" for detail in error.errors()]
+        lines = [_line(f"{source}: {_explain(detail)}") for detail in error.errors()]
         raise StudyError("\n".join(dict.fromkeys(lines))) from None
+    except StudyError as error:
+        raise StudyError(f"{source}: {error}") from None
 
 
 def load(path: Path | str) -> Study:
@@ -529,9 +537,38 @@ def load(path: Path | str) -> Study:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: is not YAML ({error})") from None
+    except RecursionError:
+        raise StudyError(f"{path}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a date or number that there is not
+        raise StudyError(_line(f"{path}: is not YAML ({error})")) from None
     return validate(raw, str(path))
+
+
+_MOST_VALUES, _DEEPEST, _LONGEST = 2_000_000, 32, 1500
+
+
+def _extent(node: Any, known: dict[int, int], depth: int) -> int:
+    """Number of values that a node unfolds to, each that is referred to counted as often as it is.
+
+    Raises:
+        StudyError: too many, too deep, or the node contains itself.
+    """
+    if not isinstance(node, Mapping | list):
+        return 1
+    if depth > _DEEPEST:
+        raise StudyError(f"is nested more than {_DEEPEST} deep, or refers to itself")
+    if id(node) not in known:
+        children = node.values() if isinstance(node, Mapping) else node
+        known[id(node)] = 1 + sum(_extent(child, known, depth + 1) for child in children)
+    if known[id(node)] > _MOST_VALUES:
+        raise StudyError(f"unfolds to more than {_MOST_VALUES:,} values")
+    return known[id(node)]
+
+
+def _line(text: str) -> str:
+    """The text in one line that a terminal can show: other characters are escaped, what is too long is cut."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def json_schema() -> dict[str, Any]:
@@ -564,13 +601,21 @@ def _explain(detail: Mapping[str, Any]) -> str:
         return f"{key}: unknown key; allowed here: {allowed}"
     if detail["type"] == "missing":
         return f"{key}: missing"
-    found = json.dumps(detail["input"], default=str, ensure_ascii=False)
+    found = _shown(detail["input"])
     message = detail["msg"].removeprefix("Value error, ")
     if detail["loc"] and detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
         return f"{key}.{message}"  # several keys together; the message begins with one of them
     if detail["loc"]:
         return f"{key}: found {found if len(found) < 80 else found[:77] + '...'}; {message}"
     return message if isinstance(detail["input"], Mapping) else f"{key}: found {found[:80]}; a study is a mapping"
+
+
+def _shown(value: Any) -> str:
+    """The value as a study would say it."""
+    try:
+        return json.dumps(value, default=str, ensure_ascii=False)
+    except (TypeError, ValueError):  # a key that JSON has not, or more digits than Python writes
+        return f"a {type(value).__name__}"
 
 
 def _model_at(location: tuple) -> type[Settings]:

@@ -241,8 +241,8 @@ def _import(path: str) -> type[Step]:
     sys.path.insert(0, here)
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise StepError(f"step {path!r} cannot be loaded: {error}") from None
+    except (Exception, SystemExit) as error:  # whatever the module does when it is run
+        raise StepError(f"step {path!r} cannot be loaded: {error or type(error).__name__}") from None
     finally:
         sys.path.remove(here)
     if not (isinstance(cls, type) and issubclass(cls, Step)):
