@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nonnormal.bases import Components
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.files import read_tensors, write_tensors
+from nonnormal.files import observed, read_tensors, write_tensors
 from nonnormal.networks import UNet, initialised
 
 _COMPONENTS = "components."  # before the names of their tensors, beside those of the network
@@ -56,7 +56,8 @@ class TrainingState:
         tensors["random.torch"] = torch.get_rng_state()  # what dropout draws from
         if self.generator.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.generator.device)
-        write_tensors(path, tensors, {"step": self.step, "fingerprint": fingerprint})
+        with observed(None):  # no result: nothing depends on where a training was interrupted
+            write_tensors(path, tensors, {"step": self.step, "fingerprint": fingerprint})
 
     def restore(self, path: Path, fingerprint: str) -> bool:
         """Takes the state over from `path`; False, with nothing changed, if it belongs to other settings.
@@ -64,7 +65,8 @@ class TrainingState:
         Raises:
             ValueError: the file is damaged.
         """
-        tensors, header = read_tensors(path)
+        with observed(None):
+            tensors, header = read_tensors(path)
         if header.get("fingerprint") != fingerprint:
             return False
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimiser": {}, "random": {}}

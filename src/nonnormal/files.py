@@ -1,45 +1,133 @@
 """Files: written whole or not at all, and read without running anything that they contain.
 
-Tensors are stored as safetensors (no pickle) with a JSON header. Every writer goes through `atomic`: the bytes go to a
-temporary name beside the target and are renamed when they are complete and on disk.
+Tensors are stored as safetensors (no pickle) with a JSON header and a SHA-256 of the whole file in it. Every writer
+goes through `atomic`: the bytes go to a temporary name beside the target and are renamed when they are complete and on disk.
+An observer may be told of what is read and written; `records` has one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
+
+
+class Observer(Protocol):
+    """Who is told of the files that are read and written."""
+
+    def reading(self, path: Path) -> None:
+        """The file is about to be read; raises ValueError where it must not be."""
+
+    def writing(self, temporary: Path, path: Path) -> None:
+        """`temporary` is complete, and is renamed to `path` next."""
+
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextlib.contextmanager
+def observed(observer: Observer | None) -> Iterator[None]:
+    """Inside, the observer is told of files; None tells nobody."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def observer() -> Observer | None:
+    """Who is told of files at present."""
+    return _observer.get()
+
+
+def reading(path: Path | str) -> Path:
+    """The path, of which the observer is told that it is about to be read.
+
+    Raises:
+        ValueError: the observer knows that the file is damaged.
+    """
+    path = Path(path)
+    if (told := _observer.get()) and path.is_file():
+        told.reading(path)
+    return path
 
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary path in the folder of `path`, which replaces `path` on success and vanishes on any error.
 
-    The suffix is kept, since writers often choose the format by it. Missing folders are made.
+    The suffix is kept, since writers often choose the format by it. Missing folders are made. Temporary files of
+    writers that were killed are removed: those on which nobody holds a lock.
+
+    Raises:
+        OSError: there is no room, or no right to write; it names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        temporary, lock = _locked(path)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            if told := _observer.get():
+                told.writing(temporary, path)
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            os.close(lock)
+    except OSError as error:
+        about = error.filename and Path(error.filename)
+        if error.errno in _DENIED and (not about or about.name.startswith(_prefix(path)) or about in path.parents):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+_DENIED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def _prefix(path: Path) -> str:
+    """What the names of a path's temporary files begin with."""
+    return f".{path.stem}."
+
+
+def _locked(path: Path) -> tuple[Path, int]:
+    """(a new temporary file beside `path`, its descriptor, on which there is a lock)."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
+        with contextlib.suppress(OSError):  # a file system without locks, where nothing is removed either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else it was taken for abandoned before the lock was there
+            return Path(name), handle
+        os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes the temporary files of `path` whose writers are no more."""
+    ours = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}" + re.escape(path.suffix))
+    for found in path.parent.iterdir():
+        if ours.fullmatch(found.name):
+            with contextlib.suppress(OSError), found.open("rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -53,14 +141,32 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], header: dict[str, Any] | None = None) -> None:
-    """Writes named tensors and a JSON-serialisable header as one safetensors file, atomically.
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
-    Equal content gives equal bytes.
+
+# ---- tensors ---------------------------------------------------------------------------------------------------------
+
+SEAL = {"file_sha256": "0" * 64}  # in the header of a file that is not sealed yet
+_SEAL = re.compile(rb'file_sha256\\": \\"([0-9a-f]{64})\\"')  # JSON within JSON
+
+
+def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], header: dict[str, Any] | None = None) -> None:
+    """Writes named tensors and a JSON-serialisable header as one sealed safetensors file, atomically.
+
+    Equal content gives equal bytes. Tensors on the CPU are written from where they lie.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        temporary.write_bytes(save(stored, {"header": json.dumps(header or {}, sort_keys=True)}))
+        try:
+            save_file(stored, temporary, {"header": json.dumps({**(header or {}), **SEAL}, sort_keys=True)})
+        except SafetensorError as error:
+            if found := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
+            raise
+        seal(temporary)
 
 
 def read_tensors(
@@ -69,14 +175,54 @@ def read_tensors(
     """(tensors, header) of a file made by `write_tensors`.
 
     Raises:
-        ValueError: the file is not a complete safetensors file.
+        ValueError: the file is not a complete safetensors file, or no longer what was written.
         FileNotFoundError: there is no such file.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            header = json.loads((file.metadata() or {}).get("header", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (not a dict)
+        with safe_open(reading(path), framework="pt", device=str(device)) as file:
+            check_seal(path)
+            header = json.loads(file.metadata()["header"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a complete safetensors file ({error}); delete it to have it made again"
         ) from None
+    return tensors, {key: value for key, value in header.items() if key not in SEAL}
+
+
+def seal(path: Path) -> None:
+    """Puts the file's SHA-256 in the place that its header keeps for it, where it counts as 64 zeros."""
+    with path.open("rb+") as file:
+        place, _, found = _digest(file, path)
+        file.seek(place)
+        file.write(found.encode())
+
+
+def check_seal(path: Path | str) -> None:
+    """Refuses a safetensors file any byte of which has changed since `seal`.
+
+    Raises:
+        ValueError: expected and found SHA-256 differ, or it has no seal.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        _, expected, found = _digest(file, path)
+    if expected != found:
+        raise ValueError(
+            f"{path} is damaged: expected SHA-256 {expected} (with zeros in its own place), found {found}; "
+            "delete it to have it made again"
+        )
+
+
+def _digest(file: BinaryIO, path: Path) -> tuple[int, str, str]:
+    """(where the header keeps the SHA-256, what stands there, what the content has)."""
+    length = file.read(8)
+    head = file.read(int.from_bytes(length, "little"))
+    place = _SEAL.search(head)
+    if place is None:
+        raise ValueError(f"{path} has no SHA-256 of itself in its header; delete it to have it made again")
+    content = hashlib.sha256(length + head[: place.start(1)] + b"0" * 64 + head[place.end(1) :])
+    chunk = memoryview(bytearray(1 << 20))
+    while size := file.readinto(chunk):
+        content.update(chunk[:size])
+    return 8 + place.start(1), place[1].decode(), content.hexdigest()

@@ -37,6 +37,15 @@ def data_path(name: str) -> Path:
     return Path("data") / f"{name}.safetensors"
 
 
+def records_folder(path: Path | str) -> Path | None:
+    """Folder of a file's records: in records/ of its study, of data/ or of paper/; None for files elsewhere."""
+    parts = Path(path).parts
+    depth = {"results": 2, "data": 1, "paper": 1}.get(parts[0] if parts else "", 0)
+    if not 0 < depth < len(parts) or ".." in parts or parts[depth] == "records":
+        return None
+    return Path(*parts[:depth], "records", *parts[depth:])
+
+
 @dataclass(frozen=True)
 class Layout:
     """Paths of the study `name` on the data set `data`; a headline study's paper lies in paper/."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic
+from nonnormal.files import atomic, reading
 
 COLUMNS = (
     "study",
@@ -40,7 +40,7 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
 def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
     """Rows of one or several files of `write_rows`, with `conditions` still as JSON text."""
     paths = [paths] if isinstance(paths, Path) else list(paths)
-    frames = [pd.read_csv(path, dtype=_INTEGERS) for path in paths]
+    frames = [pd.read_csv(reading(path), dtype=_INTEGERS) for path in paths]
     return pd.concat(frames, ignore_index=True)
 
 

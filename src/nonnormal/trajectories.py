@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nonnormal.files import atomic
+from nonnormal.files import SEAL, atomic, check_seal, reading, seal
 
 DTYPES = {torch.float16: ("F16", "<f2"), torch.float32: ("F32", "<f4"), torch.float64: ("F64", "<f8")}
 
@@ -94,6 +95,7 @@ class Recorder:
         for part in self._file.values():
             part.flush()
         self._file = {}
+        seal(self._path)
 
     def _write(self, i: int, first: int, **parts: Tensor) -> None:
         for name, x in parts.items():
@@ -112,7 +114,8 @@ class Recorder:
             "states": (*kind, (steps + 1, n, *event)),
             "denoised": (*kind, (steps, n, *event)),
         }
-        entries, stop = {}, 0
+        entries: dict[str, dict] = {"__metadata__": {"header": json.dumps(SEAL)}}
+        stop = 0
         for name, (code, dtype, shape) in layout.items():
             start, stop = stop, stop + np.dtype(dtype).itemsize * math.prod(shape)
             entries[name] = {"dtype": code, "shape": shape, "data_offsets": [start, stop]}
@@ -120,7 +123,9 @@ class Recorder:
         header += b" " * (-len(header) % 8)
         with self._path.open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
-            file.truncate(8 + len(header) + stop)
+            file.flush()
+            # All room is taken now: of a full disk a mapped file learns by a signal that kills.
+            os.posix_fallocate(file.fileno(), 0, 8 + len(header) + stop)
         for name, (_, dtype, shape) in layout.items():
             offset = 8 + len(header) + entries[name]["data_offsets"][0]
             self._file[name] = np.memmap(self._path, dtype, "r+", offset, shape)
@@ -153,14 +158,15 @@ def record(
 
 
 def read(path: Path | str, rows: slice = slice(None)) -> Trajectories:
-    """The trajectories of a file, or of those of its images that `rows` picks, which alone are read.
+    """The trajectories of a file, or of those of its images that `rows` picks, which alone are kept.
 
     Raises:
-        ValueError: the file is not a complete recording.
+        ValueError: the file is not a complete recording, or no longer what was written.
         FileNotFoundError: there is no such file.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(reading(path), framework="pt") as file:
+            check_seal(path)
             states, denoised = (file.get_slice(name)[:, rows] for name in ("states", "denoised"))
             return Trajectories(states, denoised, file.get_tensor("levels"), file.get_tensor("images")[rows])
     except SafetensorError as error:

@@ -12,6 +12,7 @@ from mirrors import npz, tar, zipped
 
 from nonnormal.data.archives import count_tar_members, npz_array, tar_members, zip_members
 
+HOSTILE = "a hostile archive: paths that lead outside, links, devices, bombs"
 MEMBERS = {"folder/a.bin": b"first", "folder/b.bin": bytes(5000), "c": b""}
 
 
@@ -56,6 +57,7 @@ def test_a_tar_of_many_members_is_counted_in_little_memory(tmp_path):
 OUTSIDE = ["../up", "a/../../up", "/etc/passwd", "\\windows", "a\\..\\b", "C:\\windows", "c:up", ".."]
 
 
+@pytest.mark.fault(HOSTILE)
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_member_that_leads_outside_is_refused(tmp_path, name):
     for content, members in ((tar({"a": b"", name: b""}), tar_members), (zipped({"a": b"", name: b""}), zip_members)):
@@ -71,6 +73,7 @@ def test_dots_that_lead_nowhere_are_allowed(tmp_path, name):
     assert list(tar_members(written(tmp_path, tar({name: b"x"})), limit=1)) == [(name, b"x")]
 
 
+@pytest.mark.fault(HOSTILE)
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
@@ -88,6 +91,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind, words):
             read()
 
 
+@pytest.mark.fault(HOSTILE)
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
 def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
     with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
@@ -98,6 +102,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
         list(zip_members(tmp_path / "archive", limit=5000))
 
 
+@pytest.mark.fault(HOSTILE)
 def test_a_member_over_the_limit_is_refused_before_it_is_read(tmp_path):
     for content, members in ((tar(MEMBERS, "w:gz"), tar_members), (zipped(MEMBERS), zip_members)):
         found = members(written(tmp_path, content), limit=4999)
@@ -110,6 +115,7 @@ def test_a_member_over_the_limit_is_refused_before_it_is_read(tmp_path):
         list(tar_members(path, limit=1 << 30))
 
 
+@pytest.mark.fault(HOSTILE)
 def test_a_zip_that_unpacks_to_more_than_it_declares_is_refused(tmp_path):
     content = bytearray(zipped({"bomb": bytes(100_000)}))
     for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):  # uncompressed size in either header
@@ -119,6 +125,7 @@ def test_a_zip_that_unpacks_to_more_than_it_declares_is_refused(tmp_path):
         list(zip_members(written(tmp_path, bytes(content)), limit=1000))
 
 
+@pytest.mark.fault("a damaged archive")
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 3], lambda _: b"no archive at all" * 99])
 def test_a_damaged_tar_is_refused(tmp_path, mode, damage):
@@ -128,6 +135,7 @@ def test_a_damaged_tar_is_refused(tmp_path, mode, damage):
         list(tar_members(path, limit=9000))
 
 
+@pytest.mark.fault("a damaged archive")
 @pytest.mark.parametrize("damage", ["cut", "flipped", "none"])
 def test_a_damaged_zip_is_refused(tmp_path, damage):
     content = bytearray(zipped({"a": np.random.default_rng(0).bytes(9000)}))
@@ -163,6 +171,7 @@ class Trap:
         return (open, (str(self.path), "w"))
 
 
+@pytest.mark.fault("an archive with a pickle inside")
 def test_a_pickle_in_an_npz_is_refused_and_not_run(tmp_path):
     content = npz(data=np.array([Trap(tmp_path / "sprung")], dtype=object))
     with pytest.raises(ValueError, match=r"x\.npz: array 'data': Object arrays cannot be loaded"):

@@ -1,11 +1,20 @@
 """Files: whole or not at all, equal bytes for equal content, nothing executed on reading."""
 
+import errno
 import json
+import os
 import pickle
+import random
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
+from disks import fill, make_read_only, small_disk
+from safetensors.torch import save_file
 
+from nonnormal import trajectories
 from nonnormal.files import atomic, read_tensors, write_json, write_tensors, write_text
 
 TENSORS = {
@@ -98,6 +107,7 @@ def test_views_and_parameters_are_stored_as_they_look(tmp_path):
     assert header == {}
 
 
+@pytest.mark.fault("a tensor file is cut off")
 @pytest.mark.parametrize("keep", [0, 4, 40, -1])
 def test_a_truncated_file_is_refused_by_name(tmp_path, keep):
     path = tmp_path / "weights.safetensors"
@@ -107,6 +117,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, keep):
         read_tensors(path)
 
 
+@pytest.mark.fault("a pickle in place of a tensor file")
 def test_a_pickle_is_refused(tmp_path):
     path = tmp_path / "weights.pt"
     path.write_bytes(pickle.dumps({"weights": [1.0] * 100}))
@@ -117,3 +128,132 @@ def test_a_pickle_is_refused(tmp_path):
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_tensors(tmp_path / "none.safetensors")
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("a bit of a tensor file flips")
+def test_no_flipped_bit_is_overlooked(tmp_path, happened):
+    """Every byte in turn, of header and content alike."""
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"a": torch.arange(16.0)}, {"step": 3})
+    whole, draw = path.read_bytes(), random.Random(0)
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << draw.randrange(8)]) + whole[i + 1 :])
+        with pytest.raises(ValueError, match=r"weights\.safetensors (is damaged|is not a complete|has no SHA-256)"):
+            read_tensors(path)
+    happened(f"each of {len(whole)} bytes of a file, one flipped bit at a time: refused, with the file's name")
+
+
+def test_what_is_damaged_is_said_with_both_hashes_and_what_to_do(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, TENSORS)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    with pytest.raises(ValueError, match=r"damaged: expected SHA-256 [0-9a-f]{64} .*, found [0-9a-f]{64}.*; delete it"):
+        read_tensors(path)
+
+
+def test_a_file_without_a_seal_is_refused(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"a\.safetensors has no SHA-256 of itself"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.fault("a bit of a recording of trajectories flips")
+def test_a_damaged_recording_is_refused(tmp_path, happened):
+    path = tmp_path / "t.safetensors"
+    with trajectories.record(path, torch.tensor([1.0, 0.0]), [0]) as recorder:
+        recorder({"i": 0, "sigma": 1.0, "x": torch.ones(1, 4), "denoised": torch.ones(1, 4)})
+        recorder.end(torch.zeros(1, 4))
+    assert trajectories.read(path).states.shape == (2, 1, 4)
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 16
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"t\.safetensors is damaged"):
+        trajectories.read(path)
+    happened("refused, with the file's name")
+
+
+# ---- disks -----------------------------------------------------------------------------------------------------------
+
+
+def big(path):
+    write_tensors(path, {"a": torch.rand(200_000)})
+
+
+def big_text(path):
+    write_text(path, "0.1,0.2\n" * 100_000)
+
+
+def big_recording(path):
+    with trajectories.record(path, torch.linspace(1, 0, 3), range(100)) as recorder:
+        recorder({"i": 0, "sigma": 1.0, "x": torch.ones(100, 1000), "denoised": torch.ones(100, 1000)})
+
+
+@pytest.mark.fault("the disk fills up while a tensor file, a table, a recording is written")
+@pytest.mark.parametrize("write", [big, big_text, big_recording])
+def test_a_full_disk_leaves_the_old_file_and_says_which(write, tmp_path, happened):
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk / "file.bin"
+        path.write_text("old")
+        fill(disk, leave=100_000)
+        with pytest.raises(OSError, match="No space left on device") as error:
+            write(path)
+        assert error.value.errno == errno.ENOSPC
+        assert error.value.filename == str(path)
+        assert path.read_text() == "old"
+        assert sorted(file.name for file in disk.iterdir()) == ["file.bin", "filler"]
+        (disk / "filler").unlink()
+        if write is not big_recording:
+            write(path)
+            assert path.stat().st_size > 100_000
+    happened("the old file stays, nothing half-written is left, the error names the file; with room it is written")
+
+
+@pytest.mark.fault("a folder that may not be written")
+def test_a_read_only_folder_is_named(tmp_path, happened):
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / "there").mkdir()
+        make_read_only(disk)
+        for path in (disk / "file.txt", disk / "there" / "file.txt", disk / "new" / "file.txt"):
+            with pytest.raises(OSError, match="Read-only file system") as error:
+                write_text(path, "x")
+            assert error.value.filename == str(path)
+    happened("refused, with the file's name")
+
+
+# ---- writers that are killed -----------------------------------------------------------------------------------------
+
+WRITER = """
+import sys, time
+from nonnormal.files import atomic
+with atomic(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.fault("SIGKILL within a write")
+def test_what_a_killed_writer_leaves_behind_is_removed_by_the_next(tmp_path, happened):
+    path = tmp_path / "file.txt"
+    killed, alive = (
+        subprocess.Popen((sys.executable, "-c", WRITER, str(path)), stdout=subprocess.PIPE) for _ in range(2)
+    )
+    try:
+        for process in (killed, alive):
+            process.stdout.readline()
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        (tmp_path / ".file.notours.txt").touch()
+        assert len(os.listdir(tmp_path)) == 3
+        write_text(path, "whole")
+        assert path.read_text() == "whole"
+        assert len(os.listdir(tmp_path)) == 3, "the temporary file of the writer that lives, and what is not ours"
+    finally:
+        for process in (killed, alive):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    happened("the target is untouched; the next writer removes the temporary file, and none of a writer that lives")

@@ -6,7 +6,9 @@ inside the commands, so that `--help` and errors in a study file answer at once.
 
 from __future__ import annotations
 
+import errno
 import logging
+import signal
 import sys
 
 import typer
@@ -23,12 +25,16 @@ app.add_typer(make.app)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(show.app)
 
-# 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again.
-EXIT_CODES = {"TrainingDiverged": 3, "TrainingStopped": 75}
+# 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 74 is EX_IOERR: no room, or no right to write.
+EXIT_CODES = {"TrainingDiverged": 3, "OSError": 74, "TrainingStopped": 75}
 
 
 def main() -> None:
-    """Runs the command line; mistakes of the user end in one line each and exit code 2."""
+    """Runs the command line; mistakes of the user end in one line each and exit code 2.
+
+    SIGTERM ends it as an error would, so that no temporary file is left behind.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph of a PDF
     try:
@@ -37,6 +43,10 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        advice = "; make room and run the same command again" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
+        print(f"error: {error.filename}: {error.strerror}{advice}", file=sys.stderr)
+        sys.exit(EXIT_CODES["OSError"])
     except RuntimeError as error:
         if type(error).__name__ not in EXIT_CODES:
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +17,31 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there 
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")]
 
 
+def recorded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a record for each result that it makes, and without using a file that its records disown."""
+
+    @functools.wraps(command)
+    def run(**arguments) -> None:
+        from nonnormal.files import observed
+        from nonnormal.records import Recorder, called
+
+        given = {name: value for name, value in arguments.items() if name != "study_file"}
+        with observed(Recorder(called(), {"arguments": given})):
+            command(**arguments)
+
+    return run
+
+
 def open_study(study_file: Path):
     """The study of a file and the layout of its results."""
+    from nonnormal.files import observer
+    from nonnormal.records import study_facts
     from nonnormal.study import load
 
     study = load(study_file)
+    if recorder := observer():
+        run = recorder.facts["arguments"].get("run")
+        recorder.facts |= study_facts(study, run if run in study.networks else None)
     return study, Layout(study.name, study.data_name, study.headline)
 
 

@@ -6,13 +6,23 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch, require_section
+from nonnormal.cli.common import (
+    Device,
+    RunName,
+    StudyFile,
+    Threads,
+    open_study,
+    prepare_torch,
+    recorded,
+    require_section,
+)
 from nonnormal.layout import INVARIANCE_PARTS
 
 app = typer.Typer(help="Measure bounds and distances.", no_args_is_help=True)
 
 
 @app.command()
+@recorded
 def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Bits/dim of the held-out split: native, normal-limit and continuous-time bounds, probability-flow likelihood."""
     from nonnormal import data as data_sets
@@ -28,6 +38,7 @@ def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads
 
 
 @app.command()
+@recorded
 def fidelity(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """FID, KID, precision and recall of one run's samples against the training split."""
     from nonnormal.evaluation.samples import fidelity_rows
@@ -44,6 +55,7 @@ def fidelity(study_file: StudyFile, run: RunName, device: Device = "auto", threa
 
 
 @app.command()
+@recorded
 def style(study_file: StudyFile, threads: Threads = 0) -> None:
     """Style of all runs' samples, and differences to the normal pair's from the same seeds."""
     from nonnormal import data as data_sets
@@ -61,6 +73,7 @@ def style(study_file: StudyFile, threads: Threads = 0) -> None:
 
 
 @app.command()
+@recorded
 def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Sample one run's network with every step of the study's exchange, and measure what comes out."""
     from nonnormal import data as data_sets
@@ -80,6 +93,7 @@ def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threa
 
 
 @app.command()
+@recorded
 def invariance(
     study_file: StudyFile, part: Annotated[str, typer.Option(help=f"One of {', '.join(INVARIANCE_PARTS)}.")] = "line"
 ) -> None:
@@ -97,6 +111,7 @@ def invariance(
 
 
 @app.command()
+@recorded
 def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
     """Trajectories, solvers, the optimal denoiser and the paths of other steps, with one network of the study."""
     from nonnormal import data as data_sets
@@ -116,6 +131,7 @@ def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 
 
 @app.command()
+@recorded
 def design(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Bits/dim and FID of a network of another representation or schedule."""
     from nonnormal import data as data_sets
@@ -134,6 +150,7 @@ def design(study_file: StudyFile, run: RunName, device: Device = "auto", threads
 
 
 @app.command()
+@recorded
 def pretrained(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
     """Sample a network that existed already with every step of the study, and measure what comes out."""
     from nonnormal import data as data_sets
@@ -155,6 +172,7 @@ def pretrained(study_file: StudyFile, device: Device = "auto", threads: Threads 
 
 
 @app.command()
+@recorded
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd

@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch, require_section
+from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch, recorded, require_section
 from nonnormal.layout import data_path
 
 app = typer.Typer()
 
 
 @app.command()
+@recorded
 def data(
     name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")],
     source: Annotated[
@@ -34,6 +35,7 @@ def data(
 
 
 @app.command()
+@recorded
 def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 1) -> None:
     """Train or fetch the feature network of the Fréchet distance, and measure the training split in its features."""
     from nonnormal import data as data_sets
@@ -61,6 +63,7 @@ def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 
 
 @app.command()
+@recorded
 def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Train one run's network, going on from its checkpoint where there is one.
 
@@ -113,6 +116,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
 
 
 @app.command()
+@recorded
 def pretrained(study_file: StudyFile) -> None:
     """Take over the network that the study finds in a folder or on the Hub, with its noise schedule."""
     from pathlib import Path
@@ -150,6 +154,7 @@ def _signals() -> Iterator[Callable[[], bool]]:
 
 
 @app.command()
+@recorded
 def sample(
     study_file: StudyFile,
     run: RunName,
@@ -190,6 +195,7 @@ def sample(
 
 
 @app.command()
+@recorded
 def extend(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
     """Complete and continue held-out images with the network that the study names in designs.extend."""
     from nonnormal import data as data_sets

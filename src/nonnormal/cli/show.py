@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.cli.common import StudyFile, open_study, require_section
+from nonnormal.cli.common import StudyFile, open_study, recorded, require_section
 from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, PHOTOGRAPHS, PRETRAINED_FIGURES, TABLES, Layout
 
 app = typer.Typer()
@@ -34,6 +34,7 @@ def steps() -> None:
 
 
 @app.command()
+@recorded
 def figure(study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(FIGURES)}.")]) -> None:
     """Draw one figure, as PDF and PNG."""
     from nonnormal.figures import theme
@@ -50,7 +51,7 @@ def _draw(name: str, study, layout: Layout):
     """The figure of that name, from the files of the study."""
     import pandas as pd
 
-    from nonnormal.files import read_tensors
+    from nonnormal.files import read_tensors, reading
     from nonnormal.summary import read_rows
 
     pairs = {run: (settings.q, settings.p) for run, settings in study.runs.items()}
@@ -113,7 +114,7 @@ def _draw(name: str, study, layout: Layout):
     if name == "training":
         from nonnormal.figures.training import training_curves
 
-        logs = {run: pd.read_csv(layout.log(run)) for run in pairs}
+        logs = {run: pd.read_csv(reading(layout.log(run))) for run in pairs}
         return training_curves({study.labels[run]: (*pairs[run], log) for run, log in logs.items()})
     raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")
 
@@ -140,6 +141,7 @@ def _draw_design(name: str, study, layout: Layout):
 
 
 @app.command()
+@recorded
 def table(
     study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One of {', '.join(TABLES)}.")] = "pairs"
 ) -> None:
@@ -175,10 +177,11 @@ def numbers_of(name: str, study, layout: Layout):
     import pandas as pd
 
     from nonnormal import tables
+    from nonnormal.files import reading
     from nonnormal.summary import read_rows
 
     runs = {run: settings.training.n_steps for run, settings in study.runs.items()}
-    summary, published = read_rows(layout.summary), pd.read_csv(Path("paper/references/published.csv"))
+    summary, published = read_rows(layout.summary), pd.read_csv(reading("paper/references/published.csv"))
     if name == "pairs":
         return tables.pairs(summary, published, study.metric, runs, study.headline_steps)
     if name == "cost":
@@ -198,6 +201,7 @@ def numbers_of(name: str, study, layout: Layout):
 
 
 @app.command()
+@recorded
 def paper(
     study_file: StudyFile,
     source: Annotated[Path, typer.Option(help="Typst source.")] = Path("paper/paper.typ"),
@@ -205,15 +209,38 @@ def paper(
     """Typeset the paper from figures, tables and the summary."""
     import typst
 
-    from nonnormal.files import atomic
+    from nonnormal.files import atomic, reading
 
     _, layout = open_study(study_file)
+    references = source.parent / "references"
+    made = [*layout.paper_folder.glob("figures/*"), *layout.paper_folder.glob("tables/*")]
+    for path in (source, *references.iterdir(), *made, layout.summary, layout.provenance):
+        reading(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.headline and (PHOTOGRAPHS / "summary.csv").is_file():
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
     with atomic(layout.paper) as temporary:
         typst.compile(str(source), output=str(temporary), root=".", sys_inputs=inputs, ignore_system_fonts=True)
     print(layout.paper)
+
+
+@app.command()
+def provenance(
+    file: Annotated[Path, typer.Argument(help="A result, e.g. paper/figures/steps.pdf.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the file's record instead.")] = False,
+) -> None:
+    """Print the chain from a result back to the data, and which of its files have changed since; if any, end with 1."""
+    import json
+
+    from nonnormal.records import chain, lines
+
+    found = chain(file)
+    if as_json:
+        print(json.dumps(found.record, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(lines(found)))
+    if any(link.state == "changed since" for link in found.walk()):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -7,7 +7,6 @@ where it lies, and never changed or deleted. Knows nothing of images.
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import json
 import logging
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
+
+from nonnormal.files import reading, sha256_of
 
 DOWNLOADS = Path("data/downloads")
 CHUNK = 1 << 20
@@ -96,7 +97,7 @@ def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) 
         digest = fetch(file, folder)
     if file.sha256 is None:
         log.info("%s: nobody states its SHA-256; found %s", target, digest)
-    return target, digest
+    return reading(target), digest
 
 
 def check(path: Path, file: File) -> str:
@@ -108,12 +109,6 @@ def check(path: Path, file: File) -> str:
     if file.sha256 is not None and not digest.startswith(file.sha256):
         raise _Refused(f"expected SHA-256 {file.digits}, found {digest}")
     return digest
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, timeout: float = 30.0) -> str:

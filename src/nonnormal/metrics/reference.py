@@ -17,8 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nonnormal.data.download import sha256_of
-from nonnormal.files import read_tensors, write_tensors
+from nonnormal.files import read_tensors, sha256_of, write_tensors
 from nonnormal.metrics.features import Classifier
 from nonnormal.metrics.inception import NAME, Inception
 from nonnormal.seeds import generator
