@@ -67,7 +67,7 @@ class _Faults:
             "| Fault | What happened | Test |",
             "|---|---|---|",
         ]
-        for fault, tries in self.found.items():
+        for fault, tries in sorted(self.found.items(), key=lambda entry: entry[1][0]):
             said = list(dict.fromkeys(text for _, _, texts in tries for text in texts))
             failed = [node.partition("::")[2] for node, outcome, _ in tries if outcome == "failed"]
             said = [f"**FAILED**: {', '.join(failed)}"] * bool(failed) + said

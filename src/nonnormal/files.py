@@ -1,8 +1,8 @@
 """Files: written whole or not at all, and read without running anything that they contain.
 
 Tensors are stored as safetensors (no pickle) with a JSON header and a SHA-256 of the whole file in it. Every writer
-goes through `atomic`: the bytes go to a temporary name beside the target and are renamed when they are complete and on disk.
-An observer may be told of what is read and written; `records` has one.
+goes through `atomic`: the bytes go to a temporary folder beside the target and are renamed when they are complete
+and on disk. An observer may be told of what is read and written; `records` has one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -67,10 +68,10 @@ def reading(path: Path | str) -> Path:
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """A temporary path in the folder of `path`, which replaces `path` on success and vanishes on any error.
+    """A temporary path on the disk of `path`, which replaces `path` on success and vanishes on any error.
 
-    The suffix is kept, since writers often choose the format by it. Missing folders are made. Temporary files of
-    writers that were killed are removed: those on which nobody holds a lock.
+    The name is kept, since writers often choose the format by its suffix. Missing folders are made. What
+    writers left behind that were killed is removed: the temporary folders on which nobody holds a lock.
 
     Raises:
         OSError: there is no room, or no right to write; it names `path`.
@@ -79,8 +80,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
-        temporary, lock = _locked(path)
+        folder, lock = _locked_folder(path)
+        temporary = folder / path.name
         try:
+            temporary.touch()
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -91,12 +94,12 @@ def atomic(path: Path | str) -> Iterator[Path]:
                 told.writing(temporary, path)
             temporary.replace(path)
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
     except OSError as error:
         about = error.filename and Path(error.filename)
-        if error.errno in _DENIED and (not about or about.name.startswith(_prefix(path)) or about in path.parents):
+        ours = not about or about in path.parents or _prefix(path) in str(about)
+        if error.errno in _DENIED and ours:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
@@ -105,29 +108,39 @@ _DENIED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 
 
 def _prefix(path: Path) -> str:
-    """What the names of a path's temporary files begin with."""
-    return f".{path.stem}."
+    """What the names of a path's temporary folders begin with."""
+    return f".{path.name}."
 
 
-def _locked(path: Path) -> tuple[Path, int]:
-    """(a new temporary file beside `path`, its descriptor, on which there is a lock)."""
+def _locked_folder(path: Path) -> tuple[Path, int]:
+    """(a new folder beside `path`, its descriptor, on which there is a lock).
+
+    It is the folder that is locked, since some libraries put another file in the place of the one they write.
+    """
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
-        with contextlib.suppress(OSError):  # a file system without locks, where nothing is removed either
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:  # else it was taken for abandoned before the lock was there
-            return Path(name), handle
-        os.close(handle)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
+        with contextlib.suppress(FileNotFoundError):  # taken for abandoned before the lock was there
+            handle = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks, where nothing is removed either
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if folder.is_dir():
+                return folder, handle
+            os.close(handle)
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes the temporary files of `path` whose writers are no more."""
-    ours = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}" + re.escape(path.suffix))
+    """Removes the temporary folders of `path` whose writers are no more."""
+    ours = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}")
     for found in path.parent.iterdir():
-        if ours.fullmatch(found.name):
-            with contextlib.suppress(OSError), found.open("rb+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found.unlink()
+        if not ours.fullmatch(found.name):
+            continue
+        with contextlib.suppress(OSError):
+            handle = os.open(found, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(found)
+            finally:
+                os.close(handle)
 
 
 def write_text(path: Path | str, text: str) -> None:

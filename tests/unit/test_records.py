@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -77,14 +78,14 @@ def test_a_command_is_recorded_with_its_arguments(project, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/usr/bin/nonnormal", "table", "a file"])
 
     @recorded
-    def command(*, study_file, name):
+    def command(*, study_file, name, source):
         write_text("results/s/t.csv", name)
 
-    command(study_file="x", name="pairs")
+    command(study_file="x", name="pairs", source=Path("a/b"))
     [place] = records_folder("results/s/t.csv").iterdir()
     record = json.loads(place.read_text())
     assert record["command"] == "nonnormal table 'a file'"
-    assert record["arguments"] == {"name": "pairs"}
+    assert record["arguments"] == {"name": "pairs", "source": "a/b"}
 
 
 def test_inputs_read_after_a_file_was_written_are_none_of_its(project):

@@ -129,6 +129,15 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, content, fragments):
     assert all(fragment in str(error.value) for fragment in fragments)
 
 
+def test_a_resolved_study_is_read_as_json(tmp_path):
+    found, path = load(ROOT / "config/smoke.yaml"), tmp_path / "study.json"
+    path.write_text(json.dumps(found.resolved))
+    assert load(path) == found
+    path.write_text("name: smoke")
+    with pytest.raises(StudyError, match=r"study\.json: is not JSON \("):
+        load(path)
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     for path in (tmp_path / "missing.yaml", tmp_path):
         with pytest.raises(StudyError, match="cannot be read") as error:

@@ -26,6 +26,7 @@ def recorded(command: Callable[..., None]) -> Callable[..., None]:
         from nonnormal.records import Recorder, called
 
         given = {name: value for name, value in arguments.items() if name != "study_file"}
+        given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
         with observed(Recorder(called(), {"arguments": given})):
             command(**arguments)
 

@@ -1,0 +1,235 @@
+"""Faults that are really tried on each stage of a tiny study.
+
+Whatever happens, the results are the same in the end, or a command refuses and says which file to delete.
+"""
+
+# ruff: noqa: F811 (fixtures that are imported)
+
+import os
+import pickle
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from disks import fill, make_read_only, small_disk
+from PIL import Image
+from tiny import LAYOUT, RUNS, STAGES, Project, made, project  # noqa: F401 (two are fixtures)
+
+from nonnormal.layout import records_folder
+
+pytestmark = pytest.mark.slow
+
+# ---- killed at any moment --------------------------------------------------------------------------------------------
+
+KINDS = list(dict.fromkeys(stage.split()[0] for stage in STAGES))
+
+
+def points(n: int) -> list[tuple[str, signal.Signals, bool, float]]:
+    """(stage, signal, whether to wait for a write to begin, share of its time): each kind, training oftener."""
+    draw = random.Random(20)
+    kinds = [*KINDS, *["train"] * 3, *draw.choices(KINDS, k=n)][:n]
+    number = lambda: draw.choice((signal.SIGKILL, signal.SIGTERM))  # noqa: E731
+    pick = [draw.choice([stage for stage in STAGES if stage.split()[0] == kind]) for kind in kinds]
+    return [(stage, number(), draw.random() < 0.4, draw.random()) for stage in pick]
+
+
+@pytest.mark.fault("SIGKILL or SIGTERM at a random moment of a stage, then the same again (20 points, seeded)")
+@pytest.mark.parametrize(("stage", "number", "at_write", "share"), points(20))
+def test_a_stage_that_was_killed_ends_in_the_same_bits(stage, number, at_write, share, project, happened):
+    arguments, outputs = STAGES[stage]
+    moment = share * project.seconds[stage]
+    for _ in range(8):
+        project.remove(stage)
+        process, start = project.start(arguments), time.monotonic()
+        writing = False
+        while process.is_alive() and not writing and (at_write or time.monotonic() - start < moment):
+            writing = at_write and bool(project.temporary_files())
+            time.sleep(0.0005)
+        after = time.monotonic() - start
+        os.kill(process.pid, number) if process.is_alive() else None
+        process.join(120)
+        if process.exitcode != 0:
+            break
+        at_write, moment = False, moment * 0.6  # it had ended
+    expected = (-signal.SIGKILL,) if number == signal.SIGKILL else (128 + signal.SIGTERM, 75, -signal.SIGTERM)
+    assert process.exitcode in expected, project.log.read_text()
+    for path, content in project.contents(outputs).items():
+        assert content == project.reference[path], f"half a file: {path}"
+    left = len(project.temporary_files())
+    assert not left or number == signal.SIGKILL
+    project.run(stage)
+    assert project.contents() == project.reference
+    assert project.temporary_files() == []
+    assert not any((project.folder / LAYOUT.checkpoint(run)).exists() for run in RUNS)
+    where = " as it wrote" if writing else ""
+    happened(f"{stage}: {number.name} after {after:.2f} s{where}; identical results, nothing left behind")
+
+
+# ---- full and read-only disks ----------------------------------------------------------------------------------------
+
+
+def interrupted(project: Project, run: str) -> Path:
+    """The checkpoint of a training that was told to stop."""
+    checkpoint = project.folder / LAYOUT.checkpoint(run)
+    for _ in range(20):
+        project.remove(f"train {run}")
+        process = project.start(STAGES[f"train {run}"][0])
+        while process.is_alive() and not checkpoint.exists():
+            time.sleep(0.0005)
+        process.terminate()
+        process.join(120)
+        if process.exitcode == 75:
+            return checkpoint
+    raise AssertionError("the training could not be interrupted")
+
+
+@pytest.mark.fault("the disk fills up while a checkpoint, a sample file, a table is written")
+@pytest.mark.parametrize("stage", [f"train {RUNS[0]}", f"sample {RUNS[0]}", f"bounds {RUNS[0]}", "table pairs"])
+def test_a_full_disk_ends_in_one_line_and_with_room_in_the_same_bits(stage, made, tmp_path, happened):
+    project = Project(tmp_path / "project", made.context)
+    shutil.copytree(made.folder, project.folder, ignore=shutil.ignore_patterns("results"))
+    with small_disk(project.folder / "results", "64M") as disk:
+        shutil.copytree(made.folder / "results", disk, dirs_exist_ok=True)
+        checkpoint = interrupted(project, RUNS[0]) if stage.startswith("train") else None
+        before = checkpoint and checkpoint.read_bytes()
+        project.remove(stage)
+        shutil.rmtree(disk / "tiny/records")
+        filler = fill(disk)
+        said = project.run(stage, code=74)
+        [line] = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert "No space left on device; make room and run the same command again" in line
+        assert "results/tiny" in line
+        assert project.contents(STAGES[stage][1]) == {}
+        assert checkpoint is None or checkpoint.read_bytes() == before
+        assert project.temporary_files() == []
+        filler.unlink()
+        project.run(stage)
+        assert project.contents() == made.reference
+    happened(f"{stage.split()[0]}: code 74, “{line}”, what was there before is whole; with room identical results")
+
+
+@pytest.mark.fault("a results folder that may not be written")
+def test_a_read_only_results_folder_is_refused(made, tmp_path, happened):
+    project = Project(tmp_path / "project", made.context)
+    shutil.copytree(made.folder, project.folder, ignore=shutil.ignore_patterns("results"))
+    with small_disk(project.folder / "results", "64M") as disk:
+        shutil.copytree(made.folder / "results", disk, dirs_exist_ok=True)
+        make_read_only(disk)
+        for stage in (f"train {RUNS[0]}", f"sample {RUNS[0]}", f"bounds {RUNS[0]}", "summary", "figure losses"):
+            said = project.run(stage, code=74)
+            [line] = [line for line in said.splitlines() if line.startswith("error: ")]
+            assert "Read-only file system" in line
+        assert project.contents() == made.reference
+    happened(f"five stages: code 74, “{line}”")
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+RUN = RUNS[0]
+READERS = {  # file: (stage that makes it, stage that reads it)
+    LAYOUT.data: ("data", "features"),
+    LAYOUT.features: ("features", f"fidelity {RUN}"),
+    LAYOUT.weights(RUN): (f"train {RUN}", f"sample {RUN}"),
+    LAYOUT.log(RUN): (f"train {RUN}", "figure training"),
+    LAYOUT.samples(RUN, 2): (f"sample {RUN}", "style"),
+    LAYOUT.bounds(RUN): (f"bounds {RUN}", "summary"),
+    LAYOUT.trajectories: ("geometry", "figure projection"),
+    LAYOUT.summary: ("summary", "table pairs"),
+    LAYOUT.table("pairs", "typ"): ("table pairs", "paper"),
+    LAYOUT.figure("losses", "png"): ("figure losses", "paper"),
+}
+
+
+def damaged(content: bytes, kind: str, seed: int) -> bytes:
+    """The content cut off, or with one bit flipped, at a random place."""
+    place = random.Random(seed).randrange(len(content))
+    flipped = content[:place] + bytes([content[place] ^ 1 << seed % 8]) + content[place + 1 :]
+    return content[:place] if kind == "cut off" else flipped
+
+
+@pytest.mark.fault("a data set, weights, sample file, table, figure that was cut off, or has one bit flipped")
+@pytest.mark.parametrize("kind", ["cut off", "bit flipped"])
+@pytest.mark.parametrize("path", READERS, ids=str)
+def test_a_damaged_file_is_refused_by_name_and_made_again(path, kind, project, happened):
+    maker, reader = READERS[path]
+    file = project.folder / path
+    outputs = {output: (project.folder / output).stat().st_mtime_ns for output in STAGES[reader][1]}
+    seed = len(str(path))
+    file.write_bytes(damaged(file.read_bytes(), kind, seed))
+    said = project.run(reader, code=2)
+    assert f"error: {path} is damaged" in said
+    assert "delete it to have it made again" in said
+    if path.suffix == ".safetensors":  # without its records, too
+        shutil.rmtree(project.folder / records_folder(path))
+        assert f"error: {path} is " in project.run(reader, code=2)
+    assert outputs == {output: (project.folder / output).stat().st_mtime_ns for output in outputs}
+    file.unlink()
+    project.run(maker)
+    project.run(reader)
+    assert project.contents() == project.reference
+    happened(f"{path.name}, {kind}: refused by “{reader}”, which names it; deleted and made again: identical")
+
+
+class Payload:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.fault("a training checkpoint that was cut off, has one bit flipped, or is a pickle")
+@pytest.mark.parametrize("kind", ["cut off", "bit flipped", "pickle", "pickle of torch.save"])
+def test_a_damaged_checkpoint_is_refused(kind, project, tmp_path, happened):
+    checkpoint, marker = interrupted(project, RUN), tmp_path / "executed"
+    if kind == "pickle":
+        checkpoint.write_bytes(pickle.dumps({"network": Payload(marker)}))
+    elif kind == "pickle of torch.save":
+        torch.save({"network": Payload(marker)}, checkpoint)
+    else:
+        checkpoint.write_bytes(damaged(checkpoint.read_bytes(), kind, 5))
+    said = project.run(f"train {RUN}", code=2)
+    assert f"error: {LAYOUT.checkpoint(RUN)} is " in said
+    assert "delete it" in said
+    assert not marker.exists()
+    assert not (project.folder / LAYOUT.weights(RUN)).exists()
+    checkpoint.unlink()
+    project.run(f"train {RUN}")
+    assert project.contents() == project.reference
+    happened(f"{kind}: refused with its name, nothing in it run; deleted and trained again: identical")
+
+
+@pytest.mark.fault("a study that takes images from outside of the project")
+def test_what_lies_outside_is_read_and_never_written(made, tmp_path, happened):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for i in range(60):
+        Image.new("RGB", (8, 8), (4 * i, i, 0)).save(outside / f"{i}.png")
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in outside.iterdir()}
+    project = Project(tmp_path / "project", made.context)
+    project.folder.mkdir()
+    project.run(["data", "folder", "--source", f"{{path: {outside}, size: 8}}"])
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in outside.iterdir()} == before
+    assert sorted(path.name for path in project.folder.iterdir()) == ["command.log", "data"]
+    happened("read where it lies; nothing written but below data/")
+
+
+# ---- two at once -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("the same training started twice at once")
+def test_two_trainings_of_one_run_end_in_the_same_bits(project, happened):
+    project.remove(f"train {RUN}")
+    both = [project.start(STAGES[f"train {RUN}"][0]) for _ in range(2)]
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert project.contents() == project.reference
+    assert project.temporary_files() == []
+    happened("both end well, with identical results")
