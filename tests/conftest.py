@@ -1,12 +1,27 @@
-"""What all tests share: one thread, and the list of faults that were tried and what happened."""
+"""Shared by all tests: one thread per process, as the tests run side by side, each step family in turn, and the list of
+faults that were tried.
+"""
 
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import torch
+from problems import DENSE, STEPS
 
-torch.set_num_threads(1)  # small tensors: more threads only cost time, and sums in one order are the same everywhere
+from nonnormal.steps import get
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=STEPS)
+def step(request):
+    return get(request.param)
+
+
+@pytest.fixture(params=DENSE)
+def dense(request):
+    return get(request.param)
 
 
 @pytest.fixture
