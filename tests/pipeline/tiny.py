@@ -1,6 +1,7 @@
 """A tiny study with every stage, made once without faults, and its commands as processes."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -96,8 +97,10 @@ class Project:
         for output in STAGES[stage][1]:
             (self.folder / output).unlink(missing_ok=True)
 
-    def temporary_files(self) -> list[Path]:
-        return [path for name in ("data", "results") for path in (self.folder / name).rglob(".*")]
+    def temporary_files(self) -> list[str]:
+        """What a write in progress, or one that was killed, has beside its target."""
+        walked = (entry for name in ("data", "results") for entry in os.walk(self.folder / name))
+        return [f"{at}/{name}" for at, folders, files in walked for name in (*folders, *files) if name.startswith(".")]
 
 
 def new_project(folder: Path) -> Path:
