@@ -42,7 +42,7 @@ def points(n: int) -> list[tuple[str, signal.Signals, bool, float]]:
 def test_a_stage_that_was_killed_ends_in_the_same_bits(stage, number, at_write, share, project, happened):
     arguments, outputs = STAGES[stage]
     moment = share * project.seconds[stage]
-    for _ in range(8):
+    for _ in range(20):
         project.remove(stage)
         process, start = project.start(arguments), time.monotonic()
         writing = False

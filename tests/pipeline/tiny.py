@@ -118,6 +118,7 @@ def made(tmp_path_factory):
         json.dumps(load(project.folder / FILE).resolved, indent=2, ensure_ascii=False) + "\n"
     )
     seconds = {}
+    project.run(["--help"])  # which starts the server: its time is no stage's
     for stage in STAGES:
         start = time.monotonic()
         project.run(stage)
