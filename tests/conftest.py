@@ -64,11 +64,12 @@ class _Faults:
                 said = [f"not tried: {report.longrepr[2].removeprefix('Skipped: ')}"]
             self.found[properties["fault"]].append((report.nodeid, report.outcome, said))
 
-    def pytest_sessionfinish(self):
+    def pytest_sessionfinish(self, exitstatus):
         from nonnormal import provenance
         from nonnormal.files import write_text
 
         made = provenance.describe()
+        whole = "" if exitstatus in (0, 1) else " **The run was broken off: some faults were not tried.**"
         state = (made["revision"] or "unknown")[:10] + " and uncommitted changes" * made["uncommitted_changes"]
         outcomes = [outcome for tries in self.found.values() for _, outcome, _ in tries]
         lines = [
@@ -77,7 +78,7 @@ class _Faults:
             "Written by `make reliability` from its run: which faults were tried, and what happened. Nothing is typed.",
             "",
             f"{len(outcomes)} tests, {outcomes.count('failed')} failed, {outcomes.count('skipped')} skipped, in "
-            f"{self.seconds / 60:.0f} minutes; {made['hardware']}; Python {made['python']}; code {state}.",
+            f"{self.seconds / 60:.0f} minutes; {made['hardware']}; Python {made['python']}; code {state}.{whole}",
             "",
             "| Fault | What happened | Test |",
             "|---|---|---|",
