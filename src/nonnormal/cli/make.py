@@ -10,7 +10,16 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.cli.common import Device, RunName, StudyFile, Threads, open_study, prepare_torch, recorded, require_section
+from nonnormal.cli.common import (
+    Device,
+    RunName,
+    StudyFile,
+    Threads,
+    open_study,
+    prepare_torch,
+    recorded,
+    require_section,
+)
 from nonnormal.layout import data_path
 
 app = typer.Typer()
