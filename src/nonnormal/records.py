@@ -82,7 +82,7 @@ def study_facts(study, run: str | None) -> dict[str, Any]:
     settings = study.resolved
     seeds = {"study": study.seed}
     if run is not None:
-        settings = settings | {"runs": {run: settings["runs"][run]}}
+        settings = settings | {"runs": {run: study.run(run).model_dump(mode="json")}}
         seeds["training"] = study.train_seed(run)
     return {"study": {"name": study.name, "sha256": study.sha256}, "seeds": seeds, "settings": settings}
 
