@@ -133,7 +133,10 @@ def _draw_design(name: str, study, layout: Layout):
     if name == "extension":
         return drawings.extension(read_tensors(layout.extension)[0], study.dataset.levels)
     parts = {run: load_denoiser(layout.weights(run)).components for run in study.shown_designs}
-    points = {study.design_labels[run]: (design(study.run(run), its), its) for run, its in parts.items()}
+    points = {}
+    for run, its in parts.items():
+        settings = study.run(run)
+        points[f"{settings.basis}, {settings.process.schedule}"] = design(settings, its), its
     if name == "order":
         return drawings.order(points)
     images = data_sets.read(layout.data)

@@ -38,7 +38,7 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
         log_snr = (parts.variance * (snr if snr.dim() > 1 else snr[:, None, None, None])).log().flatten(1)
         for line, rank in zip(log_snr.T, ranks, strict=True):
             column[0].plot(_TIMES, line, color=plt.cm.viridis(1 - rank.item()), lw=0.7)
-        column[0].set_title(name, fontsize="medium")
+        column[0].set_title(name.replace(", ", ",\n"), fontsize="medium")
         rows = (known / known[0])[:, late.argsort(descending=True)].T
         picture = column[1].imshow(
             rows, aspect="auto", extent=(0, 1, len(late), 0), cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
@@ -56,18 +56,18 @@ def corruption(designs: Mapping[str, tuple[Design, Components]], image: Tensor, 
     """One image on its way to noise under each design: the state as an image, at equal times, from the same noise."""
     theme.apply()
     figure, axes = plt.subplots(
-        len(designs), n_columns, figsize=(theme.WIDTH, 0.72 * len(designs) + 0.25), squeeze=False
+        len(designs), n_columns, figsize=(theme.WIDTH, 0.62 * len(designs) + 0.25), squeeze=False
     )
     for i, (row, (name, (point, _))) in enumerate(zip(axes, designs.items(), strict=True)):
         c0 = point.basis.forward(image.double().unsqueeze(0))
         noise = torch.randn(c0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for axis, t in zip(row, np.linspace(0, 1, n_columns), strict=True):
             shown = point.basis.inverse(marginal_state(point.process, c0, float(t), noise))[0]
-            axis.imshow(_pixels(shown), cmap="gray_r", vmin=-1.5, vmax=1.5)
+            axis.imshow(_pixels(shown), cmap="gray_r", vmin=-1, vmax=1)
             _bare(axis)
             if i == 0:
                 axis.set_title(f"t = {t:.3g}", fontsize="small")
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+        row[0].set_ylabel(name.replace(", ", ",\n"), rotation=0, ha="right", va="center", labelpad=6)
     return figure
 
 
