@@ -37,9 +37,9 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
         snr, _ = point.process.log_snr_rate(_TIMES)
         log_snr = (parts.variance * (snr if snr.dim() > 1 else snr[:, None, None, None])).log().flatten(1)
         for line, rank in zip(log_snr.T, ranks, strict=True):
-            column[0].plot(_TIMES, line, color=plt.cm.viridis(1 - rank.item()), lw=0.7)
+            column[0].plot(_TIMES.numpy(), line.numpy(), color=plt.cm.viridis(1 - rank.item()), lw=0.7)
         column[0].set_title(name.replace(", ", ",\n"), fontsize="medium")
-        rows = (known / known[0])[:, late.argsort(descending=True)].T
+        rows = (known / known[0])[:, late.argsort(descending=True)].T.numpy()
         picture = column[1].imshow(
             rows, aspect="auto", extent=(0, 1, len(late), 0), cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
         )
@@ -110,7 +110,8 @@ def extension(images: Mapping[str, Tensor], levels: int) -> Figure:
     for i, (row, trio) in enumerate(zip(axes, zip(given, completed, continued, strict=True), strict=True)):
         for axis, image, (title, edge) in zip(row, trio, kept.items(), strict=True):
             grey = image.shape[0] == 1
-            axis.imshow(image[0] if grey else image.permute(1, 2, 0), cmap="gray_r" if grey else None, vmin=0, vmax=1)
+            shown = image[0] if grey else image.permute(1, 2, 0)
+            axis.imshow(shown.numpy(), cmap="gray_r" if grey else None, vmin=0, vmax=1)
             if edge is not None:
                 axis.axvline(edge - 0.5, color="#c8553d", lw=1)
             _bare(axis)

@@ -1,0 +1,155 @@
+"""Designs measured: rows, table and figures of networks of other representations and schedules."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from problems import few_digits, rough_reference
+
+from nonnormal import data
+from nonnormal.checkpoints import build_denoiser
+from nonnormal.evaluation.designs import N_EXTENDED, ROUNDS, design_rows, extended
+from nonnormal.figures import designs as drawings
+from nonnormal.information import generated_at_once
+from nonnormal.recipes import components, denoiser_recipe, design
+from nonnormal.samplers import sample_ancestral
+from nonnormal.study import validate
+from nonnormal.summary import COLUMNS, select, with_condition
+from nonnormal.tables import designs, readable_designs
+
+RAW = {
+    "name": "tiny",
+    "data": "digits",
+    "defaults": {
+        "process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}},
+        "network": {"widths": [8], "groups": 4},
+        "training": {"n_steps": 4},
+    },
+    "runs": {"plain": None},
+    "evaluation": {"n_images": 12, "n_evaluations": 3, "bootstrap": 10, "flow_tolerance": 1e-3},
+    "designs": {
+        "n_images": 16,
+        "n_steps": [3, 2],
+        "flow": True,
+        "extend": "columns",
+        "runs": {
+            "wave": {
+                "q": "laplace",
+                "p": "laplace",
+                "basis": {"kind": "haar", "levels": 2, "whiten": True},
+                "network": {"statistics": "component"},
+            },
+            "hard": {"process": {"schedule": {"kind": "component_wise", "softness": 0.5, "low": -7, "high": 9}}},
+            "columns": {"process": {"schedule": {"kind": "waiting", "labels": "column", "delay": 0.5}}},
+        },
+    },
+}
+STUDY = validate(RAW, "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return few_digits()
+
+
+@pytest.fixture(scope="module")
+def denoisers(images):
+    """Networks of random weights."""
+    made = {}
+    for run in STUDY.design_runs:
+        settings = STUDY.run(run)
+        parts = components(settings, images.train.images, images.levels)
+        made[run] = build_denoiser(denoiser_recipe(settings, STUDY.dataset, 0.6), 0, parts).eval().requires_grad_(False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rows(images, denoisers, tmp_path_factory):
+    reference = rough_reference(images, tmp_path_factory.mktemp("reference"))
+    return pd.concat([design_rows(STUDY, run, denoisers[run], images, reference) for run in denoisers])
+
+
+def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
+    assert list(rows.columns) == list(COLUMNS)
+    bits = with_condition(select(rows, "design_bpd_total"), "bound")
+    for run in STUDY.design_runs:
+        assert bits[bits.run == run].bound.tolist() == ["normal", "native", "continuous", "flow"]
+        assert select(rows, "design_fid_digits", run=run).nfe.tolist() == [2, 3]
+    assert (bits.low < bits.value).all()
+    assert (bits.value < bits.high).all()
+    value = bits.set_index(["run", "bound"]).value
+    assert value["hard", "native"] == value["hard", "normal"]
+    assert value["wave", "native"] != value["wave", "normal"]
+
+
+def test_conditions_tell_designs_apart(rows):
+    found = {run: json.loads(group.conditions.iloc[0]) for run, group in rows.groupby("run")}
+    assert (found["wave"]["basis"], found["wave"]["whitened"], found["wave"]["schedule"]) == (
+        "haar",
+        True,
+        "linear_log_snr",
+    )
+    assert (found["hard"]["labels"], found["hard"]["softness"]) == ("variance", 0.5)
+    assert (found["columns"]["labels"], found["columns"]["delay"]) == ("column", 0.5)
+
+
+def test_how_many_are_generated_at_once_is_the_schedules(rows, denoisers):
+    found = select(rows, "design_generated_at_once").set_index("run").value
+    for run, denoiser in denoisers.items():
+        parts = denoiser.components
+        process = design(STUDY.run(run), parts).process
+        assert found[run] == generated_at_once(process, parts.variance, parts.floor)
+    assert found["columns"] < found["wave"]
+
+
+def test_images_are_completed_and_continued_from_what_is_given(images, denoisers):
+    found = extended(STUDY, "columns", denoisers["columns"], images)
+    given, completed, continued = (found[name] for name in ("given", "completed", "continued"))
+    assert torch.equal(given, images.test.images[:N_EXTENDED])
+    assert torch.equal(completed[..., :4], given[..., :4])
+    assert not torch.equal(completed[..., 4:], given[..., 4:])
+    assert continued.shape == (len(given), 1, 8, 8 + 4 * ROUNDS)
+    assert torch.equal(continued[..., :8], given)
+    assert continued.dtype == torch.uint8
+
+
+def test_samples_do_not_depend_on_their_company(denoisers):
+    point = design(STUDY.run("hard"), denoisers["hard"].components)
+    options = dict(times=[0.0, 0.5, 1.0], basis=point.basis, dtype=torch.float64)
+    many = sample_ancestral(denoisers["hard"], point.process, point.p, (3, 1, 8, 8), seeds=[1, 2, 3], **options)
+    one = sample_ancestral(denoisers["hard"], point.process, point.p, (1, 1, 8, 8), seeds=[2], **options)
+    torch.testing.assert_close(many[1:2], one, rtol=0, atol=1e-5)
+
+
+def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
+    table = designs(rows, "fid_digits", STUDY.design_labels)
+    assert table.run.tolist() == list(STUDY.design_runs)
+    last = select(rows, "design_fid_digits", nfe=3).set_index("run").value
+    assert table.set_index("run").fid.to_dict() == last.to_dict()
+    text = readable_designs(table, "fid_digits")
+    assert text.index.tolist() == [
+        "Haar whitened, one schedule",
+        "pixel, softness 0.5 by variance",
+        "pixel, by column, delay 0.5",
+    ]
+    assert {"flow", "native", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
+
+
+def test_figures_show_every_design(rows, images, denoisers):
+    points = {
+        STUDY.design_labels[run]: (design(STUDY.run(run), its.components), its.components)
+        for run, its in denoisers.items()
+    }
+    order = drawings.order(points)
+    assert [len(axis.lines) for axis in order.axes[:3]] == [64, 64, 64]
+    way = drawings.corruption(points, data.scale(images.test.images[0], images.levels))
+    assert len(way.axes) == 3 * 9
+    shown = drawings.designs(rows, "fid_digits", STUDY.design_labels)
+    assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.design_labels.values())[::-1]
+    strips = drawings.extension(extended(STUDY, "columns", denoisers["columns"], images), images.levels)
+    assert [axis.get_title() for axis in strips.axes[:3]] == [
+        "held out",
+        "right half sampled",
+        "continued to the right",
+    ]
