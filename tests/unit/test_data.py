@@ -495,7 +495,7 @@ def test_files_of_data_are_named_after_what_changes_their_images():
 def test_the_command_writes_the_data_with_what_it_was_read_from(here, capsys):
     album(here / "album", 60)
     source = "{path: album, size: 16}"
-    make.data("folder", source=source)
+    make.data(name="folder", source=source)
     path = here / capsys.readouterr().out.strip()
     assert path == here / "data" / f"{data.file_name('folder', Source.parse(source))}.safetensors"
     assert data.read(path).train.images.shape[1:] == data.describe("folder", Source.parse(source)).shape == (3, 16, 16)

@@ -157,7 +157,7 @@ def test_density_by_a_network_is_the_same_within_the_solvers_error_in_company_an
         alone, _ = density(network, y[1:2], 0.3, probe=probe[1:2], **ends)
     assert not together.requires_grad
     assert together.isfinite().all()
-    assert alone.item() == pytest.approx(together[1].item(), abs=0.05)
+    assert alone.item() == pytest.approx(together[1].item(), abs=0.2)
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
