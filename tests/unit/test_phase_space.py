@@ -1,6 +1,7 @@
 """Phase space: PSLD's closed form against high precision, the recipe, the moment equations and the printed kernels."""
 
 import math
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -333,3 +334,18 @@ def test_any_damping_goes_by_its_recipe_and_none_at_all_is_refused():
 def test_equal_parameters_are_equal_processes():
     assert PSLD() == PSLD(friction_x=0.01)
     assert len({PSLD(), PSLD(), PSLDS["cld"]}) == 2
+
+
+# ---- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_with_large_friction_the_position_moves_as_in_vp():
+    """M⁻¹ = ν → ∞ without friction on x: dx → −½βx dt + √β dw; the gap of mean and variance falls as 1/M⁻¹."""
+    gaps, t, beta = [], 0.4, 4.0
+    decay = math.exp(-beta * t / 2)
+    for mass_inv in (20.0, 40.0, 80.0, 160.0):
+        a, c = langevin_recipe(mass_inv, 0.0, mass_inv, beta, momentum_var=1.0).marginal(t)
+        gaps.append((abs(a[0, 0].item() - decay), abs(c[0, 0].item() - (1 - decay**2))))
+    for wide, narrow in pairwise(gaps):
+        for before, after in zip(wide, narrow, strict=True):
+            assert 1.6 < before / after < 2.6

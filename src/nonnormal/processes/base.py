@@ -250,3 +250,11 @@ def ordered(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
 def uniform_times(n_steps: int, t_min: float = 0.0) -> Tensor:
     """The n_steps + 1 times from t_min to 1, equally spaced, float64."""
     return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps)
+
+
+def quadratic_times(n_steps: int, t_min: float = 0.0) -> Tensor:
+    """The n_steps + 1 times t_min + (1 − t_min) (k/n_steps)², from t_min to 1, dense at the data, float64.
+
+    Source: PSLD (2303.01748) and CLD (2112.07068) name it; where the square begins is ours.
+    """
+    return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps).square()

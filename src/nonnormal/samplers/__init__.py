@@ -1,4 +1,4 @@
-"""Samplers: carry noise to images, along the model's own chain or the probability-flow ODE, on grids of levels."""
+"""Samplers: carry noise to images along the model's own chain, its reverse equations or the probability flow."""
 
 from nonnormal.samplers.ancestral import Callback, sample_ancestral
 from nonnormal.samplers.extension import extend
@@ -11,6 +11,13 @@ from nonnormal.samplers.ode import (
     sample_euler,
     sample_heun,
     sample_ipndm,
+)
+from nonnormal.samplers.states import (
+    sample_em,
+    sample_flow_adaptive,
+    sample_flow_euler,
+    sample_flow_heun,
+    sample_sscs,
 )
 
 __all__ = [
@@ -25,8 +32,13 @@ __all__ = [
     "sample_ancestral",
     "sample_dpm_2",
     "sample_dpmpp_2m",
+    "sample_em",
     "sample_euler",
+    "sample_flow_adaptive",
+    "sample_flow_euler",
+    "sample_flow_heun",
     "sample_heun",
     "sample_ipndm",
+    "sample_sscs",
     "uniform",
 ]

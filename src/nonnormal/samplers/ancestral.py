@@ -65,11 +65,7 @@ def sample_ancestral(
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
-    if len(seeds) != shape[0]:
-        raise ValueError(f"one seed an image: found {len(seeds)} seeds for shape {tuple(shape)}")
-    times = as_time(times).sort(descending=True).values
-    if len(times) < 2 or (times.diff() == 0).any():
-        raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
+    times = falling(times, seeds, shape)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
@@ -95,3 +91,18 @@ def sample_ancestral(
         y = contract(weights[-1], xt)
         images.append(basis.inverse(y if given is None else torch.where(known[1].to(device), given, y)))
     return torch.cat(images)
+
+
+def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """The times of a grid, falling, float64.
+
+    Raises:
+        ValueError: the number of seeds is not that of the images, or the grid has under two times, or times that repeat
+            or leave [0, 1].
+    """
+    if len(seeds) != shape[0]:
+        raise ValueError(f"one seed an image: found {len(seeds)} seeds for shape {tuple(shape)}")
+    times = as_time(times).sort(descending=True).values
+    if len(times) < 2 or (times.diff() == 0).any():
+        raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
+    return times
