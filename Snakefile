@@ -21,6 +21,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/geometry.smk"
 include: "workflow/rules/designs.smk"
 include: "workflow/rules/pretrained.smk"
+include: "workflow/rules/recipe.smk"
 include: "workflow/rules/paper.smk"
 
 

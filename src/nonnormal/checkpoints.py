@@ -18,6 +18,8 @@ from nonnormal.bases import Components
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.files import observed, read_tensors, write_tensors
 from nonnormal.networks import UNet, initialised
+from nonnormal.processes import PSLD
+from nonnormal.state_networks import PhaseSpaceNetwork
 
 _COMPONENTS = "components."  # before the names of their tensors, beside those of the network
 
@@ -97,15 +99,20 @@ class TrainingState:
 # ---- finished weights ------------------------------------------------------------------------------------------------
 
 
-def build_denoiser(recipe: dict[str, Any], seed: int = 0, components: Components | None = None) -> NetworkDenoiser:
-    """A `NetworkDenoiser` around a `UNet`, from the keyword arguments of both.
+def build_denoiser(
+    recipe: dict[str, Any], seed: int = 0, components: Components | None = None
+) -> NetworkDenoiser | PhaseSpaceNetwork:
+    """A `NetworkDenoiser` around a `UNet`, from the keyword arguments of both; of states where there is a process.
 
     Args:
-        recipe: {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}.
+        recipe: {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}, or {"network": …, "process":
+            arguments of PSLD, "denoiser": other arguments of PhaseSpaceNetwork}.
         seed: of the initial weights.
         components: basis and statistics, where the denoiser has them.
     """
     network = initialised(lambda: UNet(**recipe["network"]), seed)
+    if "process" in recipe:
+        return PhaseSpaceNetwork(network, PSLD(**recipe["process"]), **recipe["denoiser"])
     return NetworkDenoiser(network, **recipe["denoiser"], components=components)
 
 

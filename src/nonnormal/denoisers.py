@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,13 +26,25 @@ from nonnormal.processes import LinearProcess, apply, contract, embed, trailing
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
+class StateDenoiser(ABC):
+    """What predicts from a whole state of one process, not from its observation y: see `state_networks`."""
+
+    @abstractmethod
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """Coefficients of x̂0, (B, C, ...)."""
+
+    @abstractmethod
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """∇ log p(x_t), in x_t's shape, as far as noise moves the state."""
+
+
 def predict_x0(
-    denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
+    denoiser: Denoiser | StateDenoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
 ) -> Tensor:
     """x̂0(x_t, t) = U denoiser(U⁻¹ y, σ) with y = wᵀ x_t = x_0 + σ eps, of any linear process.
 
     Args:
-        denoiser: in VE coordinates, on images.
+        denoiser: in VE coordinates, on images; or of the states of this process.
         process: gives w and σ by `observation`.
         xt: state (B, n·C, ...), coefficients in `basis`.
         t: time, a number or (B,).
@@ -44,6 +57,8 @@ def predict_x0(
     Raises:
         ValueError: the noise is not white, and the denoiser has no basis or another one.
     """
+    if isinstance(denoiser, StateDenoiser):
+        return denoiser.predict_x0(process, xt, t, basis)
     return predict_x0_observed(denoiser, *process.observation(t), xt, basis, axes=torch.as_tensor(t).dim())
 
 
@@ -74,13 +89,17 @@ def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -
         )
 
 
-def score(denoiser: Denoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+def score(
+    denoiser: Denoiser | StateDenoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
+) -> Tensor:
     """∇ log p(x_t) = C⁻¹ (A (x̂0, 0) − x_t): Tweedie's formula, exact for an exact denoiser; in x_t's shape.
 
     Args, errors: as in `predict_x0`; t above 0 where C is singular there.
 
     Source: Tweedie; that y alone decides the score of position and momentum is derived here.
     """
+    if isinstance(denoiser, StateDenoiser):
+        return denoiser.score(process, xt, t, basis)
     a, c = process.marginal(t)
     residual = apply(a, embed(predict_x0(denoiser, process, xt, t, basis), process.n)) - xt
     return apply(torch.linalg.inv(c), residual)
@@ -115,6 +134,28 @@ class Counted:
         """x̂0 (B, ...), counted once."""
         self.nfe += 1
         return self.denoiser(x, sigma)
+
+
+class CountedStates(StateDenoiser):
+    """The same for what predicts from whole states."""
+
+    def __init__(self, denoiser: StateDenoiser):
+        self.denoiser, self.nfe = denoiser, 0
+
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """x̂0 (B, C, ...), counted once."""
+        self.nfe += 1
+        return self.denoiser.predict_x0(process, xt, t, basis)
+
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """The score, counted once."""
+        self.nfe += 1
+        return self.denoiser.score(process, xt, t, basis)
+
+
+def counted(denoiser: Denoiser | StateDenoiser) -> Counted | CountedStates:
+    """The same denoiser with its calls counted, whichever it is."""
+    return CountedStates(denoiser) if isinstance(denoiser, StateDenoiser) else Counted(denoiser)
 
 
 # ---- parametrisations ------------------------------------------------------------------------------------------------

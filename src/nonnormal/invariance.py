@@ -47,6 +47,11 @@ class Mixture:
         means, stds, weights = (torch.tensor(v, dtype=torch.float64) for v in (self.means, self.stds, self.weights))
         return GaussianMixtureDenoiser(means.unsqueeze(1), stds, weights)
 
+    def noisy_cdf(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """P(x_0 + sigma·eps ≤ x) at x (N,)."""
+        spread = np.sqrt(np.square(self.stds) + sigma**2)[:, None]
+        return np.asarray(self.weights) @ special.ndtr((x - np.asarray(self.means)[:, None]) / spread)
+
     def marginal(self, process: LinearProcess, t: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(density, cdf) at x of the limit's x_t for x_0 of this law."""
         a, c = (v.item() for v in process.marginal(t))

@@ -12,6 +12,8 @@ from pathlib import Path
 GEOMETRY_FIGURES = ("ancestral", "denoising", "deviation", "linearity", "projection", "solvers")
 DESIGN_FIGURES = ("corruption", "designs", "extension", "order")
 PRETRAINED_FIGURES = ("pretrained", "pretrained_samples")
+RECIPE_FIGURES = ("phase_space", "recipe", "recipe_law")
+RECIPE_TABLES = ("processes", "recipe", "recipe_bounds")
 FIGURES = (
     "cost",
     "exchange",
@@ -24,8 +26,9 @@ FIGURES = (
     *DESIGN_FIGURES,
     *GEOMETRY_FIGURES,
     *PRETRAINED_FIGURES,
+    *RECIPE_FIGURES,
 )
-TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers")
+TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers", *RECIPE_TABLES)
 INVARIANCE_PARTS = ("line", "plane")
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
 FIGURE_FORMATS = ("pdf", "png")
@@ -164,6 +167,15 @@ class Layout:
         """Rows of the summary: that network sampled with several steps."""
         return self.root / "pretrained.csv"
 
+    def recipe(self, run: str) -> Path:
+        """Rows of the summary: processes of the complete recipe, sampled and bounded with a run's network."""
+        return self.run(run) / "recipe.csv"
+
+    @property
+    def recipe_law(self) -> Path:
+        """Rows of the summary: convergence in law of those processes on a mixture with its exact score."""
+        return self.root / "recipe-law.csv"
+
     def parts(
         self,
         runs: Iterable[str],
@@ -173,6 +185,8 @@ class Layout:
         exchange: bool,
         geometry: bool,
         pretrained: bool,
+        recipe: bool = False,
+        recipe_runs: Iterable[str] = (),
     ) -> list[Path]:
         """All files of rows that the summary gathers, for the networks and the sections that a study has."""
         by_run = [self.bounds, self.fidelity, *([self.exchange] if exchange else [])]
@@ -182,6 +196,7 @@ class Layout:
         found += lone
         found += [self.invariance(part) for part in INVARIANCE_PARTS if invariance]
         found += [self.geometry] if geometry else []
+        found += [self.recipe_law, *map(self.recipe, recipe_runs)] if recipe else []
         return found + ([self.pretrained] if pretrained else [])
 
     @property

@@ -25,6 +25,7 @@ from nonnormal.bases import PIXEL, Basis
 from nonnormal.conventions import Convention, constant, step_loss
 from nonnormal.denoisers import Denoiser, predict_x0
 from nonnormal.processes import LinearProcess, apply, cholesky, embed, solve_lower, uniform_times
+from nonnormal.state_networks import PhaseSpaceNetwork, Target, noise_factor
 from nonnormal.steps import Step
 
 Draws = tuple[Tensor, Tensor]
@@ -184,6 +185,48 @@ class Perceptual:
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
         return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
+
+
+@dataclass(frozen=True)
+class StateMatching:
+    """loss = K_{q,p}(eps_hat − eps) − K_{q,p}(0) at a uniform time of [t_min, 1], eps the noise of a state.
+
+    With the normal pair this is half of PSLD's loss; other pairs put K in the place of the square. Times are antithetic
+    over the batch.
+
+    Attributes:
+        design: what is trained; its process has two variables.
+        target: `hsm`, the momentum integrated out, or `dsm`, the momentum drawn.
+        momentum_alone: whether the noise of the momentum is all that is predicted.
+
+    Source: PSLD (2303.01748) §3, after hybrid score matching of CLD (2112.07068) §3.2; K in place of the square here.
+    """
+
+    design: Design
+    target: Target
+    momentum_alone: bool = False
+
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
+        """(u in [0, 1) (B,), standard normal noise (B, 3C, H, W) of state and first momentum) for a batch of images."""
+        u = antithetic(shape[0], generator)
+        shape = (shape[0], 3 * shape[1], *shape[2:])
+        return u, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
+
+    def loss(self, network: PhaseSpaceNetwork, x0: Tensor, u: Tensor, noise: Tensor) -> Tensor:
+        """Loss (B,), nats per coordinate of the image, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        process, channels = self.design.process, x0.shape[1]
+        t = process.t_min + (1 - process.t_min) * u
+        eps, first = noise[:, : 2 * channels], noise[:, 2 * channels :]
+        start = embed(x0, 2)
+        if self.target == "dsm":
+            start = start + apply(cholesky(process.initial()[1]), torch.cat([torch.zeros_like(first), first], 1))
+        z = apply(process.marginal(t)[0], start) + apply(noise_factor(process, t, self.target), eps)
+        wanted = eps[:, channels:] if self.momentum_alone else eps
+        return _per_image(self.design.loss.of_error(network(z, t) - wanted) - self.design.loss.constant, x0)
+
+    def __call__(self, network: PhaseSpaceNetwork, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        return self.loss(network, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
 def _per_image(loss: Tensor, x0: Tensor) -> Tensor:

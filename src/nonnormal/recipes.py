@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Components
 from nonnormal.data import DataSet, scale
-from nonnormal.objective import ELBO, Design, Perceptual
+from nonnormal.objective import ELBO, Design, Perceptual, StateMatching
 from nonnormal.settings import Run
 from nonnormal.steps import Normal, get
 
@@ -29,13 +29,15 @@ def design(run: Run, components: Components | None = None) -> Design:
     return Design(run.process.build(components), get(run.q), get(run.p), basis, run.training.convention)
 
 
-def objective(run: Run, sigma_data: float, components: Components | None = None) -> ELBO | Perceptual:
+def objective(run: Run, sigma_data: float, components: Components | None = None) -> ELBO | Perceptual | StateMatching:
     """The run's loss; sigma_data is the data's standard deviation."""
     point = design(run, components)
     if run.training.loss == "limit":
         point = replace(point, q=Normal(), p=Normal())
     if run.training.weighting == "elbo":
         return ELBO(point, run.training.n_steps)
+    if run.of_states:
+        return StateMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
     return Perceptual(point, sigma_data)
 
 
@@ -43,10 +45,24 @@ def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any
     """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
     channels, size, _ = data.shape
     network, sees_levels = run.network, run.process.schedule.by_component
+    inputs, outputs = 1 + sees_levels, 1
+    if run.of_states:
+        process = run.process.build()
+        inputs, outputs = 2, 1 if process.friction_x == 0 else 2
+        denoiser = {"target": run.training.weighting, "fourier": list(network.fourier)}
+        others = {"process": asdict(process), "denoiser": denoiser}
+    else:
+        denoiser = {
+            "parametrisation": network.parametrisation,
+            "sigma_data": sigma_data if network.statistics == "pooled" else None,
+            "fourier": list(network.fourier),
+            "sees_levels": sees_levels,
+        }
+        others = {"denoiser": denoiser, "basis": run.basis.model_dump()}
     return {
         "network": {
-            "in_channels": channels * (1 + 2 * len(network.fourier) + sees_levels),
-            "out_channels": channels,
+            "in_channels": channels * (inputs + 2 * len(network.fourier)),
+            "out_channels": channels * outputs,
             "image_size": size,
             "widths": list(network.widths),
             "layers_per_block": network.layers_per_block,
@@ -55,11 +71,5 @@ def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any
             "dropout": network.dropout,
             "groups": network.groups,
         },
-        "denoiser": {
-            "parametrisation": network.parametrisation,
-            "sigma_data": sigma_data if network.statistics == "pooled" else None,
-            "fourier": list(network.fourier),
-            "sees_levels": sees_levels,
-        },
-        "basis": run.basis.model_dump(),
+        **others,
     }

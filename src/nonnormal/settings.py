@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nonnormal import bases, divergence, schedules, steps
 from nonnormal.conventions import PRINTED_PAIRS, is_printed
-from nonnormal.processes import VP, LinearProcess
+from nonnormal.processes import PSLD, VP, LinearProcess, vp_recipe
 
 
 class Settings(BaseModel):
@@ -171,14 +171,49 @@ class Schedule(Settings):
 class Process(Settings):
     """Drift, diffusion and schedule."""
 
-    kind: Literal["vp"] = "vp"
-    """Variance preserving."""
+    kind: Literal["vp", "vp_sde", "psld"] = "vp"
+    """vp: variance preserving. vp_sde: the same by its equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space,
+    which without friction_x is CLD."""
     schedule: Schedule = Schedule()
-    """log-SNR over time."""
+    """log-SNR over time, of vp."""
+    beta: float | tuple[float, float] | None = None
+    """Rate of time of vp_sde and psld, a number or its two ends; 0.1 to 20 and 8 where it is null."""
+    mass_inv: float | None = Field(None, gt=0)
+    """Inverse mass of psld; 4 where it is null."""
+    friction_x: float | None = Field(None, ge=0)
+    """Friction and noise on the position of psld; 0.01 where it is null."""
+    friction_m: float | None = Field(None, ge=0)
+    """Friction and noise on the momentum of psld, critical: friction_x + 2 sqrt(mass_inv), which it is where null."""
+    momentum_var: float | None = Field(None, ge=0)
+    """Variance of psld's momentum at t = 0 in units of the mass; 0.04 where it is null."""
+
+    @model_validator(mode="after")
+    def _is_one(self):
+        if strange := [name for name in _PROCESS_KEYS - _KEYS_OF[self.kind] if getattr(self, name) is not None]:
+            raise ValueError(f"{min(strange)}: does not fit the kind {self.kind}")
+        if self.kind != "vp":
+            self.build()
+        return self
 
     def build(self, components: bases.Components | None = None) -> LinearProcess:
         """The process object."""
-        return VP(self.schedule.build(components))
+        if self.kind == "vp":
+            return VP(self.schedule.build(components))
+        named = {name: value for name in _KEYS_OF[self.kind] if (value := getattr(self, name)) is not None}
+        if self.kind == "vp_sde":
+            return vp_recipe(**named)
+        if "friction_m" not in named:
+            mass_inv, friction_x = (named.get(name, getattr(PSLD, name)) for name in ("mass_inv", "friction_x"))
+            named["friction_m"] = friction_x + 2 * math.sqrt(mass_inv)
+        return PSLD(**named)
+
+
+_KEYS_OF = {
+    "vp": set(),
+    "vp_sde": {"beta"},
+    "psld": {"beta", "mass_inv", "friction_x", "friction_m", "momentum_var"},
+}
+_PROCESS_KEYS = _KEYS_OF["psld"]
 
 
 class Network(Settings):
@@ -223,8 +258,9 @@ class Network(Settings):
 class Training(Settings):
     """Objective and optimisation."""
 
-    weighting: Literal["elbo", "perceptual"] = "elbo"
-    """elbo: the T-step bound. perceptual: K of EDM's weighted error."""
+    weighting: Literal["elbo", "perceptual", "hsm", "dsm"] = "elbo"
+    """elbo: the T-step bound. perceptual: K of EDM's weighted error. hsm, dsm: K of the error in the noise of position
+    and momentum, the first momentum integrated out or drawn; by a network of states, with twice the channels."""
     loss: Literal["native", "limit"] = "native"
     """native: the divergence of the pair. limit: the normal pair's, which is there for every pair."""
     convention: Literal["exact", "main_text", "appendix"] = "exact"
@@ -324,6 +360,23 @@ class Run(Settings):
         if self.process.schedule.labels == "frequency" and self.basis.kind in ("pixel", "pca"):
             raise ValueError(f"process.schedule.labels: the components of {self.basis.kind} have no frequency")
         return self
+
+    @model_validator(mode="after")
+    def _of_states(self):
+        weighting = self.training.weighting
+        if self.of_states and self.process.kind != "psld":
+            raise ValueError(f"training.weighting: {weighting} needs a momentum; use process.kind: psld")
+        if self.of_states and self.network.parametrisation != "eps":
+            raise ValueError(
+                f"network.parametrisation: found {self.network.parametrisation}; with {weighting} the network predicts "
+                "the noise of the state; use eps"
+            )
+        return self
+
+    @property
+    def of_states(self) -> bool:
+        """Whether the network predicts the noise of whole states, not images."""
+        return self.training.weighting in ("hsm", "dsm")
 
     @property
     def has_native_bound(self) -> bool:

@@ -23,14 +23,14 @@ from nonnormal import bases
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.metrics.weights import INCEPTION
 from nonnormal.seeds import derive
-from nonnormal.settings import Run, Settings, StepNames
+from nonnormal.settings import Process, Run, Settings, StepNames
 
 
 class StudyError(ValueError):
     """A study file says something that is not allowed; the message lists each key, what was found, what is allowed."""
 
 
-SECTIONS = ("invariance", "exchange", "geometry", "pretrained")  # that a study may leave out
+SECTIONS = ("invariance", "exchange", "geometry", "pretrained", "recipe")  # that a study may leave out
 _RESERVED = {"benchmarks", "logs", "paper", "pretrained", "records"}  # folders beside those of the runs
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -253,6 +253,54 @@ class Designs(Settings):
     """Network that completes and continues images to the right; none where it is null."""
 
 
+_PROCESSES = {
+    "vp-sde": {"kind": "vp_sde"},
+    "cld": {"kind": "psld", "friction_x": 0.0},
+    **{f"psld-{friction}": {"kind": "psld", "friction_x": friction} for friction in (0.01, 0.02, 0.25)},
+}
+
+ProcessName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
+StateSampler = Literal["ancestral", "em", "sscs", "flow_euler", "flow_heun"]
+
+
+class Recipe(Settings):
+    """The complete recipe: processes with and without momentum, sampled and bounded with networks of the study."""
+
+    runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Runs whose networks are used: an image denoiser in every process, a network of states in its own. The first run
+    where it is null."""
+    networks: dict[ProcessName, Run] = {}
+    """Networks trained for this section alone; what each says replaces the defaults of runs, key by key."""
+    processes: dict[ProcessName, Process] = Field(
+        default_factory=lambda: {name: Process(**keys) for name, keys in _PROCESSES.items()}, min_length=1
+    )
+    """Processes by name, without the defaults of runs."""
+    samplers: Annotated[tuple[StateSampler, ...], Field(min_length=1)] = ("ancestral", "em", "sscs", "flow_heun")
+    """Samplers; all but the ancestral end in one denoising step, which is one of their calls."""
+    grids: Annotated[tuple[Literal["uniform", "quadratic"], ...], Field(min_length=1)] = ("quadratic",)
+    """Grids of times."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = Field((10, 20, 50), min_length=1)
+    """Network calls an image; Heun's method, of two a step, stays one below an even number."""
+    tolerances: tuple[Annotated[float, Field(gt=0, le=0.1)], ...] = ()
+    """Tolerances, relative and absolute, of the adaptive flow."""
+    steps: StepNames = ("normal", "laplace", "uniform")
+    """Step families of the sampled noise."""
+    step_samplers: tuple[Literal["ancestral", "em", "sscs"], ...] = ("sscs",)
+    """Samplers of other steps than the normal, which all samplers have."""
+    step_nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = (20,)
+    """Their network calls."""
+    n_images: int = Field(500, strict=True, ge=8)
+    """Images per process, sampler, grid and number of calls."""
+    n_bounds: int = Field(32, strict=True, ge=2)
+    """Test images of the bounds."""
+    bound_steps: int = Field(1000, strict=True, ge=1)
+    """T of the bounds, equal in time; network calls an image and the flow's tolerance are those of the evaluation."""
+    law_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((4, 16, 64), min_length=1)
+    """Numbers of steps in phase space on a mixture with its exact score."""
+    n_samples: int = Field(10000, strict=True, ge=100)
+    """Samples of the mixture."""
+
+
 class Study(Settings):
     """A study file."""
 
@@ -290,6 +338,8 @@ class Study(Settings):
     """Networks of other representations and schedules; left out where it is null."""
     pretrained: Pretrained | None = None
     """A network that exists already, sampled with several steps; left out where it is null."""
+    recipe: Recipe | None = None
+    """Processes with and without momentum, sampled and bounded; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -300,9 +350,10 @@ class Study(Settings):
         if not isinstance(defaults, Mapping):
             return raw
         merged = {**raw, "runs": _all_merged(defaults, raw["runs"])}
-        designs = raw.get("designs")
-        if isinstance(designs, Mapping) and isinstance(designs.get("runs"), Mapping):
-            merged["designs"] = {**designs, "runs": _all_merged(defaults, designs["runs"])}
+        for section, key in (("designs", "runs"), ("recipe", "networks")):
+            found = raw.get(section)
+            if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+                merged[section] = {**found, key: _all_merged(defaults, found[key])}
         return merged
 
     @field_validator("runs")
@@ -332,7 +383,7 @@ class Study(Settings):
                 f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
             )
         for name, run in self.networks.items():
-            key = f"runs.{name}" if name in self.runs else f"designs.runs.{name}"
+            key = self._path(name)
             if run.basis.kind == "haar" and size % 2**run.basis.levels:
                 raise ValueError(
                     f"{key}.basis.levels: found {run.basis.levels}, but {size} pixels are not halved so often"
@@ -368,6 +419,21 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _recipe_has_runs(self):
+        networks = self.recipe.networks if self.recipe else {}
+        if self.recipe and not self.recipe.runs and not self.runs:
+            raise ValueError("recipe: needs a run of the study whose network it takes")
+        if self.recipe and (strange := set(self.recipe.runs or ()) - set(self.runs)):
+            raise ValueError(f'recipe.runs: found "{min(strange)}"; the runs are ' + ", ".join(self.runs))
+        if taken := (_RESERVED | set(self.runs) | set(self.design_runs)).intersection(networks):
+            raise ValueError(f"recipe.networks: {min(taken)} is the name of a run or of a folder; use another")
+        if states := [name for name, run in self.networks.items() if run.of_states and name not in networks]:
+            raise ValueError(
+                f"{self._path(states[0])}.training.weighting: a network of states belongs into recipe.networks"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _designs_have_names_of_their_own(self):
         if not self.designs:
             return self
@@ -381,8 +447,15 @@ class Study(Settings):
 
     @property
     def networks(self) -> dict[str, Run]:
-        """All that is trained: the runs, and the networks of other designs."""
-        return {**self.runs, **(self.designs.runs if self.designs else {})}
+        """All that is trained: the runs, the networks of other designs, and those of the recipe."""
+        designs, recipe = self.designs.runs if self.designs else {}, self.recipe.networks if self.recipe else {}
+        return {**self.runs, **designs, **recipe}
+
+    def _path(self, name: str) -> str:
+        """Where in the study's file a network stands."""
+        if name in self.runs:
+            return f"runs.{name}"
+        return f"designs.runs.{name}" if name in self.design_runs else f"recipe.networks.{name}"
 
     @property
     def design_runs(self) -> tuple[str, ...]:
@@ -416,6 +489,13 @@ class Study(Settings):
     def geometry_run(self) -> str:
         """Run whose network the geometry looks at."""
         return self.geometry.run or next(iter(self.runs))
+
+    @property
+    def recipe_runs(self) -> tuple[str, ...]:
+        """Runs and networks that the recipe's processes are sampled with; none without that section."""
+        if self.recipe is None:
+            return ()
+        return (*(self.recipe.runs or tuple(self.runs)[:1]), *self.recipe.networks)
 
     @property
     def dataset(self) -> DataSet:
@@ -628,6 +708,9 @@ def _model_at(location: tuple) -> type[Settings]:
         model, location = Run, location[location.index("runs") + 2 :]
     if location[:1] == ("features",):
         model, location = _FEATURES[location[1]], location[2:]
+    for key, inner in (("processes", Process), ("networks", Run)):
+        if location[:2] == ("recipe", key):
+            model, location = inner, location[3:]
     for part in location:
         kind = model.model_fields[part].annotation
         model = next((option for option in get_args(kind) if option is not type(None)), kind)

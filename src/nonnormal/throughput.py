@@ -11,7 +11,7 @@ import copy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.denoisers import NetworkDenoiser, StateDenoiser
 
 # Dense peaks of the tensor cores in FLOP/s, (bfloat16, TF32), which is what torch's float32 convolutions run in;
 # half of what NVIDIA prints "with sparsity". First match counts.
@@ -34,9 +34,11 @@ def peak(card: str, precision: str) -> float | None:
 
 def flops_per_image(denoiser: NetworkDenoiser, shape: tuple[int, int, int]) -> int:
     """Floating-point operations of forward and backward pass for one image (C, H, W); nothing is computed."""
-    model = copy.deepcopy(denoiser).to("meta").train()
+    model, (channels, *size) = copy.deepcopy(denoiser).to("meta").train(), shape
+    states = isinstance(denoiser, StateDenoiser)
+    level = 0.5 if states else torch.ones(1, device="meta")
     with FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *shape, device="meta"), torch.ones(1, device="meta")).sum().backward()
+        model(torch.empty(1, (1 + states) * channels, *size, device="meta"), level).sum().backward()
     return counter.get_total_flops()
 
 

@@ -105,6 +105,9 @@ def miniature(study: dict) -> dict:
     study["designs"] |= {"n_images": 8, "n_steps": [2]}
     for run in study["designs"]["runs"].values():
         run["training"] = {}
+    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
+    study["recipe"] |= counts | {"samplers": ["sscs"], "steps": ["normal", "laplace"], "n_samples": 100}
+    study["recipe"]["processes"] = {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}}
     return study
 
 

@@ -11,6 +11,7 @@ from matplotlib.container import ErrorbarContainer
 from nonnormal import geometry, trajectories
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.figures import geometry as drawings
+from nonnormal.figures import recipe as recipe_figures
 from nonnormal.figures.cost import cost
 from nonnormal.figures.exchange import exchange
 from nonnormal.figures.invariance import invariance
@@ -18,6 +19,7 @@ from nonnormal.figures.steps import number_of_steps
 from nonnormal.figures.style import style_differences
 from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
 from nonnormal.metrics.intervals import Estimate
+from nonnormal.processes import PSLD, vp_recipe
 from nonnormal.samplers import SOLVERS
 from nonnormal.study import validate
 from nonnormal.summary import select, with_condition
@@ -288,6 +290,55 @@ def test_invariance_draws_the_orders_of_theory(convergence):
         slopes = [np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for x, y in dashed]
         assert slopes == pytest.approx([-0.5] if metric == "ks_path_maximum" else [-0.5, -1])
         assert len(axis.texts) == len(slopes)
+
+
+# ---- the complete recipe ---------------------------------------------------------------------------------------------
+
+
+def recipe_summary():
+    summary = Summary(study(1))
+    for process, sampler, nfe in itertools.product(("vp-sde", "cld", "psld"), ("ancestral", "em"), (10, 50)):
+        at = dict(process=process, sampler=sampler, grid="quadratic", step="normal", budget=nfe)
+        summary.add("nn", "recipe_fid_digits", nfe, **at)
+    for process, step, nfe in itertools.product(("vp-sde", "cld"), ("normal", "laplace"), (4, 16)):
+        summary.add("nn", "recipe_w1", nfe, process=process, sampler="ancestral", grid="quadratic")
+        summary.rows[-1] |= {"q": step, "p": step}
+    for process in ("vp-sde", "cld"):
+        summary.add("nn", "recipe_w1_floor", None, process=process)
+    return frame(summary.rows)
+
+
+def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
+    rows = recipe_summary()
+    axes = [axis for axis in recipe_figures.recipe(rows, "fid_digits").axes if axis.get_title()]
+    assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
+    for axis in axes:
+        lines = [line for line in axis.lines]
+        found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler="em").sort_values("nfe")
+        assert len(lines) == 2
+        assert lines[1].get_xdata().tolist() == [10, 50]
+        assert lines[1].get_ydata().tolist() == found.value.tolist()
+
+
+def test_recipe_law_has_a_line_a_step_and_the_floor():
+    rows = recipe_summary()
+    axes = recipe_figures.recipe_law(rows).axes
+    assert [axis.get_title() for axis in axes] == ["vp-sde", "cld"]
+    for axis in axes:
+        *lines, floor = axis.lines
+        assert [line.get_label() for line in lines] == ["normal, ancestral", "laplace, ancestral"]
+        [expected] = select(rows, "recipe_w1_floor", process=axis.get_title()).value
+        assert set(floor.get_ydata()) == {expected}
+
+
+def test_paths_through_phase_space_are_drawn_for_each_process():
+    processes = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0)}
+    axes = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
+    assert [len(axis.lines) for axis in axes] == [6, 6, 0, 6]
+    starts = sorted(round(line.get_ydata()[0], 6) for line in axes[1].lines)
+    assert starts == [-0.8, -0.8, 0.1, 0.1, 0.9, 0.9]  # without friction the position starts where the datum is
+    again = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
+    assert again[3].lines[0].get_xdata().tolist() == axes[3].lines[0].get_xdata().tolist()
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------------

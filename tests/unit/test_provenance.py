@@ -75,7 +75,7 @@ def test_a_module_without_imports_of_its_own_is_itself_and_the_package():
 
 
 def test_objective_is_made_of_everything_below_it():
-    expected = {"conventions", "denoisers", "divergence", "objective", "schedules"}
+    expected = {"conventions", "denoisers", "divergence", "objective", "schedules", "state_networks"}
     assert rooms("objective") == STEPS | BASES | PROCESSES | {f"{name}.py" for name in expected}
 
 

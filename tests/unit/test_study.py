@@ -11,6 +11,7 @@ import yaml
 from problems import small_denoiser
 
 from nonnormal import study
+from nonnormal.processes import PSLD
 from nonnormal.divergence import is_finite
 from nonnormal.recipes import denoiser_recipe, design, objective
 from nonnormal.steps import families, get
@@ -34,7 +35,7 @@ BASE = {
     },
 }
 
-SECTIONS = ("invariance", "exchange", "geometry")  # that may be left out, and have defaults for all they say
+SECTIONS = ("invariance", "exchange", "geometry", "recipe")  # that may be left out, and have defaults for all they say
 LIMIT = "or train it with training.loss: limit"
 
 
@@ -199,7 +200,7 @@ def test_defaults_may_be_left_out(defaults):
         ("sampling.n_steps", [], ["sampling.n_steps: found []", "at least 1 item"]),
         ("sampling.dtype", "float16", ['sampling.dtype: found "float16"', "'float32' or 'float64'"]),
         ("runs.plain.training.learning_rate", float("nan"), ["learning_rate: found NaN", "finite number"]),
-        ("runs.plain.training.weighting", "vlb", ['weighting: found "vlb"', "'elbo' or 'perceptual'"]),
+        ("runs.plain.training.weighting", "vlb", ['weighting: found "vlb"', "'elbo', 'perceptual', 'hsm' or 'dsm'"]),
         ("runs.plain.network.dropout", 1.0, ["network.dropout: found 1.0", "less than 1"]),
         (
             "runs.plain.p",
@@ -559,7 +560,7 @@ def test_a_section_is_there_where_it_is_named(section):
     )
 
 
-@pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=4)))
 def test_sections_say_which_are_named(named):
     sections = dict(zip(SECTIONS, named, strict=True))
     raw = BASE | {section: {} if there else None for section, there in sections.items()}
@@ -575,6 +576,61 @@ def test_sampling_takes_steps_without_density(section):
 def test_geometry_looks_at_the_first_run_unless_another_is_named():
     assert validate(changed("geometry", {}), "x").geometry_run == "plain"
     assert validate(changed("geometry.run", "other"), "x").geometry_run == "other"
+
+
+PSLD_RUN = {"process": {"kind": "psld"}, "network": {"parametrisation": "eps"}, "training": {"weighting": "hsm"}}
+
+
+def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside_them():
+    found = validate(changed("recipe.networks", {"psld-0.01": PSLD_RUN}), "x")
+    assert list(found.networks) == ["plain", "other", "psld-0.01"]
+    assert found.recipe_runs == ("plain", "psld-0.01")
+    network = found.run("psld-0.01")
+    assert (network.q, network.training.steps, network.network.widths) == ("laplace", 30, (8, 16))
+    assert network.of_states
+    assert not found.run("plain").of_states
+    assert len({found.fingerprint(name) for name in found.networks}) == 3
+    assert validate(found.resolved, "x") == found
+    assert validate(BASE, "x").recipe_runs == ()
+    assert validate(changed("recipe.runs", ["other"]), "x").recipe_runs == ("other",)
+
+
+def test_processes_are_what_they_are_called():
+    built = {name: process.build() for name, process in validate(changed("recipe", {}), "x").recipe.processes.items()}
+    assert list(built) == ["vp-sde", "cld", "psld-0.01", "psld-0.02", "psld-0.25"]
+    assert built["cld"] == PSLD(friction_x=0.0, friction_m=4.0)
+    assert built["psld-0.25"] == PSLD(friction_x=0.25, friction_m=4.25)
+    assert built["vp-sde"].beta == (0.1, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (
+            "runs.plain.process",
+            {"kind": "psld", "friction_m": 3.0},
+            ["runs.plain.process.friction_m = 3.0 is not crit"],
+        ),
+        ("runs.plain.process", {"mass_inv": 4}, ["runs.plain.process.mass_inv: does not fit the kind vp"]),
+        ("runs.plain.process", {"kind": "vp_sde", "beta": -1.0}, ["runs.plain.process.beta must be a positive number"]),
+        ("runs.plain.process", {"kind": "psld", "mass_inv": 0}, ["process.mass_inv: found 0; Input should be greater"]),
+        ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
+        ("runs.plain", PSLD_RUN, ["runs.plain.training.weighting: a network of states belongs into recipe.networks"]),
+        ("recipe.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
+        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run or of a folder"]),
+        ("recipe.networks.a", PSLD_RUN | {"colour": 1}, ["recipe.networks.a.colour: unknown key; allowed here: q, p"]),
+        ("recipe.networks.a", {"network": {"widths": [8] * 5}}, ["recipe.networks.a.network.widths: 5 levels"]),
+        ("recipe.processes.a.colour", 1, ["recipe.processes.a.colour: unknown key; allowed here: kind, schedule"]),
+        ("recipe.processes", {}, ["recipe.processes: found {}", "at least 1 item"]),
+        ("recipe.runs", ["plane"], ['recipe.runs: found "plane"', "the runs are plain, other"]),
+        ("recipe.samplers", ["ddim"], ['recipe.samplers.0: found "ddim"']),
+        ("recipe.nfe", [2], ["recipe.nfe.0: found 2", "greater than or equal to 3"]),
+    ],
+)
+def test_mistakes_in_processes_and_the_recipe_are_named(path, value, words):
+    said = mistake(changed(path, value))
+    for word in words:
+        assert word in said
 
 
 def test_every_image_may_have_a_path():

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from nonnormal.conventions import CONVENTIONS
 from nonnormal.divergence import constant
 from nonnormal.layout import Layout, data_path
+from nonnormal.processes import PSLD, VP, vp_recipe
 from nonnormal.steps import families
 from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
 from nonnormal.tables import (
@@ -19,11 +21,17 @@ from nonnormal.tables import (
     headline,
     listed_steps,
     pairs,
+    processes,
+    readable_bounds,
     readable_costs,
     readable_differences,
     readable_geometry,
     readable_pairs,
+    readable_processes,
+    readable_recipe,
     readable_solvers,
+    recipe,
+    recipe_bounds,
     solvers,
     step_constants,
     step_families,
@@ -31,6 +39,7 @@ from nonnormal.tables import (
 )
 from nonnormal.tables.text import cell
 
+ROOT = Path(__file__).parents[2]
 RUNS = {"nn": ("normal", "normal"), "ll": ("laplace", "laplace")}
 TERMS = ("total", "prior", "diffusion", "reconstruction")
 
@@ -527,6 +536,63 @@ def test_constants_have_q_in_rows_and_p_in_columns_and_no_rademacher():
     assert np.abs(np.diag(table)).max() < 1e-12
 
 
+# ---- the complete recipe ---------------------------------------------------------------------------------------------
+
+PROCESSES = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0), "psld-0.25": PSLD(4.0, 0.25, 4.25)}
+
+
+@pytest.fixture
+def recipes():
+    number, found = itertools.count(1), []
+    for name, sampler, budget in itertools.product(PROCESSES, ("em", "sscs"), (10, 50)):
+        at = dict(process=name, sampler=sampler, grid="quadratic", step="normal", budget=budget)
+        found.append(row("nn", "recipe_fid_digits", float(next(number)), budget, **at))
+    at = dict(process="cld", sampler="sscs", grid="quadratic", step="laplace", budget=10)
+    found.append(row("nn", "recipe_fid_digits", 99.0, 10, **at))
+    at = dict(process="cld", sampler="flow_adaptive", step="normal", tolerance=0.01)
+    found.append(row("nn", "recipe_fid_digits", 98.0, 77, **at))
+    for name in PROCESSES:
+        for step in ("normal", "laplace"):
+            found.append(row("nn", "recipe_bpd_total", next(number) / 8, 100, process=name, bound="T steps", step=step))
+        found.append(row("nn", "recipe_bpd_total", next(number) / 8, 300, process=name, bound="flow"))
+    return pd.DataFrame(found)
+
+
+@pytest.fixture
+def sweep():
+    return pd.read_csv(ROOT / "paper/references/published.csv")
+
+
+FRICTIONS = {"vp-sde": None, "cld": 0.0, "psld-0.25": 0.25}
+
+
+def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
+    found = recipe(recipes, sweep, "fid_digits", FRICTIONS)
+    assert len(found) == 13  # of the normal step
+    assert 99.0 not in set(found.value)
+    published = found.dropna(subset="published").groupby("process").published.unique()
+    assert {name: values.tolist() for name, values in published.items()} == {"cld": [3.64], "psld-0.25": [4.99]}
+    assert set(found.dropna(subset="published").sampler) == {"em"}
+    readable = readable_recipe(found)
+    assert readable.columns.tolist() == ["10 calls", "50 calls", "CIFAR-10, 1000 calls"]
+    assert readable.loc["cld, em"].tolist() == ["5.0 ± 0.2", "6.0 ± 0.2", "3.64"]
+    assert readable.loc["vp-sde, sscs", "CIFAR-10, 1000 calls"] == "–"
+
+
+def test_bounds_of_processes_have_a_column_a_bound(recipes):
+    found = readable_bounds(recipe_bounds(recipes))
+    assert found.index.tolist() == list(PROCESSES)
+    assert found.columns.tolist() == ["normal, T steps", "laplace, T steps", "flow"]
+
+
+def test_processes_are_listed_by_their_matrices():
+    found = readable_processes(processes(PROCESSES | {"vp": VP()}))
+    assert found.loc["psld-0.25"].tolist()[:4] == ["diag(0.125, 0.53125)", "0, -0.5; 0.5, 0", "diag(1, 4)", "8"]
+    assert found.loc["cld", "D"] == "diag(0, 0.5)"
+    assert found.loc["vp-sde"].tolist()[:4] == ["0.5", "0", "1", "0.1 to 20"]
+    assert found.loc["vp"].tolist()[:4] == ["1/2", "0", "1", "by its log-SNR"]
+
+
 # ---- layout ----------------------------------------------------------------------------------------------------------
 
 
@@ -538,7 +604,7 @@ def test_files_of_a_study_lie_below_its_folder():
             *(layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper),
             *(layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.bounds("r"), layout.fidelity("r")),
             *(layout.exchange("r"), layout.style, layout.invariance("line"), layout.invariance("plane")),
-            *(layout.geometry, layout.trajectories),
+            *(layout.geometry, layout.trajectories, layout.recipe("r"), layout.recipe_law),
             *(
                 layout.samples("r", 10),
                 layout.samples("r", 100),
@@ -547,7 +613,7 @@ def test_files_of_a_study_lie_below_its_folder():
             ),
         )
     }
-    assert len(found) == 21  # no two share a file
+    assert len(found) == 23  # no two share a file
     assert all(path.startswith("results/s/") for path in found)
     assert str(layout.weights("r")) == "results/s/r/weights.safetensors"
     assert str(layout.summary) == "results/s/summary.csv"
@@ -565,6 +631,9 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invarian
     found = layout.parts(["a", "b"], ["c"], **sections)
     assert len(found) == len(expected)
     assert set(found) == expected
+    sections = dict(invariance=invariance, exchange=exchange, geometry=geometry, pretrained=False, recipe=True)
+    more = layout.parts(["a", "b"], ["c"], **sections, recipe_runs=["a", "c"])
+    assert set(more) == expected | {layout.recipe_law, layout.recipe("a"), layout.recipe("c")}
 
 
 def test_the_data_are_shared_by_all_studies():

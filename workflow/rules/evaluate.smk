@@ -137,7 +137,7 @@ rule summary:
     input:
         data=LAYOUT.data,
         features=LAYOUT.features,
-        parts=LAYOUT.parts(RUNS, DESIGNS, **STUDY.sections),
+        parts=LAYOUT.parts(RUNS, DESIGNS, recipe_runs=STUDY.recipe_runs, **STUDY.sections),
         published="paper/references/published.csv",
         code=sources("nonnormal.tables", "nonnormal.summary"),
     output:

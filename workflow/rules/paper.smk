@@ -35,9 +35,13 @@ if STUDY.invariance:
 if STUDY.pretrained:
     FIGURE_INPUTS["pretrained"] = [LAYOUT.summary, *sources("nonnormal.figures.pretrained")]
     FIGURE_INPUTS["pretrained_samples"] = [LAYOUT.pretrained_samples, *sources("nonnormal.figures.samples")]
+if STUDY.recipe:
+    for name in RECIPE_FIGURES:
+        FIGURE_INPUTS[name] = [LAYOUT.summary, *sources("nonnormal.figures.recipe")]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
 TABLES_OF = {"geometry": STUDY.geometry, "solvers": STUDY.geometry, "designs": STUDY.designs}
 TABLES_OF["pretrained"] = STUDY.pretrained
+TABLES_OF |= {name: STUDY.recipe for name in RECIPE_TABLES}
 STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, RUNS)]
 TABLES = [LAYOUT.table(name, extension) for name in STUDY_TABLES for extension in TABLE_FORMATS]
 

@@ -173,6 +173,40 @@ def pretrained(study_file: StudyFile, device: Device = "auto", threads: Threads 
 
 @app.command()
 @recorded
+def recipe(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Sample and bound one run's network in the processes of the complete recipe."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.recipe import recipe_rows
+    from nonnormal.metrics.reference import read_reference
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "recipe")
+    device = prepare_torch(device, threads)
+    denoiser = load_denoiser(layout.weights(run), device)
+    reference = read_reference(layout.features, layout.data)
+    rows = recipe_rows(study, run, denoiser, data_sets.read(layout.data), reference, device)
+    write_rows(layout.recipe(run), rows)
+    print(layout.recipe(run))
+
+
+@app.command()
+@recorded
+def recipe_law(study_file: StudyFile) -> None:
+    """Convergence in law of the complete recipe's processes on a mixture with its exact score, without training."""
+    from nonnormal.evaluation.recipe import law_rows
+    from nonnormal.summary import write_rows
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "recipe")
+    prepare_torch("cpu", 1)
+    write_rows(layout.recipe_law, law_rows(study))
+    print(layout.recipe_law)
+
+
+@app.command()
+@recorded
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd
@@ -188,7 +222,7 @@ def summary(study_file: StudyFile) -> None:
     study, layout = open_study(study_file)
     _, header = read_tensors(layout.features)
     rows = [
-        read_rows(layout.parts(study.runs, study.design_runs, **study.sections)),
+        read_rows(layout.parts(study.runs, study.design_runs, recipe_runs=study.recipe_runs, **study.sections)),
         feature_rows(study, header, data_sets.read(layout.data)),
     ]
     write_json(layout.provenance, describe())

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from nonnormal.cli.common import StudyFile, open_study, recorded, require_section
-from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, PHOTOGRAPHS, PRETRAINED_FIGURES, TABLES, Layout
+from nonnormal.layout import (
+    DESIGN_FIGURES,
+    FIGURES,
+    GEOMETRY_FIGURES,
+    PHOTOGRAPHS,
+    PRETRAINED_FIGURES,
+    RECIPE_FIGURES,
+    RECIPE_TABLES,
+    TABLES,
+    Layout,
+)
 
 app = typer.Typer()
 
@@ -69,6 +79,14 @@ def _draw(name: str, study, layout: Layout):
         return getattr(drawings, name)(read_rows(layout.summary), *more)
     if name in DESIGN_FIGURES:
         return _draw_design(name, study, layout)
+    if name in RECIPE_FIGURES:
+        from nonnormal.figures import recipe as drawings
+
+        require_section(layout.study, study, "recipe")
+        if name == "phase_space":
+            return drawings.phase_space({key: chosen.build() for key, chosen in study.recipe.processes.items()})
+        more = [study.metric("fid")] if name == "recipe" else []
+        return getattr(drawings, name)(read_rows(layout.summary), *more)
     if name == "exchange":
         from nonnormal.figures.exchange import exchange
 
@@ -168,6 +186,9 @@ def table(
             "cost": tables.readable_costs,
             "geometry": tables.readable_geometry,
             "solvers": tables.readable_solvers,
+            "processes": tables.readable_processes,
+            "recipe": tables.readable_recipe,
+            "recipe_bounds": tables.readable_bounds,
         }[name](content)
     write_rows(layout.table(name, "csv"), content)
     for extension in ("md", "typ"):
@@ -200,6 +221,15 @@ def numbers_of(name: str, study, layout: Layout):
         return (
             tables.geometry(summary, published) if name == "geometry" else tables.solvers(summary, study.metric("fid"))
         )
+    if name in RECIPE_TABLES:
+        require_section(layout.study, study, "recipe")
+        chosen = {key: settings.build() for key, settings in study.recipe.processes.items()}
+        if name == "processes":
+            return tables.processes(chosen)
+        if name == "recipe_bounds":
+            return tables.recipe_bounds(summary)
+        frictions = {key: getattr(process, "friction_x", None) for key, process in chosen.items()}
+        return tables.recipe(summary, published, study.metric("fid"), frictions)
     return tables.differences(summary, published, runs)
 
 

@@ -255,6 +255,6 @@ def uniform_times(n_steps: int, t_min: float = 0.0) -> Tensor:
 def quadratic_times(n_steps: int, t_min: float = 0.0) -> Tensor:
     """The n_steps + 1 times t_min + (1 − t_min) (k/n_steps)², from t_min to 1, dense at the data, float64.
 
-    Source: PSLD (2303.01748) and CLD (2112.07068) name it; where the square begins is ours.
+    Source: PSLD (2303.01748), its authors' code.
     """
     return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps).square()

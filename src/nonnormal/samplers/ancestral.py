@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, predict_x0_observed
+from nonnormal.denoisers import Denoiser, StateDenoiser, predict_x0_observed
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step
@@ -39,7 +39,7 @@ def sample_ancestral(
     """x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z down the grid, then y at its end: T network calls an image.
 
     Args:
-        denoiser: in VE coordinates.
+        denoiser: in VE coordinates, or of the states of this process.
         process: its `posterior` gives the coefficients.
         step: law of z; the prior draw is normal for every step.
         shape: (N, C, H, W), or (N, ...) for other data.
@@ -82,7 +82,10 @@ def sample_ancestral(
         xt = apply(prior, noise.draw(Normal()))
         draws = noise.draws(step, len(times) - 1)
         for i, (coef_xt, coef_x0, chol, z) in enumerate(zip(*coefficients, draws, strict=True)):
-            x0_hat = predict_x0_observed(denoiser, weights[i], levels[i], xt, basis)
+            if isinstance(denoiser, StateDenoiser):
+                x0_hat = denoiser.predict_x0(process, xt, times[i], basis)
+            else:
+                x0_hat = predict_x0_observed(denoiser, weights[i], levels[i], xt, basis)
             if given is not None:
                 x0_hat = torch.where(known[1].to(device), given, x0_hat)
             if callback is not None:

@@ -13,6 +13,7 @@ data. SSCS does the first exactly, by the law of z_s | z_t of the stationary pro
 
 and the second by one step of Euler's between its halves (Strang's splitting). ξ has independent coordinates from any
 step of unit variance. A chain ends at the last time with y = x_0 + σ eps, or, after one more network call, with x̂0.
+Deviates: PSLD's code ends with one step of Euler's without noise to t = 0, which is x̂0 to first order in t_min.
 
 Knows steps, processes and denoisers, but nothing of training.
 
@@ -105,6 +106,8 @@ def sample_sscs(
     Args, Returns, Raises: as `sample_em`; the process must keep its prior.
 
     Source: CLD (2112.07068) §4 Algorithm 1; for any process that keeps its prior: derived here.
+
+    Deviates: PSLD's code takes the score at the time where the step begins; here it is that of the middle.
     """
     basis, prior = options.get("basis", PIXEL), process.prior_covariance()
     _keeps(process, prior)

@@ -7,6 +7,8 @@ from nonnormal.tables.families import listed_steps, step_constants, step_familie
 from nonnormal.tables.geometry import geometry, readable_geometry, readable_solvers, solvers
 from nonnormal.tables.pairs import headline, pairs, readable_pairs
 from nonnormal.tables.pretrained import pretrained, pretrained_headline, readable_pretrained
+from nonnormal.tables.recipe import bounds as recipe_bounds
+from nonnormal.tables.recipe import processes, readable_bounds, readable_processes, readable_recipe, recipe
 from nonnormal.tables.text import write_readable
 
 __all__ = [
@@ -19,13 +21,19 @@ __all__ = [
     "pairs",
     "pretrained",
     "pretrained_headline",
+    "processes",
+    "readable_bounds",
     "readable_costs",
     "readable_designs",
     "readable_differences",
     "readable_geometry",
     "readable_pairs",
     "readable_pretrained",
+    "readable_processes",
+    "readable_recipe",
     "readable_solvers",
+    "recipe",
+    "recipe_bounds",
     "solvers",
     "step_constants",
     "step_families",

@@ -1,0 +1,176 @@
+"""The complete recipe's rows: what is sampled and bounded, by which calls, and what is known of it."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from problems import few_digits, rough_reference
+
+from nonnormal.checkpoints import build_denoiser
+from nonnormal.data import quantise, scale
+from nonnormal.denoisers import GaussianMixtureDenoiser
+from nonnormal.evaluation.recipe import law_distance, law_rows, recipe_rows, steps_of
+from nonnormal.likelihood import bits_per_dim, bound
+from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.intervals import mean_interval
+from nonnormal.objective import Design
+from nonnormal.processes import PSLD, quadratic_times, vp_recipe
+from nonnormal.recipes import denoiser_recipe
+from nonnormal.samplers import sample_sscs
+from nonnormal.seeds import derive
+from nonnormal.steps import get
+from nonnormal.study import validate
+from nonnormal.summary import COLUMNS, select, with_condition
+
+RAW = {
+    "name": "tiny",
+    "data": "digits",
+    "seed": 3,
+    "defaults": {"network": {"widths": [8], "groups": 4}},
+    "runs": {"nn": {}},
+    "sampling": {"batch_size": 5},
+    "evaluation": {"bootstrap": 10, "flow_tolerance": 1e-3},
+    "recipe": {
+        "networks": {
+            "own": {
+                "process": {"kind": "psld"},
+                "network": {"parametrisation": "eps"},
+                "training": {"weighting": "hsm"},
+            }
+        },
+        "processes": {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}},
+        "samplers": ["ancestral", "em", "sscs", "flow_heun"],
+        "nfe": [4, 7],
+        "tolerances": [0.1],
+        "steps": ["laplace", "rademacher", "normal"],
+        "step_nfe": [4],
+        "n_images": 8,
+        "n_bounds": 2,
+        "bound_steps": 3,
+        "law_steps": [4, 32],
+        "n_samples": 2000,
+    },
+}
+STUDY = validate(RAW, "tiny.yaml")
+NORMAL = GaussianMixtureDenoiser(torch.full((1, 1, 8, 8), -0.25), torch.tensor([0.5]))
+PROCESSES = {"vp-sde": vp_recipe(), "psld-0.01": PSLD()}
+CALLS = {
+    "ancestral": {4: 4, 7: 7},
+    "em": {4: 4, 7: 7},
+    "sscs": {4: 4, 7: 7},
+    "flow_heun": {4: 3, 7: 7},
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return few_digits()
+
+
+@pytest.fixture(scope="module")
+def reference(digits, tmp_path_factory):
+    return rough_reference(digits, tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="module")
+def rows(digits, reference):
+    return recipe_rows(STUDY, "nn", NORMAL, digits, reference)
+
+
+def unfolded(rows, *keys):
+    for key in keys:
+        rows = with_condition(rows, key)
+    return rows
+
+
+def test_every_row_has_interval_unit_and_conditions_and_belongs_to_its_run(rows):
+    assert tuple(rows.columns) == COLUMNS
+    assert set(rows.run) == {"nn"}
+    assert set(map(str, rows.unit)) == {"squared feature distance", "1", "bits/dim"}
+    assert rows[["value", "low", "high"]].map(math.isfinite).all(axis=None)
+    assert set(unfolded(rows, "process").process) == set(PROCESSES)
+    for conditions in map(json.loads, rows.conditions):
+        assert (conditions["data"], conditions["seed"]) == ("digits", 3)
+    assert not rows.duplicated(["metric", "nfe", "conditions"]).any()
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_samplers_have_the_calls_of_their_budget(rows, name):
+    found = unfolded(
+        select(rows, "recipe_fid_digits", process=name, step="normal", grid="quadratic"), "sampler", "budget"
+    )
+    assert {(row.sampler, row.budget, row.nfe) for row in found.itertuples()} == {
+        (sampler, budget, calls) for sampler, each in CALLS.items() for budget, calls in each.items()
+    }
+    [adaptive] = select(rows, "recipe_fid_digits", process=name, tolerance=0.1).itertuples()
+    assert adaptive.nfe > 7
+    assert steps_of("flow_heun", 7) == 3
+
+
+def test_a_fid_is_that_of_the_samples_of_its_conditions(rows, reference):
+    """Image i has seed i whatever the process, sampler and batch."""
+    process, seeds = PSLD(), STUDY.image_seeds("recipe", 8)
+    options = dict(times=quadratic_times(3, process.t_min), seeds=seeds)
+    images = sample_sscs(NORMAL, process, get("laplace"), (8, 1, 8, 8), **options)
+    found = fidelity(quantise(images, 17), reference, resamples=10, seed=derive(3, "fidelity"))["fid"]
+    [row] = select(rows, "recipe_fid_digits", process="psld-0.01", sampler="sscs", step="laplace").itertuples()
+    assert (row.value, row.n, row.nfe) == (pytest.approx(found.value, rel=1e-3), 8, 4)
+
+
+def test_other_steps_have_their_style_beside_the_normal_steps(rows):
+    found = unfolded(rows[rows.metric.str.endswith("_difference")], "step", "process")
+    assert set(zip(found.metric, found.step, found.process, strict=True)) == {
+        (f"recipe_style_{measure}_difference", step, name)
+        for measure in ("total_variation", "high_frequency")
+        for step in ("laplace", "rademacher")
+        for name in PROCESSES
+    }
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_bounds_are_those_of_the_processes(rows, digits, name):
+    images = digits.test.images[:2]
+    options = dict(levels=17, n_steps=3, seeds=STUDY.image_seeds("recipe bound", 2))
+    design = Design(PROCESSES[name], get("laplace"), get("laplace"))
+    normal = Design(PROCESSES[name], get("normal"), get("normal"))
+    [terms] = bound(NORMAL, normal, scale(images, 17), losses=[design.loss], **options)
+    [row] = select(rows, "recipe_bpd_total", process=name, step="laplace").itertuples()
+    assert row.value == pytest.approx(mean_interval(bits_per_dim(terms.total, 64).numpy())[0])
+    found = unfolded(select(rows, "recipe_bpd_total", process=name), "bound", "step")
+    kinds = [("T steps", "normal"), ("T steps", "laplace"), ("continuous", "normal"), ("flow", "")]
+    assert list(zip(found.bound, found.step.fillna(""), strict=True)) == kinds  # a rademacher step has none
+
+
+def test_a_network_of_states_is_measured_in_its_own_process(digits, reference):
+    network = build_denoiser(denoiser_recipe(STUDY.run("own"), STUDY.dataset, 0.5))
+    found = recipe_rows(STUDY, "own", network.eval().requires_grad_(False), digits, reference)
+    assert set(unfolded(found, "process").process) == {"psld-0.01"}
+    assert set(found.run) == {"own"}
+    calls = unfolded(select(found, "recipe_fid_digits", step="normal", grid="quadratic"), "sampler", "budget")
+    assert {(row.sampler, row.budget): row.nfe for row in calls.itertuples()} == {
+        (sampler, budget): calls for sampler, each in CALLS.items() for budget, calls in each.items()
+    }
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_laws_come_nearer_with_more_steps_whatever_the_step(name):
+    rows = unfolded(select(law_rows(STUDY), "recipe_w1", process=name), "sampler")
+    assert set(zip(rows.sampler, rows.q, rows.nfe, strict=True)) == {
+        (sampler, step, n) for sampler in ("ancestral", "sscs") for step in STUDY.recipe.steps for n in (4, 32)
+    }
+    for _, group in rows.groupby(["sampler", "q"]):
+        coarse, fine = group.sort_values("nfe").value
+        assert fine < 0.6 * coarse
+
+
+def test_the_floor_is_the_distance_of_samples_of_the_law_itself():
+    rows = law_rows(STUDY)
+    for floor in rows[rows.metric == "recipe_w1_floor"].itertuples():
+        assert floor.low < floor.value < floor.high
+        assert 0.2 / math.sqrt(2000) < floor.value < 1.5 / math.sqrt(2000)
+    values = [law_distance(PSLD(), "sscs", "normal", quadratic_times(200, 1e-3), 2000, seed) for seed in range(3)]
+    assert np.mean(values) < 2.5 * floor.value
+    pd.testing.assert_frame_equal(rows, law_rows(STUDY))
