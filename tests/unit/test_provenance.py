@@ -30,6 +30,7 @@ LAYERS = [
     ("training",),
     ("data",),
     ("metrics",),
+    ("sections",),
     ("study",),
     ("recipes",),
     ("evaluation",),

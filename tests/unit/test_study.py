@@ -11,8 +11,8 @@ import yaml
 from problems import small_denoiser
 
 from nonnormal import study
-from nonnormal.processes import PSLD
 from nonnormal.divergence import is_finite
+from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
 from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate

@@ -19,9 +19,10 @@ from nonnormal.metrics.style import style, style_difference
 from nonnormal.processes import uniform_times
 from nonnormal.recipes import design
 from nonnormal.samplers import sample_ancestral
+from nonnormal.sections import Exchange, Pretrained
 from nonnormal.seeds import derive
 from nonnormal.steps import get
-from nonnormal.study import Exchange, Pretrained, Study
+from nonnormal.study import Study
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
 _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
