@@ -17,7 +17,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test slurm-test reliability bench lint format schema dry-run report repro pull push readme slow clean
+.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report repro pull push readme slow clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -40,6 +40,9 @@ bench: $(READY) ## Measure losses, sampling, denoising and training against thei
 	pytest benchmarks --benchmark-json=results/benchmarks.json
 	$(KEEP_MEMORY) pytest benchmarks/test_losses.py --benchmark-json=results/benchmarks-kept.json
 	python benchmarks/report.py results/benchmarks.json results/benchmarks-kept.json
+
+docs: $(READY) ## Build docs/ into site/, offline, every warning an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 lint: $(READY) ## Check formats and style, as CI does
 	ruff format --check .
@@ -75,7 +78,7 @@ readme: $(READY) ## Put the default study's table and figure into the README
 	nonnormal readme $(STUDY)
 
 clean: ## Remove results, data and environment
-	rm -rf results data paper/figures paper/tables paper/records paper/paper.pdf .snakemake $(VENV)
+	rm -rf results data site paper/figures paper/tables paper/records paper/paper.pdf .snakemake $(VENV)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'
