@@ -7,14 +7,16 @@ import re
 
 import griffe
 
-_JOINED = re.compile(r"^(?P<indent> +)(?P<names>\**\w+(?:, \**\w+)+): (?P<text>.*(?:\n(?P=indent) +\S.*)*)", re.MULTILINE)
+_JOINED = re.compile(
+    r"^(?P<indent> +)(?P<names>\**\w+(?:, \**\w+)+): (?P<text>.*(?:\n(?P=indent) +\S.*)*)", re.MULTILINE
+)
 
 
 class JoinedParameters(griffe.Extension):
     """Rewrites the docstring of each object before it is parsed."""
 
     def on_object(self, *, obj, **_):
-        """griffe's event for every object that was loaded."""
+        """Griffe's event for every object that was loaded."""
         if obj.docstring is not None:
             obj.docstring.value = _JOINED.sub(_apart, obj.docstring.value)
 
