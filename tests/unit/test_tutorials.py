@@ -1,4 +1,4 @@
-"""The tutorials: their files and Python blocks, run in order as they stand; what they state, their own asserts check."""
+"""The tutorials: their files and Python blocks, run in order as they stand; their asserts check what they state."""
 
 import re
 import sys

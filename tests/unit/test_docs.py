@@ -1,0 +1,89 @@
+"""The docs: they build without a warning and fetch nothing, and what they name exists."""
+
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nonnormal.steps import get
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BUILDER = ("mkdocs", "material", "mkdocstrings_handlers", "latex2mathml")
+MATHEMATICS = sorted((DOCS / "mathematics").glob("*.md"))
+FETCHED = re.compile(
+    r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//[^"]*"|<link\b[^>]*\bhref="(?:https?:)?//[^"]*"'
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages as `make docs` builds them."""
+    if missing := [name for name in BUILDER if importlib.util.find_spec(name) is None]:
+        pytest.skip(f"no docs without {', '.join(missing)}: pip install nonnormal[docs]")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert (run.returncode, run.stdout + run.stderr) == (0, "")
+    return folder
+
+
+def test_every_page_is_built_with_its_formulas_set(site):
+    for page in DOCS.rglob("*.md"):
+        html = (site / page.relative_to(DOCS)).with_suffix(".html").read_text(encoding="utf-8")
+        assert 'class="arithmatex"' not in html
+        assert html.count('display="block"') == page.read_text(encoding="utf-8").count("$$") // 2
+
+
+def test_pages_fetch_nothing(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 20
+    assert not [(page.name, found) for page in pages for found in FETCHED.findall(page.read_text(encoding="utf-8"))]
+
+
+def test_every_public_name_of_the_steps_is_in_the_reference(site):
+    html = (site / "api" / "steps.html").read_text(encoding="utf-8")
+    missing = [
+        name
+        for name in importlib.import_module("nonnormal.steps").__all__
+        if f'id="nonnormal.steps.{name}"' not in html
+    ]
+    assert not missing
+
+
+def test_parameters_that_are_described_together_are_listed_each(site):
+    html = (site / "api" / "conventions.html").read_text(encoding="utf-8")
+    assert all(f'id="nonnormal.conventions.step_loss({name})"' in html for name in "qp") or "<code>p</code>" in html
+
+
+@pytest.mark.parametrize("page", MATHEMATICS, ids=lambda page: page.stem)
+def test_tests_and_code_that_a_page_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", text)
+    assert named
+    assert not [name for name in named if f"def {name}(" not in tests]
+    for name in re.findall(r"`(nonnormal\.[\w.]+)`", text):
+        module, _, attribute = name.rpartition(".")
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_moments_of_the_families_are_those_of_the_code():
+    rows = re.findall(
+        r"^\| `(.+?)` \| (\S+) \| (\S+) \| (\S+) \|$", (DOCS / "mathematics" / "steps.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) == 11
+    for name, *printed in rows:
+        step = get(name)
+        moments = step.skewness, step.excess_kurtosis, step.fisher_information
+        assert [float(value) for value in printed] == pytest.approx(moments, abs=5e-5)
