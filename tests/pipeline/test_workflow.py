@@ -293,6 +293,16 @@ def pins(kind):
     return {pin.replace("pytorch-cpu==", "torch==") for pin in (*conda, *pip)}
 
 
+def test_environments_that_rules_name_exist():
+    named = [
+        path.parent / name
+        for path in (PROJECT / "workflow" / "rules").glob("*.smk")
+        for name in re.findall(r'"(\.\./envs/[^"]+)"', path.read_text())
+    ]
+    assert named
+    assert not [path for path in named if not path.is_file()]
+
+
 def test_conda_pins_are_those_of_the_constraints():
     constraints = {line.strip() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
     assert pins("cpu") == pins("gpu") <= constraints

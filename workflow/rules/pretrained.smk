@@ -9,7 +9,7 @@ rule pretrained:
     log:
         LOGS / "pretrained.log",
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=STUDY.resources.mem_mb,
@@ -36,7 +36,7 @@ rule evaluate_pretrained:
     benchmark:
         BENCHMARKS / "evaluate-pretrained.tsv"
     conda:
-        "../envs/nonnormal.yaml"
+        ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
         gpu=STUDY.resources.gpus,
