@@ -28,7 +28,7 @@ FIGURES = (
     *PRETRAINED_FIGURES,
     *RECIPE_FIGURES,
 )
-TABLES = ("conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers", *RECIPE_TABLES)
+TABLES = ("claims", "conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers", *RECIPE_TABLES)
 INVARIANCE_PARTS = ("line", "plane")
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
 FIGURE_FORMATS = ("pdf", "png")

@@ -1,4 +1,4 @@
-"""README: a study's table, samples and conditions, put between two markers, so that nothing is typed by hand."""
+"""README: table, samples, conditions and verdicts of a study, put between two markers: nothing is typed by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
+
+from nonnormal import tables
 from nonnormal.files import atomic, write_text
 from nonnormal.layout import Layout
 from nonnormal.study import Study
@@ -31,7 +34,21 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         shutil.copyfile(layout.figure("samples", "png"), temporary)
     table = layout.table("pairs", "md").read_text(encoding="utf-8")
     block = f"![Samples of each pair, one row a pair, the images of a column share their seed]({image})\n\n{table}\n"
-    write_text(target, f"{head}{start}\n{block}{_conditions(study, layout)}\n{end}{tail}")
+    block += f"{_conditions(study, layout)}\n\n{claims_block(pd.read_csv(layout.table('claims', 'csv')))}"
+    write_text(target, f"{head}{start}\n{block}{end}{tail}")
+
+
+def claims_block(table: pd.DataFrame) -> str:
+    """The claims of a table of `tables.claims` with verdicts, and the printed numbers folded away."""
+    table = table.fillna({name: "" for name in ("measurement", "data", "unit", "reason")})
+    claims = tables.readable_claims(table)[["source", "measured", "threshold", "verdict"]]
+    return (
+        f"What the source texts claim ([`paper/claims.yaml`](paper/claims.yaml)), measured on this study: "
+        f"{tables.counted(table)}. A claim holds if all of the 95 % interval satisfies the threshold, fails if "
+        f"none of it does; exact statements are held by a test of the suite.\n\n{tables.markdown(claims, prose=True)}\n"
+        f"<details><summary>Their printed numbers, none of which is tested here</summary>\n\n"
+        f"{tables.markdown(tables.readable_numbers(table), prose=True)}\n</details>\n"
+    )
 
 
 def _conditions(study: Study, layout: Layout) -> str:

@@ -83,7 +83,8 @@ def copy_project(folder: Path) -> Workspace:
         shutil.copy(PROJECT / name, folder / name)
     for name in ("workflow", "config", "src", "paper/references"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    shutil.copy(PROJECT / "paper/paper.typ", folder / "paper/paper.typ")
+    for name in ("paper.typ", "claims.yaml"):
+        shutil.copy(PROJECT / "paper" / name, folder / "paper" / name)
     (folder / "profiles").symlink_to("workflow/profiles")
     (folder / ".dvc").mkdir()
     for name in (".dvc/config", ".dvc/.gitignore"):

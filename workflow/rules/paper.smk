@@ -43,6 +43,7 @@ TABLES_OF = {"geometry": STUDY.geometry, "solvers": STUDY.geometry, "designs": S
 TABLES_OF["pretrained"] = STUDY.pretrained
 TABLES_OF |= {name: STUDY.recipe for name in RECIPE_TABLES}
 STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, RUNS)]
+TABLE_INPUTS = {name: [] for name in STUDY_TABLES} | {"claims": ["paper/claims.yaml"]}
 TABLES = [LAYOUT.table(name, extension) for name in STUDY_TABLES for extension in TABLE_FORMATS]
 
 
@@ -68,6 +69,7 @@ rule figure:
 
 rule table:
     input:
+        lookup("{table}", within=TABLE_INPUTS),
         summary=LAYOUT.summary,
         published="paper/references/published.csv",
         code=sources("nonnormal.tables"),

@@ -182,6 +182,7 @@ def table(
         readable = tables.readable_pretrained(content, study.metric)
     else:
         readable = {
+            "claims": tables.readable_claims,
             "conventions": tables.readable_differences,
             "cost": tables.readable_costs,
             "geometry": tables.readable_geometry,
@@ -190,9 +191,10 @@ def table(
             "recipe": tables.readable_recipe,
             "recipe_bounds": tables.readable_bounds,
         }[name](content)
+    readable = (readable,) if name != "claims" else (readable, tables.readable_numbers(content))
     write_rows(layout.table(name, "csv"), content)
     for extension in ("md", "typ"):
-        tables.write_readable(layout.table(name, extension), readable)
+        tables.write_readable(layout.table(name, extension), *readable, prose=name == "claims")
     print(layout.table(name, "csv"))
 
 
@@ -208,6 +210,11 @@ def numbers_of(name: str, study, layout: Layout):
     summary, published = read_rows(layout.summary), pd.read_csv(reading("paper/references/published.csv"))
     if name == "pairs":
         return tables.pairs(summary, published, study.metric, runs, study.headline_steps)
+    if name == "claims":
+        from nonnormal import claims
+
+        names = {distance: study.metric(distance) for distance in claims.DISTANCES}
+        return tables.claims(claims.load(), summary, published, study.name, names)
     if name == "cost":
         return tables.costs(summary)
     if name == "designs":

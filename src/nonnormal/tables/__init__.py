@@ -1,5 +1,6 @@
 """Tables: from rows of a study to what people read, each as numbers and as text."""
 
+from nonnormal.tables.claims import claims, counted, readable_claims, readable_numbers
 from nonnormal.tables.costs import costs, readable_costs
 from nonnormal.tables.designs import designs, readable_designs
 from nonnormal.tables.differences import differences, readable_differences
@@ -9,24 +10,29 @@ from nonnormal.tables.pairs import headline, pairs, readable_pairs
 from nonnormal.tables.pretrained import pretrained, pretrained_headline, readable_pretrained
 from nonnormal.tables.recipe import bounds as recipe_bounds
 from nonnormal.tables.recipe import processes, readable_bounds, readable_processes, readable_recipe, recipe
-from nonnormal.tables.text import write_readable
+from nonnormal.tables.text import markdown, write_readable
 
 __all__ = [
+    "claims",
     "costs",
+    "counted",
     "designs",
     "differences",
     "geometry",
     "headline",
     "listed_steps",
+    "markdown",
     "pairs",
     "pretrained",
     "pretrained_headline",
     "processes",
     "readable_bounds",
+    "readable_claims",
     "readable_costs",
     "readable_designs",
     "readable_differences",
     "readable_geometry",
+    "readable_numbers",
     "readable_pairs",
     "readable_pretrained",
     "readable_processes",

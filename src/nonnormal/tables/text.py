@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,9 +12,13 @@ import pandas as pd
 from nonnormal.files import write_text
 
 
-def write_readable(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table of strings in the format of the suffix, .md or .typ; its index is the first column."""
-    write_text(path, _markdown(table) if path.suffix == ".md" else _typst(table))
+def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> None:
+    """Writes tables of strings in the format of the suffix, .md or .typ; the index of each is its first column.
+
+    Columns stand to the right, as numbers do; those of prose to the left, and in Typst as wide as their text asks for.
+    """
+    one = markdown if path.suffix == ".md" else _typst
+    write_text(path, "\n".join(one(table, prose) for table in tables))
 
 
 def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
@@ -34,20 +39,35 @@ def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
     return f"{value * factor:{sign}.{digits}f} ± {half:.{digits}f}"
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    align = ("left", *("right" for _ in table.columns))
+def markdown(table: pd.DataFrame, prose: bool = False) -> str:
+    """A table of strings in Markdown."""
+    align = ("left", *("left" if prose else "right" for _ in table.columns))
+    table = table.rename(index=_bars).map(_bars)
     return table.to_markdown(colalign=align, disable_numparse=True) + "\n"
 
 
-def _typst(table: pd.DataFrame) -> str:
+def _bars(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _typst(table: pd.DataFrame, prose: bool = False) -> str:
+    def escaped(text: str) -> str:
+        text = re.sub(r"([\\_*`$#@<>~\[\]])", r"\\\1", text)
+        return re.sub(r"(?<=[_/])(?=\w)", "\u200b", text) if prose else text  # where a long name may be broken
+
     def row(cells: Iterable[str], mark: str = "") -> str:
-        return ", ".join(f"[{mark}{cell.replace('_', chr(92) + '_')}{mark}]" for cell in cells)
+        return ", ".join(f"[{mark}{escaped(cell)}{mark}]" for cell in cells)
 
     head = row([table.index.name or "", *table.columns], mark="*")
     lines = zip(table.index, table.to_numpy(), strict=True)
     body = "\n".join(f"  {row((title, *cells))}," for title, cells in lines)
-    align = "left" + ", right" * len(table.columns)
+    align = "left" + (", left" if prose else ", right") * len(table.columns)
+    columns = f"({', '.join(_widths(table))})" if prose else len(table.columns) + 1
     rules = "  table.hline(),\n  table.header({head}),\n  table.hline(stroke: 0.5pt),\n{body}\n  table.hline(),\n"
-    return (
-        f"#table(\n  columns: {len(table.columns) + 1},\n  align: ({align}),\n{rules.format(head=head, body=body)})\n"
-    )
+    return f"#table(\n  columns: {columns},\n  align: ({align}),\n{rules.format(head=head, body=body)})\n"
+
+
+def _widths(table: pd.DataFrame) -> list[str]:
+    """Widths of columns of prose: a part of the page for each that wraps, after the root of its longest text."""
+    longest = [max(map(len, cells), default=1) for cells in (table.index, *(table[name] for name in table))]
+    return [f"{math.sqrt(n):.1f}fr" if n > 16 else "auto" for n in longest]
