@@ -221,7 +221,8 @@ def judge(claim: Claim, summary: pd.DataFrame, study: str, names: Mapping[str, s
 
 def records(summary: pd.DataFrame) -> list[Row]:
     """Rows of the summary with their conditions beside the columns, None for what is missing."""
-    rows = summary.astype(object).where(summary.notna(), None).to_dict("records")
+    told = summary.drop(columns=["value", "low", "high"])
+    rows = told.astype(object).where(told.notna(), None).join(summary[["value", "low", "high"]]).to_dict("records")
     return [json.loads(row.pop("conditions")) | row for row in rows]
 
 
@@ -252,8 +253,8 @@ def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Out
     estimate = _reduced(numbers, test.reduce)
     unit = "share" if (test.reduce or "").startswith("share") else "1" if test.compare == "ratio" else found[0]["unit"]
     used = [row for pair in pairs for row in pair if row is not None]
-    data = dict.fromkeys("mixture of normals" if "mixture" in row else row.get("data") for row in used)
-    return Outcome(_verdict(test, estimate), estimate, unit, tuple(name for name in data if name))
+    data = dict.fromkeys("mixture of normals" if "mixture" in row else row.get("data", "random walk") for row in used)
+    return Outcome(_verdict(test, estimate), estimate, unit, tuple(data))
 
 
 def _verdict(test: Measurement, estimate: Estimate) -> str:
@@ -271,6 +272,8 @@ def _selected(selection: Selection, rows: Iterable[Row], names: Mapping[str, str
     """The rows of a selection, at least one."""
     metrics = _metrics(selection, names)
     found = [row for row in rows if row["metric"] in metrics]
+    if not found:
+        raise _Untestable(f"has no rows of {', '.join(metrics)}")
     extremes = {key: value for key, value in selection.where.items() if value in ("max", "min")}
     for key, value in selection.where.items():
         if key not in extremes:
@@ -335,7 +338,11 @@ def described(test: Measurement, names: Mapping[str, str]) -> str:
         left = {k: v for k, v in test.against.where.items() if (k, v) not in test.rows.where.items()}
         other = _listed(left) if same and left else _described(test.against, names)
         other = f"{test.against.reduce} of {other}" if test.against.reduce else other
-        text = f"{test.compare} of {text} and {other}" + (f", for each {', '.join(test.by)}" if test.by else "")
+        text = {
+            "difference": f"{text} minus {other}",
+            "ratio": f"{text} over {other}",
+            "distance": f"distance between {text} and {other}",
+        }[test.compare] + (f", for each {', '.join(test.by)}" if test.by else "")
     return f"{test.reduce}: {text}" if test.reduce else text
 
 

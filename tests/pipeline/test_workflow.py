@@ -80,6 +80,11 @@ def test_paper_figures_and_tables_are_there(finished):
     table = pd.read_csv(finished.folder / "paper/tables/pairs.csv")
     assert list(table.run) == RUNS
     assert table.published_bpd.tolist() == [2.49, 2.47, 2.82, 2.66]
+    claims = pd.read_csv(finished.folder / "paper/tables/claims.csv")
+    assert claims.verdict.notna().all()
+    assert claims.value.notna().sum() > 15
+    absent = claims.reason.str.extract(r"^the study \w+ has no rows of (\w+)$")[0].dropna()
+    assert absent.str.startswith(("style_saturation", "recipe_")).all()  # grey images
 
 
 def test_second_call_has_nothing_to_do(finished):

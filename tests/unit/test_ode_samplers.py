@@ -132,6 +132,19 @@ def test_each_estimate_is_the_slope_of_the_denoised_path():
         assert estimate.item() == pytest.approx(slope.item(), rel=5e-3), name
 
 
+def test_a_path_bends_by_the_slope_of_its_denoised_states():
+    """sigma d²x/dsigma² = −dr/dsigma along a true solution, on a mixture, by central differences."""
+    sigma, h = 0.8, 1e-3
+    grid = torch.tensor([2.0, sigma + h, sigma, sigma - h], dtype=torch.float64)
+    path = []
+    end = sample_adaptive(DENOISER, noise(2.0), grid, rtol=1e-11, atol=1e-12, callback=lambda at: path.append(at["x"]))
+    above, here, below = (*path[1:], end)
+    slope = (DENOISER(above, sigma + h) - DENOISER(below, sigma - h)) / (2 * h)
+    bend = (above - 2 * here + below) / h**2
+    assert slope.abs().max() > 0.1
+    torch.testing.assert_close(sigma * bend, -slope, rtol=0, atol=1e-4)
+
+
 # ---- orders ----------------------------------------------------------------------------------------------------------
 
 

@@ -87,7 +87,8 @@ def _measured(row: Mapping) -> str:
     if pd.isna(row["value"]):
         return "–"
     unit = "" if row["unit"] in ("1", "share") else f" {row['unit']}"
-    return f"{row['value']:.3g} ({row['value_low']:.3g} to {row['value_high']:.3g}){unit}"
+    value, low, high = (f"{row[key]:.3g}".replace("-", "−") for key in ("value", "value_low", "value_high"))
+    return f"{value} ({low} to {high}){unit}"
 
 
 def _verdict(row: Mapping) -> str:

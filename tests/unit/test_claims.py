@@ -1,0 +1,337 @@
+"""Claims: verdicts on made-up rows, files that are refused, and the project's own claims."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from nonnormal import tables
+from nonnormal.claims import DISTANCES, FILE, VERDICTS, Claim, described, has_test, judge, load, measure, records
+from nonnormal.readme import claims_block
+from nonnormal.summary import COLUMNS
+
+ROOT = Path(__file__).parents[2]
+NAMES = {name: f"{name}_digits" for name in DISTANCES}
+
+
+def row(metric, value, half=0.25, run=None, nfe=None, **conditions):
+    facts = {"study": "s", "run": run, "q": run, "p": run, "metric": metric, "unit": "x", "n": 9, "nfe": nfe}
+    facts |= {"value": value, "low": value - half, "high": value + half}
+    return facts | {"conditions": json.dumps({"data": "digits", **conditions})}
+
+
+def frame(*rows):
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"nfe": "Int64"})
+
+
+def claim(test=None, **more):
+    way = {"test": test} if test else more
+    return Claim(id="c", source="li2024", statement="So it is.", where="here", **way)
+
+
+def verdict(test, *rows):
+    return judge(claim(test), frame(*rows), "tiny", NAMES)
+
+
+def number(test, *rows):
+    found = verdict(test, *rows).estimate
+    return found.value, found.low, found.high
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        ({"above": 0.7}, "holds"),
+        ({"above": 1.0}, "undecided"),
+        ({"above": 1.25}, "fails"),
+        ({"above": 0.75}, "undecided"),  # more than, so the end of the interval does not do
+        ({"below": 1.3}, "holds"),
+        ({"below": 1.0}, "undecided"),
+        ({"below": 0.75}, "fails"),
+        ({"within": [0.75, 1.25]}, "holds"),
+        ({"within": [1.0, 2.0]}, "undecided"),
+        ({"within": [0.9, 1.1]}, "undecided"),
+        ({"within": [1.3, 2.0]}, "fails"),
+        ({"within": [0.0, 0.7]}, "fails"),
+    ],
+)
+def test_the_whole_interval_decides(threshold, expected):
+    assert verdict({"rows": {"metric": "m"}, **threshold}, row("m", 1.0)).verdict == expected
+
+
+def test_rows_are_those_of_columns_conditions_and_extremes():
+    rows = [row("m", n, run=run, nfe=n, T=10 * n) for run in ("normal", "laplace") for n in (1, 2, 4)]
+    rows += [row("fid_digits", 100.0, run="normal", nfe=9)]
+
+    def found(**where):
+        return verdict({"rows": {"metric": "m", "where": where}, "above": 0}, *rows)
+
+    assert found(q="laplace", nfe=2).estimate.value == 2
+    assert found(q="laplace", nfe="max").estimate.value == 4
+    assert found(T="min", run="normal").estimate.value == 1  # the order of the keys does not matter
+    assert found(q="normal", T=[20, 30]).estimate.value == 2
+    assert found(q="normal").reason == "the study tiny has 3 rows of m (q normal), where the claim speaks of one"
+    assert found(q="normal", T=50).reason == "the study tiny has no rows of m (q normal, T 50)"
+    assert found(q="normal", other="max").reason == "the study tiny has no rows of m (q normal, other max)"
+    test = {"rows": {"metric": "{fid}"}, "above": 0}
+    assert verdict(test, *rows).estimate.value == 100
+    assert verdict(test, *rows[:-1]).reason == "the study tiny has no rows of fid_digits"
+    assert verdict(test, *rows[:-1]).verdict == "not tested here"
+
+
+def test_a_condition_that_is_null_is_found_by_null():
+    rows = [row("m", 1.0, softness=None), row("m", 2.0, softness=0.3)]
+    assert number({"rows": {"metric": "m", "where": {"softness": None}}, "above": 0}, *rows)[0] == 1.0
+
+
+def test_comparisons_add_errors_in_quadrature():
+    rows = [row("m", 6.0, 0.3, run="a"), row("m", 2.0, 0.4, run="b")]
+    sides = {"rows": {"metric": "m", "where": {"q": "a"}}, "against": {"metric": "m", "where": {"q": "b"}}, "above": 0}
+    assert number(sides, *rows) == pytest.approx((4, 3.5, 4.5))
+    ratio = 3 * (0.05**2 + 0.2**2) ** 0.5
+    assert number(sides | {"compare": "ratio"}, *rows) == pytest.approx((3, 3 - ratio, 3 + ratio))
+    turned = sides | {"rows": sides["against"], "against": sides["rows"]}
+    assert number(turned, *rows) == pytest.approx((-4, -4.5, -3.5))
+    assert number(turned | {"compare": "distance"}, *rows) == pytest.approx((4, 3.5, 4.5))
+    near = [row("m", 2.1, 0.3, run="a"), rows[1]]
+    assert number(sides | {"compare": "distance"}, *near) == pytest.approx((0.1, 0, 0.6))
+    below_zero = [row("m", -1.0, run="a"), rows[1]]
+    assert verdict(sides | {"compare": "ratio"}, *below_zero).reason.endswith("numbers of m of which there is no ratio")
+
+
+def test_partners_share_what_they_are_compared_by():
+    rows = [row("m", 10.0 * n, run=run, nfe=n) for run in ("a", "b") for n in (1, 2)]
+    rows += [row("m", 1.0, run="c", nfe=2)]
+    test = {"rows": {"metric": "m", "where": {"q": ["a", "b"]}}, "against": {"metric": "m", "where": {"q": "c"}}}
+    test |= {"by": ["nfe"], "reduce": "max", "below": 20}
+    found = verdict(test, *rows)
+    assert (found.estimate.value, found.estimate.n) == (19, 2)  # those with nfe 1 have no partner
+    assert verdict(test | {"by": ["run"]}, *rows).reason.endswith("with a partner to compare with")
+    two = [*rows, row("m", 1.0, run="c", nfe=2, more=1)]
+    assert verdict(test, *two).reason == "the study tiny has 2 rows of m (q c) to compare with"
+
+
+def test_reductions():
+    rows = [row("m", value, half) for value, half in ((1.0, 3.0), (2.0, 0.5), (-2.0, 0.5), (0.2, 0.1))]
+    test = {"rows": {"metric": "m"}, "above": 0}
+    assert number(test | {"reduce": "max"}, *rows) == pytest.approx((2.0, 1.5, 4.0))
+    assert number(test | {"reduce": "min"}, *rows) == pytest.approx((-2.0, -2.5, -1.5))
+    for share, value in (("below 0", 0.25), ("above 0", 0.5), ("apart from 0", 0.75)):
+        found = verdict(test | {"reduce": f"share {share}"}, *rows)
+        assert (found.estimate.value, found.estimate.n, found.unit) == (value, 4, "share")
+        assert 0 < found.estimate.low < value < found.estimate.high < 1
+    greatest = {"rows": {"metric": "m", "reduce": "max"}, "above": 0}
+    assert number(greatest, *rows) == (2.0, 1.5, 2.5)
+
+
+def test_numbers_that_are_not_finite_give_no_verdict():
+    test = {"rows": {"metric": "m"}, "below": 1}
+    for value in (float("nan"), float("inf")):
+        rows = [{**row("m", 0.0), "high": value}]
+        assert "not finite" in verdict(test, *rows).reason
+
+
+def test_data_sets_are_those_of_the_rows():
+    sides = {"rows": {"metric": "m"}, "against": {"metric": "w"}, "above": 0}
+    mixed = {**row("w", 1.0), "conditions": json.dumps({"mixture": {}})}
+    assert verdict(sides, row("m", 1.0), mixed).data == ("digits", "mixture of normals")
+    walk = {**row("w", 1.0), "conditions": "{}"}
+    assert verdict(sides, row("m", 1.0), walk).data == ("digits", "random walk")
+
+
+def test_other_ways_need_no_rows():
+    found = judge(claim(untested="it is dear"), frame(), "tiny", NAMES)
+    assert (found.verdict, found.reason) == ("not tested here", "it is dear")
+    assert judge(claim(tested_by=["tests/unit/test_x.py::test_y"]), frame(), "tiny", NAMES).verdict == "by test"
+
+
+def test_a_measurement_in_words():
+    test = claim(
+        {
+            "rows": {"metric": "{fid}", "where": {"q": ["a", "b"], "T": "max"}},
+            "against": {"metric": "{fid}", "where": {"q": "c", "T": "max"}},
+            "by": ["run"],
+            "compare": "ratio",
+            "reduce": "max",
+            "below": 2,
+        }
+    ).test
+    assert described(test, NAMES) == "max: fid_digits (q a or b, T max) over q c, for each run"
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+GOOD = {"id": "c", "source": "li2024", "statement": "s", "where": "w"}
+MEASURED = {"rows": {"metric": "m"}, "above": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"claims": []}, r"claims: found \[\]"),
+        ({"claims": [GOOD]}, r"claims\.0: found none; needs one of test, tested_by and untested"),
+        ({"claims": [GOOD | {"untested": "x", "test": MEASURED}]}, r"claims\.0: found test, untested; needs one"),
+        ({"claims": [GOOD | {"untested": ""}]}, r'claims\.0\.untested: found ""'),
+        ({"claims": [GOOD | {"untested": "x", "id": "C 1"}]}, r'claims\.0\.id: found "C 1"'),
+        ({"claims": [GOOD | {"untested": "x", "verdict": "holds"}]}, r"claims\.0\.verdict: unknown key"),
+        ({"claims": [GOOD | {"untested": "x", "source": "me"}]}, r"claims\.0\.source: found \"me\".*'li2024'"),
+        ({"claims": [{"id": "c", "untested": "x"}]}, r"claims\.0\.source: missing"),
+        ({"claims": [GOOD | {"untested": "x"}] * 2}, r"claims\.id: c named more than once"),
+        ({"claims": [GOOD | {"test": {"rows": {"metric": "m"}}}]}, r"claims\.0\.test: found no threshold"),
+        ({"claims": [GOOD | {"test": MEASURED | {"below": 1}}]}, r"test: found above, below; needs one of"),
+        ({"claims": [GOOD | {"test": {"rows": {"metric": "m"}, "within": [2, 1]}}]}, r"within: found \[2\.0, 1\.0\]"),
+        ({"claims": [GOOD | {"test": MEASURED | {"by": ["run"]}}]}, r"by and compare: need rows to compare with"),
+        ({"claims": [GOOD | {"test": MEASURED | {"reduce": "sum"}}]}, r'claims\.0\.test\.reduce: found "sum".*max'),
+        (
+            {"claims": [GOOD | {"test": MEASURED | {"rows": {"metric": "{ssim}"}}}]},
+            r"metric.*braces may hold one of fid",
+        ),
+        ({"claims": [GOOD | {"untested": "x"}], "numbers": [{"source": "li2024"}]}, r"numbers\.0\.untested: missing"),
+        ([1], r"the file: found \[1\]"),
+    ],
+)
+def test_bad_files_are_refused_with_the_key(tmp_path, content, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_what_is_not_yaml_is_refused(tmp_path):
+    (tmp_path / "claims.yaml").write_text("claims: [")
+    with pytest.raises(ValueError, match="is not YAML"):
+        load(tmp_path / "claims.yaml")
+
+
+def test_tests_are_found_by_file_and_name(tmp_path):
+    (tmp_path / "test_x.py").write_text("def test_y(): ...\n\n\ndef helper(): ...\n")
+    assert has_test("test_x.py::test_y", tmp_path)
+    assert not has_test("test_x.py::test_z", tmp_path)
+    assert not has_test("test_x.py::helper", tmp_path)
+    assert not has_test("test_w.py::test_y", tmp_path)
+    assert not has_test("test_x.py", tmp_path)
+
+
+# ---- the project's claims --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stated():
+    return load(ROOT / FILE)
+
+
+@pytest.fixture(scope="module")
+def published():
+    return pd.read_csv(ROOT / "paper/references/published.csv")
+
+
+def known_metrics():
+    """Patterns of the strings of the evaluating code that could name a metric, braces of f-strings standing for all."""
+    patterns = set()
+    for path in (ROOT / "src/nonnormal/evaluation").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [
+                    ast.literal_eval(its) if isinstance(its, ast.Constant) else None
+                    for its in ast.iter_child_nodes(node)
+                ]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                parts = [node.value]
+            else:
+                continue
+            literal = "".join(filter(None, parts))
+            if re.fullmatch(r"\w{3,}", literal):
+                patterns.add("".join(r"\w*" if part is None else part for part in parts))
+    return patterns
+
+
+def test_its_metrics_are_those_of_the_code(stated):
+    patterns = known_metrics()
+    assert not any(re.fullmatch(pattern, "no_such_metric") for pattern in patterns)
+    recipes = (ROOT / "src/nonnormal/evaluation/recipe.py").is_file()
+    distances = {f"{name}_x" for name in DISTANCES}
+    for one in stated.claims:
+        for side in (one.test.rows, one.test.against) if one.test else ():
+            metrics = () if side is None else (side.metric,) if isinstance(side.metric, str) else side.metric
+            for metric in (metric.format_map({name: f"{name}_x" for name in DISTANCES}) for metric in metrics):
+                if recipes or not metric.startswith("recipe_"):
+                    assert metric in distances or any(re.fullmatch(p, metric) for p in patterns), (one.id, metric)
+
+
+def test_its_tests_are_there(stated):
+    named = [name for one in stated.claims for name in one.tested_by or ()]
+    assert len(named) > 10
+    assert not [name for name in named if not has_test(name, ROOT)]
+
+
+def test_it_speaks_of_every_source_and_of_every_printed_number(stated, published):
+    sources = {"li2024", "gerdes2024", "chen2023", "chen2024", "pandey2023"}
+    assert {one.source for one in stated.claims} == {entry.source for entry in stated.numbers} == sources
+    found = tables.claims(stated, frame(), published, "tiny", NAMES)
+    numbers = found[found.kind == "number"]
+    assert len(numbers) == published.key.isin(sources).sum() > 15
+    assert numbers.statement.is_unique
+    assert "Uniform/Laplace: bpd 2.66" in set(numbers.statement)
+    assert "PSLD: fid 2.01 with 250 network calls" in set(numbers.statement)
+    assert found.id.is_unique
+
+
+def test_no_verdict_is_empty_and_none_without_a_reason(stated, published):
+    found = tables.claims(stated, frame(row("w1_walk", 0.0, 0.01, nfe=8)), published, "tiny", NAMES)
+    assert set(found.verdict) <= set(VERDICTS)
+    assert (found.reason != "").eq(found.verdict == "not tested here").all()
+    assert found.set_index("id").verdict["invariance-walk"] == "holds"
+
+
+# ---- what is read ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(stated, published):
+    return tables.claims(stated, frame(row("w1_walk", -0.0625, 0.5, nfe=8)), published, "tiny", NAMES)
+
+
+def test_a_row_for_each_claim_and_each_number(table, tmp_path):
+    readable, numbers = tables.readable_claims(table), tables.readable_numbers(table)
+    assert len(readable) + len(numbers) == len(table)
+    assert readable.measured.iloc[0] == "−0.0625 (−0.562 to 0.438) x"
+    assert readable.verdict.iloc[0] == "undecided"
+    assert (readable.drop(columns="source") != "").all(axis=None)
+    tables.write_readable(tmp_path / "t.md", readable, numbers, prose=True)
+    lines = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("|")]
+    assert len(lines) == len(table) + 4
+
+
+def test_typst_typesets_them_with_every_name_as_it_is(table, tmp_path):
+    typst = pytest.importorskip("typst")
+    odd = table.iloc[:1].assign(statement=r"a_b *c* #d $e$ @f <g> ~h [i] \j `k`", reason="")
+    tables.write_readable(tmp_path / "t.typ", tables.readable_claims(odd), prose=True)
+    assert typst.compile(str(tmp_path / "t.typ"), ignore_system_fonts=True).startswith(b"%PDF")
+    text = re.sub("\u200b", "", (tmp_path / "t.typ").read_text())
+    assert r"[a\_b \*c\* \#d \$e\$ \@f \<g\> \~h \[i\] \\j \`k\`]" in text
+
+
+def test_a_bar_does_not_end_a_cell_in_markdown():
+    made = pd.DataFrame({"x": ["|1|"]}, index=pd.Index(["|d|"], name="n"))
+    assert tables.markdown(made).count(r"\|") == 4
+
+
+def test_the_readme_counts_verdicts_and_shows_all(table, tmp_path):
+    table.to_csv(tmp_path / "claims.csv", index=False)
+    block = claims_block(pd.read_csv(tmp_path / "claims.csv"))
+    n = table[table.kind == "claim"].verdict.value_counts()
+    assert f"1 undecided, {n['by test']} by test, {n['not tested here']} not tested here" in block
+    assert all(statement in block for statement in table.statement)
+
+
+def test_measure_takes_rows_that_are_read_already():
+    test = claim({"rows": {"metric": "m"}, "above": 0}).test
+    assert measure(test, records(frame(row("m", 1.0))), NAMES).verdict == "holds"
