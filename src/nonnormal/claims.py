@@ -1,4 +1,4 @@
-"""Claims: what the source texts say, measured in a study's summary against thresholds set beforehand.
+"""Claims: what the source texts say, measured in a study's summary against thresholds that follow from the statements.
 
 `paper/claims.yaml` says what is claimed, which rows test it and what they must satisfy. The verdict follows from the
 95 % interval: a claim holds if all of it satisfies the threshold, fails if none of it does, and is undecided otherwise.
