@@ -85,7 +85,7 @@ def test_paper_figures_and_tables_are_there(finished):
     assert claims.value.notna().sum() > 15
     absent = claims.reason.str.extract(r"^the study \w+ has no rows of (\w+)$")[0].dropna()
     # Images are grey, and too few numbers of steps for an order.
-    assert absent.str.startswith(("style_saturation", "recipe_", "order_")).all()
+    assert absent.str.startswith(("style_saturation", "order_")).all()
 
 
 def test_second_call_has_nothing_to_do(finished):

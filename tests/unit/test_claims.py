@@ -256,14 +256,12 @@ def known_metrics():
 def test_its_metrics_are_those_of_the_code(stated):
     patterns = known_metrics()
     assert not any(re.fullmatch(pattern, "no_such_metric") for pattern in patterns)
-    recipes = (ROOT / "src/nonnormal/evaluation/recipe.py").is_file()
     distances = {f"{name}_x" for name in DISTANCES}
     for one in stated.claims:
         for side in (one.test.rows, one.test.against) if one.test else ():
             metrics = () if side is None else (side.metric,) if isinstance(side.metric, str) else side.metric
             for metric in (metric.format_map({name: f"{name}_x" for name in DISTANCES}) for metric in metrics):
-                if recipes or not metric.startswith("recipe_"):
-                    assert metric in distances or any(re.fullmatch(p, metric) for p in patterns), (one.id, metric)
+                assert metric in distances or any(re.fullmatch(p, metric) for p in patterns), (one.id, metric)
 
 
 def test_its_tests_are_there(stated):
