@@ -10,16 +10,24 @@ import pytest
 import yaml
 from conftest import copy_project
 
-from nonnormal.layout import FIGURE_FORMATS, FIGURES, INVARIANCE_PARTS, TABLE_FORMATS, TABLES, Layout
+from nonnormal import layout
+from nonnormal.layout import FIGURE_FORMATS, INVARIANCE_PARTS, TABLE_FORMATS, Layout
 from nonnormal.study import load
 
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")
 FILE = "config/tiny.yaml"
+# Those of the sections that it has.
+FIGURES = [
+    name
+    for name in layout.FIGURES
+    if name not in (*layout.DESIGN_FIGURES, *layout.PRETRAINED_FIGURES, *layout.RECIPE_FIGURES)
+]
+TABLES = [name for name in layout.TABLES if name not in ("designs", "pretrained", *layout.RECIPE_TABLES)]
 
 
 def tiny() -> dict:
-    """The smoke study with two runs and little else, but every stage."""
+    """The smoke study with two runs and little else, but every kind of stage."""
     study = yaml.safe_load((Path(__file__).parents[2] / "config/smoke.yaml").read_text())
     study |= {"name": "tiny", "runs": {run: study["runs"][run] for run in RUNS}, "features": {"epochs": 1}}
     study["defaults"]["training"] |= {"n_steps": 3, "steps": 12, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
@@ -29,6 +37,8 @@ def tiny() -> dict:
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
     study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
+    for section in ("designs", "recipe"):
+        del study[section]
     return study
 
 
