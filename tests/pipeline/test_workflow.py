@@ -56,7 +56,7 @@ def test_summary_has_real_numbers_for_every_pair(finished):
         assert {"bpd_total", "bpd_prior", "bpd_diffusion", "bpd_reconstruction", "fid_digits", "kid_digits"} <= metrics
         assert {"diffusion_ratio", "bpd_growth", "style_total_variation", "exchange_fid_digits"} <= metrics
     for metric, conditions in zip(summary.metric, map(json.loads, summary.conditions), strict=True):
-        if metric.startswith(("w1_", "ks_", "sliced_")):
+        if metric.startswith(("w1_", "ks_", "sliced_", "recipe_w1", "order_")):
             assert ("mixture" in conditions) != (metric == "ks_path_maximum")
         else:
             assert conditions["data"] == "digits"
