@@ -7,7 +7,8 @@ and with it the job before the training has saved.
 
 # One process a GPU. Without -- torchrun takes --run for an option of its own.
 TORCHRUN = f"torchrun --standalone --nproc-per-node={GPUS} --module -- nonnormal.cli"
-TRAIN = TORCHRUN if STUDY.resources.gpus > 1 else "nonnormal"
+LAUNCHER = TORCHRUN if STUDY.resources.gpus > 1 else "nonnormal"
+TRAIN = f"exec {LAUNCHER}"
 
 
 rule train:
@@ -34,4 +35,4 @@ rule train:
         seed=STUDY.seed,
         settings=lambda wildcards: STUDY.run(wildcards.run).model_dump(mode="json"),
     shell:
-        "exec " + TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
+        TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
