@@ -1,4 +1,4 @@
-"""README: table, samples, conditions and verdicts of a study, put between two markers: nothing is typed by hand."""
+"""README: table, samples and conditions of a study, put between two markers; of the headline study its verdicts, too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         shutil.copyfile(layout.figure("samples", "png"), temporary)
     table = layout.table("pairs", "md").read_text(encoding="utf-8")
     block = f"![Samples of each pair, one row a pair, the images of a column share their seed]({image})\n\n{table}\n"
-    block += f"{_conditions(study, layout)}\n\n{claims_block(pd.read_csv(layout.table('claims', 'csv')))}"
+    block += f"{_conditions(study, layout)}\n"
+    if study.headline:
+        block += f"\n{claims_block(pd.read_csv(layout.table('claims', 'csv')))}"
     write_text(target, f"{head}{start}\n{block}{end}{tail}")
 
 
