@@ -1,4 +1,4 @@
-"""README: table, samples and conditions of a study, put between two markers; of the headline study its verdicts, too."""
+"""README: table, samples and conditions of a study between two markers; of the headline study its verdicts, too."""
 
 from __future__ import annotations
 
