@@ -16,6 +16,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -191,7 +192,19 @@ PARAMETRISATIONS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Ten
 }
 
 
-class NetworkDenoiser(nn.Module):
+class Wrapper(nn.Module):
+    """A module around the learnt part, `network`."""
+
+    network: nn.Module
+
+    def around(self, network: nn.Module) -> Self:
+        """The same with another network inside."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "network": network}
+        return other
+
+
+class NetworkDenoiser(Wrapper):
     """x̂0 = m + c_skip·(x − m) + c_out·F(c_in·(x − m), log_snr), with coefficients set by what the network F predicts.
 
     | parametrisation | F predicts | c_skip | c_out | c_in |
@@ -251,12 +264,6 @@ class NetworkDenoiser(nn.Module):
     def basis(self) -> Basis:
         """U, in whose components noise levels are given."""
         return PIXEL if self.components is None else self.components.basis
-
-    def around(self, network: nn.Module) -> NetworkDenoiser:
-        """The same denoiser with another network inside."""
-        other = copy.copy(self)
-        other._modules = {**self._modules, "network": network}
-        return other
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""

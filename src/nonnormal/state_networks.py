@@ -21,14 +21,13 @@ derived here.
 
 from __future__ import annotations
 
-import copy
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import StateDenoiser, fourier_features
+from nonnormal.denoisers import StateDenoiser, Wrapper, fourier_features
 from nonnormal.processes import PSLD, LinearProcess, apply, cholesky, contract, solve_lower, trailing
 
 Target = Literal["hsm", "dsm"]
@@ -41,7 +40,7 @@ def noise_factor(process: LinearProcess, t: float | Tensor, target: Target) -> T
     return cholesky(process.transition(torch.zeros_like(torch.as_tensor(t, dtype=torch.float64)), t)[1])
 
 
-class PhaseSpaceNetwork(StateDenoiser, nn.Module):
+class PhaseSpaceNetwork(StateDenoiser, Wrapper):
     """eps_hat(z, t) = F((x, m/√M, features of y), log_snr of y) by a network F.
 
     Args:
@@ -103,12 +102,6 @@ class PhaseSpaceNetwork(StateDenoiser, nn.Module):
         if self.momentum_alone:
             return torch.cat([torch.zeros_like(noise), -noise / trailing(factor[..., 1, 1], noise)], dim=1)
         return -apply(torch.linalg.inv(factor).mT, noise)
-
-    def around(self, network: nn.Module) -> PhaseSpaceNetwork:
-        """The same around another network."""
-        other = copy.copy(self)
-        other._modules = {**self._modules, "network": network}
-        return other
 
     def _serves(self, process: LinearProcess, basis: Basis) -> None:
         """Refuses another process or basis than its own."""

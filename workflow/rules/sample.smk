@@ -4,7 +4,7 @@
 rule sample:
     input:
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.samplers", "nonnormal.recipes"),
+        code=sources("nonnormal.evaluation.drawing"),
     output:
         LAYOUT.samples("{run}", "{n_steps}"),
     log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from nonnormal.cli.common import (
     recorded,
     require_section,
 )
-from nonnormal.layout import INVARIANCE_PARTS
+from nonnormal.layout import INVARIANCE_PARTS, Layout
 
 app = typer.Typer(help="Measure bounds and distances.", no_args_is_help=True)
 
@@ -76,19 +77,11 @@ def style(study_file: StudyFile, threads: Threads = 0) -> None:
 @recorded
 def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Sample one run's network with every step of the study's exchange, and measure what comes out."""
-    from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.samples import exchange_rows
-    from nonnormal.metrics.reference import read_reference
     from nonnormal.summary import write_rows
 
-    study, layout = open_study(study_file)
-    require_section(study_file, study, "exchange")
-    device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(run), device)
-    reference = read_reference(layout.features, layout.data)
-    rows = exchange_rows(study, run, denoiser, data_sets.read(layout.data), reference, device)
-    write_rows(layout.exchange(run), rows)
+    study, layout, device = _open(study_file, "exchange", device, threads)
+    write_rows(layout.exchange(run), exchange_rows(study, run, *_measured(layout, run, device), device))
     print(layout.exchange(run))
 
 
@@ -114,19 +107,12 @@ def invariance(
 @recorded
 def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
     """Trajectories, solvers, the optimal denoiser and the paths of other steps, with one network of the study."""
-    from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.geometry import geometry_rows
-    from nonnormal.metrics.reference import read_reference
     from nonnormal.summary import write_rows
 
-    study, layout = open_study(study_file)
-    require_section(study_file, study, "geometry")
-    device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(study.geometry_run), device)
-    images, reference = data_sets.read(layout.data), read_reference(layout.features, layout.data)
-    rows = geometry_rows(study, denoiser, images, reference, layout.trajectories, device)
-    write_rows(layout.geometry, rows)
+    study, layout, device = _open(study_file, "geometry", device, threads)
+    measured = _measured(layout, study.geometry_run, device)
+    write_rows(layout.geometry, geometry_rows(study, *measured, layout.trajectories, device))
     print(layout.geometry)
 
 
@@ -134,18 +120,11 @@ def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 @recorded
 def design(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Bits/dim and FID of a network of another representation or schedule."""
-    from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.designs import design_rows
-    from nonnormal.metrics.reference import read_reference
     from nonnormal.summary import write_rows
 
-    study, layout = open_study(study_file)
-    require_section(study_file, study, "designs")
-    device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(run), device)
-    images, reference = data_sets.read(layout.data), read_reference(layout.features, layout.data)
-    write_rows(layout.design(run), design_rows(study, run, denoiser, images, reference, device))
+    study, layout, device = _open(study_file, "designs", device, threads)
+    write_rows(layout.design(run), design_rows(study, run, *_measured(layout, run, device), device))
     print(layout.design(run))
 
 
@@ -175,19 +154,11 @@ def pretrained(study_file: StudyFile, device: Device = "auto", threads: Threads 
 @recorded
 def recipe(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Sample and bound one run's network in the processes of the complete recipe."""
-    from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.recipe import recipe_rows
-    from nonnormal.metrics.reference import read_reference
     from nonnormal.summary import write_rows
 
-    study, layout = open_study(study_file)
-    require_section(study_file, study, "recipe")
-    device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(run), device)
-    reference = read_reference(layout.features, layout.data)
-    rows = recipe_rows(study, run, denoiser, data_sets.read(layout.data), reference, device)
-    write_rows(layout.recipe(run), rows)
+    study, layout, device = _open(study_file, "recipe", device, threads)
+    write_rows(layout.recipe(run), recipe_rows(study, run, *_measured(layout, run, device), device))
     print(layout.recipe(run))
 
 
@@ -232,3 +203,20 @@ def summary(study_file: StudyFile) -> None:
         headline |= {"pretrained": tables.pretrained_headline(numbers_of("pretrained", study, layout))}
     write_json(layout.metrics, headline)
     print(layout.summary)
+
+
+def _open(study_file: Path, section: str, device: str, threads: int):
+    """The study, which must have the section, the layout of its results, and the device with "auto" resolved."""
+    study, layout = open_study(study_file)
+    require_section(study_file, study, section)
+    return study, layout, prepare_torch(device, threads)
+
+
+def _measured(layout: Layout, run: str, device: str):
+    """What a network is measured with: itself on the device, the data, and the reference of distances."""
+    from nonnormal import data as data_sets
+    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.metrics.reference import read_reference
+
+    denoiser = load_denoiser(layout.weights(run), device)
+    return denoiser, data_sets.read(layout.data), read_reference(layout.features, layout.data)

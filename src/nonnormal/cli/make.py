@@ -95,10 +95,8 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     with joined(prepare_torch(device, threads)) as (group, device), _signals() as stop:
         images = data_sets.read(layout.data)
         sigma_data = data_sets.std(images.train.images, images.levels)
-        recipe, parts = (
-            denoiser_recipe(settings, study.dataset, sigma_data),
-            components(settings, images.train.images, images.levels),
-        )
+        recipe = denoiser_recipe(settings, study.dataset, sigma_data)
+        parts = components(settings, images.train.images, images.levels)
         seed = study.train_seed(run)
         denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
         averaged, log = training.train(
@@ -172,32 +170,15 @@ def sample(
     threads: Threads = 0,
 ) -> None:
     """Draw samples of one run; image i has the same seed in every run."""
-    import torch
-
-    from nonnormal import data as data_sets
     from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.drawing import ancestral
     from nonnormal.files import write_tensors
-    from nonnormal.processes import uniform_times
-    from nonnormal.recipes import design
-    from nonnormal.samplers import sample_ancestral
 
     study, layout = open_study(study_file)
     device = prepare_torch(device, threads)
-    sampling, denoiser = study.sampling, load_denoiser(layout.weights(run), device)
-    point = design(study.run(run), denoiser.components)
-    images = sample_ancestral(
-        denoiser,
-        point.process,
-        point.p,
-        (sampling.n_images, *study.dataset.shape),
-        times=uniform_times(n_steps, point.process.t_min),
-        seeds=study.image_seeds("sample", sampling.n_images),
-        basis=point.basis,
-        dtype=getattr(torch, sampling.dtype),
-        device=device,
-        batch_size=sampling.batch_size,
-    )
-    levels = data_sets.quantise(images, study.dataset.levels)
+    denoiser = load_denoiser(layout.weights(run), device)
+    seeds = study.image_seeds("sample", study.sampling.n_images)
+    levels = ancestral(study, run, denoiser, n_steps, seeds, device=device)
     path = layout.samples(run, n_steps)
     write_tensors(path, {"images": levels}, {"study": study.name, "run": run, "n_steps": n_steps})
     print(path)

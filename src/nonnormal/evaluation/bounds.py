@@ -13,8 +13,8 @@ from nonnormal.conventions import CONVENTIONS, is_printed
 from nonnormal.data import ImageData, scale
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.divergence import curvature
-from nonnormal.evaluation.rows import frame, row
-from nonnormal.likelihood import Bound, bits_per_dim, bound, continuous_bound
+from nonnormal.evaluation.rows import bits_row, frame, row
+from nonnormal.likelihood import Bound, bound, continuous_bound
 from nonnormal.metrics.intervals import Estimate, mean_interval, ratio_interval
 from nonnormal.objective import Design, Loss
 from nonnormal.probability_flow import flow_bound
@@ -84,19 +84,14 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
         )
         conditions = common | {"bound": "flow", "dequantisation": dequantisation, "trace": "hutchinson"}
         conditions |= {"solver": "dopri5", "tolerance": tolerance}
-        rows.append(_bits_row(study, run, "bpd_total", nats, dims, calls, conditions))
+        rows.append(bits_row(study, run, "bpd_total", nats, dims, calls, conditions))
     return frame(rows)
-
-
-def _bits_row(study: Study, run: str, metric: str, nats: Tensor, dims: int, nfe: int, conditions: Mapping) -> dict:
-    bits = bits_per_dim(nats, dims).numpy()
-    return row(study, run, metric, Estimate(*mean_interval(bits), len(bits)), "bits/dim", nfe, conditions)
 
 
 def _term_rows(study: Study, run: str, terms: Bound, dims: int, nfe: int, conditions: Mapping) -> list[dict]:
     """One row for the total and one for each term."""
     return [
-        _bits_row(study, run, f"bpd_{term}", getattr(terms, term), dims, nfe, conditions)
+        bits_row(study, run, f"bpd_{term}", getattr(terms, term), dims, nfe, conditions)
         for term in ("total", "prior", "diffusion", "reconstruction")
     ]
 
@@ -106,7 +101,7 @@ def _convention_rows(
 ) -> list[dict]:
     """The total with the loss's constant counted never, once, and at every step."""
     return [
-        _bits_row(
+        bits_row(
             study,
             run,
             "bpd_total",

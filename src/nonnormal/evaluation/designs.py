@@ -8,18 +8,18 @@ from torch import Tensor
 
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.evaluation.rows import frame, row
+from nonnormal.evaluation.drawing import ancestral
+from nonnormal.evaluation.rows import bits_row, frame, row
+from nonnormal.evaluation.samples import distance_rows
 from nonnormal.information import generated_at_once
-from nonnormal.likelihood import bits_per_dim, bound, continuous_bound
-from nonnormal.metrics.fidelity import TOOL, fidelity
-from nonnormal.metrics.intervals import Estimate, mean_interval
+from nonnormal.likelihood import bound, continuous_bound
+from nonnormal.metrics.intervals import Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objective import Loss
 from nonnormal.probability_flow import flow_bound
 from nonnormal.processes import uniform_times
 from nonnormal.recipes import design
 from nonnormal.samplers import extend, sample_ancestral
-from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study import Study
 
@@ -42,9 +42,7 @@ def design_rows(
     seeds, rows = study.image_seeds("bound", len(images)), []
 
     def bits(nats: Tensor, nfe: int, **conditions) -> None:
-        values = bits_per_dim(nats, dims).numpy()
-        estimate = Estimate(*mean_interval(values), len(values))
-        rows.append(row(study, run, "design_bpd_total", estimate, "bits/dim", nfe, facts | conditions))
+        rows.append(bits_row(study, run, "design_bpd_total", nats, dims, nfe, facts | conditions))
 
     at_once = generated_at_once(point.process, denoiser.components.variance, denoiser.components.floor)
     exactly = Estimate(at_once, at_once, at_once, 1)
@@ -64,31 +62,11 @@ def design_rows(
         nats, nfe = flow_bound(denoiser, point.process, x0, rtol=tolerance, atol=tolerance, **shared)
         bits(nats, nfe, bound="flow", dequantisation="uniform", trace="hutchinson", tolerance=tolerance)
     for count in sorted(set(section.n_steps)):
-        drawn = sample_ancestral(
-            denoiser,
-            point.process,
-            point.p,
-            (section.n_images, *study.dataset.shape),
-            times=uniform_times(count, point.process.t_min),
-            seeds=study.image_seeds("design", section.n_images),
-            basis=point.basis,
-            device=device,
-            batch_size=study.sampling.batch_size,
+        drawn = ancestral(study, run, denoiser, count, study.image_seeds("design", section.n_images), device=device)
+        conditions = facts | {"sampler": "ancestral", "step": str(point.p)}
+        rows += distance_rows(
+            study, run, drawn.cpu(), reference, count, conditions, device, "design_", metrics=("fid", "kid")
         )
-        options = dict(resamples=measure.bootstrap, seed=derive(study.seed, "fidelity"), device=device)
-        distances = fidelity(quantise(drawn, data.levels).cpu(), reference, **options)
-        against = facts | {
-            "sampler": "ancestral",
-            "step": str(point.p),
-            "reference": "train",
-            "n_reference": reference.n,
-            "features": reference.name,
-            "weights_sha256": reference.weights,
-            "tool": TOOL,
-        }
-        for metric in ("fid", "kid"):
-            name, unit = f"design_{study.metric(metric)}", "squared feature distance"
-            rows.append(row(study, run, name, distances[metric], unit, count, against))
     return frame(rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from torch import Tensor
 
-from nonnormal.data import ImageData
+from nonnormal.data import ImageData, quantise
 from nonnormal.evaluation.rows import frame
 from nonnormal.evaluation.samples import difference_rows, distance_rows, mean_rows, with_each_step
 from nonnormal.metrics.reference import Reference
@@ -31,10 +31,10 @@ def pretrained_rows(
     """
 
     def draw(step: str, n_steps: int, seeds: list[int]) -> Tensor:
-        return network.sample(step, n_steps, seeds, batch_size=study.sampling.batch_size)
+        return quantise(network.sample(step, n_steps, seeds, batch_size=study.sampling.batch_size), data.levels)
 
     rows, shown, common = [], {}, {"network": network.origin, "network_sha256": network.sha256}
-    for step, n_steps, images, normal in with_each_step(study, study.pretrained, "pretrained", draw, data.levels):
+    for step, n_steps, images, normal in with_each_step(study, study.pretrained, "pretrained", draw):
         shown[f"{n_steps}/{step}"] = images[:SHOWN].clone()
         conditions = {"sampler": "NonNormalScheduler", "step": step, "dtype": "float32", **common}
         rows += distance_rows(study, None, images, reference, n_steps, conditions, device, "pretrained_")

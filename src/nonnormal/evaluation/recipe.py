@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,11 +19,11 @@ from torch import Tensor
 
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Denoiser, StateDenoiser, counted
-from nonnormal.evaluation.rows import frame, row
+from nonnormal.evaluation.rows import bits_row, frame, row
 from nonnormal.invariance import MIXTURE
-from nonnormal.likelihood import bits_per_dim, bound, continuous_bound
+from nonnormal.likelihood import bound, continuous_bound
 from nonnormal.metrics.fidelity import fidelity
-from nonnormal.metrics.intervals import Z95, Estimate, mean_interval
+from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style_difference
 from nonnormal.objective import Design, Loss
@@ -92,6 +92,10 @@ class Scene:
     def add(self, metric: str, estimate: Estimate, unit: str, nfe: int | None, **conditions: Any) -> None:
         """One more row of the summary."""
         self.rows.append(row(self.study, self.run, metric, estimate, unit, nfe, conditions))
+
+    def add_bits(self, metric: str, nats: Tensor, dims: int, nfe: int, conditions: Mapping) -> None:
+        """Bits/dim of nats an image."""
+        self.rows.append(bits_row(self.study, self.run, metric, nats, dims, nfe, conditions))
 
     def add_fid(self, images: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels against the training split."""
@@ -183,27 +187,22 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     for step, terms in zip(steps, bounds, strict=True):
         at = common | {"bound": "T steps", "step": step, "T": settings.bound_steps, "marginals": "limit"}
         for term in ("total", "prior", "diffusion", "reconstruction"):
-            _bits(scene, f"recipe_bpd_{term}", getattr(terms, term), dims, calls, at)
+            scene.add_bits(f"recipe_bpd_{term}", getattr(terms, term), dims, calls, at)
     calls = study.evaluation.n_evaluations
     terms = continuous_bound(scene.denoiser, process, x0, levels=scene.data.levels, n_evaluations=calls, seeds=seeds)
     at = common | {"bound": "continuous", "step": _NORMAL, "marginals": "limit"}
-    _bits(scene, "recipe_bpd_total", terms.total, dims, calls, at)
+    scene.add_bits("recipe_bpd_total", terms.total, dims, calls, at)
     if tolerance := study.evaluation.flow_tolerance:
         draws = dict(levels=scene.data.levels, seeds=seeds, rtol=tolerance, atol=tolerance)
         nats, calls = flow_bound(scene.denoiser, process, x0, **draws)
         at = common | {"bound": "flow", "dequantisation": "uniform", "trace": "hutchinson", "tolerance": tolerance}
-        _bits(scene, "recipe_bpd_total", nats, dims, calls, at)
+        scene.add_bits("recipe_bpd_total", nats, dims, calls, at)
 
 
 def _bounded(step: str) -> bool:
     """Whether the pair of the step with itself has a finite loss at every error."""
     found = get(step)
     return found.has_density and found.support == (-np.inf, np.inf)
-
-
-def _bits(scene: Scene, metric: str, nats: Tensor, dims: int, nfe: int, conditions: dict) -> None:
-    bits = bits_per_dim(nats, dims).numpy()
-    scene.add(metric, Estimate(*mean_interval(bits), len(bits)), "bits/dim", nfe, **conditions)
 
 
 # ---- in law, without training ----------------------------------------------------------------------------------------

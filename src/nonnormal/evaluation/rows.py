@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
-from nonnormal.metrics.intervals import Estimate
+from nonnormal.likelihood import bits_per_dim
+from nonnormal.metrics.intervals import Estimate, mean_interval
 from nonnormal.study import Study
 from nonnormal.summary import COLUMNS
 
@@ -36,6 +38,14 @@ def row(
         "nfe": nfe,
         "conditions": json.dumps({"data": study.data, "seed": study.seed, **conditions}),
     }
+
+
+def bits_row(
+    study: Study, run: str, metric: str, nats: Tensor, dims: int, nfe: int, conditions: Mapping
+) -> dict[str, Any]:
+    """The mean over images of nats (N,) of each, in bits/dim."""
+    bits = bits_per_dim(nats, dims).numpy()
+    return row(study, run, metric, Estimate(*mean_interval(bits), len(bits)), "bits/dim", nfe, conditions)
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:

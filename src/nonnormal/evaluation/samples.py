@@ -6,22 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
-from nonnormal.data import ImageData, quantise
+from nonnormal.data import ImageData
 from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.evaluation.drawing import ancestral
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.metrics.fidelity import TOOL, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
-from nonnormal.processes import uniform_times
-from nonnormal.recipes import design
-from nonnormal.samplers import sample_ancestral
 from nonnormal.sections import Exchange, Pretrained
 from nonnormal.seeds import derive
-from nonnormal.steps import get
 from nonnormal.study import Study
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
@@ -67,24 +63,12 @@ def exchange_rows(
 
     Image i has the same seed for every step, and the prior draw is the same.
     """
-    point = design(study.run(run), denoiser.components)
 
     def draw(step: str, n_steps: int, seeds: list[int]) -> Tensor:
-        return sample_ancestral(
-            denoiser,
-            point.process,
-            get(step),
-            (len(seeds), *study.dataset.shape),
-            times=uniform_times(n_steps, point.process.t_min),
-            seeds=seeds,
-            basis=point.basis,
-            dtype=getattr(torch, study.sampling.dtype),
-            device=device,
-            batch_size=study.sampling.batch_size,
-        )
+        return ancestral(study, run, denoiser, n_steps, seeds, step, device)
 
     rows = []
-    for step, n_steps, images, normal in with_each_step(study, study.exchange, "exchange", draw, data.levels):
+    for step, n_steps, images, normal in with_each_step(study, study.exchange, "exchange", draw):
         conditions = _conditions(study, run, step)
         rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "exchange_", ("fid", "kid"))
         if step != "normal":
@@ -98,14 +82,17 @@ def with_each_step(
     settings: Exchange | Pretrained,
     purpose: str,
     draw: Callable[[str, int, list[int]], Tensor],
-    levels: int,
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """(step, n_steps, images, images with the normal step) of one network, uint8, for each that the settings name."""
+    """(step, n_steps, images, images with the normal step) of one network, uint8, for each that the settings name.
+
+    Args:
+        draw: uint8 images by step, number of steps and seeds.
+    """
     seeds = study.image_seeds(purpose, settings.n_images)
     for n_steps in sorted(set(settings.n_steps)):
-        normal = quantise(draw("normal", n_steps, seeds), levels).cpu()
+        normal = draw("normal", n_steps, seeds).cpu()
         for step in settings.steps:
-            images = normal if step == "normal" else quantise(draw(step, n_steps, seeds), levels).cpu()
+            images = normal if step == "normal" else draw(step, n_steps, seeds).cpu()
             yield step, n_steps, images, normal
 
 
