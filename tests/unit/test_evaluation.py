@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 import torch
-from problems import few_digits, rough_reference, small_denoiser
+from problems import small_denoiser
 
 from nonnormal import data
 from nonnormal.conventions import CONVENTIONS
@@ -66,16 +66,6 @@ TERMS = ("prior", "diffusion", "reconstruction")
 @pytest.fixture(scope="module")
 def denoiser():
     return small_denoiser(parametrisation="edm", sigma_data=0.5)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return few_digits()
-
-
-@pytest.fixture(scope="module")
-def reference(digits, tmp_path_factory):
-    return rough_reference(digits, tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="module")

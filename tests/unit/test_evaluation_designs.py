@@ -5,7 +5,6 @@ import json
 import pandas as pd
 import pytest
 import torch
-from problems import few_digits, rough_reference
 
 from nonnormal import data
 from nonnormal.checkpoints import build_denoiser
@@ -49,25 +48,19 @@ STUDY = validate(RAW, "tiny.yaml")
 
 
 @pytest.fixture(scope="module")
-def images():
-    return few_digits()
-
-
-@pytest.fixture(scope="module")
-def denoisers(images):
+def denoisers(digits):
     """Networks of random weights."""
     made = {}
     for run in STUDY.design_runs:
         settings = STUDY.run(run)
-        parts = components(settings, images.train.images, images.levels)
+        parts = components(settings, digits.train.images, digits.levels)
         made[run] = build_denoiser(denoiser_recipe(settings, STUDY.dataset, 0.6), 0, parts).eval().requires_grad_(False)
     return made
 
 
 @pytest.fixture(scope="module")
-def rows(images, denoisers, tmp_path_factory):
-    reference = rough_reference(images, tmp_path_factory.mktemp("reference"))
-    return pd.concat([design_rows(STUDY, run, denoisers[run], images, reference) for run in denoisers])
+def rows(digits, denoisers, reference):
+    return pd.concat([design_rows(STUDY, run, denoisers[run], digits, reference) for run in denoisers])
 
 
 def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
@@ -103,10 +96,10 @@ def test_how_many_are_generated_at_once_is_the_schedules(rows, denoisers):
     assert found["columns"] < found["wave"]
 
 
-def test_images_are_completed_and_continued_from_what_is_given(images, denoisers):
-    found = extended(STUDY, "columns", denoisers["columns"], images)
+def test_images_are_completed_and_continued_from_what_is_given(digits, denoisers):
+    found = extended(STUDY, "columns", denoisers["columns"], digits)
     given, completed, continued = (found[name] for name in ("given", "completed", "continued"))
-    assert torch.equal(given, images.test.images[:N_EXTENDED])
+    assert torch.equal(given, digits.test.images[:N_EXTENDED])
     assert torch.equal(completed[..., :4], given[..., :4])
     assert not torch.equal(completed[..., 4:], given[..., 4:])
     assert continued.shape == (len(given), 1, 8, 8 + 4 * ROUNDS)
@@ -136,18 +129,18 @@ def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
     assert {"flow", "native", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
 
 
-def test_figures_show_every_design(rows, images, denoisers):
+def test_figures_show_every_design(rows, digits, denoisers):
     points = {
         STUDY.design_labels[run]: (design(STUDY.run(run), its.components), its.components)
         for run, its in denoisers.items()
     }
     order = drawings.order(points)
     assert [len(axis.lines) for axis in order.axes[:3]] == [64, 64, 64]
-    way = drawings.corruption(points, data.scale(images.test.images[0], images.levels))
+    way = drawings.corruption(points, data.scale(digits.test.images[0], digits.levels))
     assert len(way.axes) == 3 * 9
     shown = drawings.designs(rows, "fid_digits", STUDY.design_labels)
     assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.design_labels.values())[::-1]
-    strips = drawings.extension(extended(STUDY, "columns", denoisers["columns"], images), images.levels)
+    strips = drawings.extension(extended(STUDY, "columns", denoisers["columns"], digits), digits.levels)
     assert [axis.get_title() for axis in strips.axes[:3]] == [
         "held out",
         "right half sampled",

@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 import pandas as pd
 import pytest
 import torch
-from problems import few_digits, rough_reference, small_denoiser
+from problems import small_denoiser
 
 from nonnormal import data, geometry, trajectories
 from nonnormal.denoisers import GaussianMixtureDenoiser, OptimalDenoiser
@@ -62,16 +62,6 @@ def changed(**settings):
     raw = copy.deepcopy(RAW)
     raw["geometry"] |= settings
     return validate(raw, "tiny.yaml")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return few_digits()
-
-
-@pytest.fixture(scope="module")
-def reference(digits, tmp_path_factory):
-    return rough_reference(digits, tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="module")

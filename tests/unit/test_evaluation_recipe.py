@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from problems import few_digits, rough_reference
 
 from nonnormal.checkpoints import build_denoiser
 from nonnormal.data import quantise, scale
@@ -63,16 +62,6 @@ CALLS = {
     "sscs": {4: 4, 7: 7},
     "flow_heun": {4: 3, 7: 7},
 }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return few_digits()
-
-
-@pytest.fixture(scope="module")
-def reference(digits, tmp_path_factory):
-    return rough_reference(digits, tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="module")
