@@ -354,6 +354,41 @@ def test_laplace_has_a_second_derivative():
     assert torch.autograd.gradgradcheck(lambda d: shift_kl("laplace", "laplace", d), x)
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 4e-15), (torch.float32, 2e-6), (torch.bfloat16, 8e-3)])
+def test_normal_with_laplace_and_its_slope_from_tiny_to_large(dtype, error):
+    x = torch.cat([torch.logspace(-15, 3, 400), torch.linspace(15.9, 16.1, 21), torch.zeros(1)]).to(dtype)
+    x = torch.cat([x, -x]).requires_grad_()
+    value = shift_kl("normal", "laplace", x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    for number, found, found_slope in zip(x.tolist(), value.tolist(), slope.tolist(), strict=True):
+        inner = math.erf(number / ROOT2)
+        folded = math.sqrt(2 / math.pi) * math.exp(-(number**2) / 2) + number * inner
+        expected = ROOT2 * folded + 0.5 * math.log(2) - 0.5 * (1 + math.log(2 * math.pi))
+        assert found == pytest.approx(expected, rel=error, abs=error)
+        assert found_slope == pytest.approx(ROOT2 * inner, rel=0, abs=error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_normal_with_laplace_at_the_ends_of_the_numbers(dtype):
+    x = torch.tensor([math.inf, -math.inf, math.nan], dtype=dtype, requires_grad=True)
+    value = shift_kl("normal", "laplace", x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert value[:2].tolist() == [math.inf, math.inf]
+    assert slope[:2].tolist() == pytest.approx([ROOT2, -ROOT2], rel=torch.finfo(dtype).eps)
+    assert value[2].isnan() and slope[2].isnan()
+
+
+def test_normal_with_laplace_has_a_second_derivative():
+    """K″ = 2 √2 φ(d), and the slope is the same whether it is asked for or not."""
+    x = torch.tensor([-3.0, -0.2, 0.1, 0.5, 4.0], dtype=DOUBLE, requires_grad=True)
+    (slope,) = torch.autograd.grad(shift_kl("normal", "laplace", x).sum(), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), x)
+    torch.testing.assert_close(slope.detach(), gradient("normal", "laplace", x.detach()), rtol=1e-14, atol=1e-15)
+    expected = 2 / math.sqrt(math.pi) * torch.exp(-0.5 * x.detach() ** 2)
+    torch.testing.assert_close(curvature, expected, rtol=1e-14, atol=0)
+    assert torch.autograd.gradgradcheck(lambda d: shift_kl("normal", "laplace", d), x)
+
+
 def test_laplace_passes_gradcheck_on_both_sides_of_its_hand_over():
     cut = _ExpExcess.CUT / ROOT2
     x = torch.tensor([-3.0, -cut * 1.01, -cut * 0.99, -0.01, 0.02, cut * 0.9, cut * 1.1, 5.0], dtype=DOUBLE)

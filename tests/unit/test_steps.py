@@ -408,3 +408,16 @@ def test_a_taken_name_is_refused(registered):
     with pytest.raises(StepError, match=r"already registered by problems.HyperbolicSecant"):
         steps.register(type("Other", (registered,), {}))
     assert steps.register(registered) is registered
+
+
+@pytest.mark.parametrize("shape", [1, 1.2, 1.5, 2, 4, 16, 64])
+@pytest.mark.parametrize("size", [(), (0, 3), (70_001,), (2, 3, 5)])
+def test_generalized_normal_draws_are_normal_ones_mapped(shape, size):
+    """In float32 each draw is F⁻¹(Φ(n)) of a normal draw n, which scipy inverts here."""
+    step, draws = get("generalized_normal", shape=shape), torch.Generator()
+    z = step.sample(size, generator=draws.manual_seed(3))
+    n = torch.randn(size, generator=draws.manual_seed(3))
+    assert z.dtype == torch.float32
+    expected = scipy_law(step).isf(torch.special.ndtr(-n.abs().double()).numpy())
+    torch.testing.assert_close(z.double().abs(), torch.as_tensor(expected), rtol=1e-6, atol=3e-7)
+    assert torch.equal(z.sign(), n.sign())
