@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 THREADS = 1
 TIMER = time.process_time
+SIDE = 1024  # of the square matrices whose product gives the processor's rate
 torch.set_num_threads(THREADS)
 
 
@@ -30,6 +32,7 @@ def compare(benchmark, request):
         calls: int = 1,
         streams: int | None = None,
         tensor: torch.Tensor | None = None,
+        count: bool = False,
         wanted: float | None = None,
     ) -> None:
         """Rounds of baseline and candidate, each of several calls that find memory and caches as in their own loop.
@@ -40,10 +43,13 @@ def compare(benchmark, request):
             rounds: how often each is timed.
             calls: timed calls a round, after an untimed one.
             streams, tensor: tensors of this size that the candidate cannot but read or write, for the memory's limit.
+            count: whether the candidate's products are counted, for the limit of the rate of a large one beside them.
             wanted: largest ratio that the project asks for; reported, never asserted, as other work shares a machine.
         """
         copy = torch.empty_like(tensor) if tensor is not None else None
-        found, reference, copies = [], [], []
+        flops = counted(candidate) if count else 0
+        square = torch.randn(SIDE, SIDE)
+        found, reference, copies, products = [], [], [], []
 
         def timed(call):
             call()
@@ -59,8 +65,10 @@ def compare(benchmark, request):
                 times.append(timed(call))
             if tensor is not None:
                 copies.append(timed(lambda: copy.copy_(tensor)))
+            if count:
+                products.append(timed(lambda: square @ square))
         benchmark.pedantic(candidate, rounds=1)  # enters it in the report, which has the times above
-        found, reference, copies = found[1:], reference[1:], copies[1:]
+        found, reference, copies, products = found[1:], reference[1:], copies[1:], products[1:]
         low, _, high = statistics.quantiles((a / b for a, b in zip(found, reference, strict=True)), n=4)
         seconds = statistics.median(found)
         benchmark.extra_info |= {
@@ -74,9 +82,17 @@ def compare(benchmark, request):
             "rounds": rounds,
             # A copy moves two streams.
             "of_memory_limit": seconds / (streams / 2 * statistics.median(copies)) if streams else None,
+            "of_product_limit": seconds / (flops / (2 * SIDE**3) * statistics.median(products)) if count else None,
         }
 
     return run
+
+
+def counted(call: Callable[[], object]) -> int:
+    """Floating-point operations of a call's convolutions and matrix products, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
 
 
 def pytest_collection_modifyitems(items):

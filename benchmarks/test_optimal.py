@@ -46,6 +46,7 @@ def test_against_products(compare, sigma, device):
         what=f"256 × 50,000 images of 3×32×32, uint8, σ = {sigma:g}, {device}",
         to="x @ y.T and w @ y, float32",
         rounds=2,
+        count=True,
     )
 
 
@@ -66,4 +67,5 @@ def test_against_the_naive_formula(compare, device):
         what=f"256 × 2,000 images of 3×32×32, uint8, σ = {sigma:g}, {device}",
         to="differences, squares, softmax, float32",
         rounds=3,
+        count=True,
     )

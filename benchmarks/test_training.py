@@ -57,6 +57,7 @@ def test_training_step(compare, digits, x0, tmp_path):
         what=f"{STEPS} training steps of laplace/laplace, {digits.name}",
         to="the same of normal/normal",
         rounds=20,
+        count=True,
         wanted=1.02,
     )
 
@@ -96,6 +97,7 @@ def test_training_against_diffusers(compare, digits, x0, tmp_path):
         what=f"{steps} training steps of normal/normal, {digits.name}",
         to="diffusers' example loop on the same network",
         rounds=10,
+        count=True,
         wanted=1.0,
     )
 
@@ -116,5 +118,6 @@ def test_sampling_against_diffusers(compare, digits):
         what=f"{N_IMAGES} images by the ancestral sampler in {STEPS} steps, {digits.name}",
         to="diffusers' DDPMPipeline on the same network, also with a seed an image",
         rounds=10,
+        count=True,
         wanted=1.0,
     )
