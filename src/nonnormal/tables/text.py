@@ -68,6 +68,8 @@ def _typst(table: pd.DataFrame, prose: bool = False) -> str:
 
 
 def _widths(table: pd.DataFrame) -> list[str]:
-    """Widths of columns of prose: a part of the page for each that wraps, after the root of its longest text."""
-    longest = [max(map(len, cells), default=1) for cells in (table.index, *(table[name] for name in table))]
-    return [f"{math.sqrt(n):.1f}fr" if n > 16 else "auto" for n in longest]
+    """Widths of columns of prose: a part of the page for each that wraps, after the root of its texts' usual length."""
+    lengths = [[*map(len, cells)] or [1] for cells in (table.index, *(table[name] for name in table))]
+    # The quadratic mean, in which one long text among short ones counts without widening the column for all of them.
+    usual = [math.sqrt(sum(n * n for n in found) / len(found)) for found in lengths]
+    return [f"{math.sqrt(n):.1f}fr" if max(found) > 20 else "auto" for n, found in zip(usual, lengths, strict=True)]
