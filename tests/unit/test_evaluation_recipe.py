@@ -78,7 +78,7 @@ def unfolded(rows, *keys):
 def test_every_row_has_interval_unit_and_conditions_and_belongs_to_its_run(rows):
     assert tuple(rows.columns) == COLUMNS
     assert set(rows.run) == {"nn"}
-    assert set(map(str, rows.unit)) == {"squared feature distance", "1", "bits/dim"}
+    assert set(map(str, rows.unit)) == {"squared feature distance", "grey range", "share of power", "bits/dim"}
     assert rows[["value", "low", "high"]].map(math.isfinite).all(axis=None)
     assert set(unfolded(rows, "process").process) == set(PROCESSES)
     for conditions in map(json.loads, rows.conditions):

@@ -20,12 +20,11 @@ from torch import Tensor
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Denoiser, StateDenoiser, counted
 from nonnormal.evaluation.rows import bits_row, frame, row
+from nonnormal.evaluation.samples import difference_rows, distance_rows
 from nonnormal.invariance import MIXTURE
 from nonnormal.likelihood import bound, continuous_bound
-from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.metrics.reference import Reference
-from nonnormal.metrics.style import style_difference
 from nonnormal.objective import Design, Loss
 from nonnormal.probability_flow import flow_bound
 from nonnormal.processes import LinearProcess, quadratic_times, uniform_times
@@ -45,7 +44,6 @@ GRIDS: dict[str, Callable[[int, float], Tensor]] = {"uniform": uniform_times, "q
 _WALKS = {"ancestral": sample_ancestral, "em": sample_em, "sscs": sample_sscs}
 _FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
-_RESAMPLES = 1000  # of the paired bootstrap of style
 _FLOOR_DRAWS = 20
 
 
@@ -89,19 +87,16 @@ class Scene:
         batches = math.ceil(n / self.study.sampling.batch_size)
         return quantise(images.nan_to_num(), self.data.levels).cpu(), round(model.nfe / batches)
 
-    def add(self, metric: str, estimate: Estimate, unit: str, nfe: int | None, **conditions: Any) -> None:
-        """One more row of the summary."""
-        self.rows.append(row(self.study, self.run, metric, estimate, unit, nfe, conditions))
-
     def add_bits(self, metric: str, nats: Tensor, dims: int, nfe: int, conditions: Mapping) -> None:
         """Bits/dim of nats an image."""
         self.rows.append(bits_row(self.study, self.run, metric, nats, dims, nfe, conditions))
 
     def add_fid(self, images: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels against the training split."""
-        options = dict(resamples=self.study.evaluation.bootstrap, seed=derive(self.study.seed, "fidelity"))
-        found = fidelity(images, self.reference, device=self.device, **options)["fid"]
-        self.add(f"recipe_{self.study.metric('fid')}", found, "squared feature distance", nfe, **conditions)
+        options = dict(prefix="recipe_", metrics=("fid",))
+        self.rows += distance_rows(
+            self.study, self.run, images, self.reference, nfe, conditions, self.device, **options
+        )
 
 
 def recipe_rows(
@@ -164,10 +159,8 @@ def _other_steps(scene: Scene, name: str, process: LinearProcess) -> None:
             for step in others:
                 images, _ = scene.sample(process, sampler, grid, n_steps, step)
                 scene.add_fid(images, calls, **at, step=step)
-                seed = derive(scene.study.seed, "style")
-                found = style_difference(images, normal, scene.data.levels, resamples=_RESAMPLES, seed=seed)
-                for measure, estimate in found.items():
-                    scene.add(f"recipe_style_{measure}_difference", estimate, "1", calls, **at, step=step)
+                options = dict(nfe=calls, conditions=at | {"step": step}, prefix="recipe_")
+                scene.rows += difference_rows(scene.study, scene.run, images, normal, scene.data, **options)
 
 
 def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
