@@ -26,7 +26,6 @@ from torch.utils._pytree import tree_leaves
 from nonnormal.bases import DCT, PIXEL, Whitened
 from nonnormal.denoisers import (
     PARAMETRISATIONS,
-    Chunk,
     Counted,
     GaussianMixtureDenoiser,
     NetworkDenoiser,
@@ -37,6 +36,7 @@ from nonnormal.denoisers import (
     predict_x0,
     score,
 )
+from nonnormal.denoisers.exact import Chunk
 from nonnormal.processes import PSLD, VE, VP
 from nonnormal.samplers import sample_euler
 

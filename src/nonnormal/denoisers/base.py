@@ -1,0 +1,154 @@
+"""What a denoiser is, what it says of the states of a process, and how its calls are counted."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Basis
+from nonnormal.processes import LinearProcess, apply, contract, embed
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+class StateDenoiser(ABC):
+    """What predicts from a whole state of one process, not from its observation y: see `state_networks`."""
+
+    @abstractmethod
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """Coefficients of x̂0, (B, C, ...)."""
+
+    @abstractmethod
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """∇ log p(x_t), in x_t's shape, as far as noise moves the state."""
+
+
+def predict_x0(
+    denoiser: Denoiser | StateDenoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
+) -> Tensor:
+    """x̂0(x_t, t) = U denoiser(U⁻¹ y, σ) with y = wᵀ x_t = x_0 + σ eps, of any linear process.
+
+    Args:
+        denoiser: in VE coordinates, on images; or of the states of this process.
+        process: gives w and σ by `observation`.
+        xt: state (B, n·C, ...), coefficients in `basis`.
+        t: time, a number or (B,).
+        basis: U. If it is orthonormal and σ one level an image, white noise on coefficients is white noise on pixels,
+            and any denoiser serves; else the denoiser must name this basis as its own.
+
+    Returns:
+        Coefficients of x̂0, (B, C, ...).
+
+    Raises:
+        ValueError: the noise is not white, and the denoiser has no basis or another one.
+    """
+    if isinstance(denoiser, StateDenoiser):
+        return denoiser.predict_x0(process, xt, t, basis)
+    return predict_x0_observed(denoiser, *process.observation(t), xt, basis, axes=torch.as_tensor(t).dim())
+
+
+def predict_x0_observed(
+    denoiser: Denoiser, weights: Tensor, sigma: Tensor, xt: Tensor, basis: Basis = PIXEL, *, axes: int = 0
+) -> Tensor:
+    """`predict_x0` for w and σ of `LinearProcess.observation`, where they are known already.
+
+    Args:
+        weights, sigma: w and σ.
+        axes: of time in them, which come before the components: 0 where it is a number, 1 where it is (B,).
+    """
+    components = sigma.shape[axes:]
+    if components or not basis.orthonormal:
+        _same_basis(denoiser, basis, components)
+    x = basis.inverse(contract(weights, xt))
+    return basis.forward(denoiser(x, sigma.to(xt)))
+
+
+def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -> None:
+    """Refuses a denoiser that has no basis or another one than the noise."""
+    found = getattr(denoiser, "basis", None)
+    if found is None or not basis.matches(found):
+        noise = f"a noise level for each of {tuple(components)} components" if components else "noise that is not white"
+        raise ValueError(
+            f"{noise} of the basis {type(basis).__name__} needs a denoiser of that basis, found "
+            f"{type(denoiser).__name__} of {'no basis' if found is None else type(found).__name__}"
+        )
+
+
+def score(
+    denoiser: Denoiser | StateDenoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
+) -> Tensor:
+    """∇ log p(x_t) = C⁻¹ (A (x̂0, 0) − x_t): Tweedie's formula, exact for an exact denoiser; in x_t's shape.
+
+    Args, errors: as in `predict_x0`; t above 0 where C is singular there.
+
+    Source: Tweedie; that y alone decides the score of position and momentum is derived here.
+    """
+    if isinstance(denoiser, StateDenoiser):
+        return denoiser.score(process, xt, t, basis)
+    a, c = process.marginal(t)
+    residual = apply(a, embed(predict_x0(denoiser, process, xt, t, basis), process.n)) - xt
+    return apply(torch.linalg.inv(c), residual)
+
+
+def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha, sigma/alpha) at time t: how a state is carried to VE coordinates, and its noise level there; float64.
+
+    Args:
+        process: a process of one variable per component and one schedule for all.
+        t: time, a number or any shape, which the results have.
+
+    Raises:
+        ValueError: the process has more than one variable per component, or a noise level of its own for each.
+    """
+    if process.n != 1:
+        raise ValueError(f"VE coordinates need one variable per component, {type(process).__name__} has {process.n}")
+    a, c = process.marginal(t)
+    if components := tuple(a.shape[torch.as_tensor(t).dim() : -2]):
+        raise ValueError(f"VE coordinates need one noise level an image, found one for each of {components}")
+    alpha = a[..., 0, 0]
+    return alpha, c[..., 0, 0].sqrt() / alpha
+
+
+class Counted:
+    """The same denoiser, with `nfe`, the number of its calls, whatever the size of their batches."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser, self.nfe = denoiser, 0
+
+    def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """x̂0 (B, ...), counted once."""
+        self.nfe += 1
+        return self.denoiser(x, sigma)
+
+
+class CountedStates(StateDenoiser):
+    """The same for what predicts from whole states."""
+
+    def __init__(self, denoiser: StateDenoiser):
+        self.denoiser, self.nfe = denoiser, 0
+
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """x̂0 (B, C, ...), counted once."""
+        self.nfe += 1
+        return self.denoiser.predict_x0(process, xt, t, basis)
+
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+        """The score, counted once."""
+        self.nfe += 1
+        return self.denoiser.score(process, xt, t, basis)
+
+
+def counted(denoiser: Denoiser | StateDenoiser) -> Counted | CountedStates:
+    """The same denoiser with its calls counted, whichever it is."""
+    return CountedStates(denoiser) if isinstance(denoiser, StateDenoiser) else Counted(denoiser)
+
+
+def pixels_of(basis: Basis, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """U⁻¹ as a matrix (D, D) in like's dtype and on its device: column i is the image, flattened, of component i."""
+    dims = math.prod(shape)
+    units = torch.eye(dims, dtype=like.dtype, device=like.device).reshape(dims, *shape)
+    return basis.inverse(units).flatten(1).T

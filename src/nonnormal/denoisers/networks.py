@@ -1,0 +1,144 @@
+"""Networks of any parametrisation as denoisers; knows nothing of what kind of network it wraps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from nonnormal.bases import PIXEL, Basis, Components
+from nonnormal.processes import trailing
+
+
+def _eps(sigma: Tensor, sigma_data: Tensor):
+    return torch.ones_like(sigma), -sigma, _alpha(sigma)
+
+
+def _v(sigma: Tensor, sigma_data: Tensor):
+    return _alpha(sigma).square(), -_alpha(sigma) * sigma, _alpha(sigma)
+
+
+def _x0(sigma: Tensor, sigma_data: Tensor):
+    return torch.zeros_like(sigma), torch.ones_like(sigma), _alpha(sigma)
+
+
+def _edm(sigma: Tensor, sigma_data: Tensor):
+    total = (sigma.square() + sigma_data**2).sqrt()
+    return (sigma_data / total).square(), sigma * sigma_data / total, 1 / total
+
+
+def _alpha(sigma: Tensor) -> Tensor:
+    """Alpha of the VP state with the log-SNR of x0 + sigma·eps."""
+    return (1 + sigma.square()).rsqrt()
+
+
+PARAMETRISATIONS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]] = {
+    "eps": _eps,
+    "v": _v,
+    "x0": _x0,
+    "edm": _edm,
+}
+
+
+class Wrapper(nn.Module):
+    """A module around the learnt part, `network`."""
+
+    network: nn.Module
+
+    def around(self, network: nn.Module) -> Self:
+        """The same with another network inside."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "network": network}
+        return other
+
+
+class NetworkDenoiser(Wrapper):
+    """x̂0 = m + c_skip·(x − m) + c_out·F(c_in·(x − m), log_snr), with coefficients set by what the network F predicts.
+
+    | parametrisation | F predicts | c_skip | c_out | c_in |
+    |---|---|---|---|---|
+    | eps | the noise | 1 | −σ | α |
+    | v | α·eps − (ασ)·x0 | α² | −ασ | α |
+    | x0 | the image | 0 | 1 | α |
+    | edm | unit-variance residual | σ_d²/(σ²+σ_d²) | σσ_d/√(σ²+σ_d²) | 1/√(σ²+σ_d²) |
+
+    Here α = 1/√(1+σ²), so c_in·x is the VP state of the same log-SNR for all but edm. All products are component by
+    component of the basis U: x stands for Ux. The network works on images, so what it is given is carried back by Uᵀ
+    and what it predicts by U. With m and σ_d of each component a network that predicts 0 is, with edm, the best
+    linear denoiser of components that are not correlated: the optimal one for a normal law in its PCA.
+
+    Args:
+        network: F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W).
+        parametrisation: a key of `PARAMETRISATIONS`.
+        sigma_data: standard deviation of the data, used by edm, with m = 0; None takes m and σ_d of each component.
+        fourier: exponents n of the features sin(2ⁿπ αx), cos(2ⁿπ αx) that are appended to the channels; they let a
+            network see on which grey level a nearly clean pixel stands.
+        components: U and the statistics of the data in it; pixels where it is None.
+        sees_levels: whether the network is given the noise share σ²/(σ²+σ_d²) of every component, scaled to [−1, 1],
+            as C more channels, as an image Uᵀ(…); log_snr is then the mean over components.
+
+    Raises:
+        ValueError: an unknown parametrisation, or neither sigma_data nor components.
+
+    Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C; that a
+    network sees each component's noise: GUD (2410.02667).
+    """
+
+    sigma_data: Tensor
+    mean: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        parametrisation: str = "edm",
+        sigma_data: float | None = 0.5,
+        fourier: tuple[int, ...] = (),
+        components: Components | None = None,
+        sees_levels: bool = False,
+    ):
+        super().__init__()
+        if parametrisation not in PARAMETRISATIONS:
+            raise ValueError(f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}")
+        if sigma_data is None and components is None:
+            raise ValueError("a denoiser without sigma_data needs components, whose deviations it takes")
+        self.network, self.components, self.sees_levels = network, components, sees_levels
+        self.parametrisation, self.fourier = parametrisation, tuple(fourier)
+        mean, std = (components.mean, components.std) if sigma_data is None else (0.0, sigma_data)
+        for name, value in (("mean", mean), ("sigma_data", std)):
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64), persistent=False)
+
+    @property
+    def basis(self) -> Basis:
+        """U, in whose components noise levels are given."""
+        return PIXEL if self.components is None else self.components.basis
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
+        dtype = next(self.network.parameters()).dtype
+        mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
+        state = self.basis.forward(x.to(dtype)) - mean
+        sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
+        c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
+        channels = [self._image(c_in * state)]
+        channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
+        if self.sees_levels:
+            share = 2 * sigma.square() / (sigma.square() + sigma_data.square()) - 1
+            channels.append(self._image(share.expand(x.shape)))
+        log_snr = -2 * sigma.log()
+        log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
+        prediction = self.basis.rotation.forward(self.network(torch.cat(channels, dim=1), log_snr))
+        return self.basis.inverse(mean + c_skip * state + c_out * prediction).to(x.dtype)
+
+    def _image(self, c: Tensor) -> Tensor:
+        """Coefficients of unit scale as an image."""
+        return self.basis.rotation.inverse(c)
+
+
+def fourier_features(z: Tensor, exponents: tuple[int, ...]) -> list[Tensor]:
+    """[sin(2ⁿπz), cos(2ⁿπz)] for each n in exponents."""
+    return [f(math.pi * 2**n * z) for n in exponents for f in (torch.sin, torch.cos)]
