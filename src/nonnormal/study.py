@@ -38,6 +38,7 @@ from nonnormal.sections import (
 )
 from nonnormal.seeds import derive
 from nonnormal.settings import Process, Run, Settings
+from nonnormal.steps import get
 
 
 class StudyError(ValueError):
@@ -266,7 +267,7 @@ class Study(Settings):
     @property
     def labels(self) -> dict[str, str]:
         """What figures and tables call each run: its pair q/p, or its name where several runs have the same pair."""
-        pairs = {name: f"{run.q}/{run.p}" for name, run in self.runs.items()}
+        pairs = {name: f"{get(run.q)}/{get(run.p)}" for name, run in self.runs.items()}
         unique = len(set(pairs.values())) == len(pairs)
         return pairs if unique else {name: name for name in pairs}
 

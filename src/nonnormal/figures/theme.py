@@ -61,7 +61,7 @@ def line_style(q: str, p: str, again: int = 0) -> dict:
         "markerfacecolor": colour if p == "normal" else "white",
         "linestyle": _DASHES.get(p, "-."),
         "marker": marker,
-        "label": f"{q}/{p}",
+        "label": f"{get(q)}/{get(p)}",
     }
 
 
@@ -99,7 +99,7 @@ def legend_below(figure: Figure, axis: Axes, title: str) -> None:
 def step_style(step: str) -> dict:
     """Colour and marker of a single step."""
     name = get(step).name
-    return {"color": _COLOURS.get(name, "0.6"), "marker": _STEP_MARKERS.get(name, "D"), "label": step}
+    return {"color": _COLOURS.get(name, "0.6"), "marker": _STEP_MARKERS.get(name, "D"), "label": str(get(step))}
 
 
 def plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
