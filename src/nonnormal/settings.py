@@ -60,7 +60,8 @@ class Basis(Settings):
     """Representation in which the step's coordinates are independent."""
 
     kind: Literal["pixel", "pca", "dct", "fourier", "haar"] = "pixel"
-    """pca is fitted to the training split, over all channels jointly; the others treat each channel by itself."""
+    """pca is fitted to the training split, over all channels jointly: all directions, or of images of more than 4096
+    numbers the 512 leading ones by a randomised solver. The others treat each channel by itself."""
     levels: int = Field(1, strict=True, ge=1, le=10)
     """How often haar splits the averages."""
     whiten: bool = False

@@ -18,7 +18,6 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
-from nonnormal import bases
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.sections import (
     FEATURES,
@@ -134,11 +133,6 @@ class Study(Settings):
             if run.basis.kind == "haar" and size % 2**run.basis.levels:
                 raise ValueError(
                     f"{key}.basis.levels: found {run.basis.levels}, but {size} pixels are not halved so often"
-                )
-            if run.basis.kind == "pca" and channels * size * size > bases.LARGEST_PCA:
-                raise ValueError(
-                    f"{key}.basis.kind: pca takes images of at most {bases.LARGEST_PCA} numbers, those of "
-                    f"{self.data} have {channels * size * size}; use dct, fourier or haar"
                 )
             halvings = 2 ** (len(run.network.widths) - 1)
             if size % halvings:

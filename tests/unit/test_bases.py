@@ -8,7 +8,7 @@ import scipy.fft
 import torch
 from sklearn import decomposition
 
-from nonnormal.bases import DCT, PCA, PIXEL, Basis, Fourier, Haar, Pixel, Whitened
+from nonnormal.bases import DCT, PCA, PIXEL, Basis, Components, Fourier, Haar, LeadingPCA, Pixel, Whitened
 from nonnormal.bases.transforms import haar
 from nonnormal.data import load
 from nonnormal.files import read_tensors, write_tensors
@@ -39,7 +39,7 @@ FIXED = {"pixel": PIXEL, "dct": DCT(), "fourier": Fourier(), "haar-1": Haar(1), 
 
 def bases(shape):
     train = images(400, shape)
-    fitted = {"pca": PCA.fit(train)}
+    fitted = {"pca": PCA.fit(train), "leading pca": LeadingPCA.fit(train, 9)}
     return {**FIXED, **fitted, **{f"white {name}": Whitened.fit(b, train) for name, b in {**FIXED, **fitted}.items()}}
 
 
@@ -307,6 +307,61 @@ def test_pca_gathers_variance_first(digits):
 def test_pca_refuses_what_it_cannot_fit(found, message):
     with pytest.raises(ValueError, match=message):
         PCA.fit(found)
+
+
+@pytest.mark.parametrize("k", [1, 9, 64])
+def test_leading_pca_has_the_directions_and_variances_of_the_whole_one(k):
+    train = images(400, (1, 8, 8))
+    found, whole = LeadingPCA.fit(train, k), PCA.fit(train)
+    torch.testing.assert_close(found.variance, whole.variance.flatten()[:k], rtol=1e-4, atol=0)
+    match = (matrix(found, (1, 8, 8)) @ matrix(whole, (1, 8, 8)).T)[:k, :k].abs()
+    torch.testing.assert_close(match, torch.eye(k, dtype=DOUBLE), rtol=0, atol=0.02)
+
+
+def test_leading_pca_is_the_same_every_time_and_leaves_the_generator_alone():
+    train = images(50, (1, 8, 8))
+    torch.manual_seed(1)
+    first, after = LeadingPCA.fit(train, 9), torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)
+    assert first.matches(LeadingPCA.fit(train, 9))
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 512), (2, 512), (5, 3)])
+def test_leading_pca_of_fewer_images_than_directions_is_complete(n, k):
+    """All variance is in the n − 1 directions that there are, and the map is orthonormal all the same."""
+    train = images(n, (1, 4, 4))
+    basis = LeadingPCA.fit(train, k)
+    assert basis.variance.shape == (min(k, n - 1),)
+    u = matrix(basis, (1, 4, 4))
+    torch.testing.assert_close(u @ u.T, torch.eye(16, dtype=DOUBLE), rtol=0, atol=1e-13)
+    if k >= n:
+        assert basis.forward(train).flatten(1).var(0)[n - 1 :].max() < 1e-12
+
+
+def test_leading_pca_where_the_images_lie_along_the_axes():
+    """Reflections that have nothing to do: directions that are the first axes already."""
+    train = torch.zeros(6, 1, 2, 4, dtype=DOUBLE)
+    for i, size in enumerate((5, 3, 2)):
+        train[2 * i, 0].view(-1)[i], train[2 * i + 1, 0].view(-1)[i] = size, -size
+    u = matrix(LeadingPCA.fit(train, 3), (1, 2, 4))
+    torch.testing.assert_close(u.abs(), torch.eye(8, dtype=DOUBLE), rtol=0, atol=1e-12)
+
+
+def test_components_of_large_images_are_those_of_the_leading_pca():
+    train = normals(12, 1, 64, 65)
+    found = Components.fit("pca", train, floor=0.01)
+    assert isinstance(found.basis, LeadingPCA)
+    assert found.std.flatten()[:11].min() > 10 * found.std.flatten()[11:].max()
+    again = Components.from_tensors("pca", found.tensors())
+    assert again.basis.matches(found.basis)
+    assert torch.equal(again.std, found.std)
+
+
+@pytest.mark.parametrize("found", [torch.zeros(1, 1, 2, 2), torch.zeros(5, 4), torch.full((3, 1, 2, 2), math.nan)])
+def test_leading_pca_refuses_what_it_cannot_fit(found):
+    with pytest.raises(ValueError, match=r"two or more|finite"):
+        LeadingPCA.fit(found)
 
 
 def test_pca_refuses_images_of_another_shape():

@@ -1,12 +1,13 @@
 """Bases: the coordinates in which the steps of an image are counted.
 
-PIXEL, DCT(), Fourier(), Haar(levels), PCA.fit(images), and Whitened.fit(basis, images) on top of any of them. With the
-statistics of the data in it a basis makes `Components`.
+PIXEL, DCT(), Fourier(), Haar(levels), PCA.fit(images), LeadingPCA.fit(images) where those are large, and
+Whitened.fit(basis, images) on top of any of them. With the statistics of the data in it a basis makes `Components`.
 """
 
 from nonnormal.bases.base import PIXEL, Basis, Pixel
 from nonnormal.bases.components import KINDS, Components
-from nonnormal.bases.fitted import LARGEST_PCA, PCA, Whitened
+from nonnormal.bases.fitted import PCA, Whitened
+from nonnormal.bases.leading import LeadingPCA
 from nonnormal.bases.transforms import DCT, Fourier, Haar
 
-__all__ = ["DCT", "KINDS", "LARGEST_PCA", "PCA", "PIXEL", "Basis", "Components", "Fourier", "Haar", "Pixel", "Whitened"]
+__all__ = ["DCT", "KINDS", "PCA", "PIXEL", "Basis", "Components", "Fourier", "Haar", "LeadingPCA", "Pixel", "Whitened"]

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases.base import PIXEL, Basis
-from nonnormal.bases.fitted import PCA, Whitened
+from nonnormal.bases.fitted import LARGEST_PCA, PCA, Whitened
+from nonnormal.bases.leading import LeadingPCA
 from nonnormal.bases.transforms import DCT, Fourier, Haar
 
 KINDS = ("pixel", "pca", "dct", "fourier", "haar")
@@ -41,7 +42,7 @@ class Components:
         """Statistics of the images (N, C, H, W) in a basis that is fitted to them where it has to be.
 
         Args:
-            kind: one of `KINDS`.
+            kind: one of `KINDS`; pca of more than 4096 dimensions is a `LeadingPCA`.
             images: the training split.
             floor: least deviation of a component; the grey levels' spacing/√12 is what the data resolve.
             levels: of Haar wavelets.
@@ -53,7 +54,9 @@ class Components:
         if kind not in KINDS:
             raise ValueError(f"unknown basis {kind!r}; known: {', '.join(KINDS)}")
         images = images.detach().double().cpu()
-        basis, least = PCA.fit(images) if kind == "pca" else _fixed(kind, levels), torch.tensor(floor).double()
+        basis, least = _fixed(kind, levels), torch.tensor(floor).double()
+        if basis is None:
+            basis = (PCA if images[0].numel() <= LARGEST_PCA else LeadingPCA).fit(images)
         if whiten:
             basis = Whitened.fit(basis, images, floor)
             least = floor / basis.std
@@ -77,11 +80,12 @@ class Components:
     ) -> Components:
         """The components whose `tensors` these are, of a basis fitted with these settings."""
         fitted = {name.removeprefix("basis."): value for name, value in tensors.items()}
-        basis = PCA.from_tensors(fitted) if kind == "pca" else _fixed(kind, levels)
+        basis = _fixed(kind, levels) or (LeadingPCA if "reflectors" in fitted else PCA).from_tensors(fitted)
         if whiten:
             basis = Whitened(basis, tensors["basis.std"])
         return cls(basis, tensors["mean"], tensors["std"], tensors["floor"])
 
 
-def _fixed(kind: str, levels: int) -> Basis:
-    return {"pixel": PIXEL, "dct": DCT(), "fourier": Fourier()}[kind] if kind != "haar" else Haar(levels)
+def _fixed(kind: str, levels: int) -> Basis | None:
+    """The basis of this kind; None of one that is fitted."""
+    return Haar(levels) if kind == "haar" else {"pixel": PIXEL, "dct": DCT(), "fourier": Fourier(), "pca": None}[kind]

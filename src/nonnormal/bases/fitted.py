@@ -42,9 +42,8 @@ class PCA(Basis):
     def fit(cls, images: Tensor) -> PCA:
         """V from C = V diag(variance) Vᵀ, the covariance of the images (N, C, H, W), N ≥ 2.
 
-        All D directions are kept, also those without variance, since an orthonormal map needs them; hence the exact
-        decomposition, and no randomised solver, which finds the leading few. The largest entry of each direction is
-        positive.
+        All D directions are kept, also those without variance, since an orthonormal map needs them; of larger images
+        `LeadingPCA` finds the leading ones. The largest entry of each direction is positive.
 
         Raises:
             ValueError: D exceeds 4096, there are under two images, or one is not finite.
@@ -53,7 +52,7 @@ class PCA(Basis):
         if len(images) < 2 or not 1 <= dims <= LARGEST_PCA:
             raise ValueError(
                 f"PCA needs two or more images (N, C, H, W) of at most {LARGEST_PCA} numbers each, found "
-                f"{tuple(images.shape)}; DCT, Fourier and Haar have no such limit"
+                f"{tuple(images.shape)}; LeadingPCA, DCT, Fourier and Haar have no such limit"
             )
         if not images.isfinite().all():
             raise ValueError("PCA needs finite images, found NaN or ∞")
