@@ -78,7 +78,7 @@ readme: $(READY) ## Put the default study's table and figure into the README
 	nonnormal readme $(STUDY)
 
 clean: ## Remove results, data and environment
-	rm -rf results data site paper/figures paper/tables paper/records paper/paper.pdf .snakemake $(VENV)
+	rm -rf results data site paper/figures paper/tables paper/records paper/paper.pdf paper/results.html .snakemake $(VENV)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'

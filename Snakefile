@@ -29,6 +29,7 @@ rule all:
     default_target: True
     input:
         [LAYOUT.paper] if RUNS else [],  # it tells of trained networks
+        LAYOUT.page,
         LAYOUT.summary,
         FIGURES,
         TABLES,

@@ -209,6 +209,11 @@ class Layout:
         """The typeset paper."""
         return self.paper_folder / "paper.pdf"
 
+    @property
+    def page(self) -> Path:
+        """The results page, one HTML file."""
+        return (self.paper_folder if self.headline else self.root) / "results.html"
+
     def figure(self, name: str, extension: str) -> Path:
         """A figure in one format."""
         return self.paper_folder / "figures" / f"{name}.{extension}"

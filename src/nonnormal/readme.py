@@ -42,7 +42,6 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
 
 def claims_block(table: pd.DataFrame) -> str:
     """The claims of a table of `tables.claims` with verdicts, and the printed numbers folded away."""
-    table = table.fillna({name: "" for name in ("measurement", "data", "unit", "reason")})
     claims = tables.readable_claims(table)[["source", "measured", "threshold", "verdict"]]
     return (
         f"What the source texts claim ([`paper/claims.yaml`](paper/claims.yaml)), measured on this study: "

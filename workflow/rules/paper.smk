@@ -1,4 +1,4 @@
-"""What people look at: figures, tables, and the paper that is typeset from them."""
+"""What people look at: figures, tables, the paper that is typeset from them, and the results page."""
 
 FIGURE_INPUTS = {}
 if RUNS:
@@ -111,3 +111,24 @@ rule paper:
         title=STUDY.title,
     shell:
         "nonnormal paper {params.study} > {log} 2>&1"
+
+
+rule page:
+    input:
+        [path for path in FIGURES if path.suffix == ".png"],
+        [path for path in TABLES if path.suffix == ".csv"],
+        needed(STUDY, LAYOUT),
+        captions=["workflow/report/figure.rst", "workflow/report/table.rst"],
+        code=[*sources("nonnormal.page.document"), *templates()],
+    output:
+        LAYOUT.page,
+    log:
+        LOGS / "page.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        study=LAYOUT.study,
+        settings=STUDY.sha256,
+    shell:
+        "nonnormal page {params.study} > {log} 2>&1"

@@ -174,28 +174,34 @@ def table(
         raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
     study, layout = open_study(study_file)
     content = numbers_of(name, study, layout)
-    if name == "pairs":
-        readable = tables.readable_pairs(content, study.metric, study.labels)
-    elif name == "designs":
-        readable = tables.readable_designs(content, study.metric("fid"))
-    elif name == "pretrained":
-        readable = tables.readable_pretrained(content, study.metric)
-    else:
-        readable = {
-            "claims": tables.readable_claims,
-            "conventions": tables.readable_differences,
-            "cost": tables.readable_costs,
-            "geometry": tables.readable_geometry,
-            "solvers": tables.readable_solvers,
-            "processes": tables.readable_processes,
-            "recipe": tables.readable_recipe,
-            "recipe_bounds": tables.readable_bounds,
-        }[name](content)
-    readable = (readable,) if name != "claims" else (readable, tables.readable_numbers(content))
     write_rows(layout.table(name, "csv"), content)
     for extension in ("md", "typ"):
-        tables.write_readable(layout.table(name, extension), *readable, prose=name == "claims")
+        tables.write_readable(layout.table(name, extension), *readable_of(name, study, content), prose=name == "claims")
     print(layout.table(name, "csv"))
+
+
+def readable_of(name: str, study, content) -> tuple:
+    """A table of `numbers_of` for reading, in one or more parts."""
+    from nonnormal import tables
+
+    if name == "pairs":
+        return (tables.readable_pairs(content, study.metric, study.labels),)
+    if name == "designs":
+        return (tables.readable_designs(content, study.metric("fid")),)
+    if name == "pretrained":
+        return (tables.readable_pretrained(content, study.metric),)
+    if name == "claims":
+        return tables.readable_claims(content), tables.readable_numbers(content)
+    readable = {
+        "conventions": tables.readable_differences,
+        "cost": tables.readable_costs,
+        "geometry": tables.readable_geometry,
+        "solvers": tables.readable_solvers,
+        "processes": tables.readable_processes,
+        "recipe": tables.readable_recipe,
+        "recipe_bounds": tables.readable_bounds,
+    }
+    return (readable[name](content),)
 
 
 def numbers_of(name: str, study, layout: Layout):
@@ -262,6 +268,28 @@ def paper(
     with atomic(layout.paper) as temporary:
         typst.compile(str(source), output=str(temporary), root=".", sys_inputs=inputs, ignore_system_fonts=True)
     print(layout.paper)
+
+
+@app.command()
+@recorded
+def page(
+    study_file: StudyFile,
+    captions: Annotated[Path, typer.Option(help="Folder of the captions of figures and tables.")] = Path(
+        "workflow/report"
+    ),
+) -> None:
+    """Write the results page: one HTML file with tables, figures, samples and provenance, which needs no network."""
+    import pandas as pd
+
+    from nonnormal.files import reading, write_text
+    from nonnormal.page.document import render
+
+    study, layout = open_study(study_file)
+    found = [name for name in TABLES if layout.table(name, "csv").is_file()]
+    numbers = {name: pd.read_csv(reading(layout.table(name, "csv"))) for name in found}
+    readable = {name: readable_of(name, study, numbers[name]) for name in found}
+    write_text(layout.page, render(study, layout, numbers, readable, captions))
+    print(layout.page)
 
 
 @app.command()

@@ -51,6 +51,7 @@ def claims(
 
 def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
     """The claims of a table of `claims` for reading."""
+    table = _with_words(table)
     rows = table[table.kind == CLAIM].to_dict("records")
     columns = {
         "source": [row["source"] for row in rows],
@@ -65,9 +66,15 @@ def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
 
 def readable_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """The printed numbers of a table of `claims` for reading."""
+    table = _with_words(table)
     rows = table[table.kind == NUMBER].to_dict("records")
     columns = {"source": [row["source"] for row in rows], "verdict": [_verdict(row) for row in rows]}
     return pd.DataFrame(columns, index=pd.Index([row["statement"] for row in rows], name="printed number"))
+
+
+def _with_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with empty texts where a file has nothing."""
+    return table.fillna({name: "" for name in ("measurement", "data", "unit", "reason")})
 
 
 def counted(table: pd.DataFrame) -> str:
