@@ -142,3 +142,22 @@ def finished(new_workspace, forks) -> Workspace:
     space("git", *identity, "commit", "--quiet", "--message", "start")
     space("dvc", "repro", "--quiet")
     return space
+
+
+@pytest.fixture
+def browser():
+    """A real browser without a window; the test is skipped where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    program, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
+    if not (program and driver):
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    # No sandbox, since tests may run as root; the page is the pipeline's own.
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1200"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    found.implicitly_wait(20)
+    yield found
+    found.quit()

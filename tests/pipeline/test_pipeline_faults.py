@@ -4,7 +4,6 @@
 
 import base64
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -114,25 +113,6 @@ def test_the_chain_of_a_figure_reaches_the_data(pipeline, made, happened):
     [line] = [line for line in text.splitlines() if "changed since" in line]
     assert str(LAYOUT.bounds(RUN)) in line
     happened("figure ← summary ← bounds ← weights ← data; a table changed by one byte is the one that is named")
-
-
-@pytest.fixture
-def browser():
-    """A real browser without a window; the test is skipped where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    program, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
-    if not (program and driver):
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    # No sandbox, since tests may run as root; the page is the pipeline's own.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1200"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    found.implicitly_wait(20)
-    yield found
-    found.quit()
 
 
 @pytest.mark.fault("the HTML report of a finished pipeline, opened in a browser")

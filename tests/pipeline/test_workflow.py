@@ -88,6 +88,68 @@ def test_paper_figures_and_tables_are_there(finished):
     assert absent.str.startswith(("style_saturation", "order_")).all()
 
 
+WIDTHS = """
+const images = [...arguments[0].querySelectorAll(".samples img")];
+return Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)));
+"""
+
+
+def shown(browser, selector):
+    """Texts of what the selector finds, as they are seen."""
+    return [each.text.strip() for each in browser.find_elements("css selector", selector)]
+
+
+def test_the_results_page_works_from_its_file_alone(finished, browser, tmp_path):
+    page = tmp_path / "results.html"
+    shutil.copy(finished.folder / "paper/results.html", page)
+    browser.get(page.as_uri())
+    browser.find_element("css selector", "html[data-ready=true]")
+    assert set(shown(browser, "#run-table tbody th")) >= {*RUNS, "haar-laplace", "psld"}
+
+    header = browser.find_element("css selector", "#run-table thead th")
+    orders = [shown(browser, "#run-table tbody th")]
+    for _ in range(2):
+        browser.execute_script("arguments[0].click()", header)
+        orders.append(shown(browser, "#run-table tbody th"))
+    assert orders[1] == sorted(orders[0])
+    assert orders[2] == sorted(orders[0], reverse=True)
+
+    browser.find_element("css selector", "#run-table_wrapper input").send_keys("haar")
+    assert shown(browser, "#run-table tbody th") == ["haar-laplace"]
+    rows = len(pd.read_csv(finished.folder / "results/digits/summary.csv"))
+    assert shown(browser, "#all-numbers_wrapper .dt-info") == [f"1 to 20 of {rows:,}"]
+    browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("design_bpd haar")
+    kept = shown(browser, "#all-numbers tbody tr")
+    assert 0 < len(kept) < 20
+    assert all("design_bpd_total" in row and "haar-laplace" in row for row in kept)
+    browser.find_element("css selector", "#run-table_wrapper input").send_keys("\ue003" * 4)  # backspace
+
+    for run, images in (("laplace-laplace", 1), ("haar-laplace", 0)):
+        browser.find_element("css selector", f"button.open[data-run={run}]").click()
+        panel = browser.find_element("css selector", "dialog[open]")
+        found = browser.execute_script(WIDTHS, panel)
+        assert len(found) == images
+        assert min(found, default=500) >= 500
+        assert panel.find_element("css selector", ".curve svg path").is_displayed()
+        provenance = panel.find_element("css selector", ".provenance").text
+        assert f"results/digits/{run}/weights.safetensors as made\nnonnormal train at " in provenance
+        assert "data/digits.safetensors" in provenance
+        of_it = pd.read_csv(finished.folder / "results/digits/summary.csv").run.eq(run).sum()
+        assert panel.find_element("css selector", ".measured .dt-info").text.endswith(f" of {of_it}")
+        browser.find_element("css selector", "dialog[open] .close").click()
+
+    colour = "return getComputedStyle(document.body).backgroundColor"
+    before = browser.execute_script(colour)
+    browser.find_element("id", "theme").click()
+    assert browser.execute_script(colour) != before
+    for width in (400, 1400):
+        size = dict(width=width, height=900, deviceScaleFactor=1, mobile=False)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert browser.execute_script("return innerWidth") == width
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
 def test_second_call_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished("snakemake", "--cores", "2").stdout
     assert "up to date" in finished("dvc", "repro").stdout
@@ -136,7 +198,7 @@ def test_deleted_figure_is_the_only_one_remade(finished):
     figure = finished.folder / "paper/figures/steps.pdf"
     before = figure.read_bytes()
     figure.unlink()
-    assert finished.planned() == {"figure figure=steps", "paper"}
+    assert finished.planned() == {"figure figure=steps", "paper", "page"}
     finished("snakemake", "--cores", "1", "--quiet", "all")
     assert figure.read_bytes() == before, "the same numbers draw the same bytes"
 
@@ -181,7 +243,7 @@ def test_every_study_dry_runs(workspace):
         if study.name == "pretrained.yaml":
             made = {"pretrained", "evaluate_pretrained", "table table=pretrained"}
             made |= {f"figure figure={figure}" for figure in PRETRAINED_FIGURES}
-            assert planned == made | {"data", "features", "summary"}
+            assert planned == made | {"data", "features", "summary", "page"}
         else:
             assert "paper" in planned
 

@@ -52,6 +52,7 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
         "geometry": (["evaluate", "geometry", FILE, *one], [LAYOUT.geometry, LAYOUT.trajectories]),
         "summary": (["evaluate", "summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]),
         "paper": (["paper", FILE], [LAYOUT.paper]),
+        "page": (["page", FILE], [LAYOUT.page]),
     }
     for run in RUNS:
         this = [FILE, "--run", run, *one]
@@ -71,7 +72,7 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
         outputs = [LAYOUT.table(name, extension) for extension in TABLE_FORMATS]
         found[f"table {name}"] = (["table", FILE, "--name", name], outputs)
     order = ["data", "features", "train", "sample", "bounds", "fidelity", "exchange", "style", "invariance", "geometry"]
-    order += ["summary", "figure", "table", "paper"]
+    order += ["summary", "figure", "table", "paper", "page"]
     return dict(sorted(found.items(), key=lambda entry: order.index(entry[0].split()[0])))
 
 

@@ -57,7 +57,7 @@ def _link(path: Path) -> Link:
 
 
 def _command(line: str) -> str:
-    """Program and command, e.g. "nonnormal evaluate bounds"."""
-    words = shlex.split(line)
+    """The command without its program and arguments, e.g. "evaluate bounds"."""
+    words = shlex.split(line)[1:]
     plain = next((i for i, word in enumerate(words) if not re.fullmatch(r"[a-z0-9-]+", word) or word[0] == "-"), None)
     return " ".join(words[:plain])
