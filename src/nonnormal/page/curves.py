@@ -38,7 +38,7 @@ def curve(run: str, q: str, p: str, log: pd.DataFrame) -> Markup:
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
         plt.close(figure)
     text = buffer.getvalue()
-    text = re.sub(r' id="[a-z]+[0-9a-z]*_[0-9]+"', "", text[text.index("<svg") :])
+    text = re.sub('<g id="[^"]*"', "<g", text[text.index("<svg") :])  # of which no two on a page may be alike
     for ink, colour in _OF_THE_PAGE.items():
         text = text.replace(ink, colour)
     return Markup(text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1))

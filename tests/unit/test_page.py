@@ -1,0 +1,377 @@
+"""The results page: equal bytes, nothing from a network, hostile text as text, and every kind of study."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import tomllib
+from fnmatch import fnmatch
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from nonnormal.evaluation.rows import frame, row
+from nonnormal.files import observed, reading, write_json, write_tensors, write_text
+from nonnormal.layout import FIGURES, TABLES, Layout
+from nonnormal.metrics.intervals import Estimate
+from nonnormal.page import TEMPLATES, needed, templates
+from nonnormal.page.curves import curve
+from nonnormal.page.document import GROUPS, _captions, render
+from nonnormal.page.lineage import lineage
+from nonnormal.page.numbers import laid_out, packed
+from nonnormal.page.pictures import embedded, grid
+from nonnormal.records import Recorder
+from nonnormal.study import validate
+from nonnormal.summary import COLUMNS, read_rows, write_rows
+
+ROOT = Path(__file__).parents[2]
+CAPTIONS = ROOT / "workflow/report"
+HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+RAW = {
+    "name": "s",
+    "title": HOSTILE,
+    "data": "digits",
+    "seed": 3,
+    "sampling": {"n_steps": [2, 5]},
+    "runs": {"nn": None, "ll": {"q": "laplace", "p": "laplace"}},
+}
+PRETRAINED = {
+    "name": "s",
+    "data": "digits",
+    "pretrained": {"path": "n", "steps": ["normal", "laplace"], "n_steps": [2]},
+}
+MADE = {"revision": "0123456789abcdef", "uncommitted_changes": True, "python": "3", "packages": {"torch": "2"}}
+LOG = pd.DataFrame(
+    {"step": [20, 40, 60], "loss_nats_per_dim": [9.0, 3, 1], "gradient_norm": [5.0, 2, 1], "learning_rate": [0.1] * 3}
+)
+
+
+class Elements(HTMLParser):
+    """Elements of a page with their attributes, and the text of each script."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.scripts, self.inside = [], [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        self.inside = tag == "script"
+        self.scripts += [""] * self.inside
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts[-1] += data
+
+    def values(self, *names):
+        return [value for _, attributes in self.found for name, value in attributes.items() if name in names]
+
+
+def made(raw, folder):
+    """A study whose few results are made up."""
+    study = validate(raw, "s.yaml")
+    layout, noise = Layout(study.name, study.data_name, study.headline), torch.Generator().manual_seed(0)
+
+    def images(n):
+        return torch.randint(0, 17, (n, 1, 8, 8), generator=noise, dtype=torch.uint8)
+
+    rows = [row(study, None, HOSTILE, Estimate(0.5, 0.25, 0.75, 8), "x", None, {"note": HOSTILE})]
+    for run in study.runs:
+        write_rows(layout.log(run), LOG)
+        write_tensors(layout.weights(run), {"w": images(1)})
+        for n_steps in study.sample_steps:
+            write_tensors(layout.samples(run, n_steps), {"images": images(20)})
+        rows.append(row(study, run, "fid_digits", Estimate(1.23456789, 1, 2, 20), "distance", 5, {"step": "normal"}))
+    if study.pretrained:
+        write_tensors(layout.pretrained_samples, {f"2/{step}": images(4) for step in study.pretrained.steps})
+        rows.append(row(study, None, "pretrained_fid_digits", Estimate(3, 2, 4, 9), "distance", 2, {"step": "laplace"}))
+    write_rows(layout.summary, frame(rows))
+    write_json(layout.provenance, MADE | {"hardware": "a machine"})
+    figure = layout.figure("samples", "png")
+    figure.parent.mkdir(parents=True)
+    Image.new("RGBA", (40, 20), (200, 10, 10, 255)).save(figure)
+    return study, layout
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return made(RAW, tmp_path)
+
+
+def page_of(study, layout):
+    readable = {"claims": (pd.DataFrame({"verdict": [f"fails, because {HOSTILE}"]}, index=pd.Index([HOSTILE])),)}
+    return render(study, layout, {}, readable, CAPTIONS)
+
+
+def test_equal_inputs_give_equal_bytes(project):
+    """No date, no random name."""
+    page = page_of(*project)
+    assert page == page_of(*project)
+    own = page.replace(Elements(page).scripts[2], "")  # DataTables dates itself
+    assert len(own) < len(page) / 2
+    assert not re.search(r"\b20[2-9]\d-[01]\d-[0-3]\d", own)
+
+
+def test_nothing_comes_from_a_network(project):
+    elements = Elements(page_of(*project))
+    assert {uri.partition(":")[0] for uri in elements.values("src", "srcset", "data")} == {"data"}
+    assert [a for tag, a in elements.found if tag == "link" and not a["href"].startswith("data:")] == []
+    assert {value[:1] for value in elements.values("xlink:href")} <= {"#"}
+    own = "".join(Path(path).read_text() for path in templates())
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\([\"']", own)
+
+
+def test_only_the_scripts_of_the_page_may_run(project):
+    page = page_of(*project)
+    elements = Elements(page)
+    [policy] = [a["content"] for tag, a in elements.found if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "")
+    kinds = [a.get("type") for tag, a in elements.found if tag == "script"]
+    assert kinds == [None, "application/json", "application/json", "module"]
+    for text in (elements.scripts[0], elements.scripts[3]):
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+
+
+def test_hostile_text_stays_text(project):
+    page = page_of(*project)
+    elements = Elements(page)
+    assert not [a for tag, a in elements.found if tag == "img" and not a["src"].startswith("data:image/png;base64,")]
+    assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+    numbers = json.loads(elements.scripts[1])
+    assert numbers["metrics"][0] == HOSTILE
+    assert numbers["conditions"][0] == f"note {HOSTILE}"
+    assert "&lt;img src=x" in page
+    assert "49" not in re.findall(r"<title>(.*)</title>", page)[0]
+
+
+def test_the_page_tells_what_the_study_is(project):
+    page = page_of(*project)
+    for said in ("0123456789 with uncommitted changes", "a machine", "laplace/laplace", "1 × 8 × 8", "native, elbo"):
+        assert said in page
+    for run in project[0].runs:
+        [panel] = re.findall(rf'<dialog class="sheet" id="run-{run}".*?</dialog>', page, flags=re.DOTALL)
+        assert panel.count("data:image/png") == len(project[0].sample_steps)
+        assert "<svg" in panel
+        assert "batch_size: 64" in panel
+        assert f"results/s/{run}/weights.safetensors" in panel
+
+
+def test_all_rows_of_the_summary_are_there_with_six_digits(project):
+    rows = read_rows(project[1].summary)
+    found = packed(rows, {"data": "digits", "seed": 3})
+    assert len(found["rows"]) == len(rows)
+    for told, line in zip(found["rows"], rows.to_dict("records"), strict=True):
+        metric, run, *values, unit, n, nfe, conditions = told
+        assert found["metrics"][metric] == line["metric"]
+        assert (None if run is None else found["runs"][run]) == (None if pd.isna(line["run"]) else line["run"])
+        assert values == pytest.approx([line["value"], line["low"], line["high"]], rel=1e-5)
+        assert (found["units"][unit], n) == (line["unit"], line["n"])
+        assert nfe == (None if pd.isna(line["nfe"]) else line["nfe"])
+        assert "digits" not in found["conditions"][conditions]
+    assert found["rows"][1][2] == 1.23457
+
+
+def test_digests_are_told_by_their_first_digits():
+    row = dict.fromkeys(COLUMNS) | {"metric": "m", "value": 1.0, "low": 1.0, "high": 1.0, "unit": "x"}
+    conditions = {"weights": "0123456789ab" + "f" * 52, "data": "other", "n": [1, 2]}
+    found = packed(pd.DataFrame([row | {"conditions": json.dumps(conditions)}]), {"data": "digits"})
+    assert found["conditions"] == ["weights 0123456789ab…, data other, n [1, 2]"]
+
+
+@pytest.mark.parametrize("gone", range(8))
+def test_a_missing_file_is_named_before_anything_is_written(project, gone):
+    study, layout = project
+    path = list(needed(study, layout))[gone]
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{re.escape(str(path))} missing; make the study s first"):
+        page_of(study, layout)
+
+
+def test_the_command_writes_the_page_and_its_record(project, capsys):
+    from nonnormal.cli import app
+
+    study, layout = project
+    write_json(Path("s.json"), study.resolved)
+    app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+    assert capsys.readouterr().out.strip() == str(layout.page) == "results/s/results.html"
+    assert layout.page.read_text(encoding="utf-8") == render(study, layout, {}, {}, CAPTIONS)
+    [record] = Path("results/s/records/results.html").glob("*.json")
+    inputs = json.loads(record.read_text())["inputs"]
+    assert set(inputs) >= {str(path) for path in needed(study, layout)} | {str(layout.figure("samples", "png"))}
+    assert Layout("s", "digits", headline=True).page == Path("paper/results.html")
+
+
+def test_a_study_of_a_network_that_existed_already(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = page_of(*made(PRETRAINED, tmp_path))
+    [panel] = re.findall(r'<dialog class="sheet" id="run-pretrained".*?</dialog>', page, flags=re.DOTALL)
+    assert panel.count("data:image/png") == 2
+    assert "laplace, 2 calls" in panel
+    assert "<svg" not in panel
+
+
+def test_every_figure_has_its_place_and_everything_its_caption():
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(FIGURES)
+    captions = _captions(jinja2.Environment(loader=jinja2.FileSystemLoader(CAPTIONS)), validate(RAW, "s.yaml"))
+    for kind, names in (("figure", FIGURES), ("table", TABLES)):
+        assert [name for name in names if len(captions(kind, name)) < 20] == []
+
+
+def test_templates_are_part_of_the_package():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["nonnormal"]
+    assert all(Path(path).is_file() for path in templates())
+    assert all(any(fnmatch(f"page/{name}", pattern) for pattern in settings) for name in TEMPLATES)
+    beside = {path.name for path in Path(templates()[0]).parent.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert beside == set(TEMPLATES)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_column_sorts_by_the_numbers_that_its_texts_begin_with():
+    columns = {
+        "value": ["1.98 ± 0.03", "–", "−0.5 (−1 to 0) bits", "2e-3"],
+        "text": ["1/2", "2", "3", "4"],
+        "words": ["2 of 3", "many", "–", "1"],
+        "nothing": ["–"] * 4,
+    }
+    table = laid_out(pd.DataFrame(columns, index=pd.Index(["x" * 41, "b", "c", "d"], name="n")))
+    assert table.head == ["n", *columns]
+    assert table.kinds == ["prose", "number", "", "", ""]
+    assert [line[1] for line in table.body] == [
+        ("1.98 ± 0.03", 1.98),
+        ("–", None),
+        (columns["value"][2], -0.5),
+        ("2e-3", 2e-3),
+    ]
+    assert {line[i][1] for line in table.body for i in (0, 2, 3, 4)} == {None}
+
+
+def test_an_empty_table_is_a_head():
+    assert laid_out(pd.DataFrame({"a": []}, index=pd.Index([], name="n"))).body == []
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+@pytest.mark.parametrize("n", [3, 16, 20, 40])
+def test_a_grid_holds_the_images_in_their_order(n):
+    """Grey ones dark on light."""
+    images = np.arange(n * 64).reshape(n, 1, 8, 8) % 17
+    drawn = pixels(grid(images.astype(np.uint8), 17))[::4, ::4]
+    rows, columns = -(-min(n, 32) // 16), min(n, 16)
+    assert drawn.shape == (9 * rows - 1, 9 * columns - 1, 2)
+    for i in range(min(n, 32)):
+        y, x = 9 * (i // 16), 9 * (i % 16)
+        tile = drawn[y : y + 8, x : x + 8]
+        assert (tile[..., 0] == np.rint(255 - images[i, 0] * 255 / 16)).all()
+        assert (tile[..., 1] == 255).all()
+    assert (drawn[8::9, :, 1] == 0).all()
+    assert (drawn[:, 8::9, 1] == 0).all()
+
+
+def test_colours_of_a_grid_are_those_of_the_images():
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32)).astype(np.uint8)
+    drawn = pixels(grid(images, 256))
+    assert drawn.shape == (32, 65, 4)
+    assert (drawn[:, :32, :3] == images[0].transpose(1, 2, 0)).all()
+    assert (drawn[:, 33:, :3] == images[1].transpose(1, 2, 0)).all()
+
+
+def encoded(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_a_drawing_gets_smaller_and_a_photograph_stays_as_it_is():
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
+    for content in (noise, noise // 32 * 32, noise // 128 * 128):
+        picture = embedded(encoded(content))
+        kept = Image.open(io.BytesIO(base64.b64decode(picture.uri.partition("base64,")[2])))
+        assert (picture.width, picture.height) == kept.size == (256, 256)
+        assert kept.mode == ("RGB" if content is noise else "P")
+        error = np.abs(np.asarray(kept.convert("RGB")).astype(int) - content).max()
+        few = len(np.unique(content.reshape(-1, 3), axis=0)) <= 256
+        assert error < (1 if content is noise or few else 96)
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_are_the_same_again_and_share_no_name():
+    first, again, other = (
+        curve("a", "laplace", "laplace", LOG),
+        curve("a", "laplace", "laplace", LOG),
+        curve("b", "laplace", "laplace", LOG),
+    )
+    assert first == again
+    names = [set(re.findall(r'id="([^"]*)"', text)) for text in (first, other)]
+    assert names[0]
+    assert not names[0] & names[1]
+    assert all(f"#{name}" in first for name in names[0]), "ids are there to be referred to"
+
+
+def test_curves_have_the_colours_of_the_page():
+    text = curve("a", "normal", "normal", LOG)
+    assert "currentColor" in text
+    assert not re.search(r"#(000000|262626|ffffff|ebebeb)", text)
+    assert text.startswith("<svg aria-hidden")
+    assert "optimiser step</text>" in text
+
+
+# ---- lineage ---------------------------------------------------------------------------------------------------------
+
+
+def make(path, content, *inputs, command):
+    with observed(Recorder(command.split())):
+        for each in inputs:
+            reading(each)
+        write_text(path, content)
+
+
+def test_lineage_is_in_the_order_of_making_and_knows_no_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, weights, rows, checkpoint = (Path(f"results/s/{name}") for name in ("d", "w", "b.csv", "c"))
+    make(data, "1", command="nonnormal data digits --source {}")
+    make(checkpoint, "2", data, command="nonnormal train s.yaml --run r")
+    make(weights, "3", data, checkpoint, command="nonnormal train s.yaml --run r")
+    make(rows, "4", data, weights, command="/bin/nonnormal evaluate bounds results/s/study.json --run r")
+    found = lineage([rows, weights], without=checkpoint)
+    assert [entry["path"] for entry in found] == [str(path) for path in (data, weights, rows)]
+    assert [entry["command"] for entry in found] == ["data digits", "train", "evaluate bounds"]
+    assert [entry["inputs"] for entry in found] == [[], [str(data)], [str(data), str(weights)]]
+    assert {entry["state"] for entry in found} == {"as made"}
+    assert not re.search(r"20[2-9]\d-", json.dumps(found))
+    make(weights, "3", data, command="nonnormal train other.yaml --run r")  # without an interruption
+    assert lineage([rows, weights], without=checkpoint) == found
+
+
+def test_lineage_tells_what_has_changed_and_what_has_no_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, rows = Path("results/s/d"), Path("results/s/b.csv")
+    make(data, "1", command="nonnormal data digits")
+    make(rows, "2", data, command="nonnormal evaluate bounds s.yaml")
+    data.write_text("other")
+    assert [entry["state"] for entry in lineage([rows])] == ["changed since", "as made"]
+    write_text("pulled", "3")
+    [entry] = lineage([Path("pulled")])
+    assert (entry["command"], entry["inputs"]) == (None, [])
+    assert entry["sha256"] == hashlib.sha256(b"3").hexdigest()
