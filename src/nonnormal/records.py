@@ -4,7 +4,7 @@ Each result has records beside its study, one for each content that a command ga
 results/<study>/records/<file>/<SHA-256>.json. A record is written before the file takes its name, so there is no file
 without its record, and older contents keep theirs. It holds what its command had read until then, as SHA-256 by path:
 from file to file, these are the chain from a figure back to the data. Times differ between runs, so nothing that
-is made may depend on a record.
+is made may depend on them: the results page reads records, and tells nothing of them that differs.
 """
 
 from __future__ import annotations

@@ -213,6 +213,17 @@ def test_the_command_writes_the_page_and_its_record(project, capsys):
     assert Layout("s", "digits", headline=True).page == Path("paper/results.html")
 
 
+def test_a_table_of_another_version_is_named(project):
+    from nonnormal.cli import app
+
+    study, layout = project
+    write_json(Path("s.json"), study.resolved)
+    write_rows(layout.table("pairs", "csv"), pd.DataFrame({"run": ["nn", "ll"]}))
+    with pytest.raises(ValueError, match=r"results/s/paper/tables/pairs\.csv: has no 'normal_bpd'.* made again"):
+        app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+    assert not layout.page.exists()
+
+
 def test_a_study_of_a_network_that_existed_already(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = page_of(*made(PRETRAINED, tmp_path))

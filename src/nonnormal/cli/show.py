@@ -285,9 +285,17 @@ def page(
     from nonnormal.page.document import render
 
     study, layout = open_study(study_file)
-    found = [name for name in TABLES if layout.table(name, "csv").is_file()]
-    numbers = {name: pd.read_csv(reading(layout.table(name, "csv"))) for name in found}
-    readable = {name: readable_of(name, study, numbers[name]) for name in found}
+    numbers, readable = {}, {}
+    for name in TABLES:
+        if not (path := layout.table(name, "csv")).is_file():
+            continue
+        numbers[name] = pd.read_csv(reading(path))
+        try:
+            readable[name] = readable_of(name, study, numbers[name])
+        except KeyError as error:
+            raise ValueError(
+                f"{path}: has no {error}, which tables have now; delete it to have it made again"
+            ) from None
     write_text(layout.page, render(study, layout, numbers, readable, captions))
     print(layout.page)
 
