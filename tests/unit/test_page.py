@@ -199,6 +199,12 @@ def test_a_missing_file_is_named_before_anything_is_written(project, gone):
         page_of(study, layout)
 
 
+def test_missing_captions_are_named(project):
+    study, layout = project
+    with pytest.raises(FileNotFoundError, match=r"--captions: there is no nowhere/figure\.rst"):
+        render(study, layout, {}, {}, Path("nowhere"))
+
+
 def test_the_command_writes_the_page_and_its_record(project, capsys):
     from nonnormal.cli import app
 

@@ -17,10 +17,11 @@ import jinja2
 import pandas as pd
 import yaml
 from markupsafe import Markup, escape
+from matplotlib.colors import to_hex
 
 from nonnormal.figures import theme
 from nonnormal.files import read_tensors, reading
-from nonnormal.layout import DESIGN_FIGURES, FIGURES, GEOMETRY_FIGURES, PRETRAINED_FIGURES, RECIPE_FIGURES, Layout
+from nonnormal.layout import DESIGN_FIGURES, GEOMETRY_FIGURES, PRETRAINED_FIGURES, RECIPE_FIGURES, Layout
 from nonnormal.page import needed
 from nonnormal.page.curves import curve
 from nonnormal.page.lineage import lineage
@@ -60,11 +61,14 @@ def render(
         captions: folder of the captions that Snakemake's report has, too.
 
     Raises:
-        FileNotFoundError: the study has no results, or not all of them.
+        FileNotFoundError: the study has no results, or not all of them; or there are no captions.
     """
     if missing := [path for path in needed(study, layout) if not path.is_file()]:
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
+    for kind in ("figure", "table"):
+        if not reading(captions / f"{kind}.rst").is_file():
+            raise FileNotFoundError(f"--captions: there is no {captions / kind}.rst")
     provenance = json.loads(reading(layout.provenance).read_text(encoding="utf-8"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([files(__package__), captions]),
@@ -82,13 +86,11 @@ def render(
         study=study,
         facts=_facts(study, provenance),
         provenance=provenance,
-        revision=_revision(provenance),
         runs=runs,
         tables=_tables(study, readable, caption),
         figures=_figures(layout, caption),
         numbers=packed(read_rows(layout.summary), {"data": study.data, "seed": study.seed}),
         summary=layout.summary,
-        page=layout.page,
         styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
         datatables=Markup(json.dumps(_bundle("dt_bundle.js"), ensure_ascii=False).replace("<", r"\u003c")),
         itables=importlib.metadata.version("itables"),
@@ -201,7 +203,7 @@ def _part(study: Study, name: str) -> tuple[str, tuple[str, ...]]:
 def _mark(q: str, p: str) -> dict[str, str]:
     """Colour of the pair in the figures, hollow where its marker is."""
     style = theme.line_style(q, p)
-    colour = theme.mpl.colors.to_hex(style["color"])
+    colour = to_hex(style["color"])
     return {"line": colour, "fill": colour if p == "normal" else "transparent"}
 
 
@@ -250,7 +252,7 @@ def _figures(layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]
     """Title, caption and picture of the figures that are there, by group."""
     groups = {}
     for group, names in GROUPS.items():
-        found = [name for name in names if name in FIGURES and layout.figure(name, "png").is_file()]
+        found = [name for name in names if layout.figure(name, "png").is_file()]
         if found:
             groups[group] = [
                 {
