@@ -11,9 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, made, new_project  # noqa: F401 (made is a fixture)
-
-from nonnormal.layout import FIGURES
+from tiny import FIGURES, FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, made, new_project  # noqa: F401 (made is a fixture)
 
 pytestmark = pytest.mark.slow
 RUN = RUNS[0]
