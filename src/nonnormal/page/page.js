@@ -40,8 +40,8 @@ const rows = data.rows.map(([metric, run, value, low, high, unit, n, calls, cond
   metric: data.metrics[metric], run: run === null ? "–" : data.runs[run], value, low, high,
   unit: data.units[unit] ?? "", n, calls, conditions: data.conditions[conditions],
 }));
-const word = { render: text, columnControl: ["order", ["searchList"]] };
-const number = { className: "number", type: "num", render: drawn(digits), columnControl: ["order"] };
+const word = { render: text, columnControl: [["searchList"]] };
+const number = { className: "number", type: "num", render: drawn(digits) };
 const interval = (low, type, row) => (type === "display" ? `${digits(low)} to ${digits(row.high)}` : low);
 const columns = {
   metric: { title: "metric", data: "metric", ...word },
@@ -51,16 +51,23 @@ const columns = {
   unit: { title: "unit", data: "unit", ...word },
   n: { title: "n", data: "n", ...number },
   calls: { title: "NFE", data: "calls", ...number },
-  conditions: { title: "conditions", data: "conditions", render: text, className: "conditions", columnControl: ["order"] },
+  conditions: { title: "conditions", data: "conditions", render: text, className: "conditions" },
 };
-const listed = (table, found, names) =>
+const listed = (table, found, names) => {
+  const head = table.createTHead().insertRow(); // DataTables would make cells that are no headers
+  for (const name of names) {
+    const cell = head.appendChild(document.createElement("th"));
+    cell.scope = "col";
+    cell.textContent = columns[name].title;
+  }
   new DataTable(table, {
     ...common, data: found, columns: names.map((name) => columns[name]), deferRender: true, pageLength: 20,
     lengthMenu: [20, 100, 500, { label: "all", value: -1 }],
     layout: { ...plain, topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
   });
+};
 
-listed("#all-numbers", rows, ["metric", "run", "value", "interval", "unit", "n", "calls", "conditions"]);
+listed(document.getElementById("all-numbers"), rows, ["metric", "run", "value", "interval", "unit", "n", "calls", "conditions"]);
 
 // ---- tabs -----------------------------------------------------------------------------------------------------------
 
