@@ -22,6 +22,7 @@ include: "workflow/rules/geometry.smk"
 include: "workflow/rules/designs.smk"
 include: "workflow/rules/pretrained.smk"
 include: "workflow/rules/recipe.smk"
+include: "workflow/rules/crossing.smk"
 include: "workflow/rules/paper.smk"
 
 

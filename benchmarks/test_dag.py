@@ -24,7 +24,7 @@ def large(n_runs: int) -> dict:
     study = yaml.safe_load((PROJECT / "config/digits.yaml").read_text(encoding="utf-8"))
     pairs = list(study["runs"].values())
     runs = {f"run-{i:04}": {**pairs[i % len(pairs)], "training": {"seed": i}} for i in range(n_runs)}
-    study |= {"name": "large", "headline": False, "runs": runs, "designs": None, "recipe": None}
+    study |= {"name": "large", "headline": False, "runs": runs, "designs": None, "recipe": None, "crossing": None}
     study["geometry"] = {**study["geometry"], "run": "run-0000"}
     study["sampling"] = {**study["sampling"], "n_steps": [10, 25, 50, 100]}
     return study

@@ -13,6 +13,7 @@ GEOMETRY_FIGURES = ("ancestral", "denoising", "deviation", "linearity", "project
 DESIGN_FIGURES = ("corruption", "designs", "extension", "order")
 PRETRAINED_FIGURES = ("pretrained", "pretrained_samples")
 RECIPE_FIGURES = ("phase_space", "recipe", "recipe_law")
+CROSSING_FIGURES = ("crossing", "crossing_samples")
 RECIPE_TABLES = ("processes", "recipe", "recipe_bounds")
 FIGURES = (
     "cost",
@@ -27,8 +28,20 @@ FIGURES = (
     *GEOMETRY_FIGURES,
     *PRETRAINED_FIGURES,
     *RECIPE_FIGURES,
+    *CROSSING_FIGURES,
 )
-TABLES = ("claims", "conventions", "cost", "designs", "geometry", "pairs", "pretrained", "solvers", *RECIPE_TABLES)
+TABLES = (
+    "claims",
+    "conventions",
+    "cost",
+    "crossing",
+    "designs",
+    "geometry",
+    "pairs",
+    "pretrained",
+    "solvers",
+    *RECIPE_TABLES,
+)
 INVARIANCE_PARTS = ("line", "plane")
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
 FIGURE_FORMATS = ("pdf", "png")
@@ -176,6 +189,16 @@ class Layout:
         """Rows of the summary: convergence in law of those processes on a mixture with its exact score."""
         return self.root / "recipe-law.csv"
 
+    @property
+    def crossing(self) -> Path:
+        """Rows of the summary: one network with each step in other bases, processes and grids of times."""
+        return self.root / "crossing.csv"
+
+    @property
+    def crossing_samples(self) -> Path:
+        """The first images of each step in each basis, and their states on the way."""
+        return self.root / "crossing.safetensors"
+
     def parts(
         self,
         runs: Iterable[str],
@@ -187,6 +210,7 @@ class Layout:
         pretrained: bool,
         recipe: bool = False,
         recipe_runs: Iterable[str] = (),
+        crossing: bool = False,
     ) -> list[Path]:
         """All files of rows that the summary gathers, for the networks and the sections that a study has."""
         by_run = [self.bounds, self.fidelity, *([self.exchange] if exchange else [])]
@@ -197,6 +221,7 @@ class Layout:
         found += [self.invariance(part) for part in INVARIANCE_PARTS if invariance]
         found += [self.geometry] if geometry else []
         found += [self.recipe_law, *map(self.recipe, recipe_runs)] if recipe else []
+        found += [self.crossing] if crossing else []
         return found + ([self.pretrained] if pretrained else [])
 
     @property

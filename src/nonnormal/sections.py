@@ -14,9 +14,9 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from nonnormal.data import Source
 from nonnormal.metrics.weights import INCEPTION
-from nonnormal.settings import Process, Run, Settings, StepNames
+from nonnormal.settings import Basis, Process, Run, Settings, StepNames
 
-OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe")  # that a study may leave out
+OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing")  # that a study may leave out
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 
@@ -284,3 +284,31 @@ class Recipe(Settings):
     """Numbers of steps in phase space on a mixture with its exact score."""
     n_samples: int = Field(10000, strict=True, ge=100)
     """Samples of the mixture."""
+
+
+class Crossing(Settings):
+    """One image denoiser with each step in other bases, processes and grids of times, one of them at a time.
+
+    The base is the network's own basis and process with equal steps of time; it is always there.
+    """
+
+    run: str | None = None
+    """Run whose network is used; the first where it is null. All its components have one schedule."""
+    steps: StepNames = ("normal", "laplace", "uniform")
+    """Step families; the normal is always there."""
+    bases: dict[ProcessName, Basis] = {name: Basis(kind=name) for name in ("pca", "dct", "haar")}
+    """Bases by name in which the step's coordinates are independent, orthonormal."""
+    processes: dict[ProcessName, Process] = {name: Process(**_PROCESSES[name]) for name in ("cld", "psld-0.01")}
+    """Processes by name, without the defaults of runs."""
+    grids: tuple[Literal["quadratic", "log_snr", "polynomial"], ...] = ("quadratic", "polynomial")
+    """Grids of times: quadratic in time; equal steps of log-SNR; EDM's levels, with rho = 7."""
+    solvers: tuple[Literal["euler", "dpmpp_2m"], ...] = ("euler", "dpmpp_2m")
+    """Solvers of the flow, which have no step's noise and as many network calls, on each grid."""
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((5, 10), min_length=1)
+    """Numbers of sampling steps, which are network calls an image."""
+    n_images: int = Field(500, strict=True, ge=8)
+    """Images per step, basis, process, grid and number of steps."""
+    n_bounds: int = Field(32, strict=True, ge=2)
+    """Test images of the bounds."""
+    bound_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10, 100), min_length=1)
+    """Numbers of steps T of the bounds, equal in time."""

@@ -23,6 +23,7 @@ from nonnormal.sections import (
     FEATURES,
     OPTIONAL,
     Classifier,
+    Crossing,
     Designs,
     Evaluation,
     Exchange,
@@ -36,7 +37,7 @@ from nonnormal.sections import (
     Sampling,
 )
 from nonnormal.seeds import derive
-from nonnormal.settings import Process, Run, Settings
+from nonnormal.settings import Basis, Process, Run, Settings
 from nonnormal.steps import get
 
 
@@ -86,6 +87,8 @@ class Study(Settings):
     """A network that exists already, sampled with several steps; left out where it is null."""
     recipe: Recipe | None = None
     """Processes with and without momentum, sampled and bounded; left out where it is null."""
+    crossing: Crossing | None = None
+    """One network with each step in other bases, processes and grids; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -128,12 +131,13 @@ class Study(Settings):
             raise ValueError(
                 f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
             )
+        named = {f"{self._path(name)}.basis": run.basis for name, run in self.networks.items()}
+        named |= {f"crossing.bases.{name}": its for name, its in (self.crossing.bases if self.crossing else {}).items()}
+        for key, basis in named.items():
+            if basis.kind == "haar" and size % 2**basis.levels:
+                raise ValueError(f"{key}.levels: found {basis.levels}, but {size} pixels are not halved so often")
         for name, run in self.networks.items():
             key = self._path(name)
-            if run.basis.kind == "haar" and size % 2**run.basis.levels:
-                raise ValueError(
-                    f"{key}.basis.levels: found {run.basis.levels}, but {size} pixels are not halved so often"
-                )
             halvings = 2 ** (len(run.network.widths) - 1)
             if size % halvings:
                 raise ValueError(
@@ -148,7 +152,7 @@ class Study(Settings):
             return self
         if self.pretrained is None:
             raise ValueError("runs: found none; a study needs one or more, or a pretrained network")
-        for name in ("exchange", "geometry", "designs"):
+        for name in ("exchange", "geometry", "designs", "crossing"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: looks at a network of the study's runs, of which there are none")
         return self
@@ -172,6 +176,30 @@ class Study(Settings):
             raise ValueError(
                 f"{self._path(states[0])}.training.weighting: a network of states belongs into recipe.networks"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _crossing_serves_one_denoiser(self):
+        if not self.crossing:
+            return self
+        if self.crossing.run not in (None, *self.runs):
+            raise ValueError(f'crossing.run: found "{self.crossing.run}"; the runs are ' + ", ".join(self.runs))
+        own, name = self.runs[self.crossing_run], self.crossing_run
+        named = {f"runs.{name}.process": own.process}
+        named |= {f"crossing.processes.{name}": process for name, process in self.crossing.processes.items()}
+        for key, process in named.items():
+            if process.schedule.by_component:
+                raise ValueError(
+                    f"{key}.schedule.kind: found {process.schedule.kind}; crossing needs one for all components"
+                )
+        named = {f"runs.{name}.basis": own.basis}
+        named |= {f"crossing.bases.{name}": basis for name, basis in self.crossing.bases.items()}
+        for key, basis in named.items():
+            if basis.whiten:
+                raise ValueError(f"{key}.whiten: found true; in crossing one denoiser serves orthonormal bases only")
+        for key, base in (("bases", own.basis.kind), ("processes", own.process.kind)):
+            if base in getattr(self.crossing, key):
+                raise ValueError(f"crossing.{key}: {base} is what the network's own is called; use another name")
         return self
 
     @model_validator(mode="after")
@@ -230,6 +258,11 @@ class Study(Settings):
     def geometry_run(self) -> str:
         """Run whose network the geometry looks at."""
         return self.geometry.run or next(iter(self.runs))
+
+    @property
+    def crossing_run(self) -> str:
+        """Run whose network the crossing of axes takes."""
+        return (self.crossing and self.crossing.run) or next(iter(self.runs))
 
     @property
     def recipe_runs(self) -> tuple[str, ...]:
@@ -449,9 +482,10 @@ def _model_at(location: tuple) -> type[Settings]:
         model, location = Run, location[location.index("runs") + 2 :]
     if location[:1] == ("features",):
         model, location = FEATURES[location[1]], location[2:]
-    for key, inner in (("processes", Process), ("networks", Run)):
-        if location[:2] == ("recipe", key):
-            model, location = inner, location[3:]
+    within = {("recipe", "processes"): Process, ("recipe", "networks"): Run}
+    within |= {("crossing", "processes"): Process, ("crossing", "bases"): Basis}
+    if inner := within.get(location[:2]):
+        model, location = inner, location[3:]
     for part in location:
         kind = model.model_fields[part].annotation
         model = next((option for option in get_args(kind) if option is not type(None)), kind)

@@ -109,6 +109,8 @@ def miniature(study: dict) -> dict:
     counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
     study["recipe"] |= counts | {"samplers": ["sscs"], "steps": ["normal", "laplace"], "n_samples": 100}
     study["recipe"]["processes"] = {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}}
+    study["crossing"] |= {"steps": ["laplace"], "n_steps": [2], "n_images": 8, "n_bounds": 2, "bound_steps": [2]}
+    study["crossing"] |= {"bases": {"haar": {"kind": "haar"}}, "processes": {"cld": {"kind": "psld", "friction_x": 0}}}
     return study
 
 

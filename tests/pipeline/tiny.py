@@ -21,9 +21,10 @@ FILE = "config/tiny.yaml"
 FIGURES = [
     name
     for name in layout.FIGURES
-    if name not in (*layout.DESIGN_FIGURES, *layout.PRETRAINED_FIGURES, *layout.RECIPE_FIGURES)
+    if name
+    not in (*layout.DESIGN_FIGURES, *layout.PRETRAINED_FIGURES, *layout.RECIPE_FIGURES, *layout.CROSSING_FIGURES)
 ]
-TABLES = [name for name in layout.TABLES if name not in ("designs", "pretrained", *layout.RECIPE_TABLES)]
+TABLES = [name for name in layout.TABLES if name not in ("crossing", "designs", "pretrained", *layout.RECIPE_TABLES)]
 
 
 def tiny() -> dict:
@@ -37,7 +38,7 @@ def tiny() -> dict:
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
     study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
-    for section in ("designs", "recipe"):
+    for section in ("designs", "recipe", "crossing"):
         del study[section]
     return study
 

@@ -38,9 +38,13 @@ if STUDY.pretrained:
 if STUDY.recipe:
     for name in RECIPE_FIGURES:
         FIGURE_INPUTS[name] = [LAYOUT.summary, *sources("nonnormal.figures.recipe")]
+if STUDY.crossing:
+    code = sources("nonnormal.figures.crossing")
+    FIGURE_INPUTS["crossing"] = [LAYOUT.summary, *code]
+    FIGURE_INPUTS["crossing_samples"] = [LAYOUT.crossing_samples, *code]
 FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
 TABLES_OF = {"geometry": STUDY.geometry, "solvers": STUDY.geometry, "designs": STUDY.designs}
-TABLES_OF["pretrained"] = STUDY.pretrained
+TABLES_OF |= {"pretrained": STUDY.pretrained, "crossing": STUDY.crossing}
 TABLES_OF |= {name: STUDY.recipe for name in RECIPE_TABLES}
 STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, RUNS)]
 TABLE_INPUTS = {name: [] for name in STUDY_TABLES} | {"claims": ["paper/claims.yaml"]}

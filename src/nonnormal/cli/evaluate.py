@@ -178,6 +178,21 @@ def recipe_law(study_file: StudyFile) -> None:
 
 @app.command()
 @recorded
+def crossing(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
+    """Sample and bound one network with each step in other bases, processes and grids of times."""
+    from nonnormal.evaluation.crossing import crossing_rows
+    from nonnormal.files import write_tensors
+    from nonnormal.summary import write_rows
+
+    study, layout, device = _open(study_file, "crossing", device, threads)
+    rows, shown = crossing_rows(study, *_measured(layout, study.crossing_run, device), device)
+    write_tensors(layout.crossing_samples, shown, {"study": study.name, "run": study.crossing_run})
+    write_rows(layout.crossing, rows)
+    print(layout.crossing)
+
+
+@app.command()
+@recorded
 def summary(study_file: StudyFile) -> None:
     """Gather all numbers of the study, and say which code and machine made them."""
     import pandas as pd

@@ -9,6 +9,7 @@ import typer
 
 from nonnormal.cli.common import StudyFile, open_study, recorded, require_section
 from nonnormal.layout import (
+    CROSSING_FIGURES,
     DESIGN_FIGURES,
     FIGURES,
     GEOMETRY_FIGURES,
@@ -87,6 +88,15 @@ def _draw(name: str, study, layout: Layout):
             return drawings.phase_space({key: chosen.build() for key, chosen in study.recipe.processes.items()})
         more = [study.metric("fid")] if name == "recipe" else []
         return getattr(drawings, name)(read_rows(layout.summary), *more)
+    if name in CROSSING_FIGURES:
+        from nonnormal.figures import crossing as drawings
+
+        require_section(layout.study, study, "crossing")
+        if name == "crossing":
+            return drawings.crossing(read_rows(layout.summary), study.metric("fid"))
+        names = study.run(study.crossing_run).basis.kind, *study.crossing.bases
+        images = read_tensors(layout.crossing_samples)[0]
+        return drawings.crossing_samples(images, names, study.crossing.steps, study.dataset.levels)
     if name == "exchange":
         from nonnormal.figures.exchange import exchange
 
@@ -192,6 +202,8 @@ def readable_of(name: str, study, content) -> tuple:
         return (tables.readable_pretrained(content, study.metric),)
     if name == "claims":
         return tables.readable_claims(content), tables.readable_numbers(content)
+    if name == "crossing":
+        return tables.readable_crossing(content)
     readable = {
         "conventions": tables.readable_differences,
         "cost": tables.readable_costs,
@@ -223,6 +235,9 @@ def numbers_of(name: str, study, layout: Layout):
         return tables.claims(claims.load(), summary, published, study.name, names)
     if name == "cost":
         return tables.costs(summary)
+    if name == "crossing":
+        require_section(layout.study, study, "crossing")
+        return tables.crossing(summary, study.metric("fid"))
     if name == "designs":
         require_section(layout.study, study, "designs")
         return tables.designs(summary, study.metric("fid"), study.design_labels)

@@ -169,7 +169,7 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     images = scene.data.test.images[: settings.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
     seeds = study.image_seeds("recipe bound", len(images))
-    steps = [step for step in dict.fromkeys((_NORMAL, *settings.steps)) if _bounded(step)]
+    steps = [step for step in dict.fromkeys((_NORMAL, *settings.steps)) if bounded(step)]
     losses = [Loss(get(step), get(step)) for step in steps]
     common = {"process": name, "split": "test"}
     calls = min(settings.bound_steps, study.evaluation.n_evaluations)
@@ -192,7 +192,7 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
         scene.add_bits("recipe_bpd_total", nats, dims, calls, at)
 
 
-def _bounded(step: str) -> bool:
+def bounded(step: str) -> bool:
     """Whether the pair of the step with itself has a finite loss at every error."""
     found = get(step)
     return found.has_density and found.support == (-np.inf, np.inf)

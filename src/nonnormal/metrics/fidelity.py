@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -59,6 +60,32 @@ def fidelity(
     }
 
 
+def fid_difference(
+    generated: Tensor,
+    other: Tensor,
+    reference: Reference,
+    *,
+    resamples: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Estimate:
+    """FID of generated images minus that of others from the same seeds, with an interval for the difference itself.
+
+    Image i of both is drawn together, and so is the training split: what both share moves the difference little.
+
+    Args:
+        generated, other: uint8 grey levels (N, C, H, W); image i of both has the same seed.
+        reference, resamples, seed, device: as in `fidelity`.
+
+    Raises:
+        ValueError: not as many of one as of the other.
+    """
+    if len(generated) != len(other):
+        raise ValueError(f"images in pairs are needed, found {len(generated)} and {len(other)}")
+    rows = [reference.of(images, device) for images in (generated, other)]
+    return _frechet_estimate(rows, reference, device, resamples=resamples, seed=seed)
+
+
 # ---- FID -------------------------------------------------------------------------------------------------------------
 
 
@@ -67,20 +94,29 @@ def _fid(features: Tensor, reference: Reference, device, *, resamples: int, seed
 
     Both sets are resampled for the interval, the training split only where all of its features were kept.
     """
-    a, b = (rows.double().to(device) for rows in (features, reference.features))
+    found = _frechet_estimate([features], reference, device, resamples=resamples, seed=seed)
+    return replace(found, low=max(found.low, 0.0))  # a distance is not negative
+
+
+def _frechet_estimate(
+    rows: list[Tensor], reference: Reference, device: torch.device | str, *, resamples: int, seed: int
+) -> Estimate:
+    """Distance of the first rows (N, D) to the reference, minus that of the second where there are any."""
+    rows, b = [features.double().to(device) for features in rows], reference.features.double().to(device)
     whole = reference.mean.to(device), _root(reference.covariance.to(device))
+
+    def distance(counts: np.ndarray, against: tuple[Tensor, Tensor]) -> float:
+        first, *second = (_frechet(*_moments(a, counts), *against) for a in rows)
+        return first - sum(second)
 
     def distances(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         complete = len(b) == reference.n
-        found = (
-            _frechet(*_moments(a, counts), *(_moments(b, others) if complete else whole))
-            for counts, others in zip(u, v, strict=True)
-        )
-        return np.array(list(found))
+        pairs = zip(u, v, strict=True)
+        return np.array([distance(counts, _moments(b, others) if complete else whole) for counts, others in pairs])
 
-    value = _frechet(*_moments(a, np.ones(len(a))), *whole)
-    low, high = bootstrap_interval(distances, value, (len(a), len(b)), resamples=resamples, seed=seed)
-    return Estimate(value, max(low, 0.0), high, len(a))  # a distance is not negative
+    n = len(rows[0])
+    value = distance(np.ones(n), whole)
+    return Estimate(value, *bootstrap_interval(distances, value, (n, len(b)), resamples=resamples, seed=seed), n)
 
 
 def _moments(rows: Tensor, counts: np.ndarray) -> tuple[Tensor, Tensor]:

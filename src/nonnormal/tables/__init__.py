@@ -2,6 +2,7 @@
 
 from nonnormal.tables.claims import claims, counted, readable_claims, readable_numbers
 from nonnormal.tables.costs import costs, readable_costs
+from nonnormal.tables.crossing import crossing, readable_crossing
 from nonnormal.tables.designs import designs, readable_designs
 from nonnormal.tables.differences import differences, readable_differences
 from nonnormal.tables.families import listed_steps, step_constants, step_families
@@ -16,6 +17,7 @@ __all__ = [
     "claims",
     "costs",
     "counted",
+    "crossing",
     "designs",
     "differences",
     "geometry",
@@ -29,6 +31,7 @@ __all__ = [
     "readable_bounds",
     "readable_claims",
     "readable_costs",
+    "readable_crossing",
     "readable_designs",
     "readable_differences",
     "readable_geometry",
