@@ -10,6 +10,7 @@ from matplotlib.container import ErrorbarContainer
 
 from nonnormal import geometry, trajectories
 from nonnormal.evaluation.rows import frame, row
+from nonnormal.figures import crossing as crossing_figures
 from nonnormal.figures import geometry as drawings
 from nonnormal.figures import recipe as recipe_figures
 from nonnormal.figures.cost import cost
@@ -21,6 +22,7 @@ from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.processes import PSLD, vp_recipe
 from nonnormal.samplers import SOLVERS
+from nonnormal.steps import get
 from nonnormal.study import validate
 from nonnormal.summary import select, with_condition
 
@@ -339,6 +341,85 @@ def test_paths_through_phase_space_are_drawn_for_each_process():
     assert starts == [-0.8, -0.8, 0.1, 0.1, 0.9, 0.9]  # without friction the position starts where the datum is
     again = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
     assert again[3].lines[0].get_xdata().tolist() == axes[3].lines[0].get_xdata().tolist()
+
+
+# ---- every axis ------------------------------------------------------------------------------------------------------
+
+BASE = {"basis": "pixel", "process": "vp", "grid": "uniform"}
+CELLS = [BASE, BASE | {"basis": "haar"}, BASE | {"process": "cld"}, BASE | {"grid": "quadratic"}]
+
+
+def crossing_summary(solvers=("euler",), bounds=(10, 100)):
+    summary = Summary(study(1))
+    for cell, nfe in itertools.product(CELLS, (5, 10)):
+        summary.add("nn", "crossing_kurtosis_share", nfe, **cell)
+        for step in STEPS:
+            summary.add("nn", "crossing_fid_digits", nfe, **cell, sampler="ancestral", step=step)
+        for solver in solvers if cell["basis"] == "pixel" and cell["process"] == "vp" else ():
+            summary.add("nn", "crossing_fid_digits", nfe, **cell, sampler=solver, step=None)
+    for cell, n_steps, step in itertools.product(CELLS[:3], bounds, ("normal", "laplace")):
+        summary.add("nn", "crossing_bpd_total", n_steps, **cell, step=step, T=n_steps)
+        if step != "normal":
+            at = cell | {"step": step, "T": n_steps, "against": "normal step"}
+            summary.add("nn", "crossing_bpd_difference", n_steps, **at)
+    return frame(summary.rows)
+
+
+def test_crossing_has_a_column_an_axis_with_the_base_first():
+    rows = crossing_summary()
+    figure = crossing_figures.crossing(rows, "fid_digits")
+    figure.canvas.draw()
+    panels = np.array(figure.axes[:9]).reshape(3, 3)
+    for column, (axis, other) in enumerate((("basis", "haar"), ("process", "cld"), ("grid", "quadratic"))):
+        names = [BASE[axis], other]
+        distance, share, _ = panels[:, column]
+        assert [text.get_text() for text in distance.get_xticklabels()] == names
+        drawn = bars(distance)
+        assert set(drawn) == {*STEPS, "no noise, Euler"}
+        for kind, found in drawn.items():
+            key = {"sampler": "euler"} if kind not in STEPS else {"step": kind}
+            at = [select(rows, "crossing_fid_digits", nfe=5, **key, **(BASE | {axis: name})) for name in names]
+            at = [these for these in at if len(these)]
+            for drawn_at, column_of in zip(found[1:], ("value", "low", "high"), strict=True):
+                wanted = [these[column_of].item() for these in at]
+                np.testing.assert_allclose(np.asarray(drawn_at, float), wanted)
+            assert np.round(np.asarray(found[0], float)).tolist() == [*range(len(at))]
+        for nfe, found in bars(share).items():
+            at = [select(rows, "crossing_kurtosis_share", nfe=int(nfe.split()[0]), **(BASE | {axis: n})) for n in names]
+            np.testing.assert_allclose(np.asarray(found[1], float), [these.value.item() for these in at])
+    for panel, cells in ((panels[2, 0], CELLS[:2]), (panels[2, 1], [BASE, CELLS[2]])):
+        values = [value for line in panel.lines if line.get_marker() == "s" for value in line.get_ydata()]
+        wanted = [
+            select(rows, "crossing_bpd_difference", T=n, **cell).value.item() for n in (10, 100) for cell in cells
+        ]
+        assert sorted(values) == pytest.approx(sorted(wanted))
+    assert not panels[2, 2].axison
+
+
+def test_crossing_is_drawn_without_solvers_and_at_one_number_of_steps_of_the_bound():
+    figure = crossing_figures.crossing(crossing_summary(solvers=(), bounds=(10,)), "fid_digits")
+    figure.canvas.draw()
+    legend = [text.get_text() for text in figure.axes[8].get_legend().texts]
+    assert legend == [*STEPS, "bound, T = 10"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_samples_of_every_basis_are_those_of_the_steps_of_most_and_least_kurtosis(channels):
+    source, shown = torch.Generator().manual_seed(0), {}
+    for basis, step in itertools.product(("pixel", "haar"), STEPS):
+        for part in ("noise", "state", "image"):
+            values = torch.rand(8, channels, 4, 4, generator=source)
+            shown[f"{basis}/{step}/{part}"] = (values * 16).to(torch.uint8) if part == "image" else values
+    figure = crossing_figures.crossing_samples(shown, ("pixel", "haar"), STEPS, 17)
+    figure.canvas.draw()
+    rows = [axis.get_ylabel() for axis in figure.axes[::3]]
+    expected = sorted(STEPS[1:], key=lambda step: get(step).excess_kurtosis)
+    steps = (expected[-1], expected[0])
+    assert rows == ["normal, pixel", *(f"{step}, {basis}" for step in steps for basis in ("pixel", "haar"))]
+    [picture] = figure.axes[5].images  # the images of the second row
+    drawn = np.asarray(picture.get_array())[:4, :4]
+    first = shown[f"pixel/{steps[0]}/image"][0].permute(1, 2, 0).numpy() / 16
+    np.testing.assert_allclose(drawn, first[..., 0] if channels == 1 else first)
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------------

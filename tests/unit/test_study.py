@@ -35,7 +35,8 @@ BASE = {
     },
 }
 
-SECTIONS = ("invariance", "exchange", "geometry", "recipe")  # that may be left out, and have defaults for all they say
+# Those that may be left out, and have defaults for all they say.
+SECTIONS = ("invariance", "exchange", "geometry", "recipe", "crossing")
 LIMIT = "or train it with training.loss: limit"
 
 
@@ -560,14 +561,14 @@ def test_a_section_is_there_where_it_is_named(section):
     )
 
 
-@pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=4)))
+@pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=5)))
 def test_sections_say_which_are_named(named):
     sections = dict(zip(SECTIONS, named, strict=True))
     raw = BASE | {section: {} if there else None for section, there in sections.items()}
     assert validate(raw, "x").sections == sections | {"pretrained": False}
 
 
-@pytest.mark.parametrize("section", ["exchange", "geometry"])
+@pytest.mark.parametrize("section", ["exchange", "geometry", "crossing"])
 def test_sampling_takes_steps_without_density(section):
     found = getattr(validate(changed(f"{section}.steps", ["rademacher"]), "x"), section)
     assert found.steps == ("rademacher",)
@@ -631,6 +632,43 @@ def test_mistakes_in_processes_and_the_recipe_are_named(path, value, words):
     said = mistake(changed(path, value))
     for word in words:
         assert word in said
+
+
+WAITING = {"kind": "vp", "schedule": {"kind": "waiting", "labels": "column"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("crossing.run", "plane", ['crossing.run: found "plane"; the runs are plain, other']),
+        ("crossing.bases.a", {"kind": "wavelet"}, ['crossing.bases.a.kind: found "wavelet"', "'haar'"]),
+        ("crossing.bases.a.colour", 1, ["crossing.bases.a.colour: unknown key; allowed here: kind, levels, whiten"]),
+        ("crossing.bases.a", {"kind": "haar", "levels": 4}, ["crossing.bases.a.levels: found 4", "8 pixels"]),
+        ("crossing.bases.a", {"kind": "dct", "whiten": True}, ["crossing.bases.a.whiten: found true", "orthonormal"]),
+        ("crossing.bases.pixel", {"kind": "dct"}, ["crossing.bases: pixel is what the network's own is called"]),
+        ("crossing.processes.vp", {"kind": "vp"}, ["crossing.processes: vp is what the network's own is called"]),
+        ("crossing.processes.a", {"kind": "ve"}, ['crossing.processes.a.kind: found "ve"', "'psld'"]),
+        ("crossing.processes.a.colour", 1, ["crossing.processes.a.colour: unknown key; allowed here: kind, schedule"]),
+        ("crossing.processes.a", WAITING, ["crossing.processes.a.schedule.kind: found waiting", "one for all"]),
+        ("crossing.grids", ["karras"], ['crossing.grids.0: found "karras"', "'polynomial'"]),
+        ("crossing.solvers", ["dpm_2"], ['crossing.solvers.0: found "dpm_2"', "'dpmpp_2m'"]),
+        ("crossing.n_steps", [1], ["crossing.n_steps.0: found 1", "greater than or equal to 2"]),
+        ("crossing.steps", ["gauss"], ['crossing.steps.0: found "gauss"']),
+    ],
+)
+def test_mistakes_in_the_crossing_of_axes_are_named(path, value, words):
+    said = mistake(changed(path, value))
+    for word in words:
+        assert word in said
+
+
+def test_the_network_of_a_crossing_has_one_schedule_and_is_the_first_unless_another_is_named():
+    assert validate(changed("crossing", {}), "x").crossing_run == "plain"
+    assert validate(changed("crossing.run", "other"), "x").crossing_run == "other"
+    raw = changed("crossing", {}) | {"runs": {"plain": {"process": WAITING}, "other": None}}
+    assert "runs.plain.process.schedule.kind: found waiting; crossing needs one for all components" in mistake(raw)
+    raw["crossing"] = {"run": "other"}
+    assert validate(raw, "x").crossing_run == "other"
 
 
 def test_every_image_may_have_a_path():

@@ -16,6 +16,7 @@ from nonnormal.steps import families
 from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
 from nonnormal.tables import (
     costs,
+    crossing,
     differences,
     geometry,
     headline,
@@ -24,6 +25,7 @@ from nonnormal.tables import (
     processes,
     readable_bounds,
     readable_costs,
+    readable_crossing,
     readable_differences,
     readable_geometry,
     readable_pairs,
@@ -593,6 +595,58 @@ def test_processes_are_listed_by_their_matrices():
     assert found.loc["vp"].tolist()[:4] == ["1/2", "0", "1", "by its log-SNR"]
 
 
+# ---- every axis ------------------------------------------------------------------------------------------------------
+
+BASE = {"basis": "pixel", "process": "vp", "grid": "uniform"}
+CELLS = [BASE, BASE | {"basis": "haar"}, BASE | {"process": "cld"}, BASE | {"grid": "quadratic"}]
+
+
+@pytest.fixture
+def crossed():
+    number, found = itertools.count(1), []
+    for its, nfe in itertools.product(CELLS, (5, 10)):
+        found.append(row("nn", "crossing_kurtosis_share", next(number) / 100, nfe, **its))
+        found[-1] |= {"low": found[-1]["value"], "high": found[-1]["value"]}
+        kinds = [("ancestral", "normal"), ("ancestral", "laplace")]
+        for sampler, step in kinds + [("euler", None)] * (its["basis"] == "pixel" and its["process"] == "vp"):
+            at = its | {"sampler": sampler, "step": step}
+            found.append(row("nn", "crossing_fid_digits", next(number) / 2, nfe, **at))
+            if step != "normal":
+                value = (-1) ** next(number) * next(number) / 100
+                found.append(row("nn", "crossing_fid_digits_difference", value, nfe, **at, against="normal step"))
+    for its, n_steps, step in itertools.product(CELLS[:3], (10, 100), ("normal", "laplace")):
+        at = its | {"step": step, "T": n_steps}
+        found.append(row("nn", "crossing_bpd_total", float(next(number)), n_steps, **at))
+        if step != "normal":
+            found.append(row("nn", "crossing_bpd_difference", 1.5, n_steps, **at, against="normal step"))
+    return pd.DataFrame(found)
+
+
+def test_cells_are_called_by_the_axis_along_which_they_differ(crossed):
+    found = crossing(crossed, "fid_digits")
+    assert len(found) == len(crossed)
+    assert list(found.axis.unique()) == ["base", "basis", "process", "grid"]
+    assert sorted(found.value) == sorted(crossed.value)
+    assert set(found.measure) == {"kurtosis_share", "fid", "fid_difference", "bpd_total", "bpd_difference"}
+    assert set(found[found.axis == "process"].process) == {"cld"}
+
+
+def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
+    samples, bounds = readable_crossing(crossing(crossed, "fid_digits"))
+    names = ["pixel, vp, uniform", "basis haar", "process cld", "grid quadratic"]
+    assert samples.index.tolist() == names
+    assert samples.columns.tolist() == ["kurtosis left", "normal", "Δ laplace", "Δ Euler"]
+    assert bounds.index.tolist() == names[:3]
+    assert bounds.columns.tolist() == ["T = 10: normal", "Δ laplace", "T = 100: normal", "Δ laplace"]
+    assert samples.loc["basis haar", "Δ Euler"] == "–"
+    few = crossed[(crossed.nfe == 5) & crossed.metric.str.endswith("fid_digits_difference")]
+    for shown, value in zip(samples["Δ laplace"], few[few.conditions.str.contains("laplace")].value, strict=True):
+        assert shown.startswith(f"{value:+.1f}")
+        assert shown.endswith("*") == (abs(value) > 0.25)  # the interval leaves out 0
+    assert {text.endswith("*") for text in samples["Δ laplace"]} == {True, False}
+    assert bounds.iloc[0, 1] == "+1.5 ± 0.2"
+
+
 # ---- layout ----------------------------------------------------------------------------------------------------------
 
 
@@ -605,6 +659,7 @@ def test_files_of_a_study_lie_below_its_folder():
             *(layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.bounds("r"), layout.fidelity("r")),
             *(layout.exchange("r"), layout.style, layout.invariance("line"), layout.invariance("plane")),
             *(layout.geometry, layout.trajectories, layout.recipe("r"), layout.recipe_law),
+            *(layout.crossing, layout.crossing_samples),
             *(
                 layout.samples("r", 10),
                 layout.samples("r", 100),
@@ -613,7 +668,7 @@ def test_files_of_a_study_lie_below_its_folder():
             ),
         )
     }
-    assert len(found) == 23  # no two share a file
+    assert len(found) == 25  # no two share a file
     assert all(path.startswith("results/s/") for path in found)
     assert str(layout.weights("r")) == "results/s/r/weights.safetensors"
     assert str(layout.summary) == "results/s/summary.csv"
@@ -634,6 +689,8 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invarian
     sections = dict(invariance=invariance, exchange=exchange, geometry=geometry, pretrained=False, recipe=True)
     more = layout.parts(["a", "b"], ["c"], **sections, recipe_runs=["a", "c"])
     assert set(more) == expected | {layout.recipe_law, layout.recipe("a"), layout.recipe("c")}
+    more = layout.parts(["a", "b"], ["c"], **{**sections, "recipe": False}, crossing=True)
+    assert set(more) == expected | {layout.crossing}
 
 
 def test_the_data_are_shared_by_all_studies():
