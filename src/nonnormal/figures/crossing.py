@@ -62,7 +62,7 @@ def crossing(summary: pd.DataFrame, fid: str) -> Figure:
     axes[2, 0].set_ylabel("own bound − normal step's,\nbits/dim")
     axes[2, 1].set_yscale("symlog", linthresh=1)
     axes[2, 1].yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
-    shown = table[(table.measure == "bpd_difference") & table.axis.isin(("base", "process"))]
+    shown = table[(table.against == "normal step") & (table.measure == "bpd_difference") & (table.axis != "basis")]
     axes[2, 1].set_ylim(4 * min(shown.low.min(), -1), 4 * max(shown.high.max(), 1))
     axes[2, 2].set_axis_off()
     handles, labels = axes[0, 2].get_legend_handles_labels()
