@@ -183,6 +183,9 @@ def test_a_section_of_its_own_reruns_its_own_rule(changed):
     jobs = changed(lambda study: study["exchange"].update(n_steps=[3])).planned()
     assert {f"exchange run={run}" for run in RUNS} <= jobs
     assert not any(job.startswith((*of_a_run[:4], "style")) for job in jobs)
+    jobs = changed(lambda study: study["crossing"].update(n_images=9)).planned()
+    assert {"crossing", "summary", "figure figure=crossing", "figure figure=crossing_samples"} <= jobs
+    assert not any(job.startswith((*of_a_run[:4], "style", "geometry", "recipe")) for job in jobs)
 
 
 def test_a_study_may_leave_out_its_sections(workspace):

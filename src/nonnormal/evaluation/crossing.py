@@ -110,7 +110,9 @@ class Scene:
         """Seeds of images 0 … n − 1."""
         return self.study.image_seeds("crossing", n)
 
-    def draw(self, cell: Cell, step: str, n_steps: int, n: int, callback: Callable[[dict], None] | None = None):
+    def draw(
+        self, cell: Cell, step: str, n_steps: int, n: int, callback: Callable[[dict], None] | None = None
+    ) -> Tensor:
         """Grey levels (n, C, H, W) by the ancestral sampler."""
         images = sample_ancestral(
             self.denoiser,

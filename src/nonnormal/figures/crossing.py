@@ -81,7 +81,7 @@ def _distances(panel: Axes, table: pd.DataFrame, axis: str, names: list[str]) ->
     for i, kind in enumerate(kinds):
         if kind in _SOLVERS:
             marker, label = _SOLVERS[kind]
-            style = {"color": "black", "marker": marker, "markerfacecolor": "white", "label": label}
+            style = {"color": "black", "marker": marker, "markersize": 4.5, "label": label}
             found = rows[rows.step.isna() & (rows.sampler == kind)]
         else:
             style, found = theme.step_style(kind), rows[rows.step == kind]
