@@ -142,7 +142,7 @@ def crossing_samples(
         blocks = ((noise / _LARGEST + 1) / 2, (state + 1) / 2, image / (levels - 1))
         for panel, images in zip(trio, blocks, strict=True):
             _strip(panel, images[:n_columns].clamp(0, 1).numpy(), diverging=panel is trio[0])
-        trio[0].set_ylabel(f"{step}, {basis}", rotation=0, ha="right", va="center", labelpad=6, fontsize=7)
+        trio[0].set_ylabel(f"{get(step)}, {basis}", rotation=0, ha="right", va="center", labelpad=6, fontsize=7)
     for panel, title in zip(
         axes[0], ("noise of one step", "state after it, with the noise", "image in the end"), strict=True
     ):
