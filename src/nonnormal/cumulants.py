@@ -24,6 +24,8 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.processes import LinearProcess, as_time
 
+_AT_ONCE = 256  # components whose images are held in memory
+
 
 def kurtosis_share(process: LinearProcess, times: Tensor) -> Tensor:
     """Σ_j c_j⁴ at each time of a grid but the last, where the network is called: (T,), float64, in [0, 1].
@@ -65,5 +67,9 @@ def pixel_share(basis: Basis, shape: tuple[int, int, int]) -> float:
     if basis == PIXEL:
         return 1.0
     dims = torch.Size(shape).numel()
-    images = basis.inverse(torch.eye(dims, dtype=torch.float64).reshape(dims, *shape))
-    return images.pow(4).sum(0).mean().item()
+    total = torch.zeros(shape, dtype=torch.float64)
+    for start in range(0, dims, _AT_ONCE):
+        units = torch.zeros(min(_AT_ONCE, dims - start), dims, dtype=torch.float64)
+        units.diagonal(start).fill_(1)
+        total += basis.inverse(units.reshape(-1, *shape)).pow(4).sum(0)
+    return total.mean().item()

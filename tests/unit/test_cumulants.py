@@ -60,6 +60,7 @@ def test_pixels_keep_all_and_haars_first_level_a_quarter():
     assert pixel_share(Haar(3), (3, 8, 8)) == pytest.approx(3 * (4**-2 + 16**-2 + 64**-2) + 64**-2)
     assert pixel_share(DCT(), (1, 8, 8)) == pytest.approx(((DCT.matrix(8) ** 4).sum(0).mean().item()) ** 2)
     assert 1 / 64 <= pixel_share(Fourier(), (1, 8, 8)) < 1 / 16
+    assert pixel_share(Haar(1), (3, 20, 10)) == pytest.approx(1 / 4)  # more components than are looked at together
 
 
 def test_a_whitened_basis_has_no_pixels_of_unit_noise():
