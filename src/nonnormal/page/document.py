@@ -21,7 +21,14 @@ from matplotlib.colors import to_hex
 
 from nonnormal.figures import theme
 from nonnormal.files import read_tensors, reading
-from nonnormal.layout import DESIGN_FIGURES, GEOMETRY_FIGURES, PRETRAINED_FIGURES, RECIPE_FIGURES, Layout
+from nonnormal.layout import (
+    CROSSING_FIGURES,
+    DESIGN_FIGURES,
+    GEOMETRY_FIGURES,
+    PRETRAINED_FIGURES,
+    RECIPE_FIGURES,
+    Layout,
+)
 from nonnormal.page import needed
 from nonnormal.page.curves import curve
 from nonnormal.page.lineage import lineage
@@ -40,6 +47,7 @@ GROUPS = {
     "Geometry of sampling": GEOMETRY_FIGURES,
     "A network that existed already": PRETRAINED_FIGURES,
     "The complete recipe": RECIPE_FIGURES,
+    "One network, every axis": CROSSING_FIGURES,
 }
 PRETRAINED = "pretrained"  # what the page calls the network that existed already; no run may have that name
 
