@@ -143,10 +143,15 @@ def _remove_abandoned(path: Path) -> None:
                 os.close(handle)
 
 
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Writes `content` to `path`, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Writes `text` to `path`, atomically, in UTF-8."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any) -> None:

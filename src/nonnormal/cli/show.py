@@ -270,7 +270,7 @@ def paper(
     """Typeset the paper from figures, tables and the summary."""
     import typst
 
-    from nonnormal.files import atomic, reading
+    from nonnormal.files import reading, write_bytes
 
     _, layout = open_study(study_file)
     references = source.parent / "references"
@@ -280,8 +280,7 @@ def paper(
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.headline and (PHOTOGRAPHS / "summary.csv").is_file():
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
-    with atomic(layout.paper) as temporary:
-        typst.compile(str(source), output=str(temporary), root=".", sys_inputs=inputs, ignore_system_fonts=True)
+    write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
 
 

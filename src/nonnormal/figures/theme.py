@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,7 +22,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
-from nonnormal.files import atomic
+from nonnormal.files import write_bytes
 from nonnormal.steps import families, get
 
 mpl.use("agg")
@@ -119,5 +120,6 @@ def plain_log(axis: Axis) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure in the format of the suffix, atomically and undated, so that equal figures are equal files."""
     metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-    with atomic(path) as temporary:
-        figure.savefig(temporary, metadata=metadata)
+    drawn = BytesIO()  # a full disk would break off matplotlib's writers in ways of their own
+    figure.savefig(drawn, format=path.suffix[1:], metadata=metadata)
+    write_bytes(path, drawn.getvalue())
