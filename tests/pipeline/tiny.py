@@ -17,14 +17,11 @@ from nonnormal.study import load
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")
 FILE = "config/tiny.yaml"
+DESIGN, STATES = "columns", "psld"  # networks of the sections designs and recipe
+NETWORKS = (*RUNS, DESIGN, STATES)
 # Those of the sections that it has.
-FIGURES = [
-    name
-    for name in layout.FIGURES
-    if name
-    not in (*layout.DESIGN_FIGURES, *layout.PRETRAINED_FIGURES, *layout.RECIPE_FIGURES, *layout.CROSSING_FIGURES)
-]
-TABLES = [name for name in layout.TABLES if name not in ("crossing", "designs", "pretrained", *layout.RECIPE_TABLES)]
+FIGURES = [name for name in layout.FIGURES if name not in layout.PRETRAINED_FIGURES]
+TABLES = [name for name in layout.TABLES if name != "pretrained"]
 
 
 def tiny() -> dict:
@@ -33,13 +30,16 @@ def tiny() -> dict:
     study |= {"name": "tiny", "runs": {run: study["runs"][run] for run in RUNS}, "features": {"epochs": 1}}
     study["defaults"]["training"] |= {"n_steps": 3, "steps": 12, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
     study["sampling"] = {"n_images": 16, "n_steps": [2], "batch_size": 16}
-    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": 1e-3, "bootstrap": 10}
+    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
     study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
-    for section in ("designs", "recipe", "crossing"):
-        del study[section]
+    study["designs"] |= {"n_images": 8, "n_steps": [2], "runs": {DESIGN: study["designs"]["runs"][DESIGN]}}
+    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
+    study["recipe"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
+    study["recipe"]["networks"] = {STATES: study["recipe"]["networks"][STATES]}
+    study["crossing"] |= {"n_steps": [2], "n_images": 8, "bound_steps": [2]}
     return study
 
 
@@ -51,14 +51,22 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
         "features": (["features", FILE, *one], [LAYOUT.features]),
         "style": (["evaluate", "style", FILE, *one], [LAYOUT.style]),
         "geometry": (["evaluate", "geometry", FILE, *one], [LAYOUT.geometry, LAYOUT.trajectories]),
+        f"design {DESIGN}": (["evaluate", "design", FILE, "--run", DESIGN, *one], [LAYOUT.design(DESIGN)]),
+        "extend": (["extend", FILE, *one], [LAYOUT.extension]),
+        "recipe-law": (["evaluate", "recipe-law", FILE], [LAYOUT.recipe_law]),
+        "crossing": (["evaluate", "crossing", FILE, *one], [LAYOUT.crossing, LAYOUT.crossing_samples]),
         "summary": (["evaluate", "summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]),
         "paper": (["paper", FILE], [LAYOUT.paper]),
         "page": (["page", FILE], [LAYOUT.page]),
     }
+    for run in NETWORKS:
+        train = ["train", FILE, "--run", run, *one]
+        found[f"train {run}"] = train, [LAYOUT.weights(run), LAYOUT.log(run)]
+    for run in (RUNS[0], STATES):
+        found[f"recipe {run}"] = ["evaluate", "recipe", FILE, "--run", run, *one], [LAYOUT.recipe(run)]
     for run in RUNS:
         this = [FILE, "--run", run, *one]
         found |= {
-            f"train {run}": (["train", *this], [LAYOUT.weights(run), LAYOUT.log(run)]),
             f"sample {run}": (["sample", *this, "--n-steps", "2"], [LAYOUT.samples(run, 2)]),
             f"bounds {run}": (["evaluate", "bounds", *this], [LAYOUT.bounds(run)]),
             f"fidelity {run}": (["evaluate", "fidelity", *this], [LAYOUT.fidelity(run)]),
@@ -73,7 +81,7 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
         outputs = [LAYOUT.table(name, extension) for extension in TABLE_FORMATS]
         found[f"table {name}"] = (["table", FILE, "--name", name], outputs)
     order = ["data", "features", "train", "sample", "bounds", "fidelity", "exchange", "style", "invariance", "geometry"]
-    order += ["summary", "figure", "table", "paper", "page"]
+    order += ["design", "extend", "recipe", "recipe-law", "crossing", "summary", "figure", "table", "paper", "page"]
     return dict(sorted(found.items(), key=lambda entry: order.index(entry[0].split()[0])))
 
 
