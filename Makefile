@@ -67,9 +67,12 @@ report: $(READY) ## Write Snakemake's HTML report of STUDY
 repro: $(READY) ## Rebuild the default study by DVC, which versions data, weights and results
 	dvc repro
 
+# Only if all of them belong to the study and the code that are here. --forceall, so that Snakemake has records of
+# each: it cannot know of a file without them that a setting has changed since.
 pull: $(READY) ## Fetch versioned results from the DVC remote, and make Snakemake agree that they are up to date
 	dvc pull
-	snakemake --cores 1 --touch --quiet
+	@dvc status --quiet || { dvc status; echo 'error: what was fetched is not of this study and code; dvc repro makes the rest'; exit 1; }
+	snakemake --cores 1 --touch --forceall --quiet all
 
 push: $(READY) ## Send versioned results to the DVC remote
 	dvc push

@@ -41,7 +41,7 @@ class Workspace:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,  # a busy machine is slow, a hung one is slower
+            timeout=1800,  # a busy machine is slow, a hung one is slower
         )
         assert not check or done.returncode == 0, done.stdout[-4000:]
         return done

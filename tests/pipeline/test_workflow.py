@@ -14,7 +14,7 @@ import pytest
 import sshd
 import yaml
 
-from nonnormal.layout import FIGURES, PRETRAINED_FIGURES
+from nonnormal.layout import FIGURES, PRETRAINED_FIGURES, records_folder
 from nonnormal.summary import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
@@ -309,6 +309,15 @@ def test_dvc_parameters_are_keys_of_the_study(workspace):
                         value = value[part]
 
 
+def test_dvc_carries_the_records_of_all_that_it_carries(workspace):
+    for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():
+        outputs = [next(iter(entry)) for key in ("outs", "metrics") for entry in stage.get(key, [])]
+        for output in outputs:
+            if "records" not in Path(output).parts:
+                folder = records_folder(output)
+                assert {str(folder), str(folder.parent)} & set(outputs), f"{name} carries {output} without {folder}"
+
+
 def test_dvc_shows_metrics_and_parameters(finished):
     metrics = json.loads(finished("dvc", "metrics", "show", "--json").stdout)
     values = metrics[""]["data"]["results/digits/metrics.json"]["data"]
@@ -340,7 +349,7 @@ def remote(request, finished, tmp_path):
 
 
 def test_pull_brings_results_that_need_no_work(finished, tmp_path, remote):
-    """push, clone, pull, touch: what `make pull` does; then Snakemake and DVC have nothing to do."""
+    """Of this study and code: nothing is to be done, and each knows where it comes from. Of others: refused."""
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     finished("dvc", "push", "--quiet")
     finished("git", "add", "--all")
@@ -348,12 +357,25 @@ def test_pull_brings_results_that_need_no_work(finished, tmp_path, remote):
     clone = dataclasses.replace(finished, folder=tmp_path / "clone")
     finished("git", "clone", "--quiet", str(finished.folder), str(clone.folder))
     shutil.copy(remote, clone.folder / ".dvc/config.local")
-    clone("dvc", "pull", "--quiet")
+    pull = ("make", f"--file={PROJECT / 'Makefile'}", "READY=", "pull")
+    clone(*pull)
     assert "up to date" in clone("dvc", "status").stdout
     assert "in sync" in clone("dvc", "status", "--cloud").stdout
+    chain = clone("nonnormal", "provenance", "paper/figures/cost.png").stdout
+    assert "nonnormal train results/digits/study.json --run laplace-laplace" in chain
+    assert "data/digits.safetensors" in chain
+    assert not re.search("changed since|missing", chain)
     if "ssh://" not in remote.read_text():  # the files are the same
-        clone("snakemake", "--cores", "1", "--touch", "--quiet", "all")
         assert "Nothing to be done" in clone("snakemake", "--cores", "1").stdout
+        study = clone.study()
+        study["runs"]["laplace-laplace"]["training"] = {"learning_rate": 1e-4}
+        clone.write_study(study)
+        assert "train run=laplace-laplace" in clone.planned()
+        refused = clone(*pull, check=False)
+        assert refused.returncode != 0
+        assert "train@laplace-laplace" in refused.stdout
+        assert "not of this study" in refused.stdout
+        assert "train run=laplace-laplace" in clone.planned(), "not passed for up to date"
 
 
 def pins(kind):
