@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import FIGURES, FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, made, new_project  # noqa: F401 (made is a fixture)
+from tiny import FIGURES, FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, made, new_project  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.slow
 RUN = RUNS[0]

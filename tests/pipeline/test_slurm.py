@@ -1,9 +1,15 @@
 """The workflow as jobs of a real SLURM cluster of one node: `make slurm-test`."""
 
+import contextlib
 import json
+import re
+import signal
 import subprocess
+import threading
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from conftest import miniature
@@ -53,34 +59,66 @@ def test_smoke_study_is_made_of_jobs(cluster, workspace, new_workspace):
     assert outputs(workspace) == outputs(alone)
 
 
-def test_training_that_hits_its_time_limit_is_resubmitted_until_done(cluster, workspace, new_workspace):
-    """Twice at a limit of two minutes: the signal comes after 45 to 75 s, as SLURM looks at limits each half minute."""
-    alone = new_workspace()
-    train = ("nonnormal", "train", "config/smoke.yaml", "--run", RUN, "--threads", "1")
-    alone("nonnormal", "data", "digits")
-    seconds = {}
-    for steps in (1, 401):
-        edit(alone, training={"steps": steps, "checkpoint_every": 10_000, "log_every": 100})
-        start = time.monotonic()
-        alone(*train)
-        seconds[steps] = time.monotonic() - start
-    steps = int(150 * 400 / (seconds[401] - seconds[1]))  # 150 s: too many for one job, even if the machine gets faster
+class Slowed(threading.Thread):
+    """Makes trainings in a folder too slow for their time: each is stopped at work until it is told to end."""
 
+    def __init__(self, folder: Path, log: Path, times: int):
+        super().__init__(daemon=True)
+        self.folder, self.log, self.left, self.ended = folder, log, times, threading.Event()
+
+    def run(self):
+        while self.left and not self.ended.wait(0.05):
+            for process in filter(self.at_work, psutil.process_iter(["cmdline"])):
+                process.suspend()
+                self.left -= 1
+                with contextlib.suppress(psutil.Error, OSError):  # SLURM lets it go on itself, and it ends
+                    while not told_to_end(process.pid):
+                        time.sleep(0.1)
+                    process.resume()
+                    process.wait()
+
+    def at_work(self, process: psutil.Process) -> bool:
+        """Whether it is a training in the folder that has made some steps."""
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.info["cmdline"] or []
+            mine = "train" in words and "snakemake" not in words and Path(process.cwd()) == self.folder
+            return self.left > 0 and mine and "images_per_s" in self.log.read_text()
+        return False
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+
+
+def told_to_end(pid: int) -> bool:
+    """Whether SIGTERM waits for a process that is stopped."""
+    pending = re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return any(int(mask, 16) >> signal.SIGTERM - 1 & 1 for mask in pending)
+
+
+def test_training_that_hits_its_time_limit_is_resubmitted_until_done(cluster, workspace, new_workspace):
+    """Twice at a limit of two minutes: the signal comes after 30 to 60 s, as SLURM looks at limits each half minute."""
+    alone, log = new_workspace(), workspace.folder / f"results/smoke/logs/train-{RUN}.log"
     for space in (alone, workspace):
-        edit(space, training={"steps": steps, "checkpoint_every": 10_000_000, "log_every": 100})
+        edit(space, training={"steps": 2000, "checkpoint_every": 10_000, "log_every": 100})
     edit(workspace, resources={"retries": 5})
-    undisturbed = alone.start(*train)
     weights = f"results/smoke/{RUN}/weights.safetensors"
-    limits = ("train:slurm_extra='--signal=TERM@45'", "train:runtime=2 if attempt < 3 else 30")
-    workspace(*cluster.at(workspace.folder), *SLURM, "--set-resources", *limits, "--", weights)
-    assert undisturbed.wait() == 0
+    limits = ("train:slurm_extra='--signal=TERM@60'", "train:runtime=2 if attempt < 3 else 30")
+    with Slowed(workspace.folder, log, times=2) as slowed:
+        workspace(*cluster.at(workspace.folder), *SLURM, "--set-resources", *limits, "--", weights)
+    assert slowed.left == 0
 
     attempts = [
         job for job in cluster.jobs() if job["WorkDir"] == str(workspace.folder) and "_train_" in job["Comment"]
     ]
     said = [(job["JobState"], job["TimeLimit"]) for job in attempts]
     assert said == [("FAILED", "00:02:00"), ("FAILED", "00:02:00"), ("COMPLETED", "00:30:00")]
-    assert "going on from step" in (workspace.folder / f"results/smoke/logs/train-{RUN}.log").read_text()
+    assert "going on from step" in log.read_text()
+    alone("nonnormal", "data", "digits")
+    alone("nonnormal", "train", "config/smoke.yaml", "--run", RUN, "--threads", "1")
     assert outputs(workspace) == outputs(alone)
 
 
