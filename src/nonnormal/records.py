@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shlex
 import sys
 import time
@@ -104,14 +103,29 @@ def check(path: Path) -> str:
     Raises:
         ValueError: it is none of them.
     """
-    digest, folder = sha256_of(path), records_folder(relative(path))
-    recorded = sorted(folder.glob("*.json"), key=os.path.getmtime) if folder and folder.is_dir() else []
-    if recorded and digest not in {record.stem for record in recorded}:
+    digest, recorded = sha256_of(path), _recorded(path)
+    if recorded and digest not in recorded:
         raise ValueError(
-            f"{path} is damaged, or was changed: expected SHA-256 {recorded[-1].stem}, found {digest}; delete it to "
-            f"have it made again, or delete {folder} if it shall be used as it is"
+            f"{path} is damaged, or was changed: expected SHA-256 {_newest(recorded)}, found {digest}; delete it to "
+            f"have it made again, or delete {records_folder(relative(path))} if it shall be used as it is"
         )
     return digest
+
+
+def _recorded(path: Path) -> dict[str, Path]:
+    """The records of a file by the SHA-256 of the content that each tells of."""
+    folder = records_folder(relative(path))
+    return {record.stem: record for record in folder.glob("*.json")} if folder else {}
+
+
+def _newest(recorded: dict[str, Path]) -> str:
+    """The SHA-256 that was written last, as the records say: of copies, the files' own times say nothing."""
+
+    def ended(digest: str) -> tuple[str, float]:
+        record = recorded[digest]
+        return json.loads(record.read_text(encoding="utf-8"))["ended"], record.stat().st_mtime
+
+    return max(recorded, key=ended)
 
 
 # ---- the chain -------------------------------------------------------------------------------------------------------
@@ -156,14 +170,13 @@ def chain(path: Path) -> Link:
         ValueError: no command recorded that it wrote this file.
         FileNotFoundError: there is neither file nor record.
     """
-    folder = records_folder(relative(path))
-    recorded = sorted(folder.glob("*.json"), key=os.path.getmtime) if folder and folder.is_dir() else []
+    recorded = _recorded(path)
     if not recorded and not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     if not recorded:
         raise ValueError(f"{path}: no command recorded that it wrote this file")
     found = sha256_of(path) if path.is_file() else None
-    expected = found if found in {record.stem for record in recorded} else recorded[-1].stem
+    expected = found if found in recorded else _newest(recorded)
     return _link(relative(path), expected, {})
 
 

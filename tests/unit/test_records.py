@@ -129,6 +129,19 @@ def test_older_contents_keep_their_records(project):
         assert read_rows(project / WEIGHTS).a.tolist() == [2]
 
 
+def test_the_newest_record_is_the_one_that_says_so(project):
+    """As in a clone, where files have times of their own."""
+    [older] = records_folder(WEIGHTS).iterdir()
+    make(WEIGHTS, "a\n7\n", DATA)
+    newer = sha256_of(project / WEIGHTS)
+    older.write_text(json.dumps(json.loads(older.read_text()) | {"ended": "2001-01-01T00:00:00+00:00"}))
+    (project / WEIGHTS).unlink()
+    assert chain(project / WEIGHTS).expected == newer
+    (project / WEIGHTS).write_text("a\n")
+    with observed(Recorder(["x"])), pytest.raises(ValueError, match=f"expected SHA-256 {newer}"):
+        read_rows(project / WEIGHTS)
+
+
 def test_a_file_without_records_has_no_chain(project):
     with pytest.raises(ValueError, match=r"published\.csv: no command recorded that it wrote this file"):
         chain(project / "published.csv")

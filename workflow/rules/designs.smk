@@ -17,9 +17,9 @@ rule design:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
@@ -43,9 +43,9 @@ rule extend:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,

@@ -12,8 +12,8 @@ rule pretrained:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         settings=lookup("pretrained", within=RESOLVED),
@@ -39,9 +39,9 @@ rule evaluate_pretrained:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=STUDY.resources.gpus,
-        mem_mb=STUDY.resources.mem_mb,
-        runtime=STUDY.resources.runtime,
+        gpu=GPUS,
+        mem_mb=growing(STUDY.resources.mem_mb),
+        runtime=growing(STUDY.resources.runtime),
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
