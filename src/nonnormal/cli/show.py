@@ -318,14 +318,20 @@ def page(
 def provenance(
     file: Annotated[Path, typer.Argument(help="A result, e.g. paper/figures/steps.pdf.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the file's record instead.")] = False,
+    as_crate: Annotated[bool, typer.Option("--crate", help="Write the chain to ro-crate-metadata.json.")] = False,
 ) -> None:
     """Print the chain from a result back to the data, and which of its files have changed since; if any, end with 1."""
     import json
 
+    from nonnormal import crate
+    from nonnormal.files import write_json
     from nonnormal.records import chain, lines
 
     found = chain(file)
-    if as_json:
+    if as_crate:
+        write_json(crate.PLACE, crate.describe(found))
+        print(crate.PLACE)
+    elif as_json:
         print(json.dumps(found.record, indent=2, ensure_ascii=False))
     else:
         print("\n".join(lines(found)))
