@@ -163,3 +163,20 @@ def browser():
     found.implicitly_wait(20)
     yield found
     found.quit()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The tiny study, made once without faults for all files of tests that try some."""
+    import tiny  # which imports all that commands do
+
+    return tiny.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def project(made):
+    """The tiny study; afterwards it is as it was."""
+    yield made
+    for path, content in made.reference.items():
+        if not (made.folder / path).exists() or (made.folder / path).read_bytes() != content:
+            (made.folder / path).write_bytes(content)

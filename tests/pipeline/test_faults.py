@@ -3,8 +3,6 @@
 Whatever happens, the results are the same in the end, or a command refuses and says which file to delete.
 """
 
-# ruff: noqa: F811 (fixtures that are imported)
-
 import pickle
 import random
 import shutil
@@ -15,7 +13,7 @@ import pytest
 import torch
 from disks import fill, make_read_only, small_disk
 from PIL import Image
-from tiny import DESIGN, LAYOUT, RUNS, STAGES, STATES, Project, made, project  # noqa: F401 (two are fixtures)
+from tiny import DESIGN, LAYOUT, RUNS, STAGES, STATES, Project
 
 from nonnormal.layout import records_folder
 

@@ -3,8 +3,6 @@
 A file of its own, since it takes as long as all other faults together (`--dist loadfile`).
 """
 
-# ruff: noqa: F811 (fixtures that are imported)
-
 import os
 import random
 import signal
@@ -12,7 +10,7 @@ import time
 from collections import Counter
 
 import pytest
-from tiny import LAYOUT, NETWORKS, STAGES, Project, made, project  # noqa: F401 (two are fixtures)
+from tiny import LAYOUT, NETWORKS, STAGES, Project
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,5 @@
 """Faults that are really tried on the whole pipeline of a tiny study; its provenance, and its report in a browser."""
 
-# ruff: noqa: F811 (fixtures that are imported)
-
 import base64
 import os
 import signal
@@ -11,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import FIGURES, FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, made, new_project  # noqa: F401 (a fixture)
+from tiny import FIGURES, FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, new_project
 
 pytestmark = pytest.mark.slow
 RUN = RUNS[0]

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import forked
-import pytest
 import yaml
 from conftest import copy_project
 
@@ -129,10 +128,9 @@ def new_project(folder: Path) -> Path:
     return space.folder
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory):
+def make(folder: Path) -> Project:
     """The tiny study made by its commands in turn; contents by path and seconds by stage of a run without faults."""
-    project = Project(new_project(tmp_path_factory.mktemp("made")), forked.context())
+    project = Project(new_project(folder), forked.context())
     (project.folder / LAYOUT.root).mkdir(parents=True)
     (project.folder / LAYOUT.study).write_text(
         json.dumps(load(project.folder / FILE).resolved, indent=2, ensure_ascii=False) + "\n"
@@ -146,12 +144,3 @@ def made(tmp_path_factory):
     project.seconds, project.reference = seconds, project.contents()
     assert list(project.reference) == [str(path) for path in OUTPUTS]
     return project
-
-
-@pytest.fixture
-def project(made):
-    """The finished study; afterwards it is as it was."""
-    yield made
-    for path, content in made.reference.items():
-        if not (made.folder / path).exists() or (made.folder / path).read_bytes() != content:
-            (made.folder / path).write_bytes(content)
