@@ -29,24 +29,29 @@ def pipeline(made, tmp_path_factory):
                 said.append(f"{number.name} to all processes when {there} of {len(OUTPUTS)} files were there")
                 break
             time.sleep(0.05)
-        text = process.communicate(timeout=1200)[0]
-        assert (process.returncode == 0) == (number is None), text[-4000:]
+        process.wait(1200)
+        assert (process.returncode == 0) == (number is None), process.log.read_text()[-4000:]
         if number:
-            snakemake(folder, "--unlock").communicate(timeout=300)
+            snakemake(folder, "--unlock").wait(300)
     return folder, said
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.Popen:
-    """The pipeline in a process group of its own."""
+    """The pipeline in a process group of its own; what it says goes to a file, as a pipe fills up that nobody reads."""
     command = ("snakemake", "--cores", "2", "--configfile", FILE, *arguments)
-    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)
+    log = folder / f"snakemake-{len(list(folder.glob('snakemake-*.log')))}.log"
+    with log.open("w") as output:
+        streams = dict(stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)
+    process.log = log
+    return process
 
 
 def said(process: subprocess.Popen, code: int = 0) -> str:
     """What the pipeline says until its end."""
-    text = process.communicate(timeout=1200)[0]
+    process.wait(1200)
+    text = process.log.read_text()
     assert process.returncode == code, text[-4000:]
     return text
 
