@@ -72,7 +72,11 @@ def test_the_second_pipeline_on_a_folder_is_refused(pipeline, made, happened):
     first = snakemake(folder)
     while first.poll() is None and not list((folder / ".snakemake/locks").glob("*")):
         time.sleep(0.02)
-    refused = said(snakemake(folder), code=1)
+    os.killpg(first.pid, signal.SIGSTOP)  # else it may have ended before the second looks
+    try:
+        refused = said(snakemake(folder), code=1)
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
     assert "lock" in refused.lower()
     assert "Traceback" not in refused
     said(first)

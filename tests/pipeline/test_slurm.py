@@ -22,7 +22,7 @@ OUTPUTS = ("weights.safetensors", "training.csv")
 # Without accounting; and asking often, since the jobs are short.
 SLURM = ("snakemake", "--workflow-profile", "slurm", "--configfile", "config/smoke.yaml", "--latency-wait", "5")
 SLURM += ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1")
-SLURM += ("--seconds-between-status-checks", "1")
+SLURM += ("--seconds-between-status-checks", "1", "--local-cores", "2")
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,22 @@ def main() -> None:
 
     SIGTERM ends it as an error would, so that no temporary file is left behind.
     """
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    told = []
+
+    def end(number: int, _) -> None:
+        told.append(number)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph of a PDF
     try:
-        app()
+        try:
+            app()
+        except Exception:
+            if told:  # torch makes an error of its own of an exit within it
+                sys.exit(128 + told[0])
+            raise
     except (ValueError, FileNotFoundError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
