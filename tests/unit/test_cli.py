@@ -1,10 +1,13 @@
-"""The command line: threads and devices."""
+"""The command line: threads, devices, the end."""
+
+import signal
 
 import numpy  # noqa: F401  (its linear algebra is one of the pools)
 import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from nonnormal import cli
 from nonnormal.cli.common import prepare_torch
 
 
@@ -24,3 +27,20 @@ def test_all_pools_have_as_many_threads_as_are_asked_for(threads):
 def test_an_unknown_device_is_refused():
     with pytest.raises(ValueError, match="--device: found 'tpu'; allowed: cpu, cuda, auto"):
         prepare_torch("tpu", 0)
+
+
+def test_an_exit_that_a_library_makes_an_error_of_is_no_mistake_of_the_user(monkeypatch, capsys):
+    handlers = {}
+
+    def interrupted():
+        try:
+            handlers[signal.SIGTERM](signal.SIGTERM, None)
+        except SystemExit:
+            raise ValueError("could not determine the shape of object type") from None
+
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == ""
