@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import importlib.metadata
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import sshd
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from nonnormal.layout import FIGURES, PRETRAINED_FIGURES, records_folder
 from nonnormal.summary import COLUMNS
@@ -404,6 +406,15 @@ def test_conda_pins_are_those_of_the_constraints():
         for entry in tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
     }
     assert {re.sub("[-_.]+", "-", pin.split("==")[0]).lower() for pin in pins("cpu")} >= needed
+
+
+def test_pins_are_for_every_python_that_the_project_is_for():
+    """Of the packages that are installed; the others are extras that nobody needs for make reproduce."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    lowest = re.search(r">=([\d.]+)", project["requires-python"])[1] + ".0"
+    asked = {found.name: found.metadata["Requires-Python"] or "" for found in importlib.metadata.distributions()}
+    assert len(asked) > 100
+    assert not {name: python for name, python in asked.items() if not SpecifierSet(python).contains(lowest)}
 
 
 def test_jobs_that_ask_for_the_gpu_have_it_one_after_another(workspace):
