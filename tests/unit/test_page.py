@@ -258,6 +258,13 @@ def test_templates_are_part_of_the_package():
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
+def test_columns_of_one_title_are_two_columns():
+    table = laid_out(pd.DataFrame([["1", "b", "2"], ["3", "d", "4"]], columns=["Δ", "x", "Δ"]))
+    assert table.head == ["", "Δ", "x", "Δ"]
+    assert [[text for text, _ in line] for line in table.body] == [["0", "1", "b", "2"], ["1", "3", "d", "4"]]
+    assert table.kinds == ["number", "number", "", "number"]
+
+
 def test_a_column_sorts_by_the_numbers_that_its_texts_begin_with():
     columns = {
         "value": ["1.98 ± 0.03", "–", "−0.5 (−1 to 0) bits", "2e-3"],

@@ -32,8 +32,11 @@ class Table:
 
 
 def laid_out(readable: pd.DataFrame) -> Table:
-    """A table of strings with its index as first column; a column sorts by numbers if each text begins so."""
-    columns = [[*map(str, texts)] for texts in (readable.index, *(readable[name] for name in readable))]
+    """A table of strings with its index as first column; a column sorts by numbers if each text begins so.
+
+    Columns may have the same title.
+    """
+    columns = [[*map(str, texts)] for texts in (readable.index, *readable.to_numpy().T)]
     numbers = [_numbers(texts) for texts in columns]
     cells = [[*zip(*pair, strict=True)] for pair in zip(columns, numbers, strict=True)]
     head = [readable.index.name or "", *map(str, readable.columns)]
