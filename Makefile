@@ -33,7 +33,7 @@ slurm-test: $(READY) ## Start a SLURM cluster of one node, run the smoke study t
 	pytest -m slurm -rs tests/pipeline/test_slurm.py
 
 reliability: $(READY) ## Try faults on a tiny study (kills, full disks, damage) and write what happened to docs/reliability.md
-	pytest -m fault -n 2 --dist loadfile --no-loadscope-reorder --faults docs/reliability.md
+	pytest -m fault -n 2 --dist loadfile --no-loadscope-reorder --faults=docs/reliability.md
 
 bench: $(READY) ## Measure losses, sampling, denoising and training against their baselines, into benchmarks/results.md
 	mkdir -p results
