@@ -2,6 +2,7 @@
 faults that were tried.
 """
 
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -53,10 +54,9 @@ class _Faults:
     """Gathers the outcomes of the tests that try a fault, and writes them as a table at the end."""
 
     def __init__(self, path: Path):
-        self.path, self.found, self.seconds = path, defaultdict(list), 0.0
+        self.path, self.found, self.start = path, defaultdict(list), time.monotonic()
 
     def pytest_runtest_logreport(self, report):
-        self.seconds += report.duration
         properties = dict(report.user_properties)
         if "fault" in properties and (report.when == "call" or report.outcome != "passed"):
             said = [text for name, text in report.user_properties if name == "happened"]
@@ -70,6 +70,7 @@ class _Faults:
 
         made = provenance.describe()
         whole = "" if exitstatus in (0, 1) else " **The run was broken off: some faults were not tried.**"
+        minutes = (time.monotonic() - self.start) / 60
         state = (made["revision"] or "unknown")[:10] + " and uncommitted changes" * made["uncommitted_changes"]
         outcomes = [outcome for tries in self.found.values() for _, outcome, _ in tries]
         lines = [
@@ -78,7 +79,7 @@ class _Faults:
             "Written by `make reliability` from its run: which faults were tried, and what happened. Nothing is typed.",
             "",
             f"{len(outcomes)} tests, {outcomes.count('failed')} failed, {outcomes.count('skipped')} skipped, in "
-            f"{self.seconds / 60:.0f} minutes; {made['hardware']}; Python {made['python']}; code {state}.{whole}",
+            f"{minutes:.0f} minutes; {made['hardware']}; Python {made['python']}; code {state}.{whole}",
             "",
             "| Fault | What happened | Test |",
             "|---|---|---|",
