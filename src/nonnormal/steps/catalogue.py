@@ -17,6 +17,7 @@ from scipy import special
 from torch import Tensor
 
 from nonnormal.steps.base import Step, StepError, Symmetric, register
+from nonnormal.steps.normal_map import NODES, mapped
 
 _REAL_LINE = (-math.inf, math.inf)
 
@@ -217,7 +218,7 @@ class GeneralizedNormal(Symmetric):
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         if dtype == torch.float32 and self.shape >= 1:
             normal = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-            return _interpolated(_sizes(self).to(device), normal)
+            return mapped(_sizes(self, normal.device), normal)
         # Gamma(1/b)^(1/b) as Gamma(1 + 1/b)^(1/b) U, since the former underflows where b is large.
         order = torch.full(shape, 1 + 1 / self.shape, dtype=dtype, device=device)
         size = self._scale * torch._standard_gamma(order, generator=generator).pow(1 / self.shape)
@@ -235,32 +236,16 @@ class GeneralizedNormal(Symmetric):
         return torch.where(z < 0, tail, 1 - tail)
 
 
-_NODES = 4096  # of the map, a unit
-_REACH = 7  # a normal number in float32 is below 5.8 on a CPU, 6.7 on a GPU
-
-
 @cache
-def _sizes(step: GeneralizedNormal) -> Tensor:
-    """|z| = T(|n|) at the nodes, where T is the rising map that takes normal numbers n to this law.
+def _sizes(step: GeneralizedNormal, device: torch.device) -> Tensor:
+    """T at the nodes of `normal_map`.
 
     |z/a|^b has the law Gamma(1/b), and lies below |T(n)/a|^b with probability erf(|n|/√2). A gamma number costs as much
     as ten normal ones, T between its nodes as one, where it is off by less than 3e-7 and rounding.
     """
-    n = np.arange(_REACH * _NODES + 2) / _NODES
-    order, (below, above) = 1 / step.shape, (special.erf(n / math.sqrt(2)), special.erfc(n / math.sqrt(2)))
-    power = np.where(n < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
-    return torch.tensor(step._scale * power**order, dtype=torch.float32)
-
-
-def _interpolated(sizes: Tensor, n: Tensor, chunk: int = 2**15) -> Tensor:
-    """sign(n) T(|n|); in chunks that stay in a processor's cache."""
-    found = torch.empty_like(n)
-    for out, part in zip(found.view(-1).split(chunk), n.view(-1).split(chunk), strict=True):
-        place = part.abs().mul_(_NODES).clamp_(max=_REACH * _NODES)
-        left = place.to(torch.int32)
-        low, high = sizes.index_select(0, left), sizes.index_select(0, left + 1)
-        torch.lerp(low, high, place.sub_(left), out=out).copysign_(part)
-    return found
+    order, (below, above) = 1 / step.shape, (special.erf(NODES / math.sqrt(2)), special.erfc(NODES / math.sqrt(2)))
+    power = np.where(NODES < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
+    return torch.tensor(step._scale * power**order, dtype=torch.float32, device=device)
 
 
 @register
