@@ -19,6 +19,7 @@ from nonnormal.bases import Basis
 from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.evaluation.drawing import drawn
 from nonnormal.evaluation.recipe import bounded
 from nonnormal.evaluation.rows import bits_row, frame, row
 from nonnormal.evaluation.samples import difference_rows, distance_rows
@@ -27,9 +28,9 @@ from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objective import Design, Loss
-from nonnormal.processes import LinearProcess, apply, cholesky, contract, quadratic_times, uniform_times
+from nonnormal.processes import TIMES, LinearProcess, apply, cholesky, contract
 from nonnormal.recipes import design
-from nonnormal.samplers import GRIDS, SOLVERS, sample_ancestral
+from nonnormal.samplers import GRIDS, SOLVERS
 from nonnormal.seeds import ImageNoise, derive
 from nonnormal.steps import Normal, get
 from nonnormal.study import Study
@@ -37,7 +38,6 @@ from nonnormal.study import Study
 UNIFORM = "uniform"
 SHOWN, SHOWN_LEVEL = 8, 0.3  # images that are kept to be looked at, and about which noise level their states have
 _NORMAL = "normal"
-_TIMES: dict[str, Callable[[int, float], Tensor]] = {UNIFORM: uniform_times, "quadratic": quadratic_times}
 
 
 def times_of(grid: str, n_steps: int, process: LinearProcess) -> Tensor:
@@ -49,10 +49,10 @@ def times_of(grid: str, n_steps: int, process: LinearProcess) -> Tensor:
     Raises:
         ValueError: an unknown grid.
     """
-    if grid in _TIMES:
-        return _TIMES[grid](n_steps, process.t_min)
+    if grid in TIMES:
+        return TIMES[grid](n_steps, process.t_min)
     if grid not in GRIDS:
-        raise ValueError(f"unknown grid {grid!r}; known: {', '.join(dict.fromkeys((*_TIMES, *GRIDS)))}")
+        raise ValueError(f"unknown grid {grid!r}; known: {', '.join(dict.fromkeys((*TIMES, *GRIDS)))}")
     low, high = (process.observation(t)[1].item() for t in (process.t_min, 1.0))
     times = process.time_at(-2 * GRIDS[grid](n_steps, low, high, to_zero=False).log()).flip(0)
     times[0], times[-1] = process.t_min, 1.0
@@ -114,20 +114,8 @@ class Scene:
         self, cell: Cell, step: str, n_steps: int, n: int, callback: Callable[[dict], None] | None = None
     ) -> Tensor:
         """Grey levels (n, C, H, W) by the ancestral sampler."""
-        images = sample_ancestral(
-            self.denoiser,
-            cell.process,
-            get(step),
-            (n, *self.study.dataset.shape),
-            times=cell.times(n_steps),
-            seeds=self.seeds(n),
-            basis=cell.basis,
-            dtype=self.dtype,
-            device=self.device,
-            batch_size=self.study.sampling.batch_size,
-            callback=callback,
-        )
-        return quantise(images, self.data.levels).cpu()
+        point = (self.denoiser, cell.process, get(step), cell.times(n_steps), self.seeds(n))
+        return drawn(self.study, *point, basis=cell.basis, device=self.device, callback=callback).cpu()
 
     def solve(self, cell: Cell, solver: str, n_steps: int, n: int) -> Tensor:
         """Grey levels (n, C, H, W) by a solver of the flow, from the sampler's prior draws on its levels."""
@@ -135,9 +123,9 @@ class Scene:
         weights, sigmas = cell.process.observation(times)
         prior = cholesky(cell.process.prior_covariance())
         channels, *size = self.study.dataset.shape
-        for start in range(0, n, self.study.sampling.batch_size):
-            seeds = self.seeds(n)[start : start + self.study.sampling.batch_size]
-            noise = ImageNoise(seeds, (cell.process.n * channels, *size), self.dtype, self.device)
+        shape, seeds, batch = (cell.process.n * channels, *size), self.seeds(n), self.study.sampling.batch_size
+        for start in range(0, n, batch):
+            noise = ImageNoise(seeds[start : start + batch], shape, self.dtype, self.device)
             y = cell.basis.inverse(contract(weights[0], apply(prior, noise.draw(Normal()))))
             images.append(SOLVERS[solver](self.denoiser, y, sigmas))
         return quantise(torch.cat(images), self.data.levels).cpu()

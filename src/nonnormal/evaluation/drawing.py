@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from nonnormal.bases import PIXEL, Basis
 from nonnormal.data import quantise
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.processes import uniform_times
+from nonnormal.processes import LinearProcess, uniform_times
 from nonnormal.recipes import design
 from nonnormal.samplers import sample_ancestral
-from nonnormal.steps import get
+from nonnormal.steps import Step, get
 from nonnormal.study import Study
 
 
@@ -32,16 +33,35 @@ def ancestral(
         step: law of the noise; the run's p where it is None.
     """
     point = design(study.run(run), denoiser.components)
+    step = point.p if step is None else get(step)
+    times = uniform_times(n_steps, point.process.t_min)
+    return drawn(study, denoiser, point.process, step, times, seeds, basis=point.basis, device=device)
+
+
+def drawn(
+    study: Study,
+    denoiser: NetworkDenoiser,
+    process: LinearProcess,
+    step: Step,
+    times: Tensor,
+    seeds: Sequence[int],
+    *,
+    basis: Basis = PIXEL,
+    device: str = "cpu",
+    callback: Callable[[dict], None] | None = None,
+) -> Tensor:
+    """Grey levels uint8 (N, C, H, W) by ancestral sampling in any design; args as in `sample_ancestral`."""
     images = sample_ancestral(
         denoiser,
-        point.process,
-        point.p if step is None else get(step),
+        process,
+        step,
         (len(seeds), *study.dataset.shape),
-        times=uniform_times(n_steps, point.process.t_min),
+        times=times,
         seeds=seeds,
-        basis=point.basis,
+        basis=basis,
         dtype=getattr(torch, study.sampling.dtype),
         device=device,
         batch_size=study.sampling.batch_size,
+        callback=callback,
     )
     return quantise(images, study.dataset.levels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objective import Design, Loss
 from nonnormal.probability_flow import flow_bound
-from nonnormal.processes import LinearProcess, quadratic_times, uniform_times
+from nonnormal.processes import TIMES, LinearProcess
 from nonnormal.samplers import (
     sample_ancestral,
     sample_em,
@@ -40,7 +40,6 @@ from nonnormal.seeds import derive, generator
 from nonnormal.steps import Normal, get
 from nonnormal.study import Study
 
-GRIDS: dict[str, Callable[[int, float], Tensor]] = {"uniform": uniform_times, "quadratic": quadratic_times}
 _WALKS = {"ancestral": sample_ancestral, "em": sample_em, "sscs": sample_sscs}
 _FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
@@ -72,7 +71,7 @@ class Scene:
         """Grey levels (N, C, H, W) of the section's images, and network calls an image: of adaptive steps the mean."""
         n, model = self.study.recipe.n_images, counted(self.denoiser)
         options = dict(
-            times=GRIDS[grid](n_steps, process.t_min),
+            times=TIMES[grid](n_steps, process.t_min),
             seeds=self.study.image_seeds("recipe", n),
             dtype=getattr(torch, self.study.sampling.dtype),
             device=self.device,
@@ -221,7 +220,7 @@ def law_rows(study: Study) -> pd.DataFrame:
             for step in settings.steps:
                 for n_steps in sorted(set(settings.law_steps)):
                     seed = derive(study.seed, "recipe law", sampler, step, n_steps)
-                    value = law_distance(process, sampler, step, GRIDS[grid](n_steps, process.t_min), n, seed)
+                    value = law_distance(process, sampler, step, TIMES[grid](n_steps, process.t_min), n, seed)
                     estimate = Estimate(value, max(value - mean, 0.0), value + mean, n)
                     at = conditions | {"sampler": sampler, "grid": grid}
                     rows.append(_law_row(study, step, "recipe_w1", estimate, n_steps, at))

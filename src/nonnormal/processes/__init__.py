@@ -4,6 +4,7 @@ VP(schedule), VE(sigma_min=0.002, sigma_max=80), PSLD(friction_x=0.01), Recipe(D
 """
 
 from nonnormal.processes.base import (
+    TIMES,
     LinearProcess,
     apply,
     as_matrix,
@@ -24,6 +25,7 @@ from nonnormal.processes.recipe import Recipe, vp_recipe
 
 __all__ = [
     "PSLD",
+    "TIMES",
     "VE",
     "VP",
     "LinearProcess",

@@ -22,6 +22,7 @@ coordinates of more than one variable, are derived.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -258,3 +259,7 @@ def quadratic_times(n_steps: int, t_min: float = 0.0) -> Tensor:
     Source: PSLD (2303.01748), its authors' code.
     """
     return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps).square()
+
+
+TIMES: dict[str, Callable[[int, float], Tensor]] = {"uniform": uniform_times, "quadratic": quadratic_times}
+"""Time grids by name."""
