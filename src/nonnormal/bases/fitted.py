@@ -11,7 +11,7 @@ Source: GUD (2410.02667), χ̂ = S⁻¹Uφ; what is done with components that do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,25 @@ from nonnormal.bases.base import Basis, Shape, like
 LARGEST_PCA = 4096
 # Deviations of this share of the largest are rounding, in float64, of a component that is constant.
 CONSTANT = 1e-10
+
+
+def rows_of(images: Tensor) -> Tensor:
+    """Training images (N, C, H, W) as rows (N, D), float64.
+
+    Raises:
+        ValueError: there are under two images, or one is not finite.
+    """
+    if images.dim() != 4 or len(images) < 2 or not images[0].numel():
+        raise ValueError(f"PCA needs two or more images (N, C, H, W), found {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise ValueError("PCA needs finite images, found NaN or ∞")
+    return images.detach().flatten(1).double()
+
+
+def need_shape(x: Tensor, shape: Sequence[int]) -> None:
+    """Refuses images of another shape (C, H, W) than those that were fitted."""
+    if tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(f"this PCA was fitted to images {tuple(shape)}, found {tuple(x.shape[1:])}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +67,14 @@ class PCA(Basis):
         Raises:
             ValueError: D exceeds 4096, there are under two images, or one is not finite.
         """
-        dims = images[0].numel() if images.dim() == 4 and len(images) else 0
-        if len(images) < 2 or not 1 <= dims <= LARGEST_PCA:
+        rows = rows_of(images)
+        dims = rows.shape[1]
+        if dims > LARGEST_PCA:
             raise ValueError(
-                f"PCA needs two or more images (N, C, H, W) of at most {LARGEST_PCA} numbers each, found "
-                f"{tuple(images.shape)}; LeadingPCA, DCT, Fourier and Haar have no such limit"
+                f"PCA needs images of at most {LARGEST_PCA} numbers each, found {tuple(images.shape)}; LeadingPCA, "
+                "DCT, Fourier and Haar have no such limit"
             )
-        if not images.isfinite().all():
-            raise ValueError("PCA needs finite images, found NaN or ∞")
-        covariance = torch.cov(images.detach().flatten(1).double().T, correction=0).reshape(dims, dims)
+        covariance = torch.cov(rows.T, correction=0).reshape(dims, dims)
         variance, vectors = torch.linalg.eigh(covariance)
         directions = vectors.T.flip(0)
         largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
@@ -81,10 +99,7 @@ class PCA(Basis):
 
     def _matrix(self, x: Tensor) -> Tensor:
         """V as (D, D), in the dtype and on the device of x."""
-        if x.shape[1:] != self.directions.shape[1:]:
-            raise ValueError(
-                f"this PCA was fitted to images {tuple(self.directions.shape[1:])}, found {tuple(x.shape[1:])}"
-            )
+        need_shape(x, self.directions.shape[1:])
         return like(self.directions, x.dtype, x.device).flatten(1)
 
 

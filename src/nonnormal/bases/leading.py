@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases.base import Basis, like
+from nonnormal.bases.fitted import need_shape, rows_of
 
 LEADING = 512
 _SPARE, _ITERATIONS = 32, 6  # directions that are dropped again, and power iterations, of the randomised solver
@@ -48,11 +49,7 @@ class LeadingPCA(Basis):
         Raises:
             ValueError: there are under two images, or one is not finite.
         """
-        if images.dim() != 4 or len(images) < 2 or not images[0].numel():
-            raise ValueError(f"PCA needs two or more images (N, C, H, W), found {tuple(images.shape)}")
-        if not images.isfinite().all():
-            raise ValueError("PCA needs finite images, found NaN or ∞")
-        rows = images.detach().flatten(1).double()
+        rows = rows_of(images)
         k = min(k, len(rows) - 1, rows.shape[1])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -81,8 +78,7 @@ class LeadingPCA(Basis):
 
     def _reflected(self, x: Tensor, inverse: bool) -> Tensor:
         """X Q of images as rows, or X Qᵀ."""
-        if x.shape[1:] != (shape := tuple(self.shape.tolist())):
-            raise ValueError(f"this PCA was fitted to images {shape}, found {tuple(x.shape[1:])}")
+        need_shape(x, self.shape.tolist())
         v, triangle = (like(part, x.dtype, x.device) for part in (self.reflectors, self.triangle))
         rows = x.flatten(1)
         return (rows - rows @ v @ (triangle.mT if inverse else triangle) @ v.mT).reshape(x.shape)
