@@ -11,8 +11,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from conftest import SIDE
+
 HERE = Path(__file__).parent
-SIDE = 1024
 RECORDS = (HERE.parent / "results/digits/records", HERE.parent / "paper/records")
 HEAD = ["What", "Time", "Baseline", "Ratio", "Quartiles of the ratio", "Wanted", "Times the limit"]
 

@@ -142,9 +142,7 @@ def _uniform_laplace(q: Step, p: Step, delta: Tensor) -> Tensor:
 @closed_form(Normal, Laplace)
 def _normal_laplace(q: Step, p: Step, delta: Tensor) -> Tensor:
     """K(d) = √2 E|Z + d| + ½ log 2 − ½ (1 + log 2π), Z standard normal."""
-    # Numbers of 16 bits are worked on in 32.
-    wide = delta if delta.dtype in (torch.float32, torch.float64) else delta.float()
-    nats = math.sqrt(2) * _FoldedNormal.apply(wide) + (0.5 * math.log(2) - 0.5 * (1 + math.log(2 * math.pi)))
+    nats = math.sqrt(2) * _FoldedNormal.apply(_wide(delta)) + (0.5 * math.log(2) - 0.5 * (1 + math.log(2 * math.pi)))
     return nats.to(delta.dtype)
 
 
@@ -177,9 +175,12 @@ class _FoldedNormal(torch.autograd.Function):
 
 def exp_excess(x: Tensor, rate: float = 1.0) -> Tensor:
     """E(a) = a + exp(−a) − 1 with a = rate · |x|, to all digits also where it is a²/2."""
-    # Numbers of 16 bits are worked on in 32.
-    wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    return _ExpExcess.apply(wide, rate).to(x.dtype)
+    return _ExpExcess.apply(_wide(x), rate).to(x.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """The same numbers, those of 16 bits in 32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class _ExpExcess(torch.autograd.Function):

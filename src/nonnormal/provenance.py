@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ def describe() -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "hardware": hardware(),
     }
+
+
+def revision_of(made: Mapping[str, Any]) -> str:
+    """The code of what `describe` said, in words."""
+    return (made["revision"] or "unknown")[:10] + " with uncommitted changes" * made["uncommitted_changes"]
 
 
 def hardware() -> str:

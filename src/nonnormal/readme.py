@@ -11,6 +11,7 @@ import pandas as pd
 from nonnormal import tables
 from nonnormal.files import atomic, write_text
 from nonnormal.layout import Layout
+from nonnormal.provenance import revision_of
 from nonnormal.study import Study
 
 IMAGES = Path("docs/images")
@@ -58,9 +59,6 @@ def _conditions(study: Study, layout: Layout) -> str:
     training = next(iter(study.runs.values())).training
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
-    revision = (made["revision"] or "unknown")[:10] + (
-        " with uncommitted changes" if made["uncommitted_changes"] else ""
-    )
     return (
         f"{study.title}. Conditions: data set `{study.data}`; bounds on "
         f"{study.evaluation.n_images or 'all'} images of the held-out split with T = {training.n_steps}, 95 % "
@@ -69,5 +67,5 @@ def _conditions(study: Study, layout: Layout) -> str:
         f"averaged weights (decay {training.ema_decay}); one training a pair, study seed "
         f"{study.seed}, so intervals do not cover retraining; {training.steps} optimiser steps of "
         f"{training.batch_size} images. Figures marked li2024 were published for other data "
-        f"and other networks. Made at revision `{revision}` on {made['hardware']}."
+        f"and other networks. Made at revision `{revision_of(made)}` on {made['hardware']}."
     )

@@ -184,9 +184,10 @@ def table(
         raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
     study, layout = open_study(study_file)
     content = numbers_of(name, study, layout)
+    readable = readable_of(name, study, content)
     write_rows(layout.table(name, "csv"), content)
     for extension in ("md", "typ"):
-        tables.write_readable(layout.table(name, extension), *readable_of(name, study, content), prose=name == "claims")
+        tables.write_readable(layout.table(name, extension), *readable, prose=name == "claims")
     print(layout.table(name, "csv"))
 
 

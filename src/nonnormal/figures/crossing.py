@@ -15,10 +15,10 @@ from torch import Tensor
 
 from nonnormal.figures import theme
 from nonnormal.steps import get
-from nonnormal.tables.crossing import AXES
+from nonnormal.tables.crossing import AXES, SOLVERS
 from nonnormal.tables.crossing import crossing as numbers
 
-_SOLVERS = {"euler": ("P", "no noise, Euler"), "dpmpp_2m": ("X", "no noise, DPM++(2M)")}
+_MARKERS = {"euler": "P", "dpmpp_2m": "X"}  # of solvers
 _TITLES = {
     "basis": "basis in which the step is independent",
     "process": "process",
@@ -79,9 +79,9 @@ def _distances(panel: Axes, table: pd.DataFrame, axis: str, names: list[str]) ->
     rows = table[(table.measure == "fid") & (table.nfe == table[table.measure == "fid"].nfe.min())]
     kinds = [*rows.step.dropna().unique(), *rows[rows.step.isna()].sampler.unique()]
     for i, kind in enumerate(kinds):
-        if kind in _SOLVERS:
-            marker, label = _SOLVERS[kind]
-            style = {"color": "black", "marker": marker, "markersize": 4.5, "label": label}
+        if kind in SOLVERS:
+            label = f"no noise, {SOLVERS[kind]}"
+            style = {"color": "black", "marker": _MARKERS[kind], "markersize": 4.5, "label": label}
             found = rows[rows.step.isna() & (rows.sampler == kind)]
         else:
             style, found = theme.step_style(kind), rows[rows.step == kind]

@@ -34,6 +34,7 @@ from nonnormal.page.curves import curve
 from nonnormal.page.lineage import lineage
 from nonnormal.page.numbers import laid_out, packed
 from nonnormal.page.pictures import embedded, grid
+from nonnormal.provenance import revision_of
 from nonnormal.study import Study
 from nonnormal.summary import read_rows
 from nonnormal.tables.text import cell
@@ -139,11 +140,6 @@ def _captions(environment: jinja2.Environment, study: Study) -> Caption:
     return caption
 
 
-def _revision(provenance: Mapping[str, Any]) -> str:
-    revision = (provenance["revision"] or "unknown")[:10]
-    return revision + " with uncommitted changes" * provenance["uncommitted_changes"]
-
-
 def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     """What the numbers depend on, by name."""
     ours = study.features.kind == "classifier"
@@ -160,7 +156,7 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
         steps = ", ".join(map(str, study.sample_steps))
         facts["Samples"] = f"{study.sampling.n_images} a pair, in {steps} steps"
         facts["Bounds"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.n_steps}"
-    return facts | {"Code revision": _revision(provenance), "Hardware": provenance["hardware"]}
+    return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
 
 
 def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
@@ -168,14 +164,14 @@ def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame])
     scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
     for name, run in study.networks.items():
-        samples = {}
-        for n_steps in study.sample_steps if name in study.runs else ():
+        samples, drawn = {}, study.sample_steps if name in study.runs else ()
+        for n_steps in drawn:
             images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
             samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
         part, figures = _part(study, name)
         log = pd.read_csv(reading(layout.log(name)))
         made = [layout.weights(name), layout.log(name)]
-        made += [layout.samples(name, n_steps) for n_steps in study.sample_steps if name in study.runs]
+        made += [layout.samples(name, n_steps) for n_steps in drawn]
         rows = (layout.bounds, layout.fidelity, layout.exchange, layout.design, layout.recipe)
         made += [path(name) for path in rows if path(name).is_file()]
         row = scores.get(name, {})

@@ -11,7 +11,7 @@ from nonnormal.tables.text import cell
 
 AXES = ("basis", "process", "grid")
 _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
-_SOLVERS = {"euler": "Δ Euler", "dpmpp_2m": "Δ DPM++(2M)"}
+SOLVERS = {"euler": "Euler", "dpmpp_2m": "DPM++(2M)"}
 
 
 def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
@@ -50,9 +50,8 @@ def readable_crossing(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns.append(_column(normal, "normal", _tenths))
     columns += [_column(gaps[gaps.step == step], f"Δ {step}", _difference) for step in gaps.step.dropna().unique()]
     solvers = gaps[gaps.step.isna()]
-    columns += [
-        _column(solvers[solvers.sampler == name], _SOLVERS[name], _difference) for name in solvers.sampler.unique()
-    ]
+    for name in solvers.sampler.unique():
+        columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVERS[name]}", _difference))
     first, totals = pd.concat(columns, axis=1), table[table.measure == "bpd_total"]
     gaps = table[(table.measure == "bpd_difference") & (table.against == "normal step")]
     columns = []
