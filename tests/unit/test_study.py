@@ -803,6 +803,15 @@ def test_schema_refuses_unknown_keys_and_allows_empty_runs(path):
         jsonschema.validate(changed(path, 3), json_schema())
 
 
+@pytest.mark.parametrize("path", ["runs.more", "designs.runs.more", "recipe.networks.more"])
+def test_a_network_that_says_nothing_is_the_defaults(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    raw = changed(path, None)
+    jsonschema.validate(raw, json_schema())
+    found = validate(raw, "study.yaml")
+    assert found.run("more") == found.defaults
+
+
 def test_every_setting_is_described():
     schema = study.json_schema()
     models = [schema, *schema["$defs"].values()]

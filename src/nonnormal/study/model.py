@@ -1,9 +1,4 @@
-"""Studies: what a study file may say, and the objects that its words stand for.
-
-A study is one YAML file: a data set, default settings of a run, runs that differ from them in what they name, and how
-samples and scores are made. These models are the single source of what is allowed; the JSON schema that Snakemake
-validates against is exported from them (`nonnormal schema`).
-"""
+"""The study itself: what may stand together in a file, and the names, numbers and seeds that follow from it."""
 
 from __future__ import annotations
 
@@ -12,15 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.sections import (
-    FEATURES,
     OPTIONAL,
     Classifier,
     Crossing,
@@ -37,7 +29,7 @@ from nonnormal.sections import (
     Sampling,
 )
 from nonnormal.seeds import derive
-from nonnormal.settings import Basis, Process, Run, Settings
+from nonnormal.settings import Run, Settings
 from nonnormal.steps import get
 
 
@@ -360,133 +352,3 @@ def _merged(defaults: Mapping, override: Any) -> Any:
         below = merged.get(key)
         merged[key] = _merged(below, value) if isinstance(below, Mapping) else value
     return merged
-
-
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-def validate(raw: Any, source: str) -> Study:
-    """The study in `raw`, the content of a study file.
-
-    Raises:
-        StudyError: naming `source` and, for each mistake, the key, what was found, and what is allowed.
-    """
-    try:
-        _extent(raw, {}, 0)
-        return Study.model_validate(raw)
-    except ValidationError as error:
-        lines = [_line(f"{source}: {_explain(detail)}") for detail in error.errors()]
-        raise StudyError("\n".join(dict.fromkeys(lines))) from None
-    except StudyError as error:
-        raise StudyError(f"{source}: {error}") from None
-
-
-def load(path: Path | str) -> Study:
-    """The study in a YAML or JSON file.
-
-    Raises:
-        StudyError: the file is missing, is not YAML, or says something that is not allowed.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        # Jobs read the resolved study, which is JSON: as YAML, 2,000 runs would take each of them seconds.
-        raw = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
-    except RecursionError:
-        raise StudyError(f"{path}: is nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a date or number that there is not
-        kind = "JSON" if Path(path).suffix == ".json" else "YAML"
-        raise StudyError(_line(f"{path}: is not {kind} ({error})")) from None
-    return validate(raw, str(path))
-
-
-_MOST_VALUES, _DEEPEST, _LONGEST = 2_000_000, 32, 1500
-
-
-def _extent(node: Any, known: dict[int, int], depth: int) -> int:
-    """Number of values that a node unfolds to, each that is referred to counted as often as it is.
-
-    Raises:
-        StudyError: too many, too deep, or the node contains itself.
-    """
-    if not isinstance(node, Mapping | list):
-        return 1
-    if depth > _DEEPEST:
-        raise StudyError(f"is nested more than {_DEEPEST} deep, or refers to itself")
-    if id(node) not in known:
-        children = node.values() if isinstance(node, Mapping) else node
-        known[id(node)] = 1 + sum(_extent(child, known, depth + 1) for child in children)
-    if known[id(node)] > _MOST_VALUES:
-        raise StudyError(f"unfolds to more than {_MOST_VALUES:,} values")
-    return known[id(node)]
-
-
-def _line(text: str) -> str:
-    """The text in one line that a terminal can show: other characters are escaped, what is too long is cut."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON schema of study files; runs may be empty (null), which means the defaults."""
-    schema = Study.model_json_schema()
-    for runs in (schema["properties"]["runs"], schema["$defs"]["Designs"]["properties"]["runs"]):
-        _allow_empty(runs)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _allow_empty(runs: dict[str, Any]) -> None:
-    """Lets each run of a schema be null."""
-    for key in ("additionalProperties", "patternProperties"):
-        if isinstance(entry := runs.get(key), dict):
-            runs[key] = (
-                {"anyOf": [entry, {"type": "null"}]}
-                if "$ref" in entry
-                else {pattern: {"anyOf": [value, {"type": "null"}]} for pattern, value in entry.items()}
-            )
-
-
-def _explain(detail: Mapping[str, Any]) -> str:
-    """One mistake: key, what was found, what is allowed."""
-    location = detail["loc"]
-    if location[:1] == ("features",):  # pydantic names which kind it read
-        location = location[:1] + location[2:]
-    key = ".".join(str(part) for part in location if part != "[key]") or "the file"
-    if detail["type"] == "extra_forbidden":
-        allowed = ", ".join(_model_at(detail["loc"][:-1]).model_fields)
-        return f"{key}: unknown key; allowed here: {allowed}"
-    if detail["type"] == "missing":
-        return f"{key}: missing"
-    found = _shown(detail["input"])
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["loc"] and detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
-        return f"{key}.{message}"  # several keys together; the message begins with one of them
-    if detail["loc"]:
-        return f"{key}: found {found if len(found) < 80 else found[:77] + '...'}; {message}"
-    return message if isinstance(detail["input"], Mapping) else f"{key}: found {found[:80]}; a study is a mapping"
-
-
-def _shown(value: Any) -> str:
-    """The value as a study would say it."""
-    try:
-        return json.dumps(value, default=str, ensure_ascii=False)
-    except (TypeError, ValueError):  # a key that JSON has not, or more digits than Python writes
-        return f"a {type(value).__name__}"
-
-
-def _model_at(location: tuple) -> type[Settings]:
-    """The settings class that the keys at a location belong to."""
-    model: type[Settings] = Study
-    if "runs" in location[:2]:
-        model, location = Run, location[location.index("runs") + 2 :]
-    if location[:1] == ("features",):
-        model, location = FEATURES[location[1]], location[2:]
-    within = {("recipe", "processes"): Process, ("recipe", "networks"): Run}
-    within |= {("crossing", "processes"): Process, ("crossing", "bases"): Basis}
-    if inner := within.get(location[:2]):
-        model, location = inner, location[3:]
-    for part in location:
-        kind = model.model_fields[part].annotation
-        model = next((option for option in get_args(kind) if option is not type(None)), kind)
-    return model
