@@ -1,0 +1,67 @@
+"""Every command that takes a device, on one that refuses what a GPU refuses: it ends, with the CPU's numbers."""
+
+import json
+
+import elsewhere
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import yaml
+
+from nonnormal import cli, study
+from nonnormal.files import read_tensors
+
+PLACED = ("features", "train", "sample", "bounds", "fidelity", "exchange", "geometry", "design", "extend", "recipe")
+STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "crossing")]
+
+
+def broad() -> dict:
+    """The tiny study with more samplers, bases and steps."""
+    found = tiny.tiny()
+    found["defaults"]["training"] |= {"accumulate": 2}
+    found["exchange"]["steps"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
+    found["recipe"] |= {"samplers": ["ancestral", "em", "sscs", "flow_euler", "flow_heun"]}
+    found["crossing"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """By device, the folder in which all commands were run."""
+    folders = {device: tmp_path_factory.mktemp(device) for device in ("cpu", elsewhere.DEVICE)}
+    for device, folder in folders.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for place in (cli.make, cli.evaluate):
+                patch.setattr(place, "prepare_torch", lambda asked, threads, device=device: device)
+            (folder / "config").mkdir()
+            (folder / tiny.FILE).write_text(yaml.safe_dump(broad()))
+            tiny.LAYOUT.study.parent.mkdir(parents=True)
+            tiny.LAYOUT.study.write_text(json.dumps(study.load(tiny.FILE).resolved))
+            cli.app(tiny.STAGES["data"][0], standalone_mode=False)
+            for stage in STAGES:
+                _run(stage, device)
+    return folders
+
+
+def _run(stage: str, device: str) -> None:
+    arguments = tiny.STAGES[stage][0]
+    if device == "cpu":
+        cli.app(arguments, standalone_mode=False)
+        return
+    with elsewhere.pretended():
+        cli.app(arguments, standalone_mode=False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_command_gives_the_same_numbers_on_another_device(results, stage):
+    for output in tiny.STAGES[stage][1]:
+        here, there = (folder / output for folder in results.values())
+        if output.suffix == ".csv":
+            pd.testing.assert_frame_equal(pd.read_csv(here), pd.read_csv(there), rtol=1e-2, atol=1e-3)
+        else:
+            (first, _), (second, _) = read_tensors(here), read_tensors(there)
+            assert first.keys() == second.keys()
+            for name, value in first.items():
+                np.testing.assert_allclose(value.double(), second[name].double(), rtol=1e-2, atol=1e-3, err_msg=name)
