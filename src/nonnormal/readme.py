@@ -15,10 +15,14 @@ from nonnormal.provenance import revision_of
 from nonnormal.study import Study
 
 IMAGES = Path("docs/images")
+_SHOWN = {
+    "samples": "Samples of each pair, one row a pair, the images of a column share their seed",
+    "designs": "Designs: what likelihood and samples of each network score",
+}
 
 
 def insert(target: Path, study: Study, layout: Layout) -> None:
-    """Replaces what stands between the markers in `target`, and copies the sample rows to docs/images/.
+    """Replaces what stands between the markers in `target`, and copies the pictures that it shows to docs/images/.
 
     Raises:
         ValueError: the file lacks the markers.
@@ -30,15 +34,25 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
     _, end, tail = rest.partition(markers[1])
     if not (start and end):
         raise ValueError(f"{target}: found no pair of markers {' … '.join(markers)}")
-    image = IMAGES / f"{study.name}-samples.png"
-    with atomic(image) as temporary:
-        shutil.copyfile(layout.figure("samples", "png"), temporary)
-    table = layout.table("pairs", "md").read_text(encoding="utf-8")
-    block = f"![Samples of each pair, one row a pair, the images of a column share their seed]({image})\n\n{table}\n"
-    block += f"{_conditions(study, layout)}\n"
+    parts = [_picture(layout, study.name, "samples"), _table(layout, "pairs")]
+    if study.designs and not study.headline:  # the headline study's are in its paper
+        parts += [_picture(layout, study.name, "designs"), _table(layout, "designs")]
+    parts.append(f"{_conditions(study, layout)}\n")
     if study.headline:
-        block += f"\n{claims_block(pd.read_csv(layout.table('claims', 'csv')))}"
-    write_text(target, f"{head}{start}\n{block}{end}{tail}")
+        parts.append(claims_block(pd.read_csv(layout.table("claims", "csv"))))
+    write_text(target, "\n".join([f"{head}{start}", *parts]) + end + tail)
+
+
+def _picture(layout: Layout, study: str, figure: str) -> str:
+    """The figure, copied to where the README finds it."""
+    image = IMAGES / f"{study}-{figure}.png"
+    with atomic(image) as temporary:
+        shutil.copyfile(layout.figure(figure, "png"), temporary)
+    return f"![{_SHOWN[figure]}]({image})\n"
+
+
+def _table(layout: Layout, name: str) -> str:
+    return layout.table(name, "md").read_text(encoding="utf-8")
 
 
 def claims_block(table: pd.DataFrame) -> str:

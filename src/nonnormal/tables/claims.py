@@ -74,7 +74,8 @@ def readable_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 def _with_words(table: pd.DataFrame) -> pd.DataFrame:
     """The table with empty texts where a file has nothing."""
-    return table.fillna({name: "" for name in ("measurement", "data", "unit", "reason")})
+    words = ["measurement", "data", "unit", "reason"]
+    return table.astype(dict.fromkeys(words, object)).fillna(dict.fromkeys(words, ""))
 
 
 def counted(table: pd.DataFrame) -> str:
