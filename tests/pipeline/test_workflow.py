@@ -311,6 +311,22 @@ def test_dvc_parameters_are_keys_of_the_study(workspace):
                         value = value[part]
 
 
+def test_dvc_stages_depend_on_all_settings_that_their_rules_name(workspace):
+    rules = {}
+    for file in (workspace.folder / "Snakefile", *(workspace.folder / "workflow/rules").glob("*.smk")):
+        for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
+            rules[name] = set(re.findall(r'(?:lookup\(f?"|RESOLVED\["|STUDY\.)(\w+)', text))
+    study = yaml.safe_load((PROJECT / "config/digits.yaml").read_text())
+    named_by_rules = set()
+    for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():
+        [parameters] = [entry["config/digits.yaml"] for entry in stage.get("params", [])] or [[]]
+        keys = set(study) if "config/digits.yaml" in stage["deps"] else {key.split(".")[0] for key in parameters}
+        needed = set().union(*(rules[rule] for rule in stage["cmd"].split()[1].split(","))) & set(study) - {"resources"}
+        assert needed <= keys, name
+        named_by_rules |= needed
+    assert {"sampling", "evaluation", "recipe", "crossing", "exchange"} <= named_by_rules
+
+
 def test_dvc_carries_the_records_of_all_that_it_carries(workspace):
     for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():
         outputs = [next(iter(entry)) for key in ("outs", "metrics") for entry in stage.get(key, [])]
