@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 
+import elsewhere
 import pandas as pd
 import pytest
 import torch
@@ -11,7 +12,7 @@ import yaml
 from problems import STEPS
 
 from nonnormal import pretrained, study
-from nonnormal.cli import app
+from nonnormal.cli import app, evaluate
 from nonnormal.files import read_tensors
 from nonnormal.layout import Layout
 from nonnormal.networks import initialised
@@ -87,6 +88,18 @@ def made(saved, tmp_path_factory):
         finally:
             torch.set_num_threads(threads)
     return project, Layout("tiny", "digits")
+
+
+def test_another_device_gives_the_same_numbers(made, tmp_path, monkeypatch):
+    project, layout = made
+    shutil.copytree(project, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "prepare_torch", lambda asked, threads: elsewhere.DEVICE)
+    (tmp_path / layout.pretrained).unlink()
+    with elsewhere.pretended():
+        command("evaluate", "pretrained", "study.yaml")
+    first, second = (pd.read_csv(folder / layout.pretrained) for folder in (project, tmp_path))
+    pd.testing.assert_frame_equal(first, second, rtol=1e-2, atol=1e-3)
 
 
 def test_figures_and_table_are_made(made):
