@@ -19,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from nonnormal.files import reading
+from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Estimate, proportion_interval
 from nonnormal.settings import Settings
 
@@ -27,7 +28,6 @@ HOLDS, FAILS, UNDECIDED, BY_TEST, NOT_TESTED = VERDICTS = ("holds", "fails", "un
 
 Source = Literal["li2024", "gerdes2024", "chen2023", "chen2024", "pandey2023"]
 Text = Annotated[str, Field(min_length=1)]
-DISTANCES = ("fid", "kid", "precision", "recall")
 Scalar = bool | int | float | str | None
 Row = Mapping[str, Any]
 

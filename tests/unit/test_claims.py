@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from nonnormal import tables
-from nonnormal.claims import DISTANCES, FILE, VERDICTS, Claim, described, has_test, judge, load, measure, records
+from nonnormal.claims import FILE, VERDICTS, Claim, described, has_test, judge, load, measure, records
+from nonnormal.metrics import DISTANCES
 from nonnormal.readme import claims_block
 from nonnormal.summary import COLUMNS
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -545,3 +546,17 @@ def test_memory_does_not_grow_with_the_number_of_images(dtype):
 def test_images_that_say_not_what_they_are_are_refused(images, options, found):
     with pytest.raises(ValueError, match=found):
         OptimalDenoiser(images, **options)
+
+
+@pytest.mark.parametrize(
+    "fewer_digits",
+    [
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: mock.patch.object(torch, "get_float32_matmul_precision", lambda: "high"),
+    ],
+    ids=["autocast", "TF32"],
+)
+def test_the_optimal_denoiser_refuses_products_of_fewer_digits(fewer_digits):
+    denoiser = OptimalDenoiser(torch.zeros(2, 1, 2, 2))
+    with fewer_digits(), pytest.raises(RuntimeError, match="products of full float32"):
+        denoiser(torch.zeros(1, 1, 2, 2), 1.0)

@@ -208,6 +208,14 @@ def test_estimates_lie_in_their_intervals_and_are_reproducible(digits, trained):
     assert found == compare(first, second, trained)
 
 
+@pytest.mark.parametrize("wanted", [("fid",), ("recall", "kid"), ()])
+def test_those_that_are_wanted_do_not_depend_on_the_others(digits, trained, wanted):
+    first, reference = digits.train.images[:N], against(digits.test.images[:N], trained)
+    every = fidelity(first, reference, resamples=10, seed=0)
+    some = fidelity(first, reference, resamples=10, seed=0, metrics=wanted)
+    assert list(some.items()) == [(name, every[name]) for name in wanted]
+
+
 def test_distances_grow_as_images_get_worse(digits, trained):
     real = digits.train.images[:N]
     noise = torch.randint(17, digits.test.images[:N].shape, generator=torch.Generator().manual_seed(0))

@@ -110,7 +110,8 @@ def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 
     from nonnormal.evaluation.geometry import geometry_rows
     from nonnormal.summary import write_rows
 
-    study, layout, device = _open(study_file, "geometry", device, threads)
+    # Not TF32: solvers are compared with a solution that is far closer than it rounds.
+    study, layout, device = _open(study_file, "geometry", device, threads, tf32=False)
     measured = _measured(layout, study.geometry_run, device)
     write_rows(layout.geometry, geometry_rows(study, *measured, layout.trajectories, device))
     print(layout.geometry)
@@ -220,11 +221,11 @@ def summary(study_file: StudyFile) -> None:
     print(layout.summary)
 
 
-def _open(study_file: Path, section: str, device: str, threads: int):
+def _open(study_file: Path, section: str, device: str, threads: int, **options: bool):
     """The study, which must have the section, the layout of its results, and the device with "auto" resolved."""
     study, layout = open_study(study_file)
     require_section(study_file, study, section)
-    return study, layout, prepare_torch(device, threads)
+    return study, layout, prepare_torch(device, threads, **options)
 
 
 def _measured(layout: Layout, run: str, device: str):

@@ -231,8 +231,9 @@ def numbers_of(name: str, study, layout: Layout):
         return tables.pairs(summary, published, study.metric, runs, study.headline_steps)
     if name == "claims":
         from nonnormal import claims
+        from nonnormal.metrics import DISTANCES
 
-        names = {distance: study.metric(distance) for distance in claims.DISTANCES}
+        names = {distance: study.metric(distance) for distance in DISTANCES}
         return tables.claims(claims.load(), summary, published, study.name, names)
     if name == "cost":
         return tables.costs(summary)

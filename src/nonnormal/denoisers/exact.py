@@ -94,8 +94,8 @@ class OptimalDenoiser:
     is s or less comes an error of √s·e/2σ² at most. Where this is above the tolerance, the distance is taken again,
     from differences in float64: at small σ for the few images that could be nearest or have weight beside it, at large
     σ for the few of large weight. The other product is the sum, but for each chunk's largest weight, in which small
-    ones would drown. Products must be of full precision, as torch's are unless told otherwise (TF32, autocast), and
-    the device must have float64.
+    ones would drown. Products must be of full precision, as torch's are unless told otherwise, and the device must have
+    float64.
 
     Args:
         images: (N, *event), floating point of any precision, or grey levels 0 … levels − 1 of any integer type.
@@ -120,7 +120,15 @@ class OptimalDenoiser:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """r* (B, *event), in x's dtype, for x (B, *event) and sigma ≥ 0 a number or (B,)."""
+        """r* (B, *event), in x's dtype, for x (B, *event) and sigma ≥ 0 a number or (B,).
+
+        Raises:
+            RuntimeError: products of matrices are set to fewer digits (TF32, autocast).
+        """
+        kind = x.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        if autocast or torch.get_float32_matmul_precision() != "highest":
+            raise RuntimeError("the optimal denoiser needs products of full float32: no autocast, no TF32")
         sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).expand(len(x)).unsqueeze(1)
         width = (2 * sigma.square()).clamp(min=1e-100)  # serves for sigma = 0, the limit
         least, total = torch.full_like(sigma, math.inf), torch.zeros_like(sigma)

@@ -68,7 +68,7 @@ class Scene:
         """FID of images in [−1, 1] against the training split; what lies outside is clipped."""
         levels = quantise(images.cpu(), self.data.levels)
         options = dict(resamples=self.study.evaluation.bootstrap, seed=derive(self.study.seed, "fidelity"))
-        return fidelity(levels, self.reference, device=self.device, **options)["fid"]
+        return fidelity(levels, self.reference, device=self.device, metrics=("fid",), **options)["fid"]
 
 
 def geometry_rows(

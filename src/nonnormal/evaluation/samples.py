@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from nonnormal.data import ImageData
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.evaluation.drawing import ancestral
 from nonnormal.evaluation.rows import frame, row
+from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.fidelity import TOOL, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
@@ -114,15 +115,15 @@ def distance_rows(
     conditions: Mapping,
     device: str,
     prefix: str = "",
-    metrics: tuple[str, ...] = ("fid", "kid", "precision", "recall"),
+    metrics: Sequence[str] = DISTANCES,
 ) -> list[dict]:
-    """FID and its relatives of uint8 images, which all are computed whichever are asked for."""
-    options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"))
+    """FID and its relatives of uint8 images."""
+    options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"), metrics=metrics)
     found, against = fidelity(images, reference, device=device, **options), {**conditions, **_against(reference)}
     unit = "squared feature distance"
     return [
-        row(study, run, prefix + study.metric(name), found[name], _UNITS.get(name, unit), nfe, against)
-        for name in metrics
+        row(study, run, prefix + study.metric(name), estimate, _UNITS.get(name, unit), nfe, against)
+        for name, estimate in found.items()
     ]
 
 

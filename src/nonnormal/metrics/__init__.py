@@ -3,3 +3,5 @@
 FID, KID, precision and recall have torch-fidelity's values; the feature network is the pipeline's own where Inception's
 weights cannot be had, and every number is then called by its feature's name (`fid_digits`).
 """
+
+DISTANCES = ("fid", "kid", "precision", "recall")

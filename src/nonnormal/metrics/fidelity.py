@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nonnormal import _torchvision
+from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
 
@@ -32,32 +33,39 @@ _KERNEL = 5000  # images whose whole kernel matrix is held in memory: 200 MB
 
 
 def fidelity(
-    generated: Tensor, reference: Reference, *, resamples: int, seed: int, device: torch.device | str = "cpu"
+    generated: Tensor,
+    reference: Reference,
+    *,
+    resamples: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    metrics: Sequence[str] = DISTANCES,
 ) -> dict[str, Estimate]:
-    """{"fid", "kid", "precision", "recall"} of generated images against the training split in the reference's features.
+    """Distances of generated images to the training split in the reference's features.
 
     Args:
         generated: uint8 grey levels (N, C, H, W).
         reference: feature network and training split.
         resamples: bootstrap resamples for FID and KID.
         seed: of KID's subsets and of the bootstrap.
-        device: of the network and of the linear algebra of FID and KID.
+        device: of the network and of the linear algebra.
+        metrics: which of `metrics.DISTANCES`.
 
     Source: Heusel et al. (1706.08500), Bińkowski et al. (1801.01401), Kynkäänniemi et al. (1904.06991, 3 neighbours).
     """
-    a, b = reference.of(generated, device), reference.features
+    a, b, found = reference.of(generated, device), reference.features, {}
     options = dict(resamples=resamples, seed=seed)
-    fid = _fid(a, reference, device, **options)
-    kid = _kid(a, b, device, **options)
-    shares = prc_features_to_metric(a, b, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
-    return {
-        "fid": fid,
-        "kid": kid,
-        **{
-            name: Estimate(shares[name], *proportion_interval(shares[name], trials), len(a))
-            for name, trials in (("precision", len(a)), ("recall", len(b)))
-        },
-    }
+    if "fid" in metrics:
+        found["fid"] = _fid(a, reference, device, **options)
+    if "kid" in metrics:
+        found["kid"] = _kid(a, b, device, **options)
+    if {"precision", "recall"} & set(metrics):
+        shares = prc_features_to_metric(
+            *(rows.to(device) for rows in (a, b)), prc_neighborhood=3, save_cpu_ram=True, verbose=False
+        )
+        for name, trials in (("precision", len(a)), ("recall", len(b))):
+            found[name] = Estimate(shares[name], *proportion_interval(shares[name], trials), len(a))
+    return {name: found[name] for name in metrics}
 
 
 def fid_difference(

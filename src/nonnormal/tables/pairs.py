@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from nonnormal.metrics import DISTANCES
 from nonnormal.summary import select
 from nonnormal.tables.published import cifar10
 from nonnormal.tables.text import cell
@@ -30,7 +31,6 @@ _PAIR_COLUMNS = {
     "published_bpd": "bits/dim, CIFAR-10 (li2024)",
     "published_fid": "FID, CIFAR-10 (li2024)",
 }
-_DISTANCES = ("fid", "kid", "precision", "recall")
 Naming = Callable[[str], str]
 _OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
 _SHORT = {
@@ -77,7 +77,7 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
             "native_bridge": ("bpd_total", at | native | bridge),
             "continuous": ("bpd_total", {"bound": "continuous"}),
             **{f"flow_{kind}": ("bpd_total", flow | {"dequantisation": kind}) for kind in ("uniform", "normal")},
-            **{metric: (name(metric), sampled) for metric in _DISTANCES},
+            **{metric: (name(metric), sampled) for metric in DISTANCES},
             **{look: (f"style_{look}", sampled) for look in ("total_variation", "high_frequency", "saturation")},
         }
         row: dict[str, object] = {"run": run}
@@ -107,7 +107,7 @@ def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) ->
 
     With more than five runs a row a run and a column a number, of which only those that tell runs apart.
     """
-    rows, names = table.to_dict("records"), {metric: name(metric) for metric in _DISTANCES}
+    rows, names = table.to_dict("records"), {metric: name(metric) for metric in DISTANCES}
     if len(rows) > 5:
         found = [column for column in _SHORT if table[column].notna().any()]
         columns = {_SHORT[column].format(**names): [cell(row, column) for row in rows] for column in found}

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.style import STATISTICS
 from nonnormal.summary import condition, select
 from nonnormal.tables.text import cell
 
-_DISTANCES = ("fid", "kid", "precision", "recall")
 _STYLE_TITLES = {
     "total_variation": "total variation",
     "high_frequency": "high-frequency share",
@@ -28,7 +28,7 @@ def pretrained(summary: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFram
     Returns:
         DataFrame with `step`, `nfe` and, for each distance and style statistic x, `x`, `x_low`, `x_high`.
     """
-    titles = {f"pretrained_{name(x)}": x for x in _DISTANCES} | {f"pretrained_style_{x}": x for x in STATISTICS}
+    titles = {f"pretrained_{name(x)}": x for x in DISTANCES} | {f"pretrained_style_{x}": x for x in STATISTICS}
     table: dict[tuple[str, int], dict[str, object]] = {}
     for metric, x in titles.items():
         rows = select(summary, metric)
@@ -41,9 +41,9 @@ def pretrained(summary: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFram
 def readable_pretrained(table: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
     """The table of `pretrained` for reading."""
     rows = table.to_dict("records")
-    found = [x for x in (*_DISTANCES, *STATISTICS) if x in table]
+    found = [x for x in (*DISTANCES, *STATISTICS) if x in table]
     columns = {"network calls": [f"{row['nfe']}" for row in rows]}
-    titles = {x: name(x) for x in _DISTANCES} | {"kid": f"{name('kid')} × 1000"} | _STYLE_TITLES
+    titles = {x: name(x) for x in DISTANCES} | {"kid": f"{name('kid')} × 1000"} | _STYLE_TITLES
     columns |= {titles[x]: [cell(row, x) for row in rows] for x in found}
     return pd.DataFrame(columns, index=pd.Index([row["step"] for row in rows], name="step"))
 
@@ -51,4 +51,4 @@ def readable_pretrained(table: pd.DataFrame, name: Callable[[str], str]) -> pd.D
 def pretrained_headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Distances by step at the most steps, for `dvc metrics show`."""
     most = table[table.nfe == table.nfe.max()].to_dict("records")
-    return {row["step"]: {x: row[x] for x in _DISTANCES} for row in most}
+    return {row["step"]: {x: row[x] for x in DISTANCES} for row in most}
