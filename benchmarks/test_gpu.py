@@ -3,6 +3,7 @@
 Skips without a GPU. Wall-clock time between two waits for the device, after the steps in which it compiles.
 """
 
+import gc
 import json
 import os
 import statistics
@@ -52,6 +53,8 @@ def measured(run, dataset, images, *, warm: int, steps: int, **how) -> dict:
     denoiser = build_denoiser(denoiser_recipe(run, dataset, sigma_data=0.5)).to(device)
     flops = flops_per_image(denoiser, dataset.shape)
     if device.type == "cuda":
+        gc.collect()  # a compiled network of the last round refers to itself
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     clock = Clock(device)
     options = run.training.optimisation | how | {"steps": warm + steps + 1, "seed": 0, "fingerprint": ""}

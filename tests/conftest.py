@@ -2,9 +2,12 @@
 faults that were tried.
 """
 
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of commands that tests start, too: bits are promised on a CPU
 
 import pytest
 import torch

@@ -59,18 +59,24 @@ class TrainingState:
         if self.generator.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.generator.device)
         with observed(None):  # no result: nothing depends on where a training was interrupted
-            write_tensors(path, tensors, {"step": self.step, "fingerprint": fingerprint})
+            header = {"step": self.step, "fingerprint": fingerprint, "device": self.generator.device.type}
+            write_tensors(path, tensors, header)
 
     def restore(self, path: Path, fingerprint: str) -> bool:
         """Takes the state over from `path`; False, with nothing changed, if it belongs to other settings.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or its random numbers are of another kind of device; nothing is changed.
         """
         with observed(None):
             tensors, header = read_tensors(path)
         if header.get("fingerprint") != fingerprint:
             return False
+        if (found := header.get("device", "cpu")) != (here := self.generator.device.type):
+            raise ValueError(
+                f"{path}: the training began on {found} and is to go on on {here}, whose random numbers are others; "
+                f"give --device {found}, or delete the file to begin again"
+            )
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimiser": {}, "random": {}}
         self.log, self.window = ([tuple(row) for row in tensors.pop(name).tolist()] for name in ("log", "window"))
         for name, value in tensors.items():

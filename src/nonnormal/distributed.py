@@ -76,7 +76,5 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
         distributed.init_process_group("nccl", device_id=torch.device(device))
-    try:
-        yield Group(distributed.get_rank(), size), device
-    finally:
-        distributed.destroy_process_group()
+    yield Group(distributed.get_rank(), size), device
+    distributed.destroy_process_group()  # waits for all, so not after an error, which it would keep others from seeing

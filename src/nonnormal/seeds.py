@@ -1,7 +1,8 @@
 """Seeds with names, and noise that belongs to an image rather than to a batch.
 
-Every random number of the project comes from a generator whose seed is derived from a path of names, study seed → run →
-purpose → item; torch's global generator is never the source.
+Every random number of a study comes from a generator whose seed is derived from a path of names, study seed → run →
+purpose → item. Torch's global generator is the source only where a library gives no choice (initial weights, dropout,
+randomised linear algebra), seeded before or put back after. Splits of data sets have fixed seeds.
 """
 
 from __future__ import annotations

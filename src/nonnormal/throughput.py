@@ -16,7 +16,9 @@ from nonnormal.denoisers import NetworkDenoiser, StateDenoiser
 # Dense peaks of the tensor cores in FLOP/s, (bfloat16, TF32), which is what torch's float32 convolutions run in;
 # half of what NVIDIA prints "with sparsity". First match counts.
 PEAKS = {
-    "H200": (989.5e12, 494.7e12),  # data sheet of the H200 SXM
+    "H200 NVL": (835.5e12, 417.5e12),  # data sheet of the H200, NVL column
+    "H200": (989.5e12, 494.7e12),  # the same, SXM column
+    "H100 NVL": (835.5e12, 417.5e12),  # data sheet of the H100, NVL column
     "H100 PCIe": (756.5e12, 378e12),  # data sheet of the H100, PCIe column
     "H100": (989.5e12, 494.7e12),  # the same, SXM column
     "A100": (312e12, 156e12),  # data sheet of the A100

@@ -1,9 +1,10 @@
 """Training: one loop, from initial weights to averaged ones.
 
 AdamW with linear warm-up and cosine or constant decay, gradient clipping, EMA, atomic checkpoints. Learning rate and
-EMA decay are functions of the step, all randomness comes from one generator whose state is saved, and the log is part
-of the checkpoint: a training that was killed at any point and started again ends in the same bits. A batch is
-drawn as a whole and then split, over processes and over passes, so that neither changes what is drawn.
+EMA decay are functions of the step, all randomness comes from one generator (dropout from torch's own) whose state is
+saved, and the log is part of the checkpoint: on a CPU, a training that was killed at any point and started again ends
+in the same bits. A batch is drawn as a whole and then split, over processes and over passes, so that neither changes
+what is drawn.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import math
 import os
 import shutil
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,7 @@ from nonnormal.seeds import derive, generator
 
 logger = logging.getLogger(__name__)
 
+_FIRST = 20  # steps that the speed leaves out: in them kernels are compiled, chosen and loaded
 LOG_COLUMNS = ("step", "loss_nats_per_dim", "gradient_norm", "learning_rate")
 
 
@@ -133,7 +136,7 @@ def train(
             logger.info("%s belongs to other settings: training from the start", checkpoint)
 
     denoiser.train()
-    start, first = time.perf_counter(), state.step
+    start, first = time.perf_counter(), (begun := state.step)
 
     def speed() -> float:
         return (state.step - first) * batch_size / (time.perf_counter() - start)
@@ -155,10 +158,10 @@ def train(
                 loss = objective.loss(worker, x0, *(draw[part] for draw in draws)).sum() / batch_size
                 loss.backward()
                 total += loss.detach()
-            stopping = torch.tensor(float(stop()), device=device)
+            stopping = torch.full((), float(stop()), device=device)
             group.sum_([total, stopping, *(p.grad for p in parameters)])
             norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-            loss, norm, stopping = torch.stack((total, norm, stopping)).tolist()  # the step's one wait for the device
+            loss, norm, stopping = torch.stack((total, norm, stopping)).tolist()  # waits for the device
             _check(state.step + 1, loss, norm, rate, clip_norm)
             for settings in optimiser.param_groups:
                 settings["lr"] = rate
@@ -172,13 +175,15 @@ def train(
                 state.log.append((state.step, loss, norm, rate))
                 state.window.clear()
                 bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{speed():.0f}")
+            if state.step == begun + _FIRST < steps:
+                start, first = time.perf_counter(), state.step
             stopped = stopping > 0 and state.step < steps
             if group.rank == 0 and (stopped or (state.step % checkpoint_every == 0 and state.step < steps)):
                 state.save(checkpoint, fingerprint)
             bar.update()
             if stopped:
                 break
-    logger.info("%d steps, %s", state.step - first, throughput.report(speed(), flops, device, precision, group.size))
+    logger.info("%d steps, %s", state.step - begun, throughput.report(speed(), flops, device, precision, group.size))
     if state.step < steps:
         group.wait()  # for the file: where one process ends, torchrun ends the others
         raise TrainingStopped(f"stopped at step {state.step} of {steps} as asked; the same command goes on from there")
@@ -228,6 +233,8 @@ def _prepared(
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision: found {precision!r}; allowed: float32, bfloat16")
     network = denoiser.network
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay the same: the fastest kernels are worth a search
     if channels_last:
         network.to(memory_format=torch.channels_last)
     if compiled and (reason := _no_compiler(device)):
@@ -245,6 +252,8 @@ def _no_compiler(device: torch.device) -> str | None:
         return f"the device is {device.type}, and it is for cuda"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+    if not any(map(shutil.which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
         return "no C compiler was found"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+        return "Python's headers (Python.h) are not installed"
     return None

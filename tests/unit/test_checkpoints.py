@@ -1,5 +1,7 @@
 """Checkpoints: save and restore to the bit, refuse what is not ours."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from problems import small_denoiser, small_recipe
@@ -97,6 +99,16 @@ def test_a_damaged_checkpoint_is_refused_and_changes_nothing(saved):
     other = fresh(seed=1)
     before = contents(other)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
+        other.restore(path, "these settings")
+    assert same(contents(other), before)
+
+
+def test_random_numbers_of_another_kind_of_device_are_refused_and_change_nothing(saved):
+    _, path, _ = saved
+    other = fresh(seed=1)
+    before = contents(other)
+    other.generator = SimpleNamespace(device=torch.device("cuda"), get_state=other.generator.get_state)
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors: .* began on cpu and is to go on on cuda"):
         other.restore(path, "these settings")
     assert same(contents(other), before)
 

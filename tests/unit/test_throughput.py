@@ -40,6 +40,9 @@ def test_counting_computes_nothing_and_changes_nothing():
     [
         ("NVIDIA H100 80GB HBM3", "bfloat16", 989.5e12),
         ("NVIDIA H100 PCIe", "bfloat16", 756.5e12),
+        ("NVIDIA H100 NVL", "bfloat16", 835.5e12),
+        ("NVIDIA H200 NVL", "float32", 417.5e12),
+        ("NVIDIA H200", "bfloat16", 989.5e12),
         ("NVIDIA A100-SXM4-80GB", "float32", 156e12),
         ("NVIDIA GeForce GTX 970", "float32", None),
     ],

@@ -7,6 +7,7 @@ import pytest
 import torch
 from problems import VPS, small_denoiser
 
+from nonnormal import training
 from nonnormal.data import quantise, scale
 from nonnormal.objective import ELBO, Design, Perceptual
 from nonnormal.steps import get
@@ -236,6 +237,29 @@ def test_compilation_is_left_off_on_a_cpu_and_the_log_says_so(uninterrupted, tmp
     assert "compile is left off: the device is cpu" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        (None, None),
+        ("triton", "triton is not installed"),
+        ("gcc", "no C compiler was found"),
+        ("CC", "no C compiler was found"),
+        ("Python.h", r"Python's headers (Python.h) are not installed"),
+    ],
+)
+def test_what_compilation_needs_on_a_gpu(missing, reason, tmp_path, monkeypatch):
+    compilers = {"gcc": "/usr/bin/gcc"} if missing != "gcc" else {}
+    monkeypatch.setattr(training.shutil, "which", compilers.get)
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: missing != "triton" or None)
+    monkeypatch.setattr(training.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.delenv("CC", raising=False)
+    if missing == "CC":  # triton takes what is named there, and nothing else
+        monkeypatch.setenv("CC", "none-of-these")
+    if missing != "Python.h":
+        (tmp_path / "Python.h").touch()
+    assert training._no_compiler(torch.device("cuda")) == reason
+
+
 @pytest.mark.parametrize("step", [1, 3, 6])
 def test_a_training_asked_to_stop_saves_at_that_step_and_goes_on_to_the_same_bits(uninterrupted, tmp_path, step):
     spy, rest = Spy(), Spy()
@@ -254,3 +278,19 @@ def test_the_log_tells_the_speed(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         run(tmp_path, flops=1e6)
     assert "FLOP/s" in caplog.text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("steps", "speed"), [(5, 2), (7, 4)], ids=["short", "long"])
+def test_the_speed_leaves_out_the_first_steps_where_there_are_others(tmp_path, caplog, monkeypatch, steps, speed):
+    """Two seconds a step at first, one later, batches of four images."""
+    done = []
+
+    def stop():
+        done.append(None)
+        return False
+
+    monkeypatch.setattr(training, "_FIRST", 5)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: len(done) + min(len(done), 5))
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, steps=steps, stop=stop)
+    assert f"{steps} steps, {speed} images/s" in caplog.text

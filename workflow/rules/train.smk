@@ -5,8 +5,8 @@ replaced by the training: else the signal, which a cluster sends to all processe
 and with it the job before the training has saved.
 """
 
-# One process a GPU. Without -- torchrun takes --run for an option of its own.
-TORCHRUN = f"torchrun --standalone --nproc-per-node={GPUS} --module -- nonnormal.cli"
+# One process a GPU. Without -- torchrun takes --run for an option of its own. SLURM signals two minutes before the end.
+TORCHRUN = f"torchrun --standalone --nproc-per-node={GPUS} --shutdown-timeout=110 --module -- nonnormal.cli"
 LAUNCHER = TORCHRUN if STUDY.resources.gpus > 1 else "nonnormal"
 TRAIN = f"exec {LAUNCHER}"
 
