@@ -35,12 +35,17 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
     if not (start and end):
         raise ValueError(f"{target}: found no pair of markers {' … '.join(markers)}")
     parts = [_picture(layout, study.name, "samples"), _table(layout, "pairs")]
-    if study.designs and not study.headline:  # the headline study's are in its paper
-        parts += [_picture(layout, study.name, "designs"), _table(layout, "designs")]
+    if _shows_designs(study):
+        parts += [_picture(layout, study.name, "designs"), _folded("Each design in numbers", _table(layout, "designs"))]
     parts.append(f"{_conditions(study, layout)}\n")
     if study.headline:
         parts.append(claims_block(pd.read_csv(layout.table("claims", "csv"))))
     write_text(target, "\n".join([f"{head}{start}", *parts]) + end + tail)
+
+
+def _shows_designs(study: Study) -> bool:
+    """The headline study's are in its paper."""
+    return study.designs is not None and not study.headline
 
 
 def _picture(layout: Layout, study: str, figure: str) -> str:
@@ -62,24 +67,36 @@ def claims_block(table: pd.DataFrame) -> str:
         f"What the source texts claim ([`paper/claims.yaml`](paper/claims.yaml)), measured on this study: "
         f"{tables.counted(table)}. A claim holds if all of the 95 % interval satisfies the threshold, fails if "
         f"none of it does; exact statements are held by a test of the suite.\n\n{tables.markdown(claims, prose=True)}\n"
-        f"<details><summary>Their printed numbers, none of which is tested here</summary>\n\n"
-        f"{tables.markdown(tables.readable_numbers(table), prose=True)}\n</details>\n"
+        + _folded(
+            "Their printed numbers, none of which is tested here",
+            tables.markdown(tables.readable_numbers(table), prose=True),
+        )
     )
+
+
+def _folded(summary: str, text: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{text}\n</details>\n"
 
 
 def _conditions(study: Study, layout: Layout) -> str:
     """What the numbers depend on, in a paragraph."""
     made = json.loads(layout.provenance.read_text(encoding="utf-8"))
-    training = next(iter(study.runs.values())).training
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
+    trained: dict[str, list[str]] = {}
+    for name in (*study.runs, *(study.design_runs if _shows_designs(study) else ())):
+        its = study.run(name).training
+        text = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        trained.setdefault(f"{text}, T = {its.n_steps}", []).append(name)
+    which = {text: f" ({len(names)} of the networks, {names[0]} the first)" for text, names in trained.items()}
+    trainings = "; ".join(text + which[text] * (len(trained) > 1) for text in trained)
+    published = "published for other data and other networks" * ("li2024" in _table(layout, "pairs"))
     return (
         f"{study.title}. Conditions: data set `{study.data}`; bounds on "
-        f"{study.evaluation.n_images or 'all'} images of the held-out split with T = {training.n_steps}, 95 % "
+        f"{study.evaluation.n_images or 'all'} images of the held-out split, 95 % "
         f"intervals over images; `{study.metric('fid')}` and its relatives in the features of {network}, "
         f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
-        f"averaged weights (decay {training.ema_decay}); one training a pair, study seed "
-        f"{study.seed}, so intervals do not cover retraining; {training.steps} optimiser steps of "
-        f"{training.batch_size} images. Figures marked li2024 were published for other data "
-        f"and other networks. Made at revision `{revision_of(made)}` on {made['hardware']}."
+        f"one training a pair, study seed {study.seed}, so intervals do not cover retraining; {trainings}. "
+        + f"Figures marked li2024 were {published}. " * bool(published)
+        + f"Made at revision `{revision_of(made)}` on {made['hardware']}."
     )

@@ -127,6 +127,32 @@ def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
         "pixel, by column, delay 0.5",
     ]
     assert {"flow", "native", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
+    twice = table.iloc[[0, 0]].assign(design=["Haar, laplace/laplace", "Haar, normal/laplace"], q=["laplace", "normal"])
+    named = readable_designs(twice.assign(p="laplace"), "fid_digits")
+    assert list(zip(named.index, named.step, strict=True)) == [("Haar", "laplace/laplace"), ("Haar", "normal/laplace")]
+
+
+def test_softnesses_of_one_basis_and_pair_are_lines(rows):
+    """The network of one softness told as those of three, in two pairs, with one design of another kind."""
+    named, made = {"columns": "pixel, by column, delay 0.5"}, [rows[rows.run == "columns"]]
+    for p in ("normal", "laplace"):
+        for i, softness in enumerate([None, 0.5, 2.0]):
+            run = f"{p}-{i}"
+            row = rows[rows.run == "hard"].assign(run=run, q=p, p=p)
+            row[["value", "low", "high"]] += i
+            row["conditions"] = [json.dumps(json.loads(text) | {"softness": softness}) for text in row.conditions]
+            named[run], made = f"pixel, the {i}th, {p}", [*made, row]
+    sweep = pd.concat(made)
+    shown = drawings.designs(sweep, "fid_digits", named)
+    lines = [container.lines[0] for container in shown.axes[0].containers]
+    bits = with_condition(select(sweep, "design_bpd_total"), "bound").set_index(["run", "bound"]).value
+    for line, p in zip(lines, ("normal", "laplace"), strict=True):
+        assert line.get_xdata().tolist() == [0, 1, 2]
+        assert line.get_ydata().tolist() == [bits[f"{p}-{i}", "normal"] for i in (1, 2, 0)]  # one SNR is the softest
+    assert [text.get_text() for text in shown.axes[1].get_xticklabels()] == ["0.5", "2", "one\nSNR"]
+    assert [text.get_text() for text in shown.axes[2].get_yticklabels()] == ["pixel, by column, delay 0.5"]
+    whole = drawings.designs(sweep, "fid_digits", {run: named[run] for run in named if run != "columns"})
+    assert len(whole.axes) == 2
 
 
 def test_figures_show_every_design(rows, digits, denoisers):

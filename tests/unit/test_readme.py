@@ -59,6 +59,18 @@ def test_a_study_has_its_samples_table_and_conditions(readme, tmp_path):
     assert "designs" not in body
 
 
+def test_trainings_are_told_apart(readme):
+    other = {"q": "laplace", "p": "laplace", "training": {"steps": 7, "batch_size": 3, "ema_decay": 0.5, "n_steps": 9}}
+    text = "; 7 optimiser steps of 3 images, averaged weights (decay 0.5), T = 9 (1 of the networks, s the first)."
+    body = readme(runs=RUNS["runs"] | {"s": other})
+    assert text in body
+    assert " (1 of the networks, r the first); 7" in body
+
+
+def test_published_figures_are_spoken_of_where_there_are_any(readme):
+    assert "li2024" not in readme()
+
+
 def test_a_second_time_changes_nothing(readme):
     assert readme() == readme()
 

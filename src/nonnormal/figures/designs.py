@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from nonnormal.bases import Components
@@ -18,6 +18,7 @@ from nonnormal.information import generated_at_once, information
 from nonnormal.objective import Design, marginal_state
 from nonnormal.summary import select, with_condition
 
+_SWEEP = 3  # softnesses that are worth a line
 _TIMES = torch.linspace(0, 1, 201, dtype=torch.float64)
 
 
@@ -38,7 +39,7 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
         log_snr = (parts.variance * (snr if snr.dim() > 1 else snr[:, None, None, None])).log().flatten(1)
         for line, rank in zip(log_snr.T, ranks, strict=True):
             column[0].plot(_TIMES.numpy(), line.numpy(), color=plt.cm.viridis(1 - rank.item()), lw=0.7)
-        column[0].set_title(name.replace(", ", ",\n"), fontsize="medium")
+        column[0].set_title(name.replace(", ", ",\n").replace(" by ", "\nby "), fontsize="medium")
         rows = (known / known[0])[:, late.argsort(descending=True)].T.numpy()
         picture = column[1].imshow(
             rows, aspect="auto", extent=(0, 1, len(late), 0), cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
@@ -77,24 +78,75 @@ def _pixels(x: Tensor) -> np.ndarray:
 
 
 def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
-    """Bits/dim and FID of each design with 95 % intervals; FID at the largest number of steps."""
+    """Bits/dim and FID of each design with 95 % intervals; FID at the largest number of steps.
+
+    Networks of one basis and pair with three softnesses or more are drawn as a line against the softness, a column a
+    basis, and the others below, a row each.
+    """
     theme.apply()
-    names = list(labels)
-    figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 0.27 * len(names) + 0.9), sharey=True)
     bits = with_condition(select(summary, "design_bpd_total"), "bound")
     distance = select(summary, f"design_{fid}")
-    panels = (
-        (axes[0], bits[bits.bound == "normal"], "bits/dim, normal-limit bound"),
-        (axes[1], distance[distance.nfe == distance.nfe.max()], f"{fid}, {distance.nfe.max()} steps"),
-    )
-    for axis, rows, label in panels:
-        for row in rows.itertuples():
+    scores = {
+        "bits/dim, normal-limit bound": bits[bits.bound == "normal"],
+        f"{fid}, {distance.nfe.max()} steps": distance[distance.nfe == distance.nfe.max()],
+    }
+    swept = _swept(next(iter(scores.values())), labels)
+    alone = {name: label for name, label in labels.items() if name not in swept.index}
+    heights = [3.6 * bool(len(swept)), (0.27 * len(alone) + 0.9) * bool(alone)]
+    figure = plt.figure(figsize=(theme.WIDTH, sum(heights)))
+    parts = figure.subfigures(2, 1, height_ratios=heights) if all(heights) else [figure, figure]
+    if len(swept):
+        _sweeps(parts[0], scores, swept)
+    if alone:
+        _strip(parts[1], scores, alone)
+    return figure
+
+
+def _swept(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Of the runs that belong to a sweep: basis, softness (infinite where all have one SNR) and pair, by run."""
+    for key in ("schedule", "softness", "labels", "whitened"):
+        rows = with_condition(rows, key)
+    rows = rows[(rows.schedule == "component_wise") & (rows.labels == "variance") & ~rows.whitened.astype(bool)]
+    basis = rows.run.map(lambda run: labels[run].split(",")[0])
+    found = pd.DataFrame({"run": rows.run, "basis": basis, "softness": rows.softness.astype(float).fillna(np.inf)})
+    found = found.assign(q=rows.q, p=rows.p).set_index("run")
+    return found.groupby(["basis", "q", "p"], sort=False).filter(lambda group: group.softness.nunique() >= _SWEEP)
+
+
+def _sweeps(figure: FigureBase, scores: Mapping[str, pd.DataFrame], swept: pd.DataFrame) -> None:
+    """A column a basis, a row a score, lines against the softness."""
+    columns = list(dict.fromkeys(swept.basis))
+    places = {softness: place for place, softness in enumerate(sorted(swept.softness.unique()))}
+    axes = figure.subplots(len(scores), len(columns), sharex=True, sharey="row", squeeze=False)
+    for row, (title, rows) in zip(axes, scores.items(), strict=True):
+        rows = rows.set_index("run").join(swept[["basis", "softness"]], how="inner").sort_values("softness")
+        for axis, basis in zip(row, columns, strict=True):
+            for q, p in dict.fromkeys(zip(swept.q, swept.p, strict=True)):
+                line = rows[(rows.basis == basis) & (rows.q == q) & (rows.p == p)]
+                style = theme.step_style(p) | {"label": f"{q}/{p}", "lw": 1, "capsize": 2, "markersize": 4}
+                ends = [line.value - line.low, line.high - line.value]
+                axis.errorbar(line.softness.map(places), line.value, yerr=ends, **style)
+        row[0].set_ylabel(title.replace(", ", ",\n"))
+    for axis, basis in zip(axes[0], columns, strict=True):
+        axis.set_title(basis)
+    for axis in axes[-1]:
+        texts = ["one\nSNR" if softness == np.inf else f"{softness:g}" for softness in places]
+        axis.set_xticks(list(places.values()), texts)
+    figure.supxlabel("softness", fontsize="medium")
+    axes[0, 0].legend(fontsize="small")
+
+
+def _strip(figure: FigureBase, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> None:
+    """A row a network, a column a score."""
+    names = list(labels)
+    axes = figure.subplots(1, len(scores), sharey=True)
+    for axis, (title, rows) in zip(axes, scores.items(), strict=True):
+        for row in rows[rows.run.isin(names)].itertuples():
             style = theme.step_style(row.p) | {"label": None}
             y = len(names) - 1 - names.index(row.run)
             axis.errorbar(row.value, y, xerr=[[row.value - row.low], [row.high - row.value]], capsize=2, **style)
-        axis.set_xlabel(label)
+        axis.set_xlabel(title)
     axes[0].set_yticks(range(len(names)), [labels[name] for name in reversed(names)])
-    return figure
 
 
 def extension(images: Mapping[str, Tensor], levels: int) -> Figure:

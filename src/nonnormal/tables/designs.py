@@ -40,7 +40,7 @@ def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.Da
 
 
 def readable_designs(table: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """The table of `designs` for reading."""
+    """The table of `designs` for reading; the pair has a column of its own, and need not stand in the name, too."""
     titles = {
         "normal_bpd": "normal-limit bits/dim",
         "native_bpd": "native",
@@ -49,9 +49,11 @@ def readable_designs(table: pd.DataFrame, fid: str) -> pd.DataFrame:
         "fid": fid,
     }
     rows = table.to_dict("records")
-    columns = {"step": [f"{row['q']}/{row['p']}" for row in rows]}
+    pairs = [f"{row['q']}/{row['p']}" for row in rows]
+    columns = {"step": pairs}
     columns["at once"] = [f"{row['at_once']:.0f}" for row in rows]
     columns |= {
         title: [cell(row, column) for row in rows] for column, title in titles.items() if table[column].notna().any()
     }
-    return pd.DataFrame(columns, index=pd.Index([row["design"] for row in rows], name="design"))
+    names = [row["design"].removesuffix(f", {pair}") for row, pair in zip(rows, pairs, strict=True)]
+    return pd.DataFrame(columns, index=pd.Index(names, name="design"))
