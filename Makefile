@@ -17,7 +17,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report repro pull push readme slow clean
+.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report repro pull push readme clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -77,7 +77,7 @@ pull: $(READY) ## Fetch versioned results from the DVC remote, and make Snakemak
 push: $(READY) ## Send versioned results to the DVC remote
 	dvc push
 
-readme: $(READY) ## Put the default study's table and figure into the README
+readme: $(READY) ## Put results of STUDY into the README, between its markers
 	nonnormal readme $(STUDY)
 
 clean: ## Remove results, data and environment

@@ -16,7 +16,8 @@ from nonnormal.data import Source
 from nonnormal.metrics.weights import INCEPTION
 from nonnormal.settings import Basis, Process, Run, Settings, StepNames
 
-OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing")  # that a study may leave out
+# That a study may leave out; so it may designs, which are listed by their networks.
+OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing")
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 

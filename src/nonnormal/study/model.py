@@ -243,7 +243,7 @@ class Study(Settings):
 
     @property
     def sections(self) -> dict[str, bool]:
-        """Which of the parts that a study may leave out it has."""
+        """Which of `OPTIONAL` it has."""
         return {name: getattr(self, name) is not None for name in OPTIONAL}
 
     @property
