@@ -8,6 +8,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,22 +80,21 @@ def measured(run, dataset, images, *, warm: int, steps: int, **how) -> dict:
     }
 
 
-def compared(run, dataset, images, *, rounds: int, warm: int, steps: int) -> dict:
-    """Both ways by turns, their medians, and the ratio of speeds in each round with its quartiles."""
+def compared(run, dataset, images, *, rounds: int, warm: int, steps: int) -> Iterator[dict]:
+    """After each round of both ways by turns: their medians so far, and the ratio of speeds with its quartiles."""
     found = {"plain": [], "fast": []}
     for i in range(rounds):
         turns = [("plain", PLAIN), ("fast", FAST)]
         for name, how in turns if i % 2 else reversed(turns):
             found[name].append(measured(run, dataset, images, warm=warm, steps=steps, **how))
-    ratios = [a["images_per_s"] / b["images_per_s"] for a, b in zip(found["fast"], found["plain"], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
-    medians = {
-        name: {
-            key: statistics.median(row[key] for row in rows) if rows[0][key] is not None else None for key in rows[0]
-        }
-        for name, rows in found.items()
-    }
-    return medians | {"ratio": middle, "quartiles": [low, high], "rounds": rounds, "steps": steps}
+        ratios = [a["images_per_s"] / b["images_per_s"] for a, b in zip(found["fast"], found["plain"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        medians = {name: _medians(rows) for name, rows in found.items()}
+        yield medians | {"ratio": middle, "quartiles": [low, high], "rounds": len(ratios), "steps": steps}
+
+
+def _medians(rows: list[dict]) -> dict:
+    return {key: None if rows[0][key] is None else statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -103,7 +103,9 @@ def test_training_on_a_gpu():
     shape, levels = chosen.dataset.shape, chosen.dataset.levels
     # The speed does not depend on what the images show, so the archive is not needed.
     images = torch.randint(levels, (50_000, *shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    result = compared(chosen.run(RUN), chosen.dataset, images.cuda(), rounds=5, warm=30, steps=100)
+    convolutions = "TF32" if torch.backends.cudnn.allow_tf32 else "float32"
+    conditions = provenance.describe() | {"convolutions of plain": convolutions}
     path = Path(__file__).parent / "gpu.json"
-    path.write_text(json.dumps({"run": RUN, **result, "conditions": provenance.describe()}, indent=1) + "\n")
+    for result in compared(chosen.run(RUN), chosen.dataset, images.cuda(), rounds=5, warm=30, steps=100):
+        path.write_text(json.dumps({"run": RUN, **result, "conditions": conditions}, indent=1) + "\n")
     print(path.read_text())

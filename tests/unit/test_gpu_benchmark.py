@@ -24,7 +24,8 @@ def tiny():
 
 
 def test_both_ways_are_measured(tiny):
-    result = gpu.compared(*tiny, rounds=2, warm=1, steps=2)
+    first, result = gpu.compared(*tiny, rounds=2, warm=1, steps=2)
+    assert (first["rounds"], result["rounds"]) == (1, 2)
     for name in ("plain", "fast"):
         found = result[name]
         assert found["images_per_s"] > 0
