@@ -99,7 +99,7 @@ def test_another_device_gives_the_same_numbers(made, tmp_path, monkeypatch):
     with elsewhere.pretended():
         command("evaluate", "pretrained", "study.yaml")
     first, second = (pd.read_csv(folder / layout.pretrained) for folder in (project, tmp_path))
-    pd.testing.assert_frame_equal(first, second, rtol=1e-2, atol=1e-3)
+    pd.testing.assert_frame_equal(first, second, rtol=5e-2, atol=5e-3)
 
 
 def test_figures_and_table_are_made(made):
