@@ -28,10 +28,12 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
     Lines have the colour of the component's place in the order, light ones are generated last.
     """
     theme.apply()
+    titles = [name.replace(", ", ",\n").replace(" by ", "\nby ") for name in designs]
+    height = 3.3 + 0.17 * max(title.count("\n") for title in titles)
     figure, axes = plt.subplots(
-        2, len(designs), figsize=(theme.WIDTH, 3.6), sharex=True, sharey="row", squeeze=False, height_ratios=(1.2, 1)
+        2, len(designs), figsize=(theme.WIDTH, height), sharex=True, sharey="row", squeeze=False, height_ratios=(1.2, 1)
     )
-    for column, (name, (point, parts)) in zip(axes.T, designs.items(), strict=True):
+    for column, title, (point, parts) in zip(axes.T, titles, designs.values(), strict=True):
         known, gain = (value.flatten(1) for value in information(point.process, parts.variance, _TIMES, parts.floor))
         late = (gain * _TIMES[:, None]).sum(0) / gain.sum(0)  # when a component is noised, on average
         ranks = late.argsort().argsort().double() / max(len(late) - 1, 1)
@@ -39,7 +41,7 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
         log_snr = (parts.variance * (snr if snr.dim() > 1 else snr[:, None, None, None])).log().flatten(1)
         for line, rank in zip(log_snr.T, ranks, strict=True):
             column[0].plot(_TIMES.numpy(), line.numpy(), color=plt.cm.viridis(1 - rank.item()), lw=0.7)
-        column[0].set_title(name.replace(", ", ",\n").replace(" by ", "\nby "), fontsize="medium")
+        column[0].set_title(title, fontsize="medium")
         rows = (known / known[0])[:, late.argsort(descending=True)].T.numpy()
         picture = column[1].imshow(
             rows, aspect="auto", extent=(0, 1, len(late), 0), cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
@@ -47,8 +49,8 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
         column[1].grid(False)
         at_once = generated_at_once(point.process, parts.variance, parts.floor)
         column[1].set_xlabel(f"t\n{at_once:.0f} of {len(late)} at once")
-    axes[0, 0].set(ylabel="log-SNR of component", ylim=(-15, 20))
-    axes[1, 0].set_ylabel("component,\nfirst generated on top")
+    axes[0, 0].set(ylabel="log-SNR of\ncomponent", ylim=(-15, 20))
+    axes[1, 0].set_ylabel("component, first\ngenerated on top")
     figure.colorbar(picture, ax=axes[1, :].tolist(), label="share known", pad=0.01)
     return figure
 
