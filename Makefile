@@ -80,8 +80,8 @@ push: $(READY) ## Send versioned results to the DVC remote
 readme: $(READY) ## Put results of STUDY into the README, between its markers
 	nonnormal readme $(STUDY)
 
-clean: ## Remove results, data and environment
-	rm -rf results data site paper/figures paper/tables paper/records paper/paper.pdf paper/results.html .snakemake $(VENV)
+clean: ## Remove results, data and environment, but nothing that git keeps
+	git clean -ffdXq -- results data site paper .snakemake $(VENV)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'
