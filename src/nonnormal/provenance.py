@@ -89,7 +89,8 @@ def _module_file(module: str) -> Path | None:
 def _git(*arguments: str) -> str | None:
     """Output of a git command, None where git or a repository is missing."""
     try:
-        command = ("git", "-C", str(PACKAGE), *arguments)
+        # Without a lock, which a command that is killed here would leave behind.
+        command = ("git", "--no-optional-locks", "-C", str(PACKAGE), *arguments)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,6 +1,8 @@
 """Provenance: the files that a module is made of, and that imports point downwards only."""
 
 import functools
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,19 @@ def test_only_the_top_knows_the_study_and_the_command_line(module):
 def test_hardware_is_one_line():
     assert "cores" in hardware()
     assert "\n" not in hardware()
+
+
+def test_asking_for_the_revision_writes_nothing_into_the_repository(tmp_path, monkeypatch):
+    """A command that is killed while git holds a lock would leave it to the user."""
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    code, index = tmp_path / "code.py", tmp_path / ".git/index"
+    code.write_text("1")
+    for command in ("init -q", "add code.py", "-c user.name=n -c user.email=e commit -qm c"):
+        subprocess.run(["git", "-C", tmp_path, *command.split()], check=True)
+    os.utime(code, (0, 0))  # unchanged, but git has to look, and would note that it did
+    before = index.read_bytes()
+    made = provenance.describe()
+    assert index.read_bytes() == before
+    assert (len(made["revision"]), made["uncommitted_changes"]) == (40, False)
+    code.write_text("2")
+    assert provenance.describe()["uncommitted_changes"]
