@@ -81,7 +81,8 @@ readme: $(READY) ## Put results of STUDY into the README, between its markers
 	nonnormal readme $(STUDY)
 
 clean: ## Remove results, data and environment, but nothing that git keeps
-	git clean -ffdXq -- results data site paper .snakemake $(VENV)
+	git clean -ffdXq -- results data site paper .snakemake
+	rm -rf $(VENV)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'

@@ -88,15 +88,17 @@ def _conditions(study: Study, layout: Layout) -> str:
         its = study.run(name).training
         text = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
         trained.setdefault(f"{text}, T = {its.n_steps}", []).append(name)
-    which = {text: f" ({len(names)} of the networks, {names[0]} the first)" for text, names in trained.items()}
-    trainings = "; ".join(text + which[text] * (len(trained) > 1) for text in trained)
-    published = "published for other data and other networks" * ("li2024" in _table(layout, "pairs"))
+    several = len(trained) > 1
+    trainings = "; ".join(
+        text + f" ({len(names)} of the networks, {names[0]} the first)" * several for text, names in trained.items()
+    )
+    published = "Figures marked li2024 were published for other data and other networks. "
     return (
         f"{study.title}. Conditions: data set `{study.data}`; bounds on "
         f"{study.evaluation.n_images or 'all'} images of the held-out split, 95 % "
         f"intervals over images; `{study.metric('fid')}` and its relatives in the features of {network}, "
         f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
         f"one training a pair, study seed {study.seed}, so intervals do not cover retraining; {trainings}. "
-        + f"Figures marked li2024 were {published}. " * bool(published)
+        + published * ("li2024" in _table(layout, "pairs"))
         + f"Made at revision `{revision_of(made)}` on {made['hardware']}."
     )

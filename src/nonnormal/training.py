@@ -175,14 +175,14 @@ def train(
                 state.log.append((state.step, loss, norm, rate))
                 state.window.clear()
                 bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{speed():.0f}")
-            if state.step == begun + _FIRST < steps:
-                start, first = time.perf_counter(), state.step
             stopped = stopping > 0 and state.step < steps
             if group.rank == 0 and (stopped or (state.step % checkpoint_every == 0 and state.step < steps)):
                 state.save(checkpoint, fingerprint)
             bar.update()
             if stopped:
                 break
+            if state.step == begun + _FIRST < steps:
+                start, first = time.perf_counter(), state.step
     logger.info("%d steps, %s", state.step - begun, throughput.report(speed(), flops, device, precision, group.size))
     if state.step < steps:
         group.wait()  # for the file: where one process ends, torchrun ends the others

@@ -34,7 +34,7 @@ def results(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             for place in (cli.make, cli.evaluate):
-                patch.setattr(place, "prepare_torch", lambda asked, threads, device=device, **_: device)
+                patch.setattr(place, "prepare_torch", lambda asked, threads, device=device: device)
             (folder / "config").mkdir()
             (folder / tiny.FILE).write_text(yaml.safe_dump(broad()))
             tiny.LAYOUT.study.parent.mkdir(parents=True)

@@ -94,7 +94,7 @@ def test_another_device_gives_the_same_numbers(made, tmp_path, monkeypatch):
     project, layout = made
     shutil.copytree(project, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "prepare_torch", lambda asked, threads, **_: elsewhere.DEVICE)
+    monkeypatch.setattr(evaluate, "prepare_torch", lambda asked, threads: elsewhere.DEVICE)
     (tmp_path / layout.pretrained).unlink()
     with elsewhere.pretended():
         command("evaluate", "pretrained", "study.yaml")

@@ -52,19 +52,14 @@ def require_section(study_file: Path, study, section: str) -> None:
         raise ValueError(f"{study_file}: {section} is left out of this study; give it its settings")
 
 
-def prepare_torch(device: str, threads: int, *, tf32: bool = True) -> str:
-    """Sets the number of threads, and whether a GPU's convolutions may round to TF32, as torch lets them.
-
-    Returns:
-        the device's name with "auto" resolved.
-    """
+def prepare_torch(device: str, threads: int) -> str:
+    """Sets the number of threads; the device's name with "auto" resolved."""
     import torch
     from threadpoolctl import threadpool_limits
 
     if threads:
         torch.set_num_threads(threads)
         threadpool_limits(threads)  # of numpy's linear algebra, whose last digits depend on their number
-    torch.backends.cudnn.allow_tf32 = tf32
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"--device: found {device!r}; allowed: cpu, cuda, auto")
     if device == "cuda" and not torch.cuda.is_available():

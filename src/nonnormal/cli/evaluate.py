@@ -107,11 +107,13 @@ def invariance(
 @recorded
 def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
     """Trajectories, solvers, the optimal denoiser and the paths of other steps, with one network of the study."""
+    import torch
+
     from nonnormal.evaluation.geometry import geometry_rows
     from nonnormal.summary import write_rows
 
-    # Not TF32: solvers are compared with a solution that is far closer than it rounds.
-    study, layout, device = _open(study_file, "geometry", device, threads, tf32=False)
+    study, layout, device = _open(study_file, "geometry", device, threads)
+    torch.backends.cudnn.allow_tf32 = False  # solvers are compared with a solution that is far closer than it rounds
     measured = _measured(layout, study.geometry_run, device)
     write_rows(layout.geometry, geometry_rows(study, *measured, layout.trajectories, device))
     print(layout.geometry)
@@ -221,11 +223,11 @@ def summary(study_file: StudyFile) -> None:
     print(layout.summary)
 
 
-def _open(study_file: Path, section: str, device: str, threads: int, **options: bool):
+def _open(study_file: Path, section: str, device: str, threads: int):
     """The study, which must have the section, the layout of its results, and the device with "auto" resolved."""
     study, layout = open_study(study_file)
     require_section(study_file, study, section)
-    return study, layout, prepare_torch(device, threads, **options)
+    return study, layout, prepare_torch(device, threads)
 
 
 def _measured(layout: Layout, run: str, device: str):

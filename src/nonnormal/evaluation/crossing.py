@@ -22,7 +22,7 @@ from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.evaluation.drawing import drawn
 from nonnormal.evaluation.recipe import bounded
 from nonnormal.evaluation.rows import bits_row, frame, row
-from nonnormal.evaluation.samples import difference_rows, distance_rows
+from nonnormal.evaluation.samples import difference_rows, distance_rows, resampling
 from nonnormal.likelihood import bound
 from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.metrics.intervals import Estimate
@@ -31,7 +31,7 @@ from nonnormal.objective import Design, Loss
 from nonnormal.processes import TIMES, LinearProcess, apply, cholesky, contract
 from nonnormal.recipes import design
 from nonnormal.samplers import GRIDS, SOLVERS
-from nonnormal.seeds import ImageNoise, derive
+from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, get
 from nonnormal.study import Study
 
@@ -139,8 +139,7 @@ class Scene:
         if images is normal:
             return
         against = {**conditions, "against": "normal step"}
-        options = dict(resamples=self.study.evaluation.bootstrap, seed=derive(self.study.seed, "fidelity"))
-        gap = fid_difference(images, normal, self.reference, device=self.device, **options)
+        gap = fid_difference(images, normal, self.reference, device=self.device, **resampling(self.study))
         name = f"crossing_{self.study.metric('fid')}_difference"
         self.rows.append(row(self.study, self.run, name, gap, "squared feature distance", n_steps, against))
         self.rows += difference_rows(

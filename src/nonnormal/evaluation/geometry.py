@@ -17,6 +17,7 @@ from nonnormal import geometry, trajectories
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Counted, Denoiser, OptimalDenoiser, alpha_and_level
 from nonnormal.evaluation.rows import frame, row
+from nonnormal.evaluation.samples import resampling
 from nonnormal.grid_search import best_grid, euler_costs
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
@@ -24,7 +25,7 @@ from nonnormal.metrics.reference import Reference
 from nonnormal.processes import LinearProcess, uniform_times
 from nonnormal.recipes import design
 from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ancestral, sample_heun
-from nonnormal.seeds import ImageNoise, derive
+from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, get
 from nonnormal.study import Study
 
@@ -67,8 +68,8 @@ class Scene:
     def fid(self, images: Tensor) -> Estimate:
         """FID of images in [−1, 1] against the training split; what lies outside is clipped."""
         levels = quantise(images.cpu(), self.data.levels)
-        options = dict(resamples=self.study.evaluation.bootstrap, seed=derive(self.study.seed, "fidelity"))
-        return fidelity(levels, self.reference, device=self.device, metrics=("fid",), **options)["fid"]
+        options = dict(device=self.device, metrics=("fid",), **resampling(self.study))
+        return fidelity(levels, self.reference, **options)["fid"]
 
 
 def geometry_rows(

@@ -118,13 +118,18 @@ def distance_rows(
     metrics: Sequence[str] = DISTANCES,
 ) -> list[dict]:
     """FID and its relatives of uint8 images."""
-    options = dict(resamples=study.evaluation.bootstrap, seed=derive(study.seed, "fidelity"), metrics=metrics)
-    found, against = fidelity(images, reference, device=device, **options), {**conditions, **_against(reference)}
+    found = fidelity(images, reference, device=device, metrics=metrics, **resampling(study))
+    against = {**conditions, **_against(reference)}
     unit = "squared feature distance"
     return [
         row(study, run, prefix + study.metric(name), estimate, _UNITS.get(name, unit), nfe, against)
         for name, estimate in found.items()
     ]
+
+
+def resampling(study: Study) -> dict[str, int]:
+    """How the study's distances draw subsets and resamples, for `fidelity` and `fid_difference`."""
+    return {"resamples": study.evaluation.bootstrap, "seed": derive(study.seed, "fidelity")}
 
 
 def _conditions(study: Study, run: str, step: str) -> dict:
