@@ -457,10 +457,11 @@ def test_slurm_profile_asks_for_what_the_study_says(workspace):
     study["resources"] = {"gpus": 2, "mem_mb": 7000, "runtime": 90}
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study))
     options = ("--dry-run", "--workflow-profile", "slurm", "--configfile", "config/smoke.yaml")
-    planned = workspace("snakemake", *options, "--", "results/smoke/normal-normal/weights.safetensors").stdout
-    _, _, train = planned.partition("rule train:")
-    [asked] = re.findall(r"resources: (.*)", train)
-    assert set(asked.split(", ")) >= {"gpu=2", "nodes=1", "mem_mb=7000", "runtime=90", "slurm_extra=--signal=TERM@120"}
+    planned = workspace("snakemake", *options, "--", "results/smoke/normal-normal/samples/5.safetensors").stdout
+    asked = dict(re.findall(r"^rule (\w+):$.*?resources: (.*?)$", planned, flags=re.MULTILINE | re.DOTALL))
+    common = {"nodes=1", "mem_mb=7000", "runtime=90"}
+    assert set(asked["train"].split(", ")) >= common | {"gpu=2", "slurm_extra=--signal=TERM@120"}
+    assert set(asked["sample"].split(", ")) >= common | {"gpu=1"}
 
 
 def test_a_stage_makes_anew_only_what_snakemake_has_no_records_of(finished):

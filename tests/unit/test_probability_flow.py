@@ -226,6 +226,22 @@ def test_bound_of_an_image_depends_on_its_seed_alone_within_the_solvers_error(de
     assert abs(alone - other) > 1e-2
 
 
+@pytest.mark.parametrize("dequantisation", ["uniform", "normal"])
+def test_batches_change_a_bound_within_the_solvers_error_alone(dequantisation):
+    denoiser, x0, seen = mixing_denoiser(4), grey_images(5, 17, side=2), []
+
+    def counting(x, sigma):
+        seen.append(len(x))
+        return denoiser(x, sigma)
+
+    options = dict(levels=17, seeds=range(5), dequantisation=dequantisation, rtol=1e-7, atol=1e-7)
+    together, _ = flow_bound(denoiser, PROCESSES["vp"], x0, **options)
+    apart, calls = flow_bound(counting, PROCESSES["vp"], x0, **options, batch_size=3)
+    np.testing.assert_allclose(apart, together, atol=1e-4)
+    assert seen == [3] * seen.count(3) + [2] * seen.count(2)
+    assert calls == max(seen.count(3), seen.count(2)) < len(seen)
+
+
 def mixing_denoiser(dims):
     """Exact denoiser of two points in `dims` dimensions, whose Jacobian is not diagonal."""
     point = torch.linspace(-0.5, 0.8, dims, dtype=DOUBLE)

@@ -25,7 +25,8 @@ RUNS = list(STUDY.runs)
 DESIGNS = list(STUDY.design_runs)
 LOGS = LAYOUT.root / "logs"
 BENCHMARKS = LAYOUT.root / "benchmarks"
-GPUS = STUDY.resources.gpus or None  # None asks for none; some executors take 0 for a request
+GPUS = STUDY.resources.gpus or None  # of a training; None asks for none, some executors take 0 for a request
+GPU = GPUS and 1  # of all other jobs, which have one process
 ENVIRONMENT = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 
 

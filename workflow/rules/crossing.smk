@@ -18,7 +18,7 @@ rule crossing:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:

@@ -37,7 +37,7 @@ rule features:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(max(STUDY.dataset.mem_mb, STUDY.resources.mem_mb)),
         runtime=growing(STUDY.resources.runtime),
     params:

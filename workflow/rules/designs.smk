@@ -17,7 +17,7 @@ rule design:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:
@@ -43,7 +43,7 @@ rule extend:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:

@@ -16,7 +16,7 @@ rule bounds:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:
@@ -46,7 +46,7 @@ rule fidelity:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:
@@ -73,7 +73,7 @@ rule exchange:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:

@@ -39,7 +39,7 @@ rule evaluate_pretrained:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:

@@ -17,7 +17,7 @@ rule recipe:
         ENVIRONMENT
     threads: STUDY.resources.threads
     resources:
-        gpu=GPUS,
+        gpu=GPU,
         mem_mb=growing(STUDY.resources.mem_mb),
         runtime=growing(STUDY.resources.runtime),
     params:
