@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nonnormal.figures import theme
 from nonnormal.steps import get
-from nonnormal.tables.crossing import AXES, SOLVERS
+from nonnormal.tables.crossing import AXES, SOLVER_NAMES
 from nonnormal.tables.crossing import crossing as numbers
 
 _MARKERS = {"euler": "P", "dpmpp_2m": "X"}  # of solvers
@@ -79,8 +79,8 @@ def _distances(panel: Axes, table: pd.DataFrame, axis: str, names: list[str]) ->
     rows = table[(table.measure == "fid") & (table.nfe == table[table.measure == "fid"].nfe.min())]
     kinds = [*rows.step.dropna().unique(), *rows[rows.step.isna()].sampler.unique()]
     for i, kind in enumerate(kinds):
-        if kind in SOLVERS:
-            label = f"no noise, {SOLVERS[kind]}"
+        if kind in SOLVER_NAMES:
+            label = f"no noise, {SOLVER_NAMES[kind]}"
             style = {"color": "black", "marker": _MARKERS[kind], "markersize": 4.5, "label": label}
             found = rows[rows.step.isna() & (rows.sampler == kind)]
         else:

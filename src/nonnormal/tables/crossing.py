@@ -11,7 +11,7 @@ from nonnormal.tables.text import cell
 
 AXES = ("basis", "process", "grid")
 _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
-SOLVERS = {"euler": "Euler", "dpmpp_2m": "DPM++(2M)"}
+SOLVER_NAMES = {"euler": "Euler", "dpmpp_2m": "DPM++(2M)"}
 
 
 def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def readable_crossing(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns += [_column(gaps[gaps.step == step], f"Δ {step}", _difference) for step in gaps.step.dropna().unique()]
     solvers = gaps[gaps.step.isna()]
     for name in solvers.sampler.unique():
-        columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVERS[name]}", _difference))
+        columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVER_NAMES[name]}", _difference))
     first, totals = pd.concat(columns, axis=1), table[table.measure == "bpd_total"]
     gaps = table[(table.measure == "bpd_difference") & (table.against == "normal step")]
     columns = []
