@@ -65,6 +65,9 @@ class Measurement(Settings):
     """What it is compared with: for each row one with the same `by`; without `by` the same row for all."""
     by: tuple[Text, ...] = ()
     """Columns or conditions that both rows of a comparison share; rows without a partner are left out."""
+    retraining: Selection | None = None
+    """What training again does by itself, where the rows compare networks: both ends of an interval move outwards by
+    the size of the greatest of these that shares metric and `by`."""
     compare: Literal["difference", "ratio", "distance"] = "difference"
     """rows − against, rows / against, or |rows − against|."""
     reduce: Literal["max", "min", "share below 0", "share above 0", "share apart from 0"] | None = None
@@ -83,8 +86,8 @@ class Measurement(Settings):
             raise ValueError(f"found {', '.join(given) or 'no threshold'}; needs one of above, below and within")
         if self.within and self.within[0] >= self.within[1]:
             raise ValueError(f"within: found {list(self.within)}; the first must be less than the second")
-        if self.against is None and (self.by or self.compare != "difference"):
-            raise ValueError("by and compare: need rows to compare with, in against")
+        if self.against is None and (self.compare != "difference" or (self.by and self.retraining is None)):
+            raise ValueError("by and compare: need rows to compare with, in against or, for by, in retraining")
         return self
 
 
@@ -231,7 +234,8 @@ def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Out
 
     Intervals of the two sides of a comparison are taken for independent; where they share images or seeds, the true one
     is narrower. The interval of a greatest (least) number runs between the greatest (least) ends of all intervals. That
-    of a share is Wilson's, as if its rows were independent.
+    of a share is Wilson's, as if its rows were independent. Intervals of rows are over images: what training again does
+    is not in them, and is added where the test says by which rows it is known.
     """
     found, pairs = _selected(test.rows, rows, names), []
     if test.against is None:
@@ -246,12 +250,16 @@ def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Out
         if not pairs:
             raise _Untestable(f"has no rows of {_described(test.rows, names)} with a partner to compare with")
     numbers = [_compared(row, other, test.compare) for row, other in pairs]
+    if test.retraining:
+        again = _selected(test.retraining, rows, names)
+        numbers = [_widened(number, row, again, test) for number, (row, _) in zip(numbers, pairs, strict=True)]
     if not all(math.isfinite(x) for number in numbers for x in (number.value, number.low, number.high)):
         raise _Untestable(f"has numbers that are not finite among {_described(test.rows, names)}")
     if test.reduce is None and len(numbers) > 1:
         raise _Untestable(f"has {len(numbers)} rows of {_described(test.rows, names)}, where the claim speaks of one")
     estimate = _reduced(numbers, test.reduce)
-    unit = "share" if (test.reduce or "").startswith("share") else "1" if test.compare == "ratio" else found[0]["unit"]
+    counts = (test.reduce or "").startswith("share")
+    unit = "share" if counts else "ratio" if test.compare == "ratio" else found[0]["unit"]
     used = [row for pair in pairs for row in pair if row is not None]
     data = dict.fromkeys("mixture of normals" if "mixture" in row else row.get("data", "random walk") for row in used)
     return Outcome(_verdict(test, estimate), estimate, unit, tuple(data))
@@ -311,6 +319,15 @@ def _compared(row: Row, other: Row | None, how: str) -> Estimate:
     return Estimate(abs(value), 0.0 if value - below <= 0 <= value + above else ends[0], ends[1], 1)
 
 
+def _widened(number: Estimate, row: Row, again: Iterable[Row], test: Measurement) -> Estimate:
+    """The number with the ends of its interval moved outwards by what training again does."""
+    keys = ("metric", *test.by)
+    sizes = [abs(float(other["value"])) for other in again if all(other.get(key) == row.get(key) for key in keys)]
+    if not sizes:
+        raise _Untestable(f"has no rows that tell what training again does to {row['metric']}")
+    return Estimate(number.value, number.low - max(sizes), number.high + max(sizes), number.n)
+
+
 def _reduced(numbers: list[Estimate], how: str | None) -> Estimate:
     n = len(numbers)
     if how is None or how in ("max", "min"):
@@ -343,6 +360,8 @@ def described(test: Measurement, names: Mapping[str, str]) -> str:
             "ratio": f"{text} over {other}",
             "distance": f"distance between {text} and {other}",
         }[test.compare] + (f", for each {', '.join(test.by)}" if test.by else "")
+    if test.retraining:
+        text = f"{text}, intervals widened by that of {_listed(test.retraining.where)}"
     return f"{test.reduce}: {text}" if test.reduce else text
 
 

@@ -132,6 +132,22 @@ def test_reductions():
     assert number(greatest, *rows) == (2.0, 1.5, 2.5)
 
 
+def test_what_training_again_does_widens_intervals():
+    rows = [row("m", 1.0, 0.2, run="a", nfe=1), row("m", -3.0, 0.5, run="a", nfe=2), row("w", 1.0, run="b", nfe=1)]
+    rows += [row("m", 0.3, run="b", nfe=1), row("m", -0.4, run="b", nfe=1), row("m", 2.0, run="b", nfe=2)]
+    again = {"retraining": {"metric": ["m", "w"], "where": {"q": "b"}}, "by": ["nfe"], "above": 0}
+
+    def test(**where):
+        return again | {"rows": {"metric": "m", "where": {"q": "a"} | where}}
+
+    assert number(test(nfe=1), *rows) == pytest.approx((1.0, 0.4, 1.6))  # the greater of two, of this metric
+    assert number(test(nfe=2), *rows) == pytest.approx((-3.0, -5.5, -0.5))
+    assert number(test() | {"reduce": "share apart from 0"}, *rows)[0] == 1.0
+    assert verdict(test(nfe=2), *rows[:-1]).reason == "the study tiny has no rows that tell what training again does to m"
+    words = described(claim(test(nfe=1)).test, NAMES)
+    assert words == "m (q a, nfe 1), intervals widened by that of q b"
+
+
 def test_numbers_that_are_not_finite_give_no_verdict():
     test = {"rows": {"metric": "m"}, "below": 1}
     for value in (float("nan"), float("inf")):
@@ -328,7 +344,7 @@ def test_the_readme_counts_verdicts_and_shows_all(table, tmp_path):
     table.to_csv(tmp_path / "claims.csv", index=False)
     block = claims_block(pd.read_csv(tmp_path / "claims.csv"))
     n = table[table.kind == "claim"].verdict.value_counts()
-    assert f"1 undecided, {n['by test']} by test, {n['not tested here']} not tested here" in block
+    assert f"undecided: 1, by test: {n['by test']}, not tested here: {n['not tested here']}" in block
     assert all(statement in block for statement in table.statement)
 
 

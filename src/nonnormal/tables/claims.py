@@ -81,7 +81,7 @@ def _with_words(table: pd.DataFrame) -> pd.DataFrame:
 def counted(table: pd.DataFrame) -> str:
     """How many claims have which verdict, in words."""
     found = table[table.kind == CLAIM].verdict.value_counts()
-    return ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if verdict in found)
+    return ", ".join(f"{verdict}: {found[verdict]}" for verdict in VERDICTS if verdict in found)
 
 
 def _measurement(row: Mapping) -> str:
@@ -94,7 +94,7 @@ def _measurement(row: Mapping) -> str:
 def _measured(row: Mapping) -> str:
     if pd.isna(row["value"]):
         return "–"
-    unit = "" if row["unit"] in ("1", "share") else f" {row['unit']}"
+    unit = {"1": "", "ratio": ", a ratio", "share": ", a share"}.get(row["unit"], f" {row['unit']}")
     value, low, high = (f"{row[key]:.3g}".replace("-", "−") for key in ("value", "value_low", "value_high"))
     return f"{value} ({low} to {high}){unit}"
 
