@@ -215,11 +215,14 @@ def test_saturation_is_a_number_of_colour_images(summary, table, published):
 @pytest.mark.parametrize(
     ("column", "value", "half", "text"),
     [
-        ("normal_bpd", 2.34567, 0.0, "2.345670 ± < 1e-6"),
+        ("normal_bpd", 2.34567, 0.0, "2.345670 (± under 1e-6)"),
         ("normal_bpd", 2.34567, 0.0004, "2.3457 ± 0.0004"),
         ("normal_bpd", 2.34567, 0.004, "2.346 ± 0.004"),
         ("normal_bpd", 2.34567, 0.04, "2.35 ± 0.04"),
         ("normal_bpd", 234.567, 4.0, "235 ± 4"),
+        ("normal_bpd", 234.567, 14.2, "235 ± 14"),
+        ("normal_bpd", 58234.567, 3754.0, "58200 ± 3800"),
+        ("normal_bpd", -0.004, 0.04, "0.00 ± 0.04"),
         ("kid", 0.01234, 0.002, "12 ± 2"),
     ],
 )
@@ -287,7 +290,7 @@ def test_more_than_five_runs_are_rows_and_not_columns(table, n):
         assert "bits/dim, normal-limit bound" in found.index
         return
     assert found.index.tolist() == list(labels.values())
-    assert found.columns.tolist()[:4] == ["normal-limit bits/dim", "native", "T → ∞", "flow"]
+    assert found.columns.tolist()[:4] == ["normal-limit bits/dim", "native (bridge walk)", "T → ∞", "flow"]
     assert {"fid_digits", "kid_digits × 1000", "total variation", "high-frequency share"} <= set(found.columns)
     assert found["normal-limit bits/dim"].tolist() == [f"{i}.0 ± 0.5" for i in range(n)]
 
@@ -296,7 +299,7 @@ def test_a_long_table_shows_a_gap_where_a_run_has_no_number(tmp_path, table):
     long = many(table, 6)
     long.loc[2, ["native_bridge", "native_bridge_low", "native_bridge_high"]] = None
     found = readable_pairs(long, NAMED, {run: run for run in long.run})
-    assert [cell == "–" for cell in found["native"]] == [False, False, True, False, False, False]
+    assert [cell == "–" for cell in found["native (bridge walk)"]] == [False, False, True, False, False, False]
     write_readable(tmp_path / "t.md", found)
     assert len((tmp_path / "t.md").read_text(encoding="utf-8").splitlines()) == 2 + 6
 
@@ -468,7 +471,7 @@ def test_a_number_of_geometry_that_is_missing_or_there_twice_is_an_error(shapes,
 def test_geometry_for_reading_has_a_row_a_quantity(tmp_path, shapes, published_shapes):
     found = readable_geometry(geometry(shapes, published_shapes))
     assert found.loc["largest distance of a state from the chord, in chord lengths"].tolist() == ["0.1 ± 0.2", "0.0034"]
-    assert found.loc["share of variance on the chord and two components"].tolist() == ["0.8 ± 0.2", "0.8500"]
+    assert found.loc["share of variance on the chord and two components"].tolist() == ["0.8 ± 0.2", "0.85"]
     assert found.loc["arc over chord"].tolist() == ["0.4 ± 0.2", "–"]
     for suffix in ("md", "typ"):
         write_readable(tmp_path / f"t.{suffix}", found)
@@ -500,15 +503,15 @@ def test_solvers_have_fid_and_distance_side_by_side(walked):
 
 def test_solvers_for_reading_have_a_row_a_grid_and_a_column_a_budget(tmp_path, walked):
     found = readable_solvers(solvers(walked, "fid_digits"))
-    assert found.index.tolist() == ["euler", "heun", "euler, searched grid"]
+    assert found.index.tolist() == ["Euler", "Heun", "Euler, searched grid"]
     assert found.columns.tolist() == ["5 calls", "15 calls"]
-    assert found.loc["euler"].tolist() == ["20.0 ± 0.2", "23.0 ± 0.2"]
-    assert found.loc["euler, searched grid"].tolist() == ["22.0 ± 0.2", "–"]
+    assert found.loc["Euler"].tolist() == ["20.0 ± 0.2", "23.0 ± 0.2"]
+    assert found.loc["Euler, searched grid"].tolist() == ["22.0 ± 0.2", "–"]
     one = readable_solvers(solvers(walked[walked.nfe == 5], "fid_digits"))
     assert one["5 calls"].tolist() == found["5 calls"].tolist()
     for suffix in ("md", "typ"):
         write_readable(tmp_path / f"t.{suffix}", found)
-        assert "euler, searched grid" in (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")
+        assert "Euler, searched grid" in (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")
 
 
 # ---- steps -----------------------------------------------------------------------------------------------------------

@@ -58,8 +58,7 @@ def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
         "measurement": [_measurement(row) for row in rows],
         "measured": [_measured(row) for row in rows],
         "threshold": [row["threshold"] if isinstance(row["threshold"], str) else "–" for row in rows],
-        "data": [row["data"] or "–" for row in rows],
-        "verdict": [_verdict(row) for row in rows],
+        "verdict": [row["verdict"] for row in rows],
     }
     return pd.DataFrame(columns, index=pd.Index([row["statement"] for row in rows], name="claim"))
 
@@ -92,8 +91,9 @@ def _measurement(row: Mapping) -> str:
 
 
 def _measured(row: Mapping) -> str:
+    """The number with its interval, or why there is none."""
     if pd.isna(row["value"]):
-        return "–"
+        return row["reason"] or "–"
     unit = {"1": "", "ratio": ", a ratio", "share": ", a share"}.get(row["unit"], f" {row['unit']}")
     value, low, high = (f"{row[key]:.3g}".replace("-", "−") for key in ("value", "value_low", "value_high"))
     return f"{value} ({low} to {high}){unit}"

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pandas as pd
 
 from nonnormal.summary import select, with_condition
+from nonnormal.tables.geometry import SOLVER_NAMES
 from nonnormal.tables.text import cell
 
 AXES = ("basis", "process", "grid")
 _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
-SOLVER_NAMES = {"euler": "Euler", "dpmpp_2m": "DPM++(2M)"}
 
 
 def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def _exact(row: dict) -> str:
 
 
 def _tenths(row: dict, sign: str = "") -> str:
-    return f"{row['value']:{sign}.1f} ± {(row['high'] - row['low']) / 2:.1f}"
+    return f"{row['value']:{sign}z.1f} ± {(row['high'] - row['low']) / 2:.1f}"
 
 
 def _difference(row: dict) -> str:

@@ -43,7 +43,7 @@ def readable_designs(table: pd.DataFrame, fid: str) -> pd.DataFrame:
     """The table of `designs` for reading; the pair has a column of its own, and need not stand in the name, too."""
     titles = {
         "normal_bpd": "normal-limit bits/dim",
-        "native_bpd": "native",
+        "native_bpd": "native (limit marginals)",
         "continuous_bpd": "T → ∞",
         "flow_bpd": "flow",
         "fid": fid,

@@ -18,6 +18,10 @@ _GEOMETRY = {
     "the same of a held-out image": ("nearest_train_distance", {"of": "held-out"}),
     "share of samples nearer than one in a hundred held-out images": ("copied_share", {}),
 }
+_PROPORTIONS = ("path_monotone_share", "copied_share")
+SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
+"""What tables and figures call the solvers of `samplers.SOLVERS`."""
+
 _PUBLISHED_GEOMETRY = {
     "path_largest_chord_distance": "max deviation / chord length",
     "path_explained_variance 2": "chord + 2 PCs share of variance",
@@ -46,20 +50,28 @@ def geometry(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 def readable_geometry(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `geometry` for reading."""
-    rows = [row | {"value_low": row["low"], "value_high": row["high"]} for row in table.to_dict("records")]
+    rows = table.to_dict("records")
     columns = {
-        "measured": [cell(row, "value") for row in rows],
-        "ImageNet-64 (chen2024)": [cell(row, "published", digits=4) for row in rows],
+        "measured": [_measured(row) for row in rows],
+        "ImageNet-64 (chen2024)": ["–" if pd.isna(row["published"]) else f"{row['published']:g}" for row in rows],
     }
     return pd.DataFrame(columns, index=pd.Index([row["quantity"] for row in rows], name="quantity"))
 
 
+def _measured(row: dict) -> str:
+    """Of a proportion both ends: its interval is Wilson's, and not symmetric."""
+    if row["metric"] in _PROPORTIONS:
+        return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    return cell(row | {"value_low": row["low"], "value_high": row["high"]}, "value")
+
+
 def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """FID and distance to the adaptive solution of each solver and grid: one row a solver, grid and NFE."""
-    keys = ["solver", "grid", "nfe"]
+    """FID and distance to the adaptive solution of each solver and grid: one row a solver, its name, grid and NFE."""
+    keys = ["solver", "name", "grid", "nfe"]
     parts = []
     for metric, name in ((f"solver_{fid}", "fid"), ("solver_distance", "distance")):
         rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
+        rows = rows.assign(name=rows.solver.map(SOLVER_NAMES))
         names = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
         parts.append(rows.rename(columns=names)[[*keys, *names.values()]])
     return parts[0].merge(parts[1], on=keys)
@@ -68,7 +80,7 @@ def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
 def readable_solvers(table: pd.DataFrame) -> pd.DataFrame:
     """FID of the table of `solvers`, a row a solver and grid, a column an NFE."""
     cells = table.assign(cell=[cell(row, "fid") for row in table.to_dict("records")])
-    cells["title"] = cells.solver.where(cells.grid == "polynomial", cells.solver + ", " + cells.grid + " grid")
+    cells["title"] = cells.name.where(cells.grid == "polynomial", cells.name + ", " + cells.grid + " grid")
     wide = cells.pivot_table(index="title", columns="nfe", values="cell", aggfunc="first", sort=False)
     wide = wide[sorted(wide.columns)].rename(columns="{} calls".format)
     return wide.fillna("–").rename_axis("solver")

@@ -35,7 +35,7 @@ Naming = Callable[[str], str]
 _OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
 _SHORT = {
     "normal_bpd": "normal-limit bits/dim",
-    "native_bridge": "native",
+    "native_bridge": "native (bridge walk)",
     "continuous": "T → ∞",
     "flow_uniform": "flow",
     "fid": "{fid}",

@@ -24,7 +24,7 @@ def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> No
 def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
     """Value ± half the interval, to the first digit of the half that is not 0, and no further than the sixth.
 
-    A value without an interval has as many digits as asked for.
+    A half of 100 or more has two digits that count. A value without an interval has as many as asked for.
     """
     value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
     if pd.isna(value):
@@ -34,9 +34,11 @@ def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
         return f"{value * factor:{sign}.{digits}f}"
     half = (high - low) / 2 * factor
     if half < 5e-7:
-        return f"{value * factor:{sign}.6f} ± < 1e-6"
-    digits = max(-math.floor(math.log10(half)), 0)
-    return f"{value * factor:{sign}.{digits}f} ± {half:.{digits}f}"
+        return f"{value * factor:{sign}.6f} (± under 1e-6)"
+    place = -math.floor(math.log10(half))
+    digits = max(place, 0) if half < 100 else place + 1
+    value, half = (round(number, digits) for number in (value * factor, half))
+    return f"{value:{sign}z.{max(digits, 0)}f} ± {half:.{max(digits, 0)}f}"
 
 
 def markdown(table: pd.DataFrame, prose: bool = False) -> str:
