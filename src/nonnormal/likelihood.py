@@ -120,7 +120,7 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
     process, basis, limit, (n_steps, n_evaluations) = design.process, design.basis, Normal(), counts
     times, share = uniform_times(n_steps, process.t_min), n_steps / n_evaluations
     offset = noise.uniform() if n_evaluations < n_steps else torch.zeros((), dtype=torch.float64)
-    diffusion = [torch.zeros(len(c0), dtype=torch.float64) for _ in losses]
+    diffusion = [torch.zeros(len(c0), dtype=torch.float64, device=c0.device) for _ in losses]
     ct = marginal_state(process, c0, times[-1], noise.draw(limit)) if marginals == "bridge" else None
     for j in range(n_evaluations - 1, -1, -1):
         k = ((j + offset) * share).floor().long()
@@ -128,8 +128,12 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
         if marginals == "limit":
             ct = marginal_state(process, c0, t, noise.draw(limit))
         c0_hat = predict_x0(denoiser, process, ct, t, basis).double()
+        errors = {}  # one for all exact losses, one for all printed ones
         for total, loss in zip(diffusion, losses, strict=True):
-            total += share * loss(process, s, t, c0_hat, c0.double()).flatten(1).sum(1).cpu()
+            kind = loss.convention == "exact"
+            if kind not in errors:
+                errors[kind] = loss.error(process, s, t, c0_hat, c0.double())
+            total += share * loss.of_step(*errors[kind]).flatten(1).sum(1)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, embed(c0, process.n)) + apply(chol, noise.draw(design.q))
@@ -139,7 +143,7 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
     weights, sigma = process.observation(process.t_min)
     centre, scale, x0 = basis.inverse(contract(weights, ct)), pixel_levels(basis, sigma, c0), basis.inverse(c0)
     return [
-        Bound(prior, total, -discretised_log_prob(loss.p, x0, centre, scale, levels).flatten(1).sum(1).cpu())
+        Bound(prior, total.cpu(), -discretised_log_prob(loss.p, x0, centre, scale, levels).flatten(1).sum(1).cpu())
         for total, loss in zip(diffusion, losses, strict=True)
     ]
 

@@ -16,7 +16,9 @@ Source: derived here; li2024 Eq. 10 prints the same bound for scales of its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,6 +31,8 @@ from nonnormal.state_networks import PhaseSpaceNetwork, Target, noise_factor
 from nonnormal.steps import Step
 
 Draws = tuple[Tensor, Tensor]
+
+_STEPS = 64  # whose coefficients are computed at once, of all components
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,47 @@ class Loss:
     def __call__(
         self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
     ) -> Tensor:
-        """Loss of each coordinate of the state, nats, (B, n·C, ...), in x0's dtype; s < t, numbers or (B,)."""
-        error = whitened_error if self.convention == "exact" else printed_error
-        return self.of_error(error(process, s, t, x0_hat, x0))
+        """Loss of each coordinate of the state, nats, (B, n·C, ...), in x0's dtype; s < t, numbers or (B,).
+
+        A coordinate that waits in this step costs nothing: true process and model both leave it where it is.
+        """
+        return self.of_step(*self.error(process, s, t, x0_hat, x0))
+
+    def error(
+        self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the loss is of: `whitened_error`, for a printed convention `printed_error`, and which coordinates move.
+
+        The second is None where all do, else of the error's shape. Args as of the loss.
+        """
+        matrix, moves = _whitening(process, s, t)
+        if self.convention == "exact":
+            delta = apply(matrix, embed(x0_hat - x0, process.n))
+        else:
+            delta = printed_error(process, s, t, x0_hat, x0)
+        return delta, None if moves.all() else apply(torch.diag_embed(moves.to(delta)), torch.ones_like(delta)) > 0
+
+    def of_step(self, delta: Tensor, moves: Tensor | None) -> Tensor:
+        """Loss of each coordinate, nats, of what `error` gives."""
+        loss = self.of_error(delta)
+        return loss if moves is None else torch.where(moves, loss, 0.0)
 
     def of_error(self, delta: Tensor) -> Tensor:
         """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
         return step_loss(self.q, self.p, delta, self.convention)
 
-    @property
+    @cached_property
     def constant(self) -> float:
-        """The loss of a perfect prediction, nats per coordinate."""
+        """The loss of a perfect prediction, nats per coordinate that moves."""
         return constant(self.q, self.p, self.convention)
+
+    def owed(self, process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> float:
+        """What a perfect prediction costs an image of that shape in n_steps uniform steps, nats."""
+        times, moving = uniform_times(n_steps, process.t_min), 0
+        for s, t in zip(times[:-1].split(_STEPS), times[1:].split(_STEPS), strict=True):
+            _, moves = _whitening(process, s, t)  # (steps, n), or (steps, *shape, n)
+            moving += moves.sum().item() * (1 if moves.dim() > 2 else math.prod(shape))
+        return self.constant * moving
 
 
 @dataclass(frozen=True)
@@ -87,16 +120,29 @@ class Design:
 
 
 def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
-    """Delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,)."""
+    """Delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,).
+
+    0 where a coordinate waits.
+    """
+    return apply(_whitening(process, s, t)[0], embed(x0_hat - x0, process.n))
+
+
+def _whitening(process: LinearProcess, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    """(L⁻¹ coef_x0, whether L has noise for a coordinate): t.shape + components, then (n, n) and (n,)."""
     _, coef_x0, chol = process.posterior(s, t)
-    return apply(solve_lower(chol, coef_x0), embed(x0_hat - x0, process.n))
+    return solve_lower(chol, coef_x0), chol.diagonal(dim1=-2, dim2=-1) > 0
 
 
 def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
     """√(log_snr(s) − log_snr(t)) · √SNR(t) (x̂0 − x0): `whitened_error` to first order in the step, as li2024 has it.
 
-    √SNR(t) (x̂0 − x0) is the paper's eps − eps_hat. For processes of one variable.
+    √SNR(t) (x̂0 − x0) is the paper's eps − eps_hat.
+
+    Raises:
+        ValueError: the process has more variables than one, of which the paper does not speak.
     """
+    if process.n > 1:
+        raise ValueError(f"the printed losses are of processes of one variable, found {process.n}")
     (a_s, c_s), (a_t, c_t) = process.marginal(s), process.marginal(t)
     snr_s, snr_t = a_s.square() / c_s, a_t.square() / c_t
     return apply(((snr_s / snr_t).log() * snr_t).sqrt(), x0_hat - x0)
@@ -141,7 +187,8 @@ class ELBO:
         s, t = times[k.long()], times[k.long() + 1]
         ct = marginal_state(design.process, c0, t, noise)
         c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
-        return self.n_steps * _per_image(design.loss(design.process, s, t, c0_hat, c0) - design.loss.constant, x0)
+        delta, _ = design.loss.error(design.process, s, t, c0_hat, c0)
+        return self.n_steps * _per_image(design.loss.of_error(delta) - design.loss.constant, x0)
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""

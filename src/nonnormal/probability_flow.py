@@ -87,8 +87,17 @@ def log_density(
 
     ends = torch.tensor([t, 1.0], dtype=torch.float64, device=z.device)
     start = (z.double(), torch.zeros(len(z), dtype=torch.float64, device=z.device))
-    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5")
+    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5", options=unhurried(process))
     return normal_log_prob(process.prior_covariance(), path[-1]) + gathered[-1], calls
+
+
+def unhurried(process: LinearProcess) -> dict[str, float]:
+    """Options of an adaptive solver by which it strides over no time in which a component moves.
+
+    While all wait the flow stands still, and steps without error grow beyond the next window. Two steps a window are
+    enough for the estimate of the error to see it.
+    """
+    return {"max_step": process.shortest_window / 2} if process.shortest_window < 1 else {}
 
 
 def normal_log_prob(covariance: Tensor, z: Tensor) -> Tensor:

@@ -33,6 +33,11 @@ class Schedule(ABC):
         t = torch.as_tensor(t, dtype=torch.float64)
         return torch.func.jvp(self.log_snr, (t,), (torch.ones_like(t),))[1]
 
+    @property
+    def shortest_window(self) -> float:
+        """The shortest time, of the unit interval, that a component takes from where it starts to move to where it ends."""
+        return 1.0
+
 
 # ---- one for all components ------------------------------------------------------------------------------------------
 
@@ -164,6 +169,10 @@ class ComponentWise(Schedule):
         t = torch.as_tensor(t, dtype=torch.float64)[..., None, None, None]
         start, fall = self._lines
         return (start - t * fall).clamp(self.low, self.high)
+
+    @property
+    def shortest_window(self):
+        return min((self.high - self.low) / self._lines[1].item(), 1.0)
 
 
 def waiting(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:

@@ -347,6 +347,8 @@ class Run(Settings):
     def _printed(self):
         if self.training.convention != "exact" and self.training.loss == "limit":
             raise ValueError("training.convention: the limit loss is the normal pair's and has no other convention")
+        if self.training.convention != "exact" and self.process.kind == "psld":
+            raise ValueError("training.convention: the printed losses are of one variable, process psld has two")
         if self.training.convention != "exact" and not is_printed(steps.get(self.q), steps.get(self.p)):
             pairs = ", ".join("/".join(pair) for pair in PRINTED_PAIRS)
             raise ValueError(f"training.convention: the paper prints no loss for {self.q}/{self.p}; it prints {pairs}")

@@ -143,7 +143,9 @@ def test_what_training_again_does_widens_intervals():
     assert number(test(nfe=1), *rows) == pytest.approx((1.0, 0.4, 1.6))  # the greater of two, of this metric
     assert number(test(nfe=2), *rows) == pytest.approx((-3.0, -5.5, -0.5))
     assert number(test() | {"reduce": "share apart from 0"}, *rows)[0] == 1.0
-    assert verdict(test(nfe=2), *rows[:-1]).reason == "the study tiny has no rows that tell what training again does to m"
+    assert (
+        verdict(test(nfe=2), *rows[:-1]).reason == "the study tiny has no rows that tell what training again does to m"
+    )
     words = described(claim(test(nfe=1)).test, NAMES)
     assert words == "m (q a, nfe 1), intervals widened by that of q b"
 

@@ -46,7 +46,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
         for marginals in ("limit", "bridge") if pair and n_steps == settings.training.n_steps else ("limit",):
             # States of the bridge walk of another step than the normal make no normal bound.
             losses = pair | ({"normal": _NORMAL} if marginals == "limit" else {})
-            if is_printed(point.q, point.p):
+            if is_printed(point.q, point.p) and point.process.n == 1:
                 losses |= {name: Loss(point.q, point.p, name) for name in CONVENTIONS}
             calls = n_steps if marginals == "bridge" else min(n_steps, measure.n_evaluations)
             draws = dict(levels=data.levels, n_steps=n_steps, n_evaluations=calls, marginals=marginals, seeds=seeds)
@@ -60,13 +60,14 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
                     "convention": loss.convention,
                 }
                 if kind == "convention":
-                    rows += _convention_rows(study, run, terms.total, loss, dims, n_steps, calls, conditions)
+                    owed = loss.owed(point.process, n_steps, x0.shape[1:])
+                    rows += _convention_rows(study, run, terms.total, owed, dims, n_steps, calls, conditions)
                     continue
                 rows += _term_rows(study, run, terms, dims, calls, conditions)
                 if marginals == "limit":
                     diffusion[name, n_steps] = terms.diffusion.numpy()
     if pair:
-        rows += _cost_rows(study, run, point, dims, diffusion, common)
+        rows += _cost_rows(study, run, point, x0.shape[1:], diffusion, common)
     shared = dict(levels=data.levels, seeds=seeds, basis=point.basis)
     terms = continuous_bound(denoiser, point.process, x0, n_evaluations=measure.n_evaluations, **shared)
     conditions = common | {"bound": "continuous", "marginals": "limit"}
@@ -97,15 +98,15 @@ def _term_rows(study: Study, run: str, terms: Bound, dims: int, nfe: int, condit
 
 
 def _convention_rows(
-    study: Study, run: str, nats: Tensor, loss: Loss, dims: int, n_steps: int, nfe: int, conditions: Mapping
+    study: Study, run: str, nats: Tensor, owed: float, dims: int, n_steps: int, nfe: int, conditions: Mapping
 ) -> list[dict]:
-    """The total with the loss's constant counted never, once, and at every step."""
+    """The total with the loss's constant, of which `owed` is in it, counted never, once, and at every step."""
     return [
         bits_row(
             study,
             run,
             "bpd_total",
-            nats + (times - n_steps) * loss.constant * dims,
+            nats + (times / n_steps - 1) * owed,
             dims,
             nfe,
             {**conditions, "constant": counted},
@@ -115,26 +116,35 @@ def _convention_rows(
 
 
 def _cost_rows(
-    study: Study, run: str, point: Design, dims: int, diffusion: Mapping[tuple[str, int], np.ndarray], common: Mapping
+    study: Study,
+    run: str,
+    point: Design,
+    shape: tuple[int, ...],
+    diffusion: Mapping[tuple[str, int], np.ndarray],
+    common: Mapping,
 ) -> list[dict]:
     """What the pair costs beside the normal one on the same states, and what theory says of many steps.
 
-    - `diffusion_ratio`: (native diffusion term − T K(0)) / normal diffusion term, → K″(0), for q = p the Fisher
+    A mean that is perfect owes K(0) for every coordinate of the state that moves, at each of T steps.
+
+    - `diffusion_ratio`: (native diffusion term − what is owed) / normal diffusion term, → K″(0), for q = p the Fisher
       information.
-    - `bpd_growth`: (native diffusion term at T₂ − at T₁) / (T₂ − T₁) for the two largest T, → K(0)/ln 2.
+    - `bpd_growth`: (native diffusion term at T₂ − at T₁) / (T₂ − T₁) for the two largest T, → what is owed a step; of
+      one variable that never waits K(0)/ln 2.
     """
-    owed, rows = Loss(point.q, point.p).constant, []
-    counts = study.bound_steps(run)
+    counts, dims, rows = study.bound_steps(run), math.prod(shape), []
+    owed = {n_steps: Loss(point.q, point.p).owed(point.process, n_steps, shape) for n_steps in counts}
     for n_steps in counts:
-        above = diffusion["native", n_steps] - n_steps * owed * dims
+        above = diffusion["native", n_steps] - owed[n_steps]
         ratio = Estimate(*ratio_interval(above, diffusion["normal", n_steps]), len(above))
         conditions = {**common, "T": n_steps, "marginals": "limit", "limit": curvature(point.q, point.p)}
         calls = min(n_steps, study.evaluation.n_evaluations)
         rows.append(row(study, run, "diffusion_ratio", ratio, "1", calls, conditions))
     if len(counts) > 1:
         few, many = counts[-2:]
-        bits = (diffusion["native", many] - diffusion["native", few]) / ((many - few) * dims * math.log(2))
-        conditions = {**common, "T": [few, many], "marginals": "limit", "limit": owed / math.log(2)}
+        scale = (many - few) * dims * math.log(2)
+        bits = (diffusion["native", many] - diffusion["native", few]) / scale
+        conditions = {**common, "T": [few, many], "marginals": "limit", "limit": (owed[many] - owed[few]) / scale}
         growth = Estimate(*mean_interval(bits), len(bits))
         rows.append(row(study, run, "bpd_growth", growth, "bits/dim/step", None, conditions))
     return rows

@@ -56,8 +56,8 @@ def design_rows(
     for kind, terms in zip(losses, found, strict=True):
         bits(terms.total, calls, bound=kind, T=n_steps, marginals="limit")
     shared |= dict(basis=point.basis)
-    terms = continuous_bound(denoiser, point.process, x0, n_evaluations=calls, **shared)
-    bits(terms.total, calls, bound="continuous")
+    terms = continuous_bound(denoiser, point.process, x0, n_evaluations=measure.n_evaluations, **shared)
+    bits(terms.total, measure.n_evaluations, bound="continuous")
     if section.flow and (tolerance := measure.flow_tolerance):
         nats, nfe = flow_bound(denoiser, point.process, x0, rtol=tolerance, atol=tolerance, **shared)
         bits(nats, nfe, bound="flow", dequantisation="uniform", trace="hutchinson", tolerance=tolerance)

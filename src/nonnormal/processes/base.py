@@ -34,10 +34,13 @@ class LinearProcess(ABC):
     Attributes:
         n: variables per component (1, or 2 in phase space).
         t_min: where chains and flows end: 0 where x_0 is noisy at t = 0, else a time at which it is.
+        shortest_window: the shortest time for which a component moves; below 1 where components wait, so that a solver
+            that chooses its steps must not stride over it.
     """
 
     n: int = 1
     t_min: float = 0.0
+    shortest_window: float = 1.0
 
     @abstractmethod
     def initial(self) -> tuple[Tensor, Tensor]:
@@ -71,6 +74,8 @@ class LinearProcess(ABC):
         t = as_time(t)
         phi, sigma = self._from_zero(t)
         a0, c0 = self.initial()
+        if self.n == 1:
+            return phi * a0, phi * c0 * phi + sigma
         return phi @ a0, phi @ c0 @ phi.mT + sigma
 
     def observation(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -132,6 +137,10 @@ class LinearProcess(ABC):
         s, t = ordered(s, t)
         phi, sigma = self.transition(s, t)
         a_s, c_s = self.marginal(s)
+        if self.n == 1:  # products of numbers, and no solver for each of them
+            gain = phi * c_s / (phi * c_s * phi + sigma)
+            keep = 1 - gain * phi
+            return gain, keep * a_s, (keep * c_s * keep + gain * sigma * gain).sqrt()
         innovation = phi @ c_s @ phi.mT + sigma
         gain = torch.linalg.solve(innovation, phi @ c_s).mT
         keep = torch.eye(self.n, dtype=torch.float64) - gain @ phi

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nonnormal.processes.base import LinearProcess, as_matrix, as_time, ordered
+from nonnormal.processes.base import LinearProcess, as_matrix, as_time, component_mean, ordered
 from nonnormal.schedules import LinearLogSNR, Schedule
 
 
@@ -26,6 +26,15 @@ class VP(LinearProcess):
     """
 
     schedule: Schedule = field(default_factory=LinearLogSNR)
+
+    @property
+    def shortest_window(self):
+        return self.schedule.shortest_window
+
+    def mean_log_snr(self, t):
+        """The schedule's own, averaged over components."""
+        t = as_time(t)
+        return component_mean(self.schedule.log_snr(t), t)
 
     def initial(self):
         log_snr = self.schedule.log_snr(0.0)

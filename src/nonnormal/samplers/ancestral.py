@@ -100,9 +100,11 @@ def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tens
     """The times of a grid, falling, float64.
 
     Raises:
-        ValueError: the number of seeds is not that of the images, or the grid has under two times, or times that repeat
-            or leave [0, 1].
+        ValueError: no image is asked for, the number of seeds is not that of the images, or the grid has under two times,
+            or times that repeat or leave [0, 1].
     """
+    if not shape[0]:
+        raise ValueError(f"one image or more is needed, found shape {tuple(shape)}")
     if len(seeds) != shape[0]:
         raise ValueError(f"one seed an image: found {len(seeds)} seeds for shape {tuple(shape)}")
     times = as_time(times).sort(descending=True).values

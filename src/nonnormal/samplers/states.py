@@ -34,7 +34,7 @@ from torchdiffeq import odeint
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, predict_x0, score
-from nonnormal.probability_flow import velocity
+from nonnormal.probability_flow import unhurried, velocity
 from nonnormal.processes import LinearProcess, apply, cholesky, contract
 from nonnormal.samplers.ancestral import Callback, falling
 from nonnormal.seeds import ImageNoise
@@ -191,7 +191,7 @@ def sample_flow_adaptive(
             return velocity(denoiser, process, state, time.clamp(s, t).cpu(), basis)
 
         ends = torch.stack([t, s]).to(z.device)
-        solver = dict(rtol=rtol, atol=atol, method="dopri5", options=dict(step_t=ends[-1:]))  # ends on it, not past it
+        solver = dict(rtol=rtol, atol=atol, method="dopri5", options=dict(step_t=ends[-1:]) | unhurried(process))
         return odeint(rate, z, ends, **solver)[-1]
 
     return _walk(denoiser, process, shape, move, **options)
