@@ -16,6 +16,7 @@ from nonnormal.figures import recipe as recipe_figures
 from nonnormal.figures.cost import cost
 from nonnormal.figures.exchange import exchange
 from nonnormal.figures.invariance import invariance
+from nonnormal.figures.losses import loss_shapes
 from nonnormal.figures.steps import number_of_steps
 from nonnormal.figures.style import style_differences
 from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
@@ -89,15 +90,16 @@ def _no_figure_is_left_open():
     plt.close("all")
 
 
-def bars(axis):
-    """{label: (x, value, low, high), each (N,)} of the lines with error bars."""
+def bars(axis, upright=True):
+    """{label: (place, value, low, high), each (N,)} of the lines with error bars, which may lie."""
     found = {}
     for container in axis.containers:
         if isinstance(container, ErrorbarContainer):
             line, _, (segments,) = container.lines
-            ends = np.array([segment[:, 1] for segment in segments.get_segments()])
+            ends = np.array([segment[:, int(upright)] for segment in segments.get_segments()])
             assert container.get_label() not in found
-            found[container.get_label()] = (*line.get_data(), ends[:, 0], ends[:, 1])
+            data = line.get_data() if upright else line.get_data()[::-1]
+            found[container.get_label()] = (*data, ends[:, 0], ends[:, 1])
     return found
 
 
@@ -106,12 +108,19 @@ def dotted(axis):
     return [line.get_data() for line in axis.lines if line.get_linestyle() == ":" and line.get_marker() == "None"]
 
 
-def assert_drawn(found, rows, x):
-    """The line is that of the rows, in order of x."""
+def assert_drawn(found, rows, x, apart=1e-7):
+    """The line is that of the rows, in order of x, beside which it may stand by a part."""
     rows = rows.sort_values(x)
     assert len(rows) > 0
     for column, drawn in zip((x, "value", "low", "high"), found, strict=True):
-        np.testing.assert_allclose(np.asarray(drawn, float), rows[column].to_numpy(float))
+        rtol = apart if column == x else 1e-7
+        np.testing.assert_allclose(np.asarray(drawn, float), rows[column].to_numpy(float), rtol=rtol)
+
+
+def assert_beside_one_another(lines):
+    """No two of the lines have a mark at the same place."""
+    places = np.concatenate([np.asarray(line[0], float) for line in lines])
+    assert len(np.unique(places.round(9))) == len(places)
 
 
 def colour(line):
@@ -185,7 +194,9 @@ def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, na
     for axis, rows, x in panels:
         for run, label in found.labels.items():
             if label in bars(axis):
-                assert_drawn(bars(axis)[label], rows[rows.run == run], x)
+                assert_drawn(bars(axis)[label], rows[rows.run == run], x, apart=0.15)
+        if bars(axis):
+            assert_beside_one_another(bars(axis).values())
     assert fid.get_xticks().tolist() == list(COUNTS)
     assert len(figure.legends[0].texts) == n_runs
 
@@ -227,20 +238,26 @@ def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
     ]
     for axis, name in zip(trained, names, strict=True):
         rows = select(summary, f"style_{name}_difference")
-        assert set(bars(axis)) == {found.labels[run] for run in found.runs if run != "nn"}
-        for run in set(found.runs) - {"nn"}:
-            assert_drawn(bars(axis)[found.labels[run]], rows[rows.run == run], "nfe")
+        assert_marks(axis, rows.assign(at=rows.nfe.astype(str)), map(str, COUNTS), found, set(found.runs) - {"nn"})
     for axis, name in zip(exchanged, names, strict=True):
         rows = with_condition(select(summary, f"exchange_style_{name}_difference", nfe=4), "step")
-        assert set(bars(axis)) == set(found.labels.values())
-        ticks = [label.get_text() for label in axis.get_xticklabels()]
-        assert ticks == [step for step in STEPS if step != "normal"]
-        for run in found.runs:
-            x, *numbers = bars(axis)[found.labels[run]]
-            own = rows[rows.run == run]
-            assert [ticks[place] for place in np.rint(np.asarray(x, float)).astype(int)] == own.step.tolist()
-            for column, drawn in zip(("value", "low", "high"), numbers, strict=True):
-                np.testing.assert_allclose(np.asarray(drawn, float), own[column].to_numpy(float))
+        steps = [step for step in STEPS if step != "normal"]
+        assert_marks(axis, rows.assign(at=rows.step), steps, found, set(found.runs))
+
+
+def assert_marks(axis, rows, places, found, runs):
+    """A mark a run at each place, beside one another, and no lines between them."""
+    ticks = [label.get_text() for label in axis.get_xticklabels()]
+    assert ticks == list(places)
+    assert set(bars(axis)) == {found.labels[run] for run in runs}
+    assert_beside_one_another(bars(axis).values())
+    assert {container.lines[0].get_linestyle() for container in axis.containers} == {"None"}
+    for run in runs:
+        x, *numbers = bars(axis)[found.labels[run]]
+        own = rows[rows.run == run]
+        assert [ticks[place] for place in np.rint(np.asarray(x, float)).astype(int)] == own["at"].tolist()
+        for column, drawn in zip(("value", "low", "high"), numbers, strict=True):
+            np.testing.assert_allclose(np.asarray(drawn, float), own[column].to_numpy(float))
 
 
 def test_style_without_exchange_is_one_row():
@@ -591,6 +608,22 @@ def test_no_two_runs_look_alike_and_the_first_of_a_pair_looks_as_ever():
         assert styles[label]["label"] == label
         if label.startswith("vdm"):
             assert styles[label] == line_style(q, p) | {"label": label}
+
+
+def test_pairs_of_one_model_differ_in_more_than_their_dash():
+    """Where error bars are drawn without lines, the marker is what tells uniform/normal from uniform/laplace."""
+    normal, laplace = line_style("uniform", "normal"), line_style("uniform", "laplace")
+    assert normal["color"] == laplace["color"]
+    assert normal["marker"] != laplace["marker"]
+    assert line_style("normal", "normal")["linewidth"] > normal["linewidth"]
+
+
+def test_a_loss_that_another_covers_is_wider_and_below():
+    _, excess = loss_shapes([("normal", "normal"), ("uniform", "normal")]).axes
+    reference, other = excess.lines
+    np.testing.assert_allclose(reference.get_ydata(), other.get_ydata(), atol=1e-9)
+    assert reference.get_linewidth() > other.get_linewidth()
+    assert reference.get_zorder() < other.get_zorder()
 
 
 @pytest.mark.parametrize("n", [1, 5, 8, 30])
