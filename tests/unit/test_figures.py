@@ -210,16 +210,36 @@ def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
     summary = made_up(found)
     figure = exchange(summary, "fid_digits", found.labels)
     figure.canvas.draw()
-    assert [axis.get_title() for axis in figure.axes] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
-    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == list(STEPS)
-    for axis, nfe in zip(figure.axes, COUNTS, strict=True):
+    *blocks, scale = figure.axes
+    assert [axis.get_title() for axis in blocks] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
+    assert [label.get_text() for label in blocks[-1].get_xticklabels()] == list(STEPS)
+    assert "difference to the normal step" in scale.get_ylabel()
+    for axis, nfe in zip(blocks, COUNTS, strict=True):
         assert [label.get_text() for label in axis.get_yticklabels()] == list(found.labels.values())
         said = {text.get_position(): text.get_text() for text in axis.texts}
         assert len(said) == len(axis.texts) == n_runs * len(STEPS)
         for (i, run), (j, step) in itertools.product(enumerate(found.runs), enumerate(STEPS)):
             [value] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step=step).value
             assert said[j, i] == f"{value:.1f}\n±0.8"  # half of 1.5
-            assert axis.images[0].get_array()[i, j] == value
+            [normal] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step="normal").value
+            halves = 0.75 * np.sqrt(2)
+            assert axis.images[0].get_array()[i, j] == pytest.approx((value - normal) / halves)
+
+
+def test_what_the_intervals_allow_is_not_shaded():
+    found = study(1)
+    summary = made_up(found)
+    distances = (summary.metric == "exchange_fid_digits") & (summary.nfe == 4)
+    normal = summary[distances].index[0]
+    for at, value in zip(summary[distances].index, (2, 2 + 1, 2 + 1.2, 2 - 1.2), strict=True):
+        summary.loc[at, ["value", "low", "high"]] = value, value - 0.5, value + 1
+    assert with_condition(summary.loc[[normal]], "step").step.item() == "normal"
+    [picture] = exchange(summary, "fid_digits", found.labels).axes[0].images
+    same, allowed, more, less = picture.cmap(picture.norm(picture.get_array()))[0]
+    assert np.ptp(same[:3]) < 0.02
+    assert allowed.tolist() == same.tolist()
+    assert more[0] > more[2] + 0.1
+    assert less[2] > less[0] + 0.1
 
 
 # ---- style -----------------------------------------------------------------------------------------------------------
