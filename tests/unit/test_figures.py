@@ -317,7 +317,7 @@ def test_invariance_draws_distances_of_each_step(convergence):
             np.testing.assert_allclose(line.get_xdata(), own.nfe.astype(float))
             np.testing.assert_allclose(line.get_ydata(), own.value)
             assert colour(line) == pytest.approx(plt.matplotlib.colors.to_rgb(line_style(step, step)["color"]))
-        # Bands on the line; in the plane the floor instead, which is the interval of all.
+        # Bars or bands on the line; in the plane the floor instead, which is the interval of all.
         assert len(axis.collections) == (0 if metric.startswith("sliced") else len(lines))
         level = [line.get_ydata() for line in axis.lines if list(line.get_xdata()) == [0, 1]]
         assert [y[0] for y in level] == select(convergence, f"{metric}_floor").value.tolist()
@@ -325,10 +325,23 @@ def test_invariance_draws_distances_of_each_step(convergence):
 
 def test_invariance_draws_the_orders_of_theory(convergence):
     for axis, metric in zip(invariance(convergence).axes, METRICS, strict=True):
-        dashed = [line.get_data() for line in axis.lines if line.get_linestyle() == "--"]
-        slopes = [np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for x, y in dashed]
-        assert slopes == pytest.approx([-0.5] if metric == "ks_path_maximum" else [-0.5, -1])
-        assert len(axis.texts) == len(slopes)
+        guides = {line.get_label(): line.get_data() for line in axis.lines if line.get_label().startswith("$T")}
+        slopes = {name: np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for name, (x, y) in guides.items()}
+        known = {"$T^{-1/2}$": -0.5} if metric == "ks_path_maximum" else {"$T^{-1/2}$": -0.5, "$T^{-1}$": -1}
+        assert slopes == pytest.approx(known)
+
+
+def test_an_error_as_large_as_its_value_is_a_bar_at_its_place(convergence):
+    """A band would join it to its neighbours, down to the floor of a logarithmic axis."""
+    at = (convergence.metric == "w1_sampler") & (convergence.q == "rademacher") & (convergence.nfe == 4)
+    convergence.loc[at, "low"] = 0.0
+    axis = invariance(convergence).axes[1]
+    segments = [bar.get_segments() for bar in axis.collections][STEPS.index("rademacher")]
+    assert [segment[:, 0].tolist() for segment in segments] == [[4, 4], [16, 16], [64, 64]]
+    assert segments[0][0, 1] == 0
+    assert axis.get_ylim()[0] > 0
+    titles = [axis.get_title() for axis in axis.figure.axes]
+    assert len(set(titles)) == len(titles)
 
 
 # ---- the complete recipe ---------------------------------------------------------------------------------------------
