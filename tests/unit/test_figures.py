@@ -536,7 +536,9 @@ def test_linearity_draws_states_and_denoised_states_as_noise_falls():
         assert axis.get_xlim()[0] > axis.get_xlim()[1]
         for line, band, metric in zip(marked(axis).values(), bands(axis), metrics, strict=True):
             assert_line_and_band(line, band, with_condition(select(summary, metric), "sigma"), "sigma")
-    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["state $x_t$", "denoised $r_t$"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["state $x_t$", "denoised $r_t$"]
+    state, denoised = figure.axes[0].lines
+    assert state.get_linestyle() != denoised.get_linestyle()
 
 
 def test_denoising_draws_the_images_at_the_end_as_a_level():
@@ -583,13 +585,13 @@ def test_deviation_draws_both_paths_and_the_nearest_training_images():
     figure.canvas.draw()
     [axis] = figure.axes
     lines = marked(axis)
-    assert len(lines) == 4
+    assert len(lines) == len({line.get_linestyle() for line in axis.lines}) == 4
     for along, band in zip(("learnt", "optimal"), bands(axis), strict=True):
         rows = with_condition(select(summary, "score_deviation", along=along), "sigma")
-        assert_line_and_band(lines[f"along the {along} denoiser's path"], band, rows, "sigma")
+        assert_line_and_band(lines[f"deviation along the {along} denoiser's path"], band, rows, "sigma")
     for of in ("samples", "held-out"):
         level = select(summary, "nearest_train_distance", of=of).value.item()
-        assert set(lines[f"{of} to nearest training image"][1]) == {level}
+        assert set(lines[f"distance, {of} to nearest training image"][1]) == {level}
 
 
 @pytest.mark.parametrize("n_steps", [(10,), (10, 40), (4, 10, 40)])
@@ -599,13 +601,16 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
     figure.canvas.draw()
     metrics = ("arc_chord_ratio", "ode_distance", "end_displacement")
     for axis, metric, steps in zip(figure.axes, metrics, (("ode", *STEPS), STEPS, STEPS), strict=True):
-        assert [label.get_text() for label in axis.get_xticklabels()] == list(steps)
-        found = bars(axis)
+        ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert ticks == ["ode", *STEPS]
+        found = bars(axis, upright=False)
         assert set(found) == {f"{n} steps" for n in n_steps}
         for n in n_steps:
-            rows = select(summary, f"ancestral_{metric}", nfe=n).assign(place=np.arange(len(steps)))
+            rows = select(summary, f"ancestral_{metric}", nfe=n)
             assert with_condition(rows, "step").step.tolist() == list(steps)
-            assert_drawn(found[f"{n} steps"], rows, "place")
+            place, *numbers = found[f"{n} steps"]
+            assert [ticks[i] for i in np.rint(np.asarray(place, float)).astype(int)] == list(steps)
+            assert_drawn((np.arange(len(steps)), *numbers), rows.assign(place=np.arange(len(steps))), "place")
 
 
 @pytest.mark.parametrize("n_images", [3, 20])
@@ -618,13 +623,19 @@ def test_projection_draws_recorded_trajectories(tmp_path, n_images):
         recorder.end(states[-1])
     figure = drawings.projection(trajectories.read(tmp_path / "t.safetensors"))
     figure.canvas.draw()
-    [axis] = figure.axes
     curves = geometry.project(states.double())
-    assert len(axis.lines) == min(n_images, 12)
-    for k, line in enumerate(axis.lines):
-        np.testing.assert_allclose(np.array(line.get_data_3d()).T, curves[:, k].numpy(), atol=1e-6)
-        # From 0 to the end of the chord, with the way to the side between.
-        np.testing.assert_allclose(np.array(line.get_data_3d())[1:, [0, -1]], 0, atol=1e-6)
+    for side, axis in enumerate(figure.axes, start=1):
+        paths = [line for line in axis.lines if line.get_marker() == "None"]
+        assert len(paths) == min(n_images, 12)
+        for k, line in enumerate(paths):
+            np.testing.assert_allclose(line.get_xydata(), curves[:, k, [0, side]].numpy(), atol=1e-6)
+        # From 0, where the noise is, to the end of the chord, with the way to the side between.
+        [noise] = [line for line in axis.lines if line.get_marker() == "s"]
+        assert noise.get_xydata().tolist() == [[0, 0]]
+        ends = np.concatenate([line.get_xydata() for line in axis.lines if line.get_marker() == "o"])
+        np.testing.assert_allclose(ends[:, 0], curves[-1, :12, 0].numpy(), rtol=1e-6)
+        np.testing.assert_allclose(ends[:, 1], 0, atol=1e-6)
+    assert f"{min(n_images, 12)} trajectories" in figure.legends[0].texts[1].get_text()
 
 
 # ---- runs of one pair ------------------------------------------------------------------------------------------------
