@@ -14,6 +14,7 @@ from nonnormal.figures import crossing as crossing_figures
 from nonnormal.figures import geometry as drawings
 from nonnormal.figures import recipe as recipe_figures
 from nonnormal.figures.cost import cost
+from nonnormal.figures.designs import extension
 from nonnormal.figures.exchange import exchange
 from nonnormal.figures.invariance import invariance
 from nonnormal.figures.losses import loss_shapes
@@ -365,11 +366,12 @@ def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     axes = [axis for axis in recipe_figures.recipe(rows, "fid_digits").axes if axis.get_title()]
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
     for axis in axes:
-        lines = [line for line in axis.lines]
-        found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler="em").sort_values("nfe")
-        assert len(lines) == 2
-        assert lines[1].get_xdata().tolist() == [10, 50]
-        assert lines[1].get_ydata().tolist() == found.value.tolist()
+        lines = bars(axis)
+        assert list(lines) == ["ancestral", "em"]
+        for sampler, line in lines.items():
+            found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler=sampler)
+            assert_drawn(line, found, "nfe", apart=0.15)
+        assert_beside_one_another(lines.values())
 
 
 def test_recipe_law_has_a_line_a_step_and_the_floor():
@@ -387,6 +389,10 @@ def test_paths_through_phase_space_are_drawn_for_each_process():
     processes = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0)}
     axes = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
     assert [len(axis.lines) for axis in axes] == [6, 6, 0, 6]
+    for looks in ([(line.get_linestyle(), line.get_marker()) for line in axis.lines[::2]] for axis in axes[:2]):
+        assert [len(set(part)) for part in zip(*looks, strict=True)] == [3, 3]
+    [legend] = axes[0].figure.legends
+    assert [text.get_text() for text in legend.texts] == ["datum −0.8", "datum 0.1", "datum 0.9"]
     starts = sorted(round(line.get_ydata()[0], 6) for line in axes[1].lines)
     assert starts == [-0.8, -0.8, 0.1, 0.1, 0.9, 0.9]  # without friction the position starts where the datum is
     again = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
@@ -444,6 +450,10 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
         ]
         assert sorted(values) == pytest.approx(sorted(wanted))
     assert not panels[2, 2].axison
+    # The legend's marks of the bounds are those of the panels: here Laplace's alone, full and hollow.
+    marks = panels[2, 2].get_legend().legend_handles[-2:]
+    assert [colour(mark) for mark in marks] == [pytest.approx(line_style("laplace", "laplace")["color"])] * 2
+    assert marks[0].get_markerfacecolor() != marks[1].get_markerfacecolor() == "white"
 
 
 def test_crossing_is_drawn_without_solvers_and_at_one_number_of_steps_of_the_bound():
@@ -605,6 +615,8 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
         assert ticks == ["ode", *STEPS]
         found = bars(axis, upright=False)
         assert set(found) == {f"{n} steps" for n in n_steps}
+        assert_beside_one_another(found.values())
+        assert len({container.lines[0].get_marker() for container in axis.containers}) == len(n_steps)
         for n in n_steps:
             rows = select(summary, f"ancestral_{metric}", nfe=n)
             assert with_condition(rows, "step").step.tolist() == list(steps)
@@ -636,6 +648,29 @@ def test_projection_draws_recorded_trajectories(tmp_path, n_images):
         np.testing.assert_allclose(ends[:, 0], curves[-1, :12, 0].numpy(), rtol=1e-6)
         np.testing.assert_allclose(ends[:, 1], 0, atol=1e-6)
     assert f"{min(n_images, 12)} trajectories" in figure.legends[0].texts[1].get_text()
+
+
+# ---- extension -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_parts_of_extended_images_are_framed_and_hide_nothing(channels):
+    source = torch.Generator().manual_seed(0)
+    sizes = {"given": 8, "completed": 8, "continued": 16}
+    images = {
+        name: torch.randint(0, 17, (2, channels, 8, width), generator=source, dtype=torch.uint8)
+        for name, width in sizes.items()
+    }
+    axes = np.array(extension(images, 17).axes).reshape(2, 3)
+    for panels, trio in zip(axes, zip(*images.values(), strict=True), strict=True):
+        for axis, image, widths in zip(panels, trio, ([8], [4, 4], [8, 4, 4]), strict=True):
+            parts = [np.asarray(picture.get_array()).reshape(8, -1, channels) for picture in axis.images]
+            assert [part.shape[1] for part in parts] == widths
+            np.testing.assert_allclose(np.concatenate(parts, 1), image.permute(1, 2, 0).numpy() / 16)
+            ends = [picture.get_extent()[:2] for picture in axis.images]
+            assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
+            assert [(frame.get_x(), frame.get_x() + frame.get_width()) for frame in axis.patches] == [*map(tuple, ends)]
+            assert not axis.lines
 
 
 # ---- runs of one pair ------------------------------------------------------------------------------------------------
