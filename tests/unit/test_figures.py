@@ -14,8 +14,10 @@ from nonnormal.figures import crossing as crossing_figures
 from nonnormal.figures import geometry as drawings
 from nonnormal.figures import recipe as recipe_figures
 from nonnormal.figures.cost import cost
+from nonnormal.figures.designs import extension
 from nonnormal.figures.exchange import exchange
 from nonnormal.figures.invariance import invariance
+from nonnormal.figures.losses import loss_shapes
 from nonnormal.figures.steps import number_of_steps
 from nonnormal.figures.style import style_differences
 from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
@@ -89,15 +91,16 @@ def _no_figure_is_left_open():
     plt.close("all")
 
 
-def bars(axis):
-    """{label: (x, value, low, high), each (N,)} of the lines with error bars."""
+def bars(axis, upright=True):
+    """{label: (place, value, low, high), each (N,)} of the lines with error bars, which may lie."""
     found = {}
     for container in axis.containers:
         if isinstance(container, ErrorbarContainer):
             line, _, (segments,) = container.lines
-            ends = np.array([segment[:, 1] for segment in segments.get_segments()])
+            ends = np.array([segment[:, int(upright)] for segment in segments.get_segments()])
             assert container.get_label() not in found
-            found[container.get_label()] = (*line.get_data(), ends[:, 0], ends[:, 1])
+            data = line.get_data() if upright else line.get_data()[::-1]
+            found[container.get_label()] = (*data, ends[:, 0], ends[:, 1])
     return found
 
 
@@ -106,12 +109,19 @@ def dotted(axis):
     return [line.get_data() for line in axis.lines if line.get_linestyle() == ":" and line.get_marker() == "None"]
 
 
-def assert_drawn(found, rows, x):
-    """The line is that of the rows, in order of x."""
+def assert_drawn(found, rows, x, apart=1e-7):
+    """The line is that of the rows, in order of x, beside which it may stand by a part."""
     rows = rows.sort_values(x)
     assert len(rows) > 0
     for column, drawn in zip((x, "value", "low", "high"), found, strict=True):
-        np.testing.assert_allclose(np.asarray(drawn, float), rows[column].to_numpy(float))
+        rtol = apart if column == x else 1e-7
+        np.testing.assert_allclose(np.asarray(drawn, float), rows[column].to_numpy(float), rtol=rtol)
+
+
+def assert_beside_one_another(lines):
+    """No two of the lines have a mark at the same place."""
+    places = np.concatenate([np.asarray(line[0], float) for line in lines])
+    assert len(np.unique(places.round(9))) == len(places)
 
 
 def colour(line):
@@ -185,7 +195,9 @@ def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, na
     for axis, rows, x in panels:
         for run, label in found.labels.items():
             if label in bars(axis):
-                assert_drawn(bars(axis)[label], rows[rows.run == run], x)
+                assert_drawn(bars(axis)[label], rows[rows.run == run], x, apart=0.15)
+        if bars(axis):
+            assert_beside_one_another(bars(axis).values())
     assert fid.get_xticks().tolist() == list(COUNTS)
     assert len(figure.legends[0].texts) == n_runs
 
@@ -199,16 +211,36 @@ def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
     summary = made_up(found)
     figure = exchange(summary, "fid_digits", found.labels)
     figure.canvas.draw()
-    assert [axis.get_title() for axis in figure.axes] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
-    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == list(STEPS)
-    for axis, nfe in zip(figure.axes, COUNTS, strict=True):
+    *blocks, scale = figure.axes
+    assert [axis.get_title() for axis in blocks] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
+    assert [label.get_text() for label in blocks[-1].get_xticklabels()] == list(STEPS)
+    assert "difference to the normal step" in scale.get_ylabel()
+    for axis, nfe in zip(blocks, COUNTS, strict=True):
         assert [label.get_text() for label in axis.get_yticklabels()] == list(found.labels.values())
         said = {text.get_position(): text.get_text() for text in axis.texts}
         assert len(said) == len(axis.texts) == n_runs * len(STEPS)
         for (i, run), (j, step) in itertools.product(enumerate(found.runs), enumerate(STEPS)):
             [value] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step=step).value
             assert said[j, i] == f"{value:.1f}\n±0.8"  # half of 1.5
-            assert axis.images[0].get_array()[i, j] == value
+            [normal] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step="normal").value
+            halves = 0.75 * np.sqrt(2)
+            assert axis.images[0].get_array()[i, j] == pytest.approx((value - normal) / halves)
+
+
+def test_what_the_intervals_allow_is_not_shaded():
+    found = study(1)
+    summary = made_up(found)
+    distances = (summary.metric == "exchange_fid_digits") & (summary.nfe == 4)
+    normal = summary[distances].index[0]
+    for at, value in zip(summary[distances].index, (2, 2 + 1, 2 + 1.2, 2 - 1.2), strict=True):
+        summary.loc[at, ["value", "low", "high"]] = value, value - 0.5, value + 1
+    assert with_condition(summary.loc[[normal]], "step").step.item() == "normal"
+    [picture] = exchange(summary, "fid_digits", found.labels).axes[0].images
+    same, allowed, more, less = picture.cmap(picture.norm(picture.get_array()))[0]
+    assert np.ptp(same[:3]) < 0.02
+    assert allowed.tolist() == same.tolist()
+    assert more[0] > more[2] + 0.1
+    assert less[2] > less[0] + 0.1
 
 
 # ---- style -----------------------------------------------------------------------------------------------------------
@@ -227,20 +259,26 @@ def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
     ]
     for axis, name in zip(trained, names, strict=True):
         rows = select(summary, f"style_{name}_difference")
-        assert set(bars(axis)) == {found.labels[run] for run in found.runs if run != "nn"}
-        for run in set(found.runs) - {"nn"}:
-            assert_drawn(bars(axis)[found.labels[run]], rows[rows.run == run], "nfe")
+        assert_marks(axis, rows.assign(at=rows.nfe.astype(str)), map(str, COUNTS), found, set(found.runs) - {"nn"})
     for axis, name in zip(exchanged, names, strict=True):
         rows = with_condition(select(summary, f"exchange_style_{name}_difference", nfe=4), "step")
-        assert set(bars(axis)) == set(found.labels.values())
-        ticks = [label.get_text() for label in axis.get_xticklabels()]
-        assert ticks == [step for step in STEPS if step != "normal"]
-        for run in found.runs:
-            x, *numbers = bars(axis)[found.labels[run]]
-            own = rows[rows.run == run]
-            assert [ticks[place] for place in np.rint(np.asarray(x, float)).astype(int)] == own.step.tolist()
-            for column, drawn in zip(("value", "low", "high"), numbers, strict=True):
-                np.testing.assert_allclose(np.asarray(drawn, float), own[column].to_numpy(float))
+        steps = [step for step in STEPS if step != "normal"]
+        assert_marks(axis, rows.assign(at=rows.step), steps, found, set(found.runs))
+
+
+def assert_marks(axis, rows, places, found, runs):
+    """A mark a run at each place, beside one another, and no lines between them."""
+    ticks = [label.get_text() for label in axis.get_xticklabels()]
+    assert ticks == list(places)
+    assert set(bars(axis)) == {found.labels[run] for run in runs}
+    assert_beside_one_another(bars(axis).values())
+    assert {container.lines[0].get_linestyle() for container in axis.containers} == {"None"}
+    for run in runs:
+        x, *numbers = bars(axis)[found.labels[run]]
+        own = rows[rows.run == run]
+        assert [ticks[place] for place in np.rint(np.asarray(x, float)).astype(int)] == own["at"].tolist()
+        for column, drawn in zip(("value", "low", "high"), numbers, strict=True):
+            np.testing.assert_allclose(np.asarray(drawn, float), own[column].to_numpy(float))
 
 
 def test_style_without_exchange_is_one_row():
@@ -280,7 +318,7 @@ def test_invariance_draws_distances_of_each_step(convergence):
             np.testing.assert_allclose(line.get_xdata(), own.nfe.astype(float))
             np.testing.assert_allclose(line.get_ydata(), own.value)
             assert colour(line) == pytest.approx(plt.matplotlib.colors.to_rgb(line_style(step, step)["color"]))
-        # Bands on the line; in the plane the floor instead, which is the interval of all.
+        # Bars or bands on the line; in the plane the floor instead, which is the interval of all.
         assert len(axis.collections) == (0 if metric.startswith("sliced") else len(lines))
         level = [line.get_ydata() for line in axis.lines if list(line.get_xdata()) == [0, 1]]
         assert [y[0] for y in level] == select(convergence, f"{metric}_floor").value.tolist()
@@ -288,10 +326,23 @@ def test_invariance_draws_distances_of_each_step(convergence):
 
 def test_invariance_draws_the_orders_of_theory(convergence):
     for axis, metric in zip(invariance(convergence).axes, METRICS, strict=True):
-        dashed = [line.get_data() for line in axis.lines if line.get_linestyle() == "--"]
-        slopes = [np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for x, y in dashed]
-        assert slopes == pytest.approx([-0.5] if metric == "ks_path_maximum" else [-0.5, -1])
-        assert len(axis.texts) == len(slopes)
+        guides = {line.get_label(): line.get_data() for line in axis.lines if line.get_label().startswith("$T")}
+        slopes = {name: np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for name, (x, y) in guides.items()}
+        known = {"$T^{-1/2}$": -0.5} if metric == "ks_path_maximum" else {"$T^{-1/2}$": -0.5, "$T^{-1}$": -1}
+        assert slopes == pytest.approx(known)
+
+
+def test_an_error_as_large_as_its_value_is_a_bar_at_its_place(convergence):
+    """A band would join it to its neighbours, down to the floor of a logarithmic axis."""
+    at = (convergence.metric == "w1_sampler") & (convergence.q == "rademacher") & (convergence.nfe == 4)
+    convergence.loc[at, "low"] = 0.0
+    axis = invariance(convergence).axes[1]
+    segments = [bar.get_segments() for bar in axis.collections][STEPS.index("rademacher")]
+    assert [segment[:, 0].tolist() for segment in segments] == [[4, 4], [16, 16], [64, 64]]
+    assert segments[0][0, 1] == 0
+    assert axis.get_ylim()[0] > 0
+    titles = [axis.get_title() for axis in axis.figure.axes]
+    assert len(set(titles)) == len(titles)
 
 
 # ---- the complete recipe ---------------------------------------------------------------------------------------------
@@ -315,11 +366,12 @@ def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     axes = [axis for axis in recipe_figures.recipe(rows, "fid_digits").axes if axis.get_title()]
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
     for axis in axes:
-        lines = [line for line in axis.lines]
-        found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler="em").sort_values("nfe")
-        assert len(lines) == 2
-        assert lines[1].get_xdata().tolist() == [10, 50]
-        assert lines[1].get_ydata().tolist() == found.value.tolist()
+        lines = bars(axis)
+        assert list(lines) == ["ancestral", "em"]
+        for sampler, line in lines.items():
+            found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler=sampler)
+            assert_drawn(line, found, "nfe", apart=0.15)
+        assert_beside_one_another(lines.values())
 
 
 def test_recipe_law_has_a_line_a_step_and_the_floor():
@@ -337,6 +389,10 @@ def test_paths_through_phase_space_are_drawn_for_each_process():
     processes = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0)}
     axes = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
     assert [len(axis.lines) for axis in axes] == [6, 6, 0, 6]
+    for looks in ([(line.get_linestyle(), line.get_marker()) for line in axis.lines[::2]] for axis in axes[:2]):
+        assert [len(set(part)) for part in zip(*looks, strict=True)] == [3, 3]
+    [legend] = axes[0].figure.legends
+    assert [text.get_text() for text in legend.texts] == ["datum −0.8", "datum 0.1", "datum 0.9"]
     starts = sorted(round(line.get_ydata()[0], 6) for line in axes[1].lines)
     assert starts == [-0.8, -0.8, 0.1, 0.1, 0.9, 0.9]  # without friction the position starts where the datum is
     again = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
@@ -394,6 +450,10 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
         ]
         assert sorted(values) == pytest.approx(sorted(wanted))
     assert not panels[2, 2].axison
+    # The legend's marks of the bounds are those of the panels: here Laplace's alone, full and hollow.
+    marks = panels[2, 2].get_legend().legend_handles[-2:]
+    assert [colour(mark) for mark in marks] == [pytest.approx(line_style("laplace", "laplace")["color"])] * 2
+    assert marks[0].get_markerfacecolor() != marks[1].get_markerfacecolor() == "white"
 
 
 def test_crossing_is_drawn_without_solvers_and_at_one_number_of_steps_of_the_bound():
@@ -486,7 +546,9 @@ def test_linearity_draws_states_and_denoised_states_as_noise_falls():
         assert axis.get_xlim()[0] > axis.get_xlim()[1]
         for line, band, metric in zip(marked(axis).values(), bands(axis), metrics, strict=True):
             assert_line_and_band(line, band, with_condition(select(summary, metric), "sigma"), "sigma")
-    assert [text.get_text() for text in figure.axes[0].get_legend().texts] == ["state $x_t$", "denoised $r_t$"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["state $x_t$", "denoised $r_t$"]
+    state, denoised = figure.axes[0].lines
+    assert state.get_linestyle() != denoised.get_linestyle()
 
 
 def test_denoising_draws_the_images_at_the_end_as_a_level():
@@ -533,13 +595,13 @@ def test_deviation_draws_both_paths_and_the_nearest_training_images():
     figure.canvas.draw()
     [axis] = figure.axes
     lines = marked(axis)
-    assert len(lines) == 4
+    assert len(lines) == len({line.get_linestyle() for line in axis.lines}) == 4
     for along, band in zip(("learnt", "optimal"), bands(axis), strict=True):
         rows = with_condition(select(summary, "score_deviation", along=along), "sigma")
-        assert_line_and_band(lines[f"along the {along} denoiser's path"], band, rows, "sigma")
+        assert_line_and_band(lines[f"deviation along the {along} denoiser's path"], band, rows, "sigma")
     for of in ("samples", "held-out"):
         level = select(summary, "nearest_train_distance", of=of).value.item()
-        assert set(lines[f"{of} to nearest training image"][1]) == {level}
+        assert set(lines[f"distance, {of} to nearest training image"][1]) == {level}
 
 
 @pytest.mark.parametrize("n_steps", [(10,), (10, 40), (4, 10, 40)])
@@ -549,13 +611,18 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
     figure.canvas.draw()
     metrics = ("arc_chord_ratio", "ode_distance", "end_displacement")
     for axis, metric, steps in zip(figure.axes, metrics, (("ode", *STEPS), STEPS, STEPS), strict=True):
-        assert [label.get_text() for label in axis.get_xticklabels()] == list(steps)
-        found = bars(axis)
+        ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert ticks == ["ode", *STEPS]
+        found = bars(axis, upright=False)
         assert set(found) == {f"{n} steps" for n in n_steps}
+        assert_beside_one_another(found.values())
+        assert len({container.lines[0].get_marker() for container in axis.containers}) == len(n_steps)
         for n in n_steps:
-            rows = select(summary, f"ancestral_{metric}", nfe=n).assign(place=np.arange(len(steps)))
+            rows = select(summary, f"ancestral_{metric}", nfe=n)
             assert with_condition(rows, "step").step.tolist() == list(steps)
-            assert_drawn(found[f"{n} steps"], rows, "place")
+            place, *numbers = found[f"{n} steps"]
+            assert [ticks[i] for i in np.rint(np.asarray(place, float)).astype(int)] == list(steps)
+            assert_drawn((np.arange(len(steps)), *numbers), rows.assign(place=np.arange(len(steps))), "place")
 
 
 @pytest.mark.parametrize("n_images", [3, 20])
@@ -568,13 +635,42 @@ def test_projection_draws_recorded_trajectories(tmp_path, n_images):
         recorder.end(states[-1])
     figure = drawings.projection(trajectories.read(tmp_path / "t.safetensors"))
     figure.canvas.draw()
-    [axis] = figure.axes
     curves = geometry.project(states.double())
-    assert len(axis.lines) == min(n_images, 12)
-    for k, line in enumerate(axis.lines):
-        np.testing.assert_allclose(np.array(line.get_data_3d()).T, curves[:, k].numpy(), atol=1e-6)
-        # From 0 to the end of the chord, with the way to the side between.
-        np.testing.assert_allclose(np.array(line.get_data_3d())[1:, [0, -1]], 0, atol=1e-6)
+    for side, axis in enumerate(figure.axes, start=1):
+        paths = [line for line in axis.lines if line.get_marker() == "None"]
+        assert len(paths) == min(n_images, 12)
+        for k, line in enumerate(paths):
+            np.testing.assert_allclose(line.get_xydata(), curves[:, k, [0, side]].numpy(), atol=1e-6)
+        # From 0, where the noise is, to the end of the chord, with the way to the side between.
+        [noise] = [line for line in axis.lines if line.get_marker() == "s"]
+        assert noise.get_xydata().tolist() == [[0, 0]]
+        ends = np.concatenate([line.get_xydata() for line in axis.lines if line.get_marker() == "o"])
+        np.testing.assert_allclose(ends[:, 0], curves[-1, :12, 0].numpy(), rtol=1e-6)
+        np.testing.assert_allclose(ends[:, 1], 0, atol=1e-6)
+    assert f"{min(n_images, 12)} trajectories" in figure.legends[0].texts[1].get_text()
+
+
+# ---- extension -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_parts_of_extended_images_are_framed_and_hide_nothing(channels):
+    source = torch.Generator().manual_seed(0)
+    sizes = {"given": 8, "completed": 8, "continued": 16}
+    images = {
+        name: torch.randint(0, 17, (2, channels, 8, width), generator=source, dtype=torch.uint8)
+        for name, width in sizes.items()
+    }
+    axes = np.array(extension(images, 17).axes).reshape(2, 3)
+    for panels, trio in zip(axes, zip(*images.values(), strict=True), strict=True):
+        for axis, image, widths in zip(panels, trio, ([8], [4, 4], [8, 4, 4]), strict=True):
+            parts = [np.asarray(picture.get_array()).reshape(8, -1, channels) for picture in axis.images]
+            assert [part.shape[1] for part in parts] == widths
+            np.testing.assert_allclose(np.concatenate(parts, 1), image.permute(1, 2, 0).numpy() / 16)
+            ends = [picture.get_extent()[:2] for picture in axis.images]
+            assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
+            assert [(frame.get_x(), frame.get_x() + frame.get_width()) for frame in axis.patches] == [*map(tuple, ends)]
+            assert not axis.lines
 
 
 # ---- runs of one pair ------------------------------------------------------------------------------------------------
@@ -591,6 +687,22 @@ def test_no_two_runs_look_alike_and_the_first_of_a_pair_looks_as_ever():
         assert styles[label]["label"] == label
         if label.startswith("vdm"):
             assert styles[label] == line_style(q, p) | {"label": label}
+
+
+def test_pairs_of_one_model_differ_in_more_than_their_dash():
+    """Where error bars are drawn without lines, the marker is what tells uniform/normal from uniform/laplace."""
+    normal, laplace = line_style("uniform", "normal"), line_style("uniform", "laplace")
+    assert normal["color"] == laplace["color"]
+    assert normal["marker"] != laplace["marker"]
+    assert line_style("normal", "normal")["linewidth"] > normal["linewidth"]
+
+
+def test_a_loss_that_another_covers_is_wider_and_below():
+    _, excess = loss_shapes([("normal", "normal"), ("uniform", "normal")]).axes
+    reference, other = excess.lines
+    np.testing.assert_allclose(reference.get_ydata(), other.get_ydata(), atol=1e-9)
+    assert reference.get_linewidth() > other.get_linewidth()
+    assert reference.get_zorder() < other.get_zorder()
 
 
 @pytest.mark.parametrize("n", [1, 5, 8, 30])

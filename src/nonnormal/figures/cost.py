@@ -49,4 +49,4 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
 
 def _line(axis, line: pd.DataFrame, style: dict) -> None:
     spread = [(line.value - line.low).clip(lower=0), line.high - line.value]
-    axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
+    axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, elinewidth=1, **style)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
@@ -38,7 +39,7 @@ def crossing(summary: pd.DataFrame, fid: str) -> Figure:
     theme.apply()
     table = numbers(summary, fid)
     names = {axis: list(dict.fromkeys(table[table.axis.isin(("base", axis))][axis])) for axis in AXES}
-    ratios = [1 + len(found) for found in names.values()]
+    ratios = [1 + max(len(found), 0.17 * sum(map(len, found))) for found in names.values()]  # room for the names
     figure, axes = plt.subplots(3, 3, figsize=(theme.WIDTH, 5.6), width_ratios=ratios, height_ratios=(1.5, 0.8, 1.2))
     for column, axis in zip(axes.T, AXES, strict=True):
         of_axis = table[table.axis.isin(("base", axis))]
@@ -67,10 +68,12 @@ def crossing(summary: pd.DataFrame, fid: str) -> Figure:
     axes[2, 2].set_axis_off()
     handles, labels = axes[0, 2].get_legend_handles_labels()
     bounds = sorted(table[table.measure == "bpd_total"]["T"].unique())
-    for n_steps, face in zip(bounds, ("0.4", "white"), strict=False):
-        handles.append(Line2D([], [], ls="none", marker="s", markersize=3.5, color="0.4", markerfacecolor=face))
+    for n_steps, face in zip(bounds, ({}, {"markerfacecolor": "white"}), strict=False):
+        looks = [theme.step_style(step) | {"ls": "none", "markersize": 3.5} | face for step in shown.step.unique()]
+        handles.append(tuple(Line2D([], [], **look) for look in looks))
         labels.append(f"bound, T = {n_steps:.0f}")
-    axes[2, 2].legend(handles, labels, loc="center left", fontsize=6.8)
+    each = HandlerTuple(ndivide=None)
+    axes[2, 2].legend(handles, labels, loc="center left", fontsize=6.8, handler_map={tuple: each})
     return figure
 
 

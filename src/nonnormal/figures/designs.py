@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from nonnormal.bases import Components
@@ -18,6 +20,7 @@ from nonnormal.information import generated_at_once, information
 from nonnormal.objective import Design, marginal_state
 from nonnormal.summary import select, with_condition
 
+_SAMPLED = "#c8553d"
 _SWEEP = 3  # softnesses that are worth a line
 _TIMES = torch.linspace(0, 1, 201, dtype=torch.float64)
 
@@ -152,7 +155,10 @@ def _strip(figure: FigureBase, scores: Mapping[str, pd.DataFrame], labels: Mappi
 
 
 def extension(images: Mapping[str, Tensor], levels: int) -> Figure:
-    """Held-out images, the same with their right half sampled, and continued beyond the border."""
+    """Held-out images, the same with their right half sampled, and continued beyond the border, part by part.
+
+    What is given has a grey frame, what is sampled a red one.
+    """
     theme.apply()
     given, completed, continued = (images[name].double() / (levels - 1) for name in ("given", "completed", "continued"))
     size = given.shape[-1]
@@ -160,18 +166,32 @@ def extension(images: Mapping[str, Tensor], levels: int) -> Figure:
     figure, axes = plt.subplots(
         len(given), 3, figsize=(theme.WIDTH * 0.7, 0.5 * len(given) + 0.3), width_ratios=ratios, squeeze=False
     )
-    kept = {"held out": None, "right half sampled": size // 2, "continued to the right": size}
+    half = size // 2
+    edges = {
+        "held out": (0, size),
+        "right half sampled": (0, half, size),
+        "continued to the right": (0, *range(size, ratios[-1] + 1, half)),
+    }
     for i, (row, trio) in enumerate(zip(axes, zip(given, completed, continued, strict=True), strict=True)):
-        for axis, image, (title, edge) in zip(row, trio, kept.items(), strict=True):
-            grey = image.shape[0] == 1
-            shown = image[0] if grey else image.permute(1, 2, 0)
-            axis.imshow(shown.numpy(), cmap="gray_r" if grey else None, vmin=0, vmax=1)
-            if edge is not None:
-                axis.axvline(edge - 0.5, color="#c8553d", lw=1)
-            _bare(axis)
+        for axis, image, (title, its) in zip(row, trio, edges.items(), strict=True):
+            _parts(axis, image, its)
             if i == 0:
                 axis.set_title(title, fontsize="small")
     return figure
+
+
+def _parts(axis: Axes, image: Tensor, edges: Sequence[int]) -> None:
+    """An image (C, H, W) in [0, 1] cut at columns, its parts framed and apart; the first of them is given."""
+    height, gap = image.shape[1], image.shape[1] / 8
+    for i, (start, end) in enumerate(pairwise(edges)):
+        part, left = image[..., start:end].permute(1, 2, 0).numpy(), start + i * gap
+        extent = (left, left + end - start, height, 0)
+        axis.imshow(part, cmap="gray_r" if part.shape[-1] == 1 else None, vmin=0, vmax=1, extent=extent)
+        colour, width = (_SAMPLED, 1.0) if i else ("0.6", 0.6)
+        frame = Rectangle((left, 0), end - start, height, fill=False, ec=colour, lw=width, clip_on=False)
+        axis.add_patch(frame)
+    axis.set(xlim=(0, edges[-1] + (len(edges) - 2) * gap), ylim=(height, 0))
+    _bare(axis)
 
 
 def _bare(axis: Axes) -> None:

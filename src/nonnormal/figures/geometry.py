@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from nonnormal import geometry
 from nonnormal.figures import theme
@@ -17,26 +18,28 @@ from nonnormal.summary import select, with_condition
 from nonnormal.trajectories import Trajectories
 
 _STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure
+_BELOW = "outside lower center"
 _SOLVERS = {"euler": "o", "heun": "s", "dpm_2": "^", "dpmpp_2m": "D", "ipndm": "v"}
 
 
 def linearity(summary: pd.DataFrame) -> Figure:
     """Distance of x_t and r_t from the chord, norms, and cosine of the noise to the remaining way, against sigma."""
     theme.apply()
-    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.7))
+    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
     for axis, kind, label in (
         (axes[0], "chord_distance", "distance from the chord / chord"),
         (axes[1], "norm", "norm"),
     ):
         _line(axis, select(summary, f"path_{kind}"), "sigma", color=_STATE, label="state $x_t$")
-        _line(axis, select(summary, f"path_denoised_{kind}"), "sigma", color=_DENOISED, label="denoised $r_t$")
+        denoised = {"color": _DENOISED, "ls": "--", "label": "denoised $r_t$"}
+        _line(axis, select(summary, f"path_denoised_{kind}"), "sigma", **denoised)
         axis.set_ylabel(label)
     axes[1].set_yscale("log")
     _line(axes[2], select(summary, "path_remaining_cosine"), "sigma", color=_STATE, label="state $x_t$")
     axes[2].set_ylabel("cosine of noise and remaining way")
     for axis in axes:
         _noise_axis(axis)
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc=_BELOW, ncols=2)
     return figure
 
 
@@ -73,65 +76,75 @@ def solvers(summary: pd.DataFrame, fid: str) -> Figure:
         theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
         theme.plain_log(axis.yaxis)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6)
+    figure.legend(handles, names, loc=_BELOW, ncols=6)
     return figure
 
 
 def deviation(summary: pd.DataFrame) -> Figure:
     """‖r − r*‖/√D along the learnt trajectories and along those of the optimal denoiser, against sigma."""
     theme.apply()
-    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 3.1))
+    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 3.4))
     rows = with_condition(select(summary, "score_deviation"), "along")
-    for (along, group), colour in zip(rows.groupby("along", sort=False), (_STATE, _DENOISED), strict=False):
-        _line(axis, group, "sigma", color=colour, label=f"along the {along} denoiser's path")
+    looks = {"color": _STATE, "ls": "-"}, {"color": _DENOISED, "ls": (0, (5, 1.5))}
+    for (along, group), look in zip(rows.groupby("along", sort=False), looks, strict=False):
+        _line(axis, group, "sigma", label=f"deviation along the {along} denoiser's path", **look)
     near = with_condition(select(summary, "nearest_train_distance"), "of")
-    for (name, group), style in zip(near.groupby("of", sort=False), (":", "--"), strict=False):
-        label = f"{name} to nearest training image"
+    for (name, group), style in zip(near.groupby("of", sort=False), (":", "-."), strict=False):
+        label = f"distance, {name} to nearest training image"
         axis.axhline(group.value.iloc[0], color="0.5", lw=0.9, ls=style, label=label)
     _noise_axis(axis)
-    axis.set(ylabel="distance / √D", ylim=(0, None))
-    figure.legend(loc="outside lower center", ncols=2, fontsize=6.5)
+    axis.set(ylabel="deviation ‖r − r*‖/√D", ylim=(0, None))
+    figure.legend(loc=_BELOW, fontsize=7.5)
     return figure
 
 
 def projection(recorded: Trajectories, n_paths: int = 12) -> Figure:
-    """Trajectories in the three dimensions of their own: along the chord, and on two components across it."""
+    """Trajectories in the dimensions of their own: each component across the chord against the place along it."""
     theme.apply()
-    figure = plt.figure(figsize=(0.75 * theme.WIDTH, 3.3))
-    axis = figure.add_subplot(projection="3d")
-    curves = geometry.project(recorded.states[:, :n_paths].double())
-    for k in range(curves.shape[1]):
-        axis.plot(*curves[:, k].T.numpy(), lw=1, alpha=0.8)
-    axis.set_xlabel("along the chord", fontsize=7)
-    axis.set_ylabel("first component across", fontsize=7)
-    axis.set_zlabel("second component across", fontsize=7)
-    axis.tick_params(labelsize=6)
-    axis.set_box_aspect((2.2, 1, 1), zoom=0.9)
+    figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 2.9), sharex=True)
+    curves = geometry.project(recorded.states[:, :n_paths].double()).numpy()
+    for axis, side, name in zip(axes, (1, 2), ("first", "second"), strict=True):
+        for path in curves.transpose(1, 0, 2):
+            axis.plot(path[:, 0], path[:, side], lw=1, alpha=0.8)
+            axis.plot(path[-1, 0], path[-1, side], "o", markersize=3.5, color="black")
+        axis.plot(0, 0, "s", markersize=5, color="black", markerfacecolor="white", zorder=3)
+        axis.set(xlabel="along the chord (units of the state)", ylabel=f"{name} component across")
+    ends = [
+        Line2D([], [], ls="none", marker="s", markersize=5, color="black", markerfacecolor="white"),
+        Line2D([], [], ls="none", marker="o", markersize=3.5, color="black"),
+    ]
+    names = ["noise, where all begin", f"images, the ends of {curves.shape[1]} trajectories"]
+    figure.legend(ends, names, loc=_BELOW, ncols=2)
     return figure
 
 
 def ancestral(summary: pd.DataFrame) -> Figure:
-    """Roughness, distance to the ODE's path, and displacement at the end, by step; a mark a number of steps."""
+    """Roughness, distance to the ODE's path, and displacement at the end: a row a step, a mark a number of steps."""
     theme.apply()
-    figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.0))
-    panels = (
-        ("arc_chord_ratio", "arc / chord"),
-        ("ode_distance", "RMS to the ODE path"),
-        ("end_displacement", "RMS to its end"),
-    )
-    for axis, (metric, label) in zip(axes, panels, strict=True):
-        rows = with_condition(select(summary, f"ancestral_{metric}"), "step")
-        steps = list(dict.fromkeys(rows.step))
-        for i, (n_steps, group) in enumerate(rows.groupby("nfe")):
-            colour = (_STATE, _DENOISED)[i] if i < 2 else f"C{i}"
-            places = [steps.index(step) for step in group.step]
+    panels = {
+        "arc_chord_ratio": "arc / chord",
+        "ode_distance": "RMS to the ODE's path\n(standard deviations)",
+        "end_displacement": "RMS to its end\n(standard deviations)",
+    }
+    found = {metric: with_condition(select(summary, f"ancestral_{metric}"), "step") for metric in panels}
+    steps = list(dict.fromkeys(found["arc_chord_ratio"].step))
+    size = (theme.WIDTH, 0.2 * len(steps) + 1.1)
+    figure, axes = plt.subplots(1, 3, figsize=size, sharey=True)
+    for axis, (metric, rows) in zip(axes, found.items(), strict=True):
+        counts = sorted(rows.nfe.unique())
+        for i, n_steps in enumerate(counts):
+            group = rows[rows.nfe == n_steps]
+            places = [steps.index(step) + theme.beside(i, len(counts), 0.5) for step in group.step]
             spread = [group.value - group.low, group.high - group.value]
-            style = dict(marker="o", markersize=3, ls="none", capsize=2, lw=1, color=colour)
-            axis.errorbar(places, group.value, yerr=spread, label=f"{n_steps} steps", **style)
-        axis.set_xticks(range(len(steps)), steps, rotation=45, ha="right", rotation_mode="anchor", fontsize=6.5)
-        axis.set_ylabel(label)
-    axes[0].set_yscale("log")
-    axes[0].legend()
+            style = dict(marker="osD^v"[i % 5], color=(_STATE, _DENOISED)[i] if i < 2 else f"C{i}")
+            style |= dict(markersize=3.5, ls="none", capsize=1.5, lw=1, label=f"{n_steps} steps")
+            axis.errorbar(group.value, places, xerr=spread, **style)
+        axis.set_xlabel(panels[metric])
+        axis.grid(False, axis="y")
+    axes[0].set_xscale("log")
+    axes[0].set_yticks(range(len(steps)), steps)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc=_BELOW, ncols=6)
     return figure
 
 

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from nonnormal.figures import theme
 from nonnormal.summary import select
 
+_ORDERS = {0.5: {"ls": "--", "label": "$T^{-1/2}$"}, 1: {"ls": ":", "label": "$T^{-1}$"}}
+
 
 def invariance(summary: pd.DataFrame) -> Figure:
     """Distance to the limit law against T, log-log, with theory lines: on the line, of a path's maximum, in the plane.
@@ -23,11 +25,11 @@ def invariance(summary: pd.DataFrame) -> Figure:
     half, both = (0.5,), (0.5, 1)
     panels = (
         (axes[0, 0], "w1_walk", "walk, line", "Wasserstein-1", both),
-        (axes[0, 1], "w1_sampler", "sampler, line", "Wasserstein-1", both),
+        (axes[0, 1], "w1_sampler", "sampler, line: Wasserstein", "Wasserstein-1", both),
         (axes[0, 2], "ks_path_maximum", "maximum of a path", "Kolmogorov–Smirnov", half),
         (axes[1, 0], "sliced_w1_walk", "walk, plane", "sliced Wasserstein-1", both),
         (axes[1, 1], "sliced_w1_sampler", "sampler, plane", "sliced Wasserstein-1", both),
-        (axes[1, 2], "ks_sampler", "sampler, line", "Kolmogorov–Smirnov", both),
+        (axes[1, 2], "ks_sampler", "sampler, line: Kolmogorov", "Kolmogorov–Smirnov", both),
     )
     for axis, metric, title, label, orders in panels:
         rows = select(summary, metric)
@@ -38,8 +40,10 @@ def invariance(summary: pd.DataFrame) -> Figure:
             steps = line.nfe.astype(float)
             style = theme.step_style(step)
             axis.plot(steps, line.value, lw=1.1, markersize=3, **style)
-            if not metric.startswith("sliced"):
+            if metric == "ks_path_maximum":
                 axis.fill_between(steps, line.low.clip(lower=1e-12), line.high, color=style["color"], alpha=0.15, lw=0)
+            elif not metric.startswith("sliced"):
+                axis.vlines(steps, line.low, line.high, color=style["color"], lw=1)
         for floor in select(summary, f"{metric}_floor").itertuples():
             axis.axhspan(floor.low, floor.high, color="0.88", zorder=0)
             axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
@@ -47,16 +51,14 @@ def invariance(summary: pd.DataFrame) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel="steps T", ylabel=label, title=title)
         axis.set_ylim(bottom=0.5 * rows.value[rows.value > 1e-9].min())  # an interval may reach down to 0
     handles, labels = axes[0, 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7.5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7.5)
     return figure
 
 
 def _theory(axis: Axes, rows: pd.DataFrame, orders: tuple[float, ...]) -> None:
-    """Lines T^(−order) through the largest value at the fewest steps, with their names at their ends."""
+    """Lines T^(−order) from above the largest value at the fewest steps."""
     steps = np.array(sorted(rows.nfe.unique()), dtype=float)
     top = 1.6 * rows.value.max()
     for order in orders:
         values = top * (steps / steps[0]) ** -order
-        axis.plot(steps, values, color="0.55", lw=0.8, ls="--", zorder=0)
-        name = {0.5: "$T^{-1/2}$", 1: "$T^{-1}$"}[order]
-        axis.annotate(name, (steps[-2], values[-2]), color="0.4", fontsize=7, ha="left", va="bottom")
+        axis.plot(steps, values, color="0.35", lw=1, zorder=0, **_ORDERS[order])

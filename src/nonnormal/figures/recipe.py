@@ -23,7 +23,8 @@ _SAMPLERS = {
     "flow_heun": ("D", "C4"),
     "flow_adaptive": ("*", "C5"),
 }
-_STARTS = (-0.8, 0.1, 0.9)
+_STARTS = {-0.8: ("-", "o"), 0.1: ("-.", "s"), 0.9: ("--", "^")}  # data, with the dash and marker of their paths
+_APART = 1.25  # between the first and the last line at one number of calls
 _DOWN = "outside lower center"
 
 
@@ -38,12 +39,15 @@ def phase_space(processes: Mapping[str, LinearProcess], n_paths: int = 1, n_time
     """
     theme.apply()
     figure, axes = plt.subplots(
-        2, len(processes), figsize=(theme.WIDTH, 3.7), sharex="row", sharey="row", squeeze=False
+        2, len(processes), figsize=(theme.WIDTH, 3.9), sharex="row", sharey="row", squeeze=False
     )
     for (name, process), (above, below) in zip(processes.items(), axes.T, strict=True):
         times, paths = _paths(process, n_paths, n_times, seed)
         for k, path in enumerate(paths.transpose(1, 2, 0)):
-            style = dict(lw=0.8, color=f"C{k // n_paths}", alpha=0.85)
+            dash, marker = list(_STARTS.values())[k // n_paths]
+            style = dict(
+                lw=0.8, color=f"C{k // n_paths}", ls=dash, marker=marker, markersize=3, markevery=n_times // 8 or 1
+            )
             above.plot(times, path[0], **style)
             if process.n == 2:
                 below.plot(path[0], path[1], **style)
@@ -58,6 +62,8 @@ def phase_space(processes: Mapping[str, LinearProcess], n_paths: int = 1, n_time
     first = next((k for k, process in enumerate(processes.values()) if process.n == 2), 0)
     axes[1, first].set_ylabel("momentum m")
     axes[1, first].tick_params(labelleft=True)
+    names = [f"datum {start:g}".replace("-", "−") for start in _STARTS]
+    figure.legend(axes[0, 0].lines[::n_paths], names, loc=_DOWN, ncols=len(names))
     return figure
 
 
@@ -65,7 +71,7 @@ def _paths(process: LinearProcess, n_paths: int, n_times: int, seed: int) -> tup
     """(times (T + 1,), states (T + 1, paths, n)) of the process from each start."""
     source, times = torch.Generator().manual_seed(seed), torch.linspace(0, 1, n_times + 1, dtype=torch.float64)
     mean, c0 = process.initial()
-    starts = torch.tensor(_STARTS, dtype=torch.float64).repeat_interleave(n_paths)
+    starts = torch.tensor(list(_STARTS), dtype=torch.float64).repeat_interleave(n_paths)
 
     def noise():
         return torch.randn(len(starts), process.n, generator=source, dtype=torch.float64)
@@ -77,7 +83,7 @@ def _paths(process: LinearProcess, n_paths: int, n_times: int, seed: int) -> tup
 
 
 def recipe(summary: pd.DataFrame, fid: str) -> Figure:
-    """FID against network calls by sampler, a panel a process; networks beside the first are drawn dashed."""
+    """FID against network calls by sampler, a panel a process; networks beside the first are dashed and hollow."""
     theme.apply()
     rows = select(summary, f"recipe_{fid}", step="normal")
     for key in ("process", "sampler", "grid"):
@@ -87,18 +93,27 @@ def recipe(summary: pd.DataFrame, fid: str) -> Figure:
     lines = -(-len(names) // columns)
     size = (theme.WIDTH, 0.9 + 2.1 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    named = [
+        ", ".join([sampler, *([run] if run != runs[0] else []), *([grid] if len(grids) > 1 and pd.notna(grid) else [])])
+        for sampler, run, grid in zip(rows.sampler, rows.run, rows.grid, strict=True)
+    ]
+    places = {label: i for i, label in enumerate(dict.fromkeys(named))}
     handles = {}
     for name, axis in zip(names, axes.flat, strict=False):
-        for (run, sampler), group in rows[rows.process == name].groupby(["run", "sampler"], sort=False):
-            for grid, line in group.groupby("grid", sort=False, dropna=False):
-                marker, colour = _SAMPLERS[sampler]
-                line = line.sort_values("nfe")
-                style = dict(color=colour, marker=marker, markersize=3.5, lw=1.1, ls="-" if run == runs[0] else "--")
-                label = sampler if run == runs[0] else f"{sampler}, {run}"
-                if len(grids) > 1 and pd.notna(grid):
-                    label, style["alpha"] = f"{label}, {grid}", 1 - 0.5 * grids.index(grid) / len(grids)
-                (handles[label],) = axis.plot(line.nfe.astype(float), line.value, **style)
-                axis.fill_between(line.nfe.astype(float), line.low, line.high, color=colour, alpha=0.15, lw=0)
+        for label, line in rows.assign(label=named)[rows.process == name].groupby("label", sort=False):
+            line = line.sort_values("nfe")
+            first = line.iloc[0]
+            marker, colour = _SAMPLERS[first.sampler]
+            style = dict(color=colour, marker=marker, markersize=4, lw=1.1)
+            if first.run != runs[0]:
+                style |= dict(ls="--", markerfacecolor="white")
+            if len(grids) > 1 and pd.notna(first.grid):
+                style["alpha"] = 1 - 0.5 * grids.index(first.grid) / len(grids)
+            calls = line.nfe.astype(float) * _APART ** theme.beside(places[label], len(places), 1)
+            spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
+            handles[label] = axis.errorbar(
+                calls, line.value, yerr=spread, capsize=1.5, elinewidth=0.8, label=label, **style
+            )
         axis.set(xscale="log", yscale="log", title=name)
     for axis in list(axes.flat)[len(names) :]:
         axis.set_axis_off()

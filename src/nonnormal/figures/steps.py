@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from nonnormal.figures import theme
 from nonnormal.summary import select, with_condition
 
+_APART = 1.25  # between the first and the last pair at one number of steps, so that bars stand beside one another
+
 
 def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
     """FID, normal-limit bits/dim and native bits/dim of each pair against the number of steps, with intervals.
@@ -36,11 +38,11 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
     )
     styles = theme.run_styles(summary, labels)
     for axis, rows, label in panels:
-        for run, group in rows.groupby("run", sort=False):
+        for i, (run, group) in enumerate(rows.groupby("run", sort=False)):
             line = group.sort_values("T")
             spread = [line.value - line.low, line.high - line.value]
-            steps = line["T"].astype(float)
-            axis.errorbar(steps, line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **styles[run])
+            steps = line["T"].astype(float) * _APART ** theme.beside(i, rows.run.nunique(), 1)
+            axis.errorbar(steps, line.value, yerr=spread, capsize=2, elinewidth=1, **styles[run])
         _step_axis(axis, sorted(distances.nfe.unique()))
         axis.set_ylabel(label)
     axes[2].set_yscale("log")

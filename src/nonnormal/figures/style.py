@@ -29,10 +29,14 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
     figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
     styles = theme.run_styles(summary, labels)
     for column, name in enumerate(found):
-        _trained(axes[0, column], select(summary, f"style_{name}_difference"), styles)
-        axes[0, column].set_title(NAMES[name])
+        trained = select(summary, f"style_{name}_difference").sort_values("nfe")
+        _marks(axes[0, column], trained, "nfe", styles)
+        axes[0, column].set(title=NAMES[name], xlabel="sampling steps")
         if exchanged:
-            _exchanged(axes[1, column], select(summary, f"exchange_style_{name}_difference"), styles)
+            rows = with_condition(select(summary, f"exchange_style_{name}_difference"), "step")
+            _marks(axes[1, column], rows[rows.nfe == rows.nfe.min()], "step", styles)  # where it is largest
+            axes[1, column].tick_params("x", rotation=40, labelsize=7)
+            plt.setp(axes[1, column].get_xticklabels(), ha="right", rotation_mode="anchor")
     axes[0, 0].set_ylabel("pair − normal/normal")
     if exchanged:
         axes[1, 0].set_ylabel("step − normal step,\nsame network")
@@ -40,27 +44,15 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
     return figure
 
 
-def _trained(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, dict]) -> None:
-    """Difference against the number of sampling steps, a line a pair."""
-    for run, group in rows.groupby("run", sort=False):
-        line = group.sort_values("nfe")
-        _bars(axis, line.nfe.astype(float), line, styles[run])
+def _marks(axis: Axes, rows: pd.DataFrame, key: str, styles: Mapping[str, dict]) -> None:
+    """Differences with their intervals by the values of a column, a mark a network."""
+    places, runs = list(dict.fromkeys(rows[key])), [run for run in styles if run in set(rows.run)]
+    for i, run in enumerate(runs):
+        line = rows[rows.run == run]
+        x = [places.index(place) + theme.beside(i, len(runs)) for place in line[key]]
+        spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
+        style = styles[run] | {"linestyle": "none", "linewidth": 1, "markersize": 4, "alpha": 1}
+        axis.errorbar(x, line.value, yerr=spread, capsize=1.5, **style)
     axis.axhline(0, color="0.5", lw=0.8, zorder=0)
-    axis.set(xscale="log", xlabel="sampling steps")
-    theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
-
-
-def _exchanged(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, dict]) -> None:
-    """Difference by step at the fewest sampling steps, where it is largest; a mark a network."""
-    rows = with_condition(rows[rows.nfe == rows.nfe.min()], "step")
-    steps, runs = (list(dict.fromkeys(rows[key])) for key in ("step", "run"))
-    for i, (run, group) in enumerate(rows.groupby("run", sort=False)):
-        places = [steps.index(step) + 0.64 / len(runs) * (i - (len(runs) - 1) / 2) for step in group.step]
-        _bars(axis, places, group, styles[run] | {"linestyle": "none"})
-    axis.axhline(0, color="0.5", lw=0.8, zorder=0)
-    axis.set_xticks(range(len(steps)), steps, rotation=40, ha="right", rotation_mode="anchor", fontsize=6.5)
-
-
-def _bars(axis: Axes, x, line: pd.DataFrame, style: dict) -> None:
-    spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
-    axis.errorbar(x, line.value, yerr=spread, capsize=1.5, markersize=3, lw=1, **style)
+    axis.grid(False, axis="x")
+    axis.set_xticks(range(len(places)), places)

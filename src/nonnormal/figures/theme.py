@@ -1,8 +1,8 @@
 """Theme: one look for all figures, and one colour per step family everywhere.
 
-A pair q/p has the colour and marker of q and the dash of p, and a hollow marker where p is not the normal, so a pair is
-recognised from figure to figure. Where several runs have one pair, each after the first is a darker shade with a marker
-of its own.
+A pair q/p has the colour of q, and the marker and dash of p, hollow where p is not the normal, so a pair is recognised
+from figure to figure. normal/normal is drawn wide, pale and below the others, as some coincide with it. Where several
+runs have one pair, each after the first is a lighter shade with a marker of its own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ mpl.use("agg")
 
 WIDTH = 6.9  # inches, the text width of the paper
 _COLOURS = dict(zip(families(), [*sns.color_palette("colorblind"), "0.35"], strict=False))
-_STEP_MARKERS = dict(zip(families(), "os^vDPX<>*.", strict=False))
-_AGAIN_MARKERS = "PX*hdp8"  # of further runs of a pair
+_MARKERS = "os^vDPX<>*d"
+_STEP_MARKERS = dict(zip(families(), _MARKERS, strict=False))
 _DASHES = {"normal": "-", "laplace": (0, (4, 1.5)), "uniform": ":"}
 
 
@@ -53,15 +53,19 @@ def apply() -> None:
 
 
 def line_style(q: str, p: str, again: int = 0) -> dict:
-    """Colour, dash and marker of the pair q/p, in the first run that has it or in one after that."""
-    colour = _COLOURS.get(get(q).name, "0.6")
-    colour = tuple(0.55**again * part for part in mpl.colors.to_rgb(colour)) if again else colour
-    marker = _AGAIN_MARKERS[(again - 1) % len(_AGAIN_MARKERS)] if again else _STEP_MARKERS.get(get(q).name, "D")
+    """Colour, dash, marker and width of the pair q/p, in the first run that has it or in one after that."""
+    colour = tuple(1 - 0.65**again * (1 - part) for part in mpl.colors.to_rgb(_COLOURS.get(get(q).name, "0.6")))
+    place = _MARKERS.index(_STEP_MARKERS.get(get(p).name, "D")) + 5 * again  # past the steps of most runs
+    reference = get(q).name == get(p).name == "normal"
     return {
         "color": colour,
         "markerfacecolor": colour if p == "normal" else "white",
         "linestyle": _DASHES.get(p, "-."),
-        "marker": marker,
+        "marker": _MARKERS[place % len(_MARKERS)],
+        "linewidth": 3 if reference else 1.2,
+        "markersize": 6 if reference else 3.5,
+        "alpha": 0.55 if reference else 1,
+        "zorder": 1.9 if reference else 2,
         "label": f"{get(q)}/{get(p)}",
     }
 
@@ -101,6 +105,11 @@ def step_style(step: str) -> dict:
     """Colour and marker of a single step."""
     name = get(step).name
     return {"color": _COLOURS.get(name, "0.6"), "marker": _STEP_MARKERS.get(name, "D"), "label": str(get(step))}
+
+
+def beside(i: int, n: int, width: float = 0.64) -> float:
+    """How far the i-th of n marks at one place stands from its middle, where all of them take up the width."""
+    return width * ((i + 0.5) / n - 0.5)
 
 
 def plain_ticks(axis: Axis, ticks: Sequence[float]) -> None:
