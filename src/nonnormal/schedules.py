@@ -35,7 +35,7 @@ class Schedule(ABC):
 
     @property
     def shortest_window(self) -> float:
-        """The shortest time, of the unit interval, that a component takes from where it starts to move to where it ends."""
+        """The shortest time for which a component moves: 1, the unit interval, where none waits."""
         return 1.0
 
 

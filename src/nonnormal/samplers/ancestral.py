@@ -100,8 +100,8 @@ def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tens
     """The times of a grid, falling, float64.
 
     Raises:
-        ValueError: no image is asked for, the number of seeds is not that of the images, or the grid has under two times,
-            or times that repeat or leave [0, 1].
+        ValueError: no image is asked for, or the number of seeds is not that of the images; the grid has under two
+            times, or times that repeat or leave [0, 1].
     """
     if not shape[0]:
         raise ValueError(f"one image or more is needed, found shape {tuple(shape)}")
