@@ -1,6 +1,7 @@
 """Data: each set's images, splits and labels, read by the real loaders from small archives; grey levels and files."""
 
 import dataclasses
+import math
 import socket
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_standard_deviation_from_counts_is_torchs_of_the_scaled_images(levels, n
 def test_quantise_clips_what_lies_outside():
     assert data.quantise(torch.tensor([-3.0, -1.01, 1.01, 40.0]), 17).tolist() == [0, 0, 16, 16]
     assert data.quantise(torch.tensor([1.5], dtype=torch.float64), 256).tolist() == [255]  # and does not wrap around
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_images_that_are_not_finite_have_no_grey_levels(value):
+    x = torch.zeros(5, 1, 2, 2)
+    x[1, 0, 0] = x[3, 0, 1, 1] = value
+    with pytest.raises(ValueError, match="2 of 5 images have NaN or ∞"):
+        data.quantise(x, 17)
 
 
 def test_write_and_read_round_trip(digits, tmp_path):
