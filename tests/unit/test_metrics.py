@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -32,12 +33,14 @@ from nonnormal.metrics.intervals import (
 )
 from nonnormal.metrics.reference import (
     Reference,
+    _measured,
     extract,
     read_reference,
     write_classifier_reference,
     write_inception_reference,
 )
 from nonnormal.metrics.style import style, style_difference
+from nonnormal.seeds import generator
 
 N = 200
 
@@ -273,6 +276,26 @@ def test_of_many_images_some_features_are_kept_but_all_are_in_the_moments(
     torch.testing.assert_close(found.covariance, trained.covariance)
     rows = {tuple(row) for row in trained.features.tolist()}
     assert all(tuple(row) in rows for row in found.features.tolist())
+
+
+def test_of_many_images_no_more_features_are_held_than_are_kept(monkeypatch):
+    """Far from 0, where a covariance from sums of squares would be lost in their roundings."""
+    monkeypatch.setattr("nonnormal.metrics.reference.KEPT", 300)
+    images = torch.randn(5000, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    alive = weakref.WeakSet()
+
+    def network(batch):
+        found = batch.flatten(1) + 1e6
+        alive.add(found)
+        assert len(alive) <= 2  # this batch's and that before it
+        return found
+
+    features, mean, covariance = _measured(network, images, "cpu")
+    rows = (images.flatten(1) + 1e6).float()
+    order = torch.randperm(5000, generator=generator(0, "reference"))[:300]
+    assert torch.equal(features, rows[order])
+    torch.testing.assert_close(mean, rows.double().mean(0), rtol=1e-15, atol=0)
+    torch.testing.assert_close(covariance, torch.cov(rows.double().T), rtol=0, atol=1e-12)
 
 
 def test_fid_of_the_whole_split_does_not_depend_on_what_is_kept(digits, trained):

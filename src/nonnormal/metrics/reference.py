@@ -108,16 +108,31 @@ def read_reference(path: Path, data: Path) -> Reference:
 
 
 def _write(path, network, images, data, tensors, facts, device="cpu") -> None:
-    features = extract(network, images, device)
-    mean = features.double().mean(0)
-    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for part in features.split(1 << 14):  # all at once would take twice the memory of the features, which is GBs
-        centred = part.double() - mean
-        covariance += centred.T @ centred / (len(features) - 1)
-    if len(features) > KEPT:
-        features = features[torch.randperm(len(features), generator=generator(0, "reference"))[:KEPT]]
-    tensors = tensors | {"features": features, "mean": mean, "covariance": covariance}
+    tensors = tensors | dict(zip(("features", "mean", "covariance"), _measured(network, images, device), strict=True))
     write_tensors(path, tensors, facts | {"data": sha256_of(data), "n": len(images)})
+
+
+def _measured(
+    network: Callable[[Tensor], Tensor], images: Tensor, device: torch.device | str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(features that are kept, mean, covariance); no other features are in memory but those of one batch.
+
+    With a the first batch's mean and s = Σ (f − a), mean = a + s/n and (n − 1) covariance = Σ (f − a)(f − a)ᵀ − s sᵀ/n:
+    without a, squares would drown what they differ by.
+    """
+    n, batches = len(images), images.split(_BATCH)
+    kept = torch.randperm(n, generator=generator(0, "reference"))[:KEPT] if n > KEPT else torch.arange(n)
+    places = torch.full((n,), -1).index_copy(0, kept, torch.arange(len(kept)))
+    start = extract(network, batches[0], device)
+    shift, features = start.double().mean(0), start.new_empty(len(kept), start.shape[1])
+    total, products = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+    for batch, place in zip(batches, places.split(_BATCH), strict=True):
+        found = start if batch is batches[0] else extract(network, batch, device)
+        features[place[place >= 0]] = found[place >= 0]
+        centred = found.double() - shift
+        total += centred.sum(0)
+        products += centred.T @ centred
+    return features, shift + total / n, (products - total.outer(total) / n) / (n - 1)
 
 
 class _Features(nn.Module):
