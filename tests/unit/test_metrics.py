@@ -392,6 +392,28 @@ def test_other_weights_are_never_unpickled(tmp_path):
         Inception(path, "6726825d")
 
 
+class Code:
+    """What its unpickling would do."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_with_code_in_them_are_refused_whoever_vouches_for_them(tmp_path, zipped):
+    """Eight digits of a SHA-256 are soon found again, and a study may name the SHA-256 of any file."""
+    path, mark = tmp_path / "weights.pth", tmp_path / "ran"
+    torch.save({"weight": torch.zeros(2), "more": Code(mark)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        DownloadError, match=r"weights\.pth: is damaged or holds more than tensors.*not run; put weights-"
+    ):
+        Inception(path, sha256_of(path)[:8])
+    assert not mark.exists()
+
+
 def test_classifier_training_is_reproducible(digits):
     small = data.ImageData(*(data.Split(s.images[:64], s.labels[:64]) for s in (digits.train, digits.test)), levels=17)
     first, again, other = (
