@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 
+import elsewhere
 import numpy as np
 import pytest
 import scipy.linalg
@@ -414,14 +415,55 @@ def test_weights_with_code_in_them_are_refused_whoever_vouches_for_them(tmp_path
     assert not mark.exists()
 
 
-def test_classifier_training_is_reproducible(digits):
-    small = data.ImageData(*(data.Split(s.images[:64], s.labels[:64]) for s in (digits.train, digits.test)), levels=17)
-    first, again, other = (
-        train_classifier(small, epochs=1, batch_size=32, learning_rate=1e-3, seed=seed).state_dict()
-        for seed in (0, 0, 1)
-    )
+SHORT = dict(epochs=1, batch_size=32, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def small(digits):
+    splits = (data.Split(split.images[:64], split.labels[:64]) for split in (digits.train, digits.test))
+    return data.ImageData(*splits, levels=17)
+
+
+def test_classifier_training_is_reproducible(small):
+    first, again, other = (train_classifier(small, **SHORT, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_classifier_training_leaves_the_generator_alone(small):
+    torch.manual_seed(1)
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    train_classifier(small, **SHORT, seed=0)
+    assert torch.equal(torch.rand(1), after)
+
+
+def test_the_classifier_is_trained_and_measured_on_the_device(small, tmp_path):
+    """Where dropout is drawn as on the CPU, it is the same classifier but for rounding."""
+    here = train_classifier(small, **SHORT, seed=0)
+    stored, path = tmp_path / "digits.safetensors", tmp_path / "features.safetensors"
+    data.write(stored, small, "digits")
+    with elsewhere.pretended():
+        there = train_classifier(small, **SHORT, seed=0, device=elsewhere.DEVICE)
+        assert {value.device.type for value in there.parameters()} == {elsewhere.DEVICE}
+        assert accuracy(there, small.test.images, small.test.labels) == accuracy(
+            here, small.test.images, small.test.labels
+        )
+        facts = dict(data_name="digits", held_out_accuracy=0.5)
+        write_classifier_reference(path, there, small.train.images, stored, elsewhere.DEVICE, **facts)
+    assert all(value.device.type == elsewhere.DEVICE for value in there.parameters())
+    found = read_reference(path, stored)
+    torch.testing.assert_close(found.of(small.test.images), here.features(small.test.images), rtol=1e-3, atol=1e-3)
+
+
+def test_accuracy_is_that_of_all_images_at_once_and_keeps_no_gradients(digits):
+    torch.manual_seed(0)
+    network, seen = Classifier(channels=1, size=8, classes=10, levels=17).eval(), []
+    images, labels = digits.train.images[:600], digits.train.labels[:600]
+    expected = (network(images).argmax(1) == labels).double().mean().item()
+    network.register_forward_hook(lambda _, given, found: seen.append((len(given[0]), found.requires_grad)))
+    assert accuracy(network, images, labels) == expected
+    assert seen == [(256, False), (256, False), (88, False)]
 
 
 def test_classifier_has_scores_for_each_class_of_any_image_size():
