@@ -16,6 +16,7 @@ from nonnormal import data
 from nonnormal.cli import make
 from nonnormal.data import DATASETS, Source, photos
 from nonnormal.data.folder import decode
+from nonnormal.data.registry import describe
 from nonnormal.files import read_tensors
 
 
@@ -392,6 +393,18 @@ def test_images_beside_subfolders_leave_all_without_labels(tmp_path):
     source = album(tmp_path, 60)
     Image.new("RGB", (9, 9)).save(tmp_path / "top.png")
     assert len(data.load("folder", source).train.labels) == 0
+
+
+def test_labels_known_before_loading_are_those_of_the_images(tmp_path):
+    source = album(tmp_path / "album", 60, subfolders=("dogs", "birds/small", "cats"))
+    for place in ("ants", "docs/empty"):  # no image in them
+        (tmp_path / "album" / place).mkdir(parents=True)
+    (tmp_path / "album" / "docs" / "notes.txt").touch()
+    (tmp_path / "album" / "linked").symlink_to(tmp_path / "album" / "cats")  # whose images are read once
+    assert describe("folder", source).classes == 3
+    found = data.load("folder", source)
+    assert found.train.labels.unique().tolist() == [0, 1, 2]
+    assert len(found.train.images) + len(found.test.images) == 60
 
 
 def test_an_image_of_the_right_size_stays_as_it_is_and_others_are_cut_to_the_centre():
