@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +21,7 @@ def components(run: Run, images: Tensor, levels: int) -> Components:
 
     What varies less than rounding to grey levels, spacing/√12, counts as varying so much.
     """
-    return run.basis.fit(scale(images, levels), floor=2 / (levels - 1) / math.sqrt(12))
+    return run.basis.fit(images, floor=2 / (levels - 1) / math.sqrt(12), scale=partial(scale, levels=levels))
 
 
 def design(run: Run, components: Components | None = None) -> Design:

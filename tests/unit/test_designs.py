@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import small_recipe
 
-from nonnormal.bases import DCT, KINDS, PIXEL, Components, Whitened
+from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened
 from nonnormal.checkpoints import build_denoiser, load_denoiser, save_weights
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser
 from nonnormal.information import generated_at_once, information
@@ -105,6 +105,34 @@ def test_the_network_sees_the_noise_share_of_each_component_and_the_mean_log_snr
     share = (parts.basis.forward(z[:, 1:]) + 1) / 2
     torch.testing.assert_close(share, (sigma**2 / (sigma**2 + parts.variance)).expand_as(share))
     torch.testing.assert_close(log_snr, (-2 * sigma.log()).mean().expand(2))
+
+
+class Recorded(Basis):
+    """A basis that remembers how many images it was asked for at a time."""
+
+    def __init__(self, basis):
+        self.basis, self.inverses = basis, []
+
+    def forward(self, x):
+        return self.basis.forward(x)
+
+    def inverse(self, c):
+        self.inverses.append(len(c))
+        return self.basis.inverse(c)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_basis_carries_back_what_the_network_sees_and_levels_once_where_all_images_share_them(kind):
+    parts = fitted(kind)
+    basis, sigma = Recorded(parts.basis), torch.rand(SHAPE, generator=torch.Generator().manual_seed(3)).double() + 0.1
+    options = dict(sigma_data=None, components=replace(parts, basis=basis), sees_levels=True)
+    shared, alone = NetworkDenoiser(Silence(), **options), NetworkDenoiser(Silence(), **options)
+    shared(X0[:5], sigma)
+    assert basis.inverses == [5, 1, 5]  # the state, the levels, the prediction; no Fourier features that nobody sees
+    alone(X0[:5], sigma.expand(5, *SHAPE))
+    assert basis.inverses[3:] == [5, 5, 5]
+    # A product with one row may be summed in another order than one with five.
+    torch.testing.assert_close(shared.network.seen[0], alone.network.seen[0], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("level", ["an image", "a component"])

@@ -125,10 +125,12 @@ class NetworkDenoiser(Wrapper):
         sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
         c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
         channels = [self._image(c_in * state)]
-        channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
+        if self.fourier:
+            channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
         if self.sees_levels:
             share = 2 * sigma.square() / (sigma.square() + sigma_data.square()) - 1
-            channels.append(self._image(share.expand(x.shape)))
+            rows = len(share) if share.dim() == x.dim() else 1  # one where all images have the same levels
+            channels.append(self._image(share.expand(rows, *x.shape[1:])).expand(x.shape))
         log_snr = -2 * sigma.log()
         log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
         prediction = self.basis.rotation.forward(self.network(torch.cat(channels, dim=1), log_snr))

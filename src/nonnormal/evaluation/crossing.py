@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -75,11 +76,11 @@ class Cell:
 def cells(study: Study, denoiser: NetworkDenoiser, data: ImageData) -> list[Cell]:
     """The base cell, then each other basis, process and grid of the study's section with the rest as in the base."""
     own, section = study.run(study.crossing_run), study.crossing
-    point, images = design(own, denoiser.components), scale(data.train.images, data.levels)
+    point, numbers = design(own, denoiser.components), partial(scale, levels=data.levels)
     base = {"basis": own.basis.kind, "process": own.process.kind, "grid": UNIFORM}
     found = [Cell(base, point.basis, point.process)]
     for name, basis in section.bases.items():
-        found.append(Cell(base | {"basis": name}, basis.fit(images, floor=0.0).basis, point.process))
+        found.append(Cell(base | {"basis": name}, basis.rotation(data.train.images, numbers), point.process))
     for name, process in section.processes.items():
         found.append(Cell(base | {"process": name}, point.basis, process.build()))
     return found + [Cell(base | {"grid": name}, point.basis, point.process) for name in dict.fromkeys(section.grids)]
