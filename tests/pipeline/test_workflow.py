@@ -171,6 +171,11 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
     assert not any(job.startswith(("data", "features", "invariance", "figure figure=losses")) for job in jobs)
 
 
+def test_how_often_a_training_is_saved_and_logged_makes_nothing_but_the_page(changed):
+    often = {"checkpoint_every": 3, "log_every": 1}
+    assert changed(lambda study: study["defaults"]["training"].update(often)).planned() == {"page"}
+
+
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
     assert not any(job.startswith(("train", "sample", "features", "style", "invariance")) for job in jobs)
