@@ -10,7 +10,7 @@ import torch
 import yaml
 from problems import small_denoiser
 
-from nonnormal import study
+from nonnormal import layout, study
 from nonnormal.divergence import is_finite
 from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
@@ -594,6 +594,34 @@ def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside
     assert validate(found.resolved, "x") == found
     assert validate(BASE, "x").recipe_runs == ()
     assert validate(changed("recipe.runs", ["other"]), "x").recipe_runs == ("other",)
+
+
+FIGURES_OF = {
+    "invariance": {"invariance"},
+    "exchange": {"exchange"},
+    "geometry": set(layout.GEOMETRY_FIGURES),
+    "recipe": set(layout.RECIPE_FIGURES),
+    "crossing": set(layout.CROSSING_FIGURES),
+}
+TABLES_OF = {"geometry": {"geometry", "solvers"}, "recipe": set(layout.RECIPE_TABLES), "crossing": {"crossing"}}
+
+
+@pytest.mark.parametrize("section", FIGURES_OF)
+def test_a_section_has_its_figures_and_tables(section):
+    without, with_it = validate(BASE, "x"), validate(changed(section, {}), "x")
+    assert set(with_it.figures) - set(without.figures) == FIGURES_OF[section]
+    assert set(with_it.tables) - set(without.tables) == TABLES_OF.get(section, set())
+
+
+def test_runs_have_figures_and_tables_and_so_have_designs_and_what_they_extend():
+    plain = validate(BASE, "x")
+    assert set(plain.figures) == {"cost", "losses", "samples", "steps", "style", "training"}
+    assert set(plain.tables) == {"claims", "conventions", "cost", "pairs"}
+    runs = {"runs": {"d": {}}}
+    designed, extended = (validate(changed("designs", runs | more), "x") for more in ({}, {"extend": "d"}))
+    assert set(designed.figures) - set(plain.figures) == set(layout.DESIGN_FIGURES) - {"extension"}
+    assert set(designed.tables) - set(plain.tables) == {"designs"}
+    assert set(extended.figures) - set(plain.figures) == set(layout.DESIGN_FIGURES)
 
 
 def test_processes_are_what_they_are_called():
