@@ -44,8 +44,32 @@ TABLES = (
 )
 INVARIANCE_PARTS = ("line", "plane")
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
+OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
+OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # what the paper takes from there
+NETWORK_FILES = [folder + name for folder in ("", "unet/", "scheduler/") for name in ("*.json", "*.safetensors")]
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
+
+
+def figures_of(study) -> tuple[str, ...]:
+    """Names of a study's figures: those of its runs and of the sections that it has."""
+    has = {"exchange": study.exchange, "invariance": study.invariance}
+    has |= dict.fromkeys(DESIGN_FIGURES, study.designs) | {"extension": study.designs and study.designs.extend}
+    has |= dict.fromkeys(GEOMETRY_FIGURES, study.geometry) | dict.fromkeys(PRETRAINED_FIGURES, study.pretrained)
+    has |= dict.fromkeys(RECIPE_FIGURES, study.recipe) | dict.fromkeys(CROSSING_FIGURES, study.crossing)
+    return tuple(name for name in FIGURES if has.get(name, study.runs))
+
+
+def tables_of(study) -> tuple[str, ...]:
+    """Names of a study's tables: those of its runs and of the sections that it has."""
+    has = {"geometry": study.geometry, "solvers": study.geometry, "designs": study.designs, "crossing": study.crossing}
+    has |= {"pretrained": study.pretrained, **dict.fromkeys(RECIPE_TABLES, study.recipe)}
+    return tuple(name for name in TABLES if has.get(name, study.runs))
+
+
+def network_files(folder: Path | str) -> list[Path]:
+    """The files that a network which existed already is taken over from, in the folder that holds it."""
+    return sorted(path for pattern in NETWORK_FILES for path in Path(folder).expanduser().glob(pattern))
 
 
 def data_path(name: str) -> Path:
@@ -235,6 +259,12 @@ class Layout:
         return self.paper_folder / "paper.pdf"
 
     @property
+    def photographs(self) -> list[Path]:
+        """What the paper takes from the photographs' study; nothing where it is no headline's, or has no such study."""
+        found = [PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS]
+        return found if self.headline and (PHOTOGRAPHS / "summary.csv").is_file() else []
+
+    @property
     def page(self) -> Path:
         """The results page, one HTML file."""
         return (self.paper_folder if self.headline else self.root) / "results.html"
@@ -246,3 +276,11 @@ class Layout:
     def table(self, name: str, extension: str) -> Path:
         """A table in one format."""
         return self.paper_folder / "tables" / f"{name}.{extension}"
+
+    def figures(self, names: Iterable[str], extensions: Iterable[str] = FIGURE_FORMATS) -> list[Path]:
+        """Figures in all formats."""
+        return [self.figure(name, extension) for name in names for extension in extensions]
+
+    def tables(self, names: Iterable[str], extensions: Iterable[str] = TABLE_FORMATS) -> list[Path]:
+        """Tables in all formats."""
+        return [self.table(name, extension) for name in names for extension in extensions]

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from forks import forked
 
+from nonnormal.layout import OF_PHOTOGRAPHS, PHOTOGRAPHS
+
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -83,8 +85,9 @@ def copy_project(folder: Path) -> Workspace:
         shutil.copy(PROJECT / name, folder / name)
     for name in ("workflow", "config", "src", "paper/references"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    for name in ("paper.typ", "claims.yaml"):
-        shutil.copy(PROJECT / "paper" / name, folder / "paper" / name)
+    for name in ("paper/paper.typ", "paper/claims.yaml", *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, folder / name)
     (folder / "profiles").symlink_to("workflow/profiles")
     (folder / ".dvc").mkdir()
     for name in (".dvc/config", ".dvc/.gitignore"):

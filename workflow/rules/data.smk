@@ -1,9 +1,13 @@
 """The data set, shared by all studies on it, and the feature network with what it says of the training split."""
 
+# No parameter: where the files were fetched is no part of what they are, and if it were, a mirror that another study
+# names would make the data set anew, and all that was made from it. What of it changes the images is in the file's name.
+SOURCE = json.dumps(lookup("source", within=RESOLVED))
+
 
 rule data:
     input:
-        code=sources("nonnormal.data"),
+        code=sources("nonnormal.cli.make:data"),
     output:
         LAYOUT.data,
     log:
@@ -18,15 +22,16 @@ rule data:
         runtime=240,  # what a slow mirror may take; a transfer that was cut off is gone on from
     params:
         name=STUDY.data,
-        source=json.dumps(lookup("source", within=RESOLVED)),
+        file=STUDY.data_name,
+        command=body("nonnormal.cli.make:data"),
     shell:
-        "nonnormal data {params.name} --source {params.source:q} > {log} 2>&1"
+        "nonnormal data {params.name} --source {SOURCE:q} > {log} 2>&1"
 
 
 rule features:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.metrics.reference"),
+        code=sources("nonnormal.cli.make:features"),
     output:
         LAYOUT.features,
     log:
@@ -44,5 +49,6 @@ rule features:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("features", within=RESOLVED),
+        command=body("nonnormal.cli.make:features"),
     shell:
         "nonnormal features {params.study} --threads {threads} > {log} 2>&1"

@@ -14,7 +14,7 @@ TRAIN = f"exec {LAUNCHER}"
 rule train:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.training", "nonnormal.recipes"),
+        code=sources("nonnormal.cli.make:train"),
     output:
         weights=LAYOUT.weights("{run}"),
         log=LAYOUT.log("{run}"),
@@ -33,6 +33,7 @@ rule train:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=lambda wildcards: STUDY.run(wildcards.run).model_dump(mode="json"),
+        settings=lambda wildcards: STUDY.run(wildcards.run).of_weights,
+        command=body("nonnormal.cli.make:train"),
     shell:
         TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

@@ -324,10 +324,10 @@ class Study(Settings):
         """SHA-256 of the resolved study, in hex."""
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
-    def fingerprint(self, run: str) -> str:
-        """SHA-256 of all that the run's training depends on, in hex."""
-        facts = [self.seed, self.data_name, run, self.run(run).model_dump(mode="json")]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def training_facts(self, run: str, data_sha256: str) -> dict[str, Any]:
+        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data set's file."""
+        data = {"file": self.data_name, "sha256": data_sha256}
+        return {"run": run, "seed": self.seed, "data": data, **self.run(run).of_weights}
 
     def train_seed(self, run: str) -> int:
         """Seed of the run's training, from study seed, run and the training's own seed."""
