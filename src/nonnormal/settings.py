@@ -341,7 +341,7 @@ class Run(Settings):
 
     @model_validator(mode="after")
     def _trainable(self):
-        if self.training.loss == "limit" or self.has_native_bound:
+        if self.has_native_bound or self.training.loss == "limit":
             return self
         for key, name in (("q", self.q), ("p", self.p)):
             if not steps.get(name).has_density:
