@@ -7,8 +7,10 @@ import pytest
 import torch
 from problems import small_recipe
 
-from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened
+from nonnormal import recipes
+from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened, moments
 from nonnormal.checkpoints import build_denoiser, load_denoiser, save_weights
+from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser
 from nonnormal.information import generated_at_once, information
 from nonnormal.likelihood import bound
@@ -16,6 +18,7 @@ from nonnormal.objective import ELBO, Design
 from nonnormal.processes import PSLD, VP, uniform_times
 from nonnormal.samplers import extend, sample_ancestral
 from nonnormal.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
+from nonnormal.settings import Run
 from nonnormal.steps import get
 
 LEVELS, SHAPE = 17, (1, 8, 8)
@@ -60,6 +63,18 @@ def test_components_hold_the_datas_moments_and_survive_a_file(kind, whiten, tmp_
     loaded = load_denoiser(tmp_path / "w.safetensors")
     assert loaded.basis.matches(parts.basis)
     assert torch.equal(loaded(X0[:3].float(), 0.4), denoiser(X0[:3].float(), 0.4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_runs_components_are_fitted_to_grey_levels_in_parts(monkeypatch, kind):
+    given, seen = ((X0 + 1) * 8).to(torch.uint8), []
+    monkeypatch.setattr(moments, "PART", 7 * 64)
+    monkeypatch.setattr(recipes, "scale", lambda images, levels: seen.append(len(images)) or scale(images, levels))
+    run = Run.model_validate({"basis": {"kind": kind}})
+    found = recipes.components(run, given, LEVELS)
+    assert max(seen) == 7
+    expected = Components.fit(kind, X0, floor=FLOOR)
+    torch.testing.assert_close(found.std, expected.std, rtol=0, atol=1e-12)
 
 
 def test_an_unknown_basis_is_refused_with_the_known_ones():
