@@ -28,6 +28,7 @@ from nonnormal.layout import (
     PRETRAINED_FIGURES,
     RECIPE_FIGURES,
     Layout,
+    figures_of,
 )
 from nonnormal.page import needed
 from nonnormal.page.curves import curve
@@ -254,7 +255,7 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]], capt
 
 def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
     """Which of the figures the study has, and are there; others may be there from a section that it had."""
-    return [name for name in names if name in study.figures and layout.figure(name, "png").is_file()]
+    return [name for name in names if name in figures_of(study) and layout.figure(name, "png").is_file()]
 
 
 def _figures(study: Study, layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:
