@@ -172,9 +172,10 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
     assert not any(job.startswith(("data", "features", "invariance", "figure figure=losses")) for job in jobs)
 
 
-def test_how_often_a_training_is_saved_and_logged_makes_nothing_but_the_page(changed):
+def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
+    """Paper and page tell of the whole study."""
     often = {"checkpoint_every": 3, "log_every": 1}
-    assert changed(lambda study: study["defaults"]["training"].update(often)).planned() == {"page"}
+    assert changed(lambda study: study["defaults"]["training"].update(often)).planned() == {"page", "paper"}
 
 
 def test_evaluation_setting_trains_nothing(changed):
@@ -286,7 +287,7 @@ def test_every_study_dry_runs(workspace):
 
 def test_a_network_of_a_folder_is_taken_over_again_where_its_files_change(workspace):
     files = [
-        f"network/{name}" for name in ("scheduler/scheduler_config.json", "unet/config.json", "unet/a.safetensors")
+        f"network/{name}" for name in ("scheduler/scheduler_config.json", "unet/a.safetensors", "unet/config.json")
     ]
     for name in (*files, "network/unet/a.bin"):
         (workspace.folder / name).parent.mkdir(parents=True, exist_ok=True)

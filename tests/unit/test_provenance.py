@@ -169,7 +169,7 @@ def test_the_body_of_a_command_is_what_it_and_those_it_calls_do(commands, was, i
 
 def test_a_function_that_there_is_not_is_refused():
     for named in (body, sources):
-        with pytest.raises(ValueError, match="no function of this package: nonnormal.cli.make:nothing"):
+        with pytest.raises(ValueError, match=r"no function of this package: nonnormal\.cli\.make:nothing"):
             named("nonnormal.cli.make:nothing")
 
 

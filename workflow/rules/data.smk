@@ -1,9 +1,5 @@
 """The data set, shared by all studies on it, and the feature network with what it says of the training split."""
 
-# No parameter: where the files were fetched is no part of what they are, and if it were, a mirror that another study
-# names would make the data set anew, and all that was made from it. What of it changes the images is in the file's name.
-SOURCE = json.dumps(lookup("source", within=RESOLVED))
-
 
 rule data:
     input:
@@ -22,10 +18,12 @@ rule data:
         runtime=240,  # what a slow mirror may take; a transfer that was cut off is gone on from
     params:
         name=STUDY.data,
-        file=STUDY.data_name,
+        # By the argument `output` it counts as derived, and is not recorded: where files were fetched is no part of what
+        # they are, and a mirror that another study names would make all weights stale. The file's name has the rest.
+        source=lambda wildcards, output: json.dumps(lookup("source", within=RESOLVED)),
         command=body("nonnormal.cli.make:data"),
     shell:
-        "nonnormal data {params.name} --source {SOURCE:q} > {log} 2>&1"
+        "nonnormal data {params.name} --source {params.source:q} > {log} 2>&1"
 
 
 rule features:
