@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -321,6 +322,34 @@ def test_a_parameter_given_twice_is_refused():
 def test_degrees_of_freedom_without_a_fourth_moment_are_refused(df):
     with pytest.raises(StepError, match=r"df must be larger than 4.*invariance principle.*fourth moment"):
         get("student_t", df=df)
+
+
+@pytest.mark.parametrize("df", [1.1e8, 1e14, 1e39])
+def test_degrees_of_freedom_beyond_which_the_law_is_normal_are_refused(df):
+    with pytest.raises(StepError, match=r"beyond 1e8 it is the normal law: use normal"):
+        get("student_t", df=df)
+
+
+@pytest.mark.parametrize("df", [4.5, 60.0, 199.0, 201.0, 1e4, 1e6, 1e8])
+def test_students_density_keeps_its_digits_at_any_degrees_of_freedom(df):
+    step = get("student_t", df=df)
+    with mpmath.workdps(50):
+        d = mpmath.mpf(df)
+        norm = mpmath.loggamma((d + 1) / 2) - mpmath.loggamma(d / 2) - mpmath.log(mpmath.pi * (d - 2)) / 2
+        expected = [float(norm - (d + 1) / 2 * mpmath.log1p(mpmath.mpf(z) ** 2 / (d - 2))) for z in (0.0, 1.5, 6.0)]
+    found = step.log_prob(torch.tensor([0.0, 1.5, 6.0], dtype=DOUBLE))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert step.sample((1000,), generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
+@pytest.mark.parametrize("df", [40.0, 50.0, 51.0, 200.0, 1e4, 1e8])
+def test_students_characteristic_function_at_many_degrees_of_freedom(df):
+    """φ = exp(−ω²/2) (1 + κ ω⁴/24 + …) with κ = 6/(df − 4), and 1 at 0; it goes on where the formula ends."""
+    omega = torch.tensor([0.0, 1e-9, 1e-3, 0.1, 0.5], dtype=DOUBLE)
+    phi = get("student_t", df=df).characteristic(omega)
+    expected = torch.exp(-0.5 * omega.square() + omega**4 / (4 * (df - 4)))
+    torch.testing.assert_close(phi.real, expected, rtol=0, atol=1e-13 + 1e-2 / df**2)
+    assert phi.imag.abs().max() < 1e-13
 
 
 @pytest.mark.parametrize("shape", [0.2, 0, -1, 65, math.inf, math.nan])
