@@ -239,6 +239,20 @@ def test_sample_has_shape_and_dtype_asked_for(step, dtype, shape):
     assert {(answer.shape, answer.dtype) for answer in answers} == {(torch.Size(shape), dtype)}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", [*STEPS, "generalized_normal(shape=0.25)", "problems:HyperbolicSecant"])
+def test_draws_of_sixteen_bits_are_those_of_float32(name, dtype):
+    """A draw in as few digits has too short a tail, and of logistic ones that are infinite."""
+    step, source = get(name), torch.Generator()
+    found = step.sample((1000, 3), dtype=dtype, generator=source.manual_seed(0))
+    assert torch.equal(found, step.sample((1000, 3), generator=source.manual_seed(0)).to(dtype))
+    assert found.dtype == dtype
+
+
+def test_draws_of_sixteen_bits_are_finite(step):
+    assert step.sample((400_000,), dtype=torch.float16, generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
 def test_sample_is_reproducible_from_a_generator_and_advances_it(step):
     first, second = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
     draw = step.sample((100,), generator=first)
