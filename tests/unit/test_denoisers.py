@@ -181,6 +181,16 @@ def test_mixture_denoiser_takes_a_sigma_for_each_point():
     torch.testing.assert_close(MIXTURE_2D.denoiser(x, sigmas), torch.cat(single), rtol=1e-13, atol=0)
 
 
+def test_one_axis_of_levels_is_that_of_the_batch():
+    """Also where an event has as many numbers as the batch has items; by pixel levels have both axes."""
+    denoiser, levels = GaussianMixtureDenoiser(torch.zeros(1, 3), torch.ones(1)), torch.tensor([0.0, 1.0, 2.0])
+    x, shrink = torch.ones(3, 3), 1 / (1 + levels**2)
+    torch.testing.assert_close(denoiser(x, levels), shrink.unsqueeze(1).expand(3, 3))
+    torch.testing.assert_close(denoiser(x, levels.expand(3, 3)), shrink.expand(3, 3))
+    with pytest.raises(ValueError, match="for each of the batch of 2, found 3; levels by pixel"):
+        denoiser(x[:2], levels)
+
+
 def test_mixture_denoiser_of_points_is_their_softmax_mean():
     points, x, sigma = normals(7, 1, 2, 3), normals(4, 1, 2, 3, seed=1), 0.8
     distance = (x[:, None] - points).square().flatten(2).sum(-1)

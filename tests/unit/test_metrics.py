@@ -336,6 +336,20 @@ def test_kid_of_many_images_has_an_interval_like_that_of_the_bootstrap(digits, t
     assert 0.5 < (found.high - found.low) / (small.high - small.low) < 2
 
 
+@pytest.mark.parametrize("few", [4, 5, 7, 9, 11])
+def test_kid_of_few_images_against_many_has_an_interval(digits, trained, monkeypatch, few):
+    """Blocks of one image have no pairs, and a single block has no scatter."""
+    monkeypatch.setattr(module, "_KERNEL", 10)
+    found = compare(digits.train.images[:few], digits.test.images[:50], trained)["kid"]
+    assert found.low < found.value < found.high
+
+
+def test_kid_of_too_few_images_against_many_is_refused(digits, trained, monkeypatch):
+    monkeypatch.setattr(module, "_KERNEL", 10)
+    with pytest.raises(ValueError, match="needs 4 images or more on either side, found 3"):
+        compare(digits.train.images[:3], digits.test.images[:50], trained)
+
+
 class ListOf(torch.utils.data.Dataset):
     """Bare images, which is what torch-fidelity takes."""
 
