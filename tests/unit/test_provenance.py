@@ -58,7 +58,9 @@ ROOT = {"__init__.py"}
 STEPS = ROOT | {
     f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "normal_map", "quadrature", "transform")
 }
-BASES = {f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "transforms")}
+BASES = {
+    f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "moments", "transforms")
+}
 PROCESSES = {f"processes/{name}.py" for name in ("__init__", "base", "one_variable", "phase_space", "recipe")}
 DENOISERS = {f"denoisers/{name}.py" for name in ("__init__", "base", "exact", "networks")}
 
