@@ -1,12 +1,14 @@
 """Checkpoints: everything a training needs to go on as if it had never stopped, and finished weights.
 
 A checkpoint is one safetensors file: network, EMA, optimiser, log so far, random states, and in its header the step and
-the fingerprint of the settings that it belongs to. Weights are stored with the recipe of their denoiser, so that they
+the facts that its weights depend on. Weights are stored with the recipe of their denoiser, so that they
 can be loaded without the study. No pickle anywhere.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from nonnormal.bases import Components
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.files import observed, read_tensors, write_tensors
+from nonnormal.files import observed, read_tensors, sha256_of, write_tensors
 from nonnormal.networks import UNet, initialised
 from nonnormal.processes import PSLD
 from nonnormal.state_networks import PhaseSpaceNetwork
@@ -46,7 +48,7 @@ class TrainingState:
     log: list[tuple[float, ...]]
     window: list[tuple[float, ...]]
 
-    def save(self, path: Path, fingerprint: str) -> None:
+    def save(self, path: Path, facts: Mapping[str, Any]) -> None:
         """Writes the state to `path`, atomically."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema)}
@@ -59,18 +61,18 @@ class TrainingState:
         if self.generator.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.generator.device)
         with observed(None):  # no result: nothing depends on where a training was interrupted
-            header = {"step": self.step, "fingerprint": fingerprint, "device": self.generator.device.type}
+            header = {"step": self.step, "facts": facts, "device": self.generator.device.type}
             write_tensors(path, tensors, header)
 
-    def restore(self, path: Path, fingerprint: str) -> bool:
-        """Takes the state over from `path`; False, with nothing changed, if it belongs to other settings.
+    def restore(self, path: Path, facts: Mapping[str, Any]) -> bool:
+        """Takes the state over from `path`; False, with nothing changed, if its weights depend on other facts.
 
         Raises:
             ValueError: the file is damaged, or its random numbers are of another kind of device; nothing is changed.
         """
         with observed(None):
             tensors, header = read_tensors(path)
-        if header.get("fingerprint") != fingerprint:
+        if header.get("facts") != facts:
             return False
         if (found := header.get("device", "cpu")) != (here := self.generator.device.type):
             raise ValueError(
@@ -100,6 +102,30 @@ class TrainingState:
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.generator.device)
         self.step = header["step"]
         return True
+
+
+def set_aside(path: Path, facts: Mapping[str, Any]) -> tuple[Path, list[str]]:
+    """Renames the checkpoint of another training, so that a new one can be saved there without a loss.
+
+    Returns:
+        (its new path, which has its step and digits of its SHA-256, and what it has otherwise than `facts`, in words).
+    """
+    with observed(None):
+        header = read_tensors(path)[1]
+    kept = path.with_stem(f"{path.stem}-{header['step']}-{sha256_of(path)[:8]}")
+    path.replace(kept)
+    before, now = dict(_leaves(header.get("facts", {}))), dict(_leaves(facts))
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return kept, [f"{key} was {json.dumps(before.get(key))}, is {json.dumps(now.get(key))}" for key in keys]
+
+
+def _leaves(facts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path in dots, value) of all that is no mapping."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 # ---- finished weights ------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ TABLES = (
 )
 INVARIANCE_PARTS = ("line", "plane")
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
+OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
+OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # what the paper takes from there
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
 
@@ -235,6 +237,12 @@ class Layout:
         return self.paper_folder / "paper.pdf"
 
     @property
+    def photographs(self) -> list[Path]:
+        """What the paper takes from the photographs' study; nothing where it is no headline's, or has no such study."""
+        found = [PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS]
+        return found if self.headline and (PHOTOGRAPHS / "summary.csv").is_file() else []
+
+    @property
     def page(self) -> Path:
         """The results page, one HTML file."""
         return (self.paper_folder if self.headline else self.root) / "results.html"
@@ -246,3 +254,11 @@ class Layout:
     def table(self, name: str, extension: str) -> Path:
         """A table in one format."""
         return self.paper_folder / "tables" / f"{name}.{extension}"
+
+    def figures(self, names: Iterable[str], extensions: Iterable[str] = FIGURE_FORMATS) -> list[Path]:
+        """Figures in all formats."""
+        return [self.figure(name, extension) for name in names for extension in extensions]
+
+    def tables(self, names: Iterable[str], extensions: Iterable[str] = TABLE_FORMATS) -> list[Path]:
+        """Tables in all formats."""
+        return [self.table(name, extension) for name in names for extension in extensions]

@@ -329,6 +329,11 @@ class Run(Settings):
     training: Training = Training()
     """Objective and optimisation."""
 
+    @property
+    def of_weights(self) -> dict[str, Any]:
+        """What the weights depend on, as JSON values: all but how often a training saves itself and writes its log."""
+        return self.model_dump(mode="json", exclude={"training": {"checkpoint_every", "log_every"}})
+
     @model_validator(mode="after")
     def _trainable(self):
         if self.training.loss == "limit" or self.has_native_bound:

@@ -17,9 +17,9 @@ import os
 import shutil
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nonnormal import throughput
-from nonnormal.checkpoints import TrainingState
+from nonnormal.checkpoints import TrainingState, set_aside
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.distributed import ALONE, Group
 from nonnormal.seeds import derive, generator
@@ -74,7 +74,7 @@ def train(
     checkpoint: Path,
     checkpoint_every: int,
     log_every: int,
-    fingerprint: str,
+    facts: Mapping[str, Any],
     precision: Literal["float32", "bfloat16"] = "float32",
     channels_last: bool = False,
     compile: bool = False,
@@ -102,7 +102,7 @@ def train(
         checkpoint: file from which a training goes on and to which it is saved; removed by nobody but the caller.
         checkpoint_every: steps between two saves.
         log_every: steps between two rows of the log; loss and gradient norm are means over them.
-        fingerprint: names the settings; a checkpoint with another one is ignored.
+        facts: all that the weights depend on, as JSON values; a checkpoint with others is set aside under another name.
         precision: of the network's matrix products; weights, loss and sums are float32 in any case.
         channels_last: weights in that memory format, which tensor cores read faster; no gain on a CPU.
         compile: by torch.compile, where that works; else the log says why not.
@@ -130,10 +130,16 @@ def train(
     state = TrainingState(denoiser.network, ema, optimiser, generator(seed, "train", device=device), 0, [], [])
     torch.manual_seed(derive(seed, "dropout"))
     if checkpoint.exists():
-        if state.restore(checkpoint, fingerprint):
+        if state.restore(checkpoint, facts):
             logger.info("going on from step %d of %s", state.step, checkpoint)
         else:
-            logger.info("%s belongs to other settings: training from the start", checkpoint)
+            group.wait()  # all have seen it
+            if group.rank == 0:
+                kept, changes = set_aside(checkpoint, facts)
+                logger.warning(
+                    "%s is of another training: starting anew, and keeping it as %s; %s",
+                    *(checkpoint, kept, "; ".join(changes)),
+                )
 
     denoiser.train()
     start, first = time.perf_counter(), (begun := state.step)
@@ -177,7 +183,7 @@ def train(
                 bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{speed():.0f}")
             stopped = stopping > 0 and state.step < steps
             if group.rank == 0 and (stopped or (state.step % checkpoint_every == 0 and state.step < steps)):
-                state.save(checkpoint, fingerprint)
+                state.save(checkpoint, facts)
             bar.update()
             if stopped:
                 break

@@ -123,7 +123,7 @@ def test_two_processes_train_as_the_workflow_starts_them(workspace):
     assert (workspace.folder / "results/smoke" / RUN / "weights.safetensors").exists()
 
 
-def test_checkpoint_of_other_settings_is_not_used(workspace):
+def test_checkpoint_of_other_settings_is_not_used_and_not_lost(workspace):
     workspace("nonnormal", "data", "digits")
     study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
     study["defaults"]["training"] |= {"steps": 10}
@@ -144,5 +144,6 @@ def test_checkpoint_of_other_settings_is_not_used(workspace):
     del study["defaults"]["training"]["learning_rate"]
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study))
     done = workspace(*TRAIN)
-    assert "other settings" in done.stdout
+    assert "training.learning_rate was 1e-05, is 0.002; training.steps was 4000, is 10" in done.stdout
+    assert len(list(folder.glob("checkpoint-*.safetensors"))) == 1
     assert (folder / "weights.safetensors").read_bytes() == expected

@@ -16,7 +16,7 @@ import sshd
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from nonnormal.layout import FIGURES, PRETRAINED_FIGURES, records_folder
+from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, PRETRAINED_FIGURES, records_folder
 from nonnormal.summary import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
@@ -171,6 +171,11 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
     assert not any(job.startswith(("data", "features", "invariance", "figure figure=losses")) for job in jobs)
 
 
+def test_how_often_a_training_is_saved_and_logged_makes_nothing_but_the_page(changed):
+    often = {"checkpoint_every": 3, "log_every": 1}
+    assert changed(lambda study: study["defaults"]["training"].update(often)).planned() == {"page"}
+
+
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
     assert not any(job.startswith(("train", "sample", "features", "style", "invariance")) for job in jobs)
@@ -192,11 +197,12 @@ def test_a_section_of_its_own_reruns_its_own_rule(changed):
 
 def test_a_study_may_leave_out_its_sections(workspace):
     study = workspace.study()
-    del study["invariance"], study["exchange"]
+    del study["invariance"], study["exchange"], study["crossing"]
     workspace.write_study(study)
     jobs = workspace.planned()
     assert {"style", "summary", "paper", "figure figure=style"} <= jobs
-    assert not any(job.startswith(("invariance", "exchange")) or "figure=exchange" in job for job in jobs)
+    left_out = ("invariance", "exchange", "crossing")
+    assert not any(name in job for name in left_out for job in jobs)
 
 
 def test_deleted_figure_is_the_only_one_remade(finished):
@@ -238,7 +244,7 @@ def test_bad_study_is_refused_before_any_job(workspace, edit, said):
     assert "Traceback" not in done.stdout
     for words in ("config/digits.yaml", *said):
         assert words in done.stdout
-    assert not (workspace.folder / "results").exists()
+    assert not (workspace.folder / "results/digits").exists()
 
 
 def test_every_study_dry_runs(workspace):
@@ -325,6 +331,22 @@ def test_dvc_stages_depend_on_all_settings_that_their_rules_name(workspace):
         assert needed <= keys, name
         named_by_rules |= needed
     assert {"sampling", "evaluation", "recipe", "crossing", "exchange"} <= named_by_rules
+
+
+def test_dvc_makes_the_paper_again_where_the_photographs_changed(workspace):
+    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
+    named = [path for path in stages["paper"]["deps"] if path.startswith(str(PHOTOGRAPHS))]
+    assert named == [str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS]
+
+
+def test_redrawn_photographs_make_the_paper_again(finished):
+    drawn = finished.folder / PHOTOGRAPHS / "paper/figures/style.png"
+    before = drawn.read_bytes()
+    drawn.write_bytes(before + b"0")
+    try:
+        assert finished.planned() == {"paper"}
+    finally:
+        drawn.write_bytes(before)
 
 
 def test_dvc_carries_the_records_of_all_that_it_carries(workspace):

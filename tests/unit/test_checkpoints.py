@@ -1,13 +1,17 @@
 """Checkpoints: save and restore to the bit, refuse what is not ours."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 from problems import small_denoiser, small_recipe
 
-from nonnormal.checkpoints import TrainingState, build_denoiser, load_denoiser, save_weights
+from nonnormal.checkpoints import TrainingState, build_denoiser, load_denoiser, save_weights, set_aside
 from nonnormal.files import write_tensors
+
+THESE = {"run": "r", "training": {"steps": 3, "betas": [0.9, 0.99]}}
+OTHERS = {"run": "r", "training": {"steps": 4, "betas": [0.9, 0.99]}, "seed": 1}
 
 
 def advance(state, n):
@@ -55,7 +59,7 @@ def saved(tmp_path):
     state = fresh()
     advance(state, 3)
     path = tmp_path / "checkpoint.safetensors"
-    state.save(path, "these settings")
+    state.save(path, THESE)
     return state, path, contents(state)
 
 
@@ -63,7 +67,7 @@ def test_restore_takes_everything_over_to_the_bit(saved):
     _, path, before = saved
     other = fresh(seed=1)
     torch.manual_seed(99)
-    assert other.restore(path, "these settings")
+    assert other.restore(path, THESE)
     assert same(contents(other), before)
 
 
@@ -71,16 +75,16 @@ def test_a_restored_state_goes_on_in_the_same_bits(saved):
     state, path, _ = saved
     advance(state, 3)
     other = fresh(seed=1)
-    assert other.restore(path, "these settings")
+    assert other.restore(path, THESE)
     advance(other, 3)  # dropout draws from torch's own generator, which is restored too
     assert same(contents(other), contents(state))
 
 
 def test_a_state_without_a_step_can_be_saved(tmp_path):
     state = fresh()
-    state.save(tmp_path / "a", "f")
+    state.save(tmp_path / "a", THESE)
     before, other = contents(state), fresh(seed=1)
-    assert other.restore(tmp_path / "a", "f")
+    assert other.restore(tmp_path / "a", THESE)
     assert same(contents(other), before)
 
 
@@ -89,8 +93,29 @@ def test_other_settings_change_nothing(saved):
     other = fresh(seed=1)
     advance(other, 1)
     before = contents(other)
-    assert not other.restore(path, "other settings")
+    assert not other.restore(path, OTHERS)
     assert same(contents(other), before)
+
+
+def test_a_checkpoint_set_aside_is_whole_and_says_what_it_has_otherwise(saved):
+    _, path, before = saved
+    kept, changes = set_aside(path, OTHERS)
+    assert changes == ["training.steps was 3, is 4", "seed was null, is 1"]
+    assert not path.exists()
+    assert re.fullmatch(r"checkpoint-3-[0-9a-f]{8}\.safetensors", kept.name)
+    other = fresh(seed=1)
+    assert other.restore(kept, THESE)
+    assert same(contents(other), before)
+
+
+def test_no_checkpoint_set_aside_takes_the_place_of_another(saved):
+    state, path, _ = saved
+    first, _ = set_aside(path, OTHERS)
+    state.save(path, OTHERS)
+    second, _ = set_aside(path, THESE)
+    assert first.exists()
+    assert second.exists()
+    assert first != second
 
 
 def test_a_damaged_checkpoint_is_refused_and_changes_nothing(saved):
@@ -99,7 +124,7 @@ def test_a_damaged_checkpoint_is_refused_and_changes_nothing(saved):
     other = fresh(seed=1)
     before = contents(other)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
-        other.restore(path, "these settings")
+        other.restore(path, THESE)
     assert same(contents(other), before)
 
 
@@ -109,15 +134,15 @@ def test_random_numbers_of_another_kind_of_device_are_refused_and_change_nothing
     before = contents(other)
     other.generator = SimpleNamespace(device=torch.device("cuda"), get_state=other.generator.get_state)
     with pytest.raises(ValueError, match=r"checkpoint\.safetensors: .* began on cpu and is to go on on cuda"):
-        other.restore(path, "these settings")
+        other.restore(path, THESE)
     assert same(contents(other), before)
 
 
 def test_equal_states_are_equal_files(saved, tmp_path):
     _, path, _ = saved
     other = fresh(seed=1)
-    other.restore(path, "these settings")
-    other.save(tmp_path / "again", "these settings")
+    other.restore(path, THESE)
+    other.save(tmp_path / "again", THESE)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 

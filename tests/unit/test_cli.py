@@ -1,8 +1,9 @@
 """The command line: threads, devices, the end."""
 
+import errno
 import signal
 
-import numpy  # noqa: F401  (its linear algebra is one of the pools)
+import numpy  # whose linear algebra is one of the pools
 import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -44,3 +45,41 @@ def test_an_exit_that_a_library_makes_an_error_of_is_no_mistake_of_the_user(monk
         cli.main()
     assert end.value.code == 128 + signal.SIGTERM
     assert capsys.readouterr().err == ""
+
+
+def ended(monkeypatch, capsys, app):
+    """(exit code, what was said) of a command line that is `app`."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code, capsys.readouterr().err
+
+
+def test_a_mistake_of_the_user_ends_in_one_line(monkeypatch, capsys):
+    told = ended(monkeypatch, capsys, lambda: prepare_torch("tpu", 0))
+    assert told == (2, "error: --device: found 'tpu'; allowed: cpu, cuda, auto\n")
+
+
+def test_an_error_of_a_library_keeps_its_traceback(monkeypatch):
+    """Nobody could find it else: it is a defect, and no mistake of the user."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(cli, "app", lambda: numpy.zeros(3).reshape(2))
+    with pytest.raises(ValueError, match="cannot reshape"):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("image file is truncated"), "image file is truncated"),
+        (OSError(errno.EACCES, "Permission denied", "data/x"), "data/x: Permission denied"),
+        (OSError(errno.EACCES, "Permission denied"), "[Errno 13] Permission denied"),
+        (OSError(errno.ENOSPC, "No space left", "x"), "x: No space left; make room and run the same command again"),
+    ],
+)
+def test_an_error_of_a_file_says_what_is_known(error, said, monkeypatch, capsys):
+    def failing():
+        raise error
+
+    assert ended(monkeypatch, capsys, failing) == (74, f"error: {said}\n")

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tomllib
 from fnmatch import fnmatch
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ from PIL import Image
 
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.files import observed, reading, write_json, write_tensors, write_text
-from nonnormal.layout import FIGURES, TABLES, Layout
+from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.page import TEMPLATES, needed, templates
 from nonnormal.page.curves import curve
@@ -217,6 +218,48 @@ def test_the_command_writes_the_page_and_its_record(project, capsys):
     inputs = json.loads(record.read_text())["inputs"]
     assert set(inputs) >= {str(path) for path in needed(study, layout)} | {str(layout.figure("samples", "png"))}
     assert Layout("s", "digits", headline=True).page == Path("paper/results.html")
+
+
+def test_what_is_left_of_a_section_that_was_removed_is_not_shown(project):
+    """Neither its figures and tables nor its rows."""
+    from nonnormal.cli import app
+
+    study, layout = project
+    write_json(Path("s.json"), study.resolved)
+    app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+    before = layout.page.read_text(encoding="utf-8")
+    shutil.copy(layout.figure("samples", "png"), layout.figure("exchange", "png"))
+    write_rows(layout.table("solvers", "csv"), pd.DataFrame({"solver": ["heun"]}))
+    for run in study.runs:
+        write_rows(layout.exchange(run), LOG)
+    app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+    assert layout.page.read_text(encoding="utf-8") == before
+
+
+def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatch):
+    from nonnormal.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    study, layout = made(RAW | {"headline": True}, tmp_path)
+    write_json(layout.study, study.resolved)
+    source, other = Path("paper/paper.typ"), Path("paper/references/published.csv")
+    removed = layout.figure("exchange", "png")
+    for path in (source, other, removed, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words")
+    app(["paper", str(layout.study)], standalone_mode=False)
+    [record] = Path("paper/records/paper.pdf").glob("*.json")
+    inputs = set(json.loads(record.read_text())["inputs"])
+    drawn = layout.figure("samples", "png")
+    assert inputs == {*map(str, (source, other, layout.study, layout.summary, layout.provenance, drawn))} | {
+        str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS
+    }
+    assert Layout("s", "digits").photographs == []
+
+
+def test_the_paper_takes_from_the_photographs_what_is_said():
+    text = (ROOT / "paper/paper.typ").read_text(encoding="utf-8")
+    assert set(re.findall(r'photographs \+ "/([^"]+)"', text)) == set(OF_PHOTOGRAPHS)
 
 
 def test_a_table_of_another_version_is_named(project):

@@ -10,7 +10,7 @@ import torch
 import yaml
 from problems import small_denoiser
 
-from nonnormal import study
+from nonnormal import layout, study
 from nonnormal.divergence import is_finite
 from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
@@ -107,7 +107,7 @@ def test_a_resolved_study_is_the_same_study(name, tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(first.resolved))
     again = load(tmp_path / "study.json")
     assert again.resolved == first.resolved
-    assert [again.fingerprint(run) for run in again.runs] == [first.fingerprint(run) for run in first.runs]
+    assert facts(again) == facts(first)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_any_pair_of_steps_with_a_finite_divergence_is_accepted(q, p):
 def test_a_step_is_resolved_to_one_spelling():
     found = validate(with_pair("student_t( df = 5.0 )", "laplace"), "x")
     assert found.run("plain").q == "student_t(df=5)"
-    assert found.fingerprint("plain") == validate(with_pair("student_t(df=5)", "laplace"), "x").fingerprint("plain")
+    assert facts(found) == facts(validate(with_pair("student_t(df=5)", "laplace"), "x"))
 
 
 def test_a_resolved_step_keeps_all_digits():
@@ -590,10 +590,38 @@ def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside
     assert (network.q, network.training.steps, network.network.widths) == ("laplace", 30, (8, 16))
     assert network.of_states
     assert not found.run("plain").of_states
-    assert len({found.fingerprint(name) for name in found.networks}) == 3
+    assert len(set(map(json.dumps, facts(found).values()))) == len(found.networks) == 3
     assert validate(found.resolved, "x") == found
     assert validate(BASE, "x").recipe_runs == ()
     assert validate(changed("recipe.runs", ["other"]), "x").recipe_runs == ("other",)
+
+
+FIGURES_OF = {
+    "invariance": {"invariance"},
+    "exchange": {"exchange"},
+    "geometry": set(layout.GEOMETRY_FIGURES),
+    "recipe": set(layout.RECIPE_FIGURES),
+    "crossing": set(layout.CROSSING_FIGURES),
+}
+TABLES_OF = {"geometry": {"geometry", "solvers"}, "recipe": set(layout.RECIPE_TABLES), "crossing": {"crossing"}}
+
+
+@pytest.mark.parametrize("section", FIGURES_OF)
+def test_a_section_has_its_figures_and_tables(section):
+    without, with_it = validate(BASE, "x"), validate(changed(section, {}), "x")
+    assert set(with_it.figures) - set(without.figures) == FIGURES_OF[section]
+    assert set(with_it.tables) - set(without.tables) == TABLES_OF.get(section, set())
+
+
+def test_runs_have_figures_and_tables_and_so_have_designs_and_what_they_extend():
+    plain = validate(BASE, "x")
+    assert set(plain.figures) == {"cost", "losses", "samples", "steps", "style", "training"}
+    assert set(plain.tables) == {"claims", "conventions", "cost", "pairs"}
+    runs = {"runs": {"d": {}}}
+    designed, extended = (validate(changed("designs", runs | more), "x") for more in ({}, {"extend": "d"}))
+    assert set(designed.figures) - set(plain.figures) == set(layout.DESIGN_FIGURES) - {"extension"}
+    assert set(designed.tables) - set(plain.tables) == {"designs"}
+    assert set(extended.figures) - set(plain.figures) == set(layout.DESIGN_FIGURES)
 
 
 def test_processes_are_what_they_are_called():
@@ -699,9 +727,9 @@ def test_settings_do_not_change_after_reading():
 # ---- identity --------------------------------------------------------------------------------------------------------
 
 
-def prints(raw):
-    found = validate(raw, "x")
-    return {run: found.fingerprint(run) for run in found.runs}
+def facts(study, data_sha256="0"):
+    """What the weights of each network depend on."""
+    return {run: study.training_facts(run, data_sha256) for run in study.networks}
 
 
 @pytest.mark.parametrize(
@@ -713,6 +741,9 @@ def prints(raw):
         ("defaults.training.steps", 31, {"plain"}),  # other has steps of its own
         ("defaults.training.n_steps", 11, {"plain", "other"}),
         ("defaults.training.steps", 30, set()),  # what it is already
+        ("defaults.training.checkpoint_every", 3, set()),
+        ("runs.plain.training.log_every", 3, set()),
+        ("defaults.training.accumulate", 2, {"plain", "other"}),  # another order of sums
         ("seed", 1, {"plain", "other"}),
         ("sampling.n_images", 64, set()),
         ("evaluation.n_steps", [7], set()),
@@ -725,19 +756,30 @@ def prints(raw):
         ("runs.third", {}, set()),
     ],
 )
-def test_a_setting_changes_the_fingerprints_of_the_runs_it_trains(path, value, affected):
-    before, after = prints(BASE), prints(changed(path, value))
+def test_a_setting_changes_the_facts_of_the_runs_it_trains(path, value, affected):
+    before, after = facts(validate(BASE, "x")), facts(validate(changed(path, value), "x"))
     assert {run for run in before if before[run] != after[run]} == affected
 
 
-def test_fingerprints_of_runs_differ_also_where_settings_do_not():
-    found = prints(changed("runs.twin", None))
-    assert len(set(found.values())) == 3
+def test_facts_of_runs_differ_also_where_settings_do_not():
+    found = facts(validate(changed("runs.twin", None), "x"))
+    assert len(set(map(json.dumps, found.values()))) == 3
 
 
-def test_fingerprint_does_not_depend_on_the_order_of_keys():
+def test_facts_differ_where_the_content_of_the_data_does():
+    study = validate(BASE, "x")
+    assert facts(study, "0")["plain"] != facts(study, "1")["plain"]
+
+
+def test_facts_do_not_depend_on_the_order_of_keys():
     raw = {key: BASE[key] for key in reversed(BASE)}
-    assert prints(raw) == prints(BASE)
+    assert facts(validate(raw, "x")) == facts(validate(BASE, "x"))
+
+
+def test_facts_are_json_values():
+    """A checkpoint has them in its header, and what is read from there has to be the same."""
+    found = facts(validate(BASE, "x"))
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_image_seeds_are_named_by_study_seed_purpose_and_image_alone():
@@ -775,14 +817,14 @@ def test_the_shape_of_a_folder_is_the_sources():
     assert "halve folder's 33 pixels" in mistake(with_folder(size=33))
 
 
-def test_a_source_that_changes_the_images_changes_file_and_fingerprint():
+def test_a_source_that_changes_the_images_changes_file_and_facts():
     folders = [validate(with_folder(**more), "x") for more in ({}, {"path": "others"}, {"size": 64})]
     assert len({found.data_name for found in folders}) == 3
-    assert len({found.fingerprint("plain") for found in folders}) == 3
+    assert len({json.dumps(facts(found)["plain"]) for found in folders}) == 3
     assert validate(BASE, "x").data_name == "digits"
     mirrored = [validate(BASE | {"data": "cifar10", "source": source}, "x") for source in ({}, {"mirrors": ["y"]})]
     assert {found.data_name for found in mirrored} == {"cifar10"}
-    assert len({found.fingerprint("plain") for found in mirrored}) == 1
+    assert len({json.dumps(facts(found)["plain"]) for found in mirrored}) == 1
 
 
 # ---- schema ----------------------------------------------------------------------------------------------------------

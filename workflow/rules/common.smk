@@ -6,9 +6,14 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
-from nonnormal.layout import FIGURE_FORMATS, GEOMETRY_FIGURES, INVARIANCE_PARTS, PHOTOGRAPHS, RECIPE_FIGURES
-from nonnormal.layout import RECIPE_TABLES, TABLE_FORMATS, Layout
-from nonnormal.layout import TABLES as TABLE_NAMES
+from nonnormal.layout import (
+    CROSSING_FIGURES,
+    DESIGN_FIGURES,
+    GEOMETRY_FIGURES,
+    INVARIANCE_PARTS,
+    RECIPE_FIGURES,
+    Layout,
+)
 from nonnormal.page import needed, templates
 from nonnormal.provenance import sources
 from nonnormal.study import StudyError, validate as check_study

@@ -1,54 +1,27 @@
 """What people look at: figures, tables, the paper that is typeset from them, and the results page."""
 
-FIGURE_INPUTS = {}
-if RUNS:
-    FIGURE_INPUTS = {
-        "cost": [LAYOUT.summary, *sources("nonnormal.figures.cost")],
-        "losses": [*sources("nonnormal.figures.losses")],
-        "samples": [
-            *(LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS),
-            *sources("nonnormal.figures.samples"),
-        ],
-        "steps": [LAYOUT.summary, *sources("nonnormal.figures.steps")],
-        "style": [LAYOUT.summary, *sources("nonnormal.figures.style")],
-        "training": [
-            *(LAYOUT.log(run) for run in RUNS),
-            *sources("nonnormal.figures.training"),
-        ],
-    }
-if STUDY.exchange:
-    FIGURE_INPUTS["exchange"] = [LAYOUT.summary, *sources("nonnormal.figures.exchange")]
-if STUDY.geometry:
-    for name in GEOMETRY_FIGURES:
-        made = LAYOUT.trajectories if name == "projection" else LAYOUT.summary
-        FIGURE_INPUTS[name] = [made, *sources("nonnormal.figures.geometry")]
-if STUDY.designs:
-    code = sources("nonnormal.figures.designs")
-    weights = [LAYOUT.weights(run) for run in STUDY.shown_designs]
-    FIGURE_INPUTS["designs"] = [LAYOUT.summary, *code]
-    FIGURE_INPUTS["order"] = [*weights, *code]
-    FIGURE_INPUTS["corruption"] = [*weights, LAYOUT.data, *code]
-    if STUDY.designs.extend:
-        FIGURE_INPUTS["extension"] = [LAYOUT.extension, *code]
-if STUDY.invariance:
-    FIGURE_INPUTS["invariance"] = [LAYOUT.summary, *sources("nonnormal.figures.invariance")]
-if STUDY.pretrained:
-    FIGURE_INPUTS["pretrained"] = [LAYOUT.summary, *sources("nonnormal.figures.pretrained")]
-    FIGURE_INPUTS["pretrained_samples"] = [LAYOUT.pretrained_samples, *sources("nonnormal.figures.samples")]
-if STUDY.recipe:
-    for name in RECIPE_FIGURES:
-        FIGURE_INPUTS[name] = [LAYOUT.summary, *sources("nonnormal.figures.recipe")]
-if STUDY.crossing:
-    code = sources("nonnormal.figures.crossing")
-    FIGURE_INPUTS["crossing"] = [LAYOUT.summary, *code]
-    FIGURE_INPUTS["crossing_samples"] = [LAYOUT.crossing_samples, *code]
-FIGURES = [LAYOUT.figure(name, extension) for name in FIGURE_INPUTS for extension in FIGURE_FORMATS]
-TABLES_OF = {"geometry": STUDY.geometry, "solvers": STUDY.geometry, "designs": STUDY.designs}
-TABLES_OF |= {"pretrained": STUDY.pretrained, "crossing": STUDY.crossing}
-TABLES_OF |= {name: STUDY.recipe for name in RECIPE_TABLES}
-STUDY_TABLES = [name for name in TABLE_NAMES if TABLES_OF.get(name, RUNS)]
-TABLE_INPUTS = {name: [] for name in STUDY_TABLES} | {"claims": ["paper/claims.yaml"]}
-TABLES = [LAYOUT.table(name, extension) for name in STUDY_TABLES for extension in TABLE_FORMATS]
+SHOWN_WEIGHTS = [LAYOUT.weights(run) for run in STUDY.shown_designs]
+FIGURE_FILES = {  # of those that are not drawn from the summary
+    "losses": [],
+    "samples": [LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS],
+    "training": [LAYOUT.log(run) for run in RUNS],
+    "projection": [LAYOUT.trajectories],
+    "order": SHOWN_WEIGHTS,
+    "corruption": [*SHOWN_WEIGHTS, LAYOUT.data],
+    "extension": [LAYOUT.extension],
+    "pretrained_samples": [LAYOUT.pretrained_samples],
+    "crossing_samples": [LAYOUT.crossing_samples],
+}
+FIGURE_CODE = {"pretrained_samples": "samples"}  # of those whose module is not named as they are
+FIGURE_CODE |= dict.fromkeys(GEOMETRY_FIGURES, "geometry") | dict.fromkeys(DESIGN_FIGURES, "designs")
+FIGURE_CODE |= dict.fromkeys(RECIPE_FIGURES, "recipe") | dict.fromkeys(CROSSING_FIGURES, "crossing")
+FIGURE_INPUTS = {
+    name: [*FIGURE_FILES.get(name, [LAYOUT.summary]), *sources(f"nonnormal.figures.{FIGURE_CODE.get(name, name)}")]
+    for name in STUDY.figures
+}
+FIGURES = LAYOUT.figures(STUDY.figures)
+TABLE_INPUTS = {name: [] for name in STUDY.tables} | {"claims": ["paper/claims.yaml"]}
+TABLES = LAYOUT.tables(STUDY.tables)
 
 
 rule figure:
@@ -84,7 +57,7 @@ rule table:
     log:
         LOGS / "table-{table}.log",
     wildcard_constraints:
-        table="|".join(STUDY_TABLES),
+        table="|".join(STUDY.tables),
     localrule: True
     conda:
         ENVIRONMENT
@@ -100,9 +73,9 @@ rule paper:
         TABLES,
         summary=LAYOUT.summary,
         provenance=LAYOUT.provenance,
-        photographs=[path for path in (PHOTOGRAPHS / "summary.csv",) if STUDY.headline and path.is_file()],
+        photographs=LAYOUT.photographs,
         source="paper/paper.typ",
-        references="paper/references/references.yaml",
+        references=["paper/references/references.yaml", "paper/references/published.csv"],
     output:
         report(LAYOUT.paper, caption="../report/paper.rst", category="Paper"),
     log:
@@ -112,15 +85,15 @@ rule paper:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
-        title=STUDY.title,
+        settings=STUDY.sha256,
     shell:
         "nonnormal paper {params.study} > {log} 2>&1"
 
 
 rule page:
     input:
-        [path for path in FIGURES if path.suffix == ".png"],
-        [path for path in TABLES if path.suffix == ".csv"],
+        LAYOUT.figures(STUDY.figures, ["png"]),
+        LAYOUT.tables(STUDY.tables, ["csv"]),
         needed(STUDY, LAYOUT),
         captions=["workflow/report/figure.rst", "workflow/report/table.rst"],
         code=[*sources("nonnormal.page.document"), *templates()],

@@ -33,6 +33,6 @@ rule train:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=lambda wildcards: STUDY.run(wildcards.run).model_dump(mode="json"),
+        settings=lambda wildcards: STUDY.run(wildcards.run).of_weights,
     shell:
         TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

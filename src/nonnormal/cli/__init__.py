@@ -10,6 +10,7 @@ import errno
 import logging
 import signal
 import sys
+import traceback
 
 import typer
 
@@ -32,6 +33,8 @@ EXIT_CODES = {"TrainingDiverged": 3, "OSError": 74, "TrainingStopped": 75}
 def main() -> None:
     """Runs the command line; mistakes of the user end in one line each and exit code 2.
 
+    A ValueError of a library is one of this package, and ends with its traceback and code 1 as any other.
+
     SIGTERM ends it as an error would, so that no temporary file is left behind.
     """
     told = []
@@ -51,15 +54,24 @@ def main() -> None:
                 sys.exit(128 + told[0])
             raise
     except (ValueError, FileNotFoundError) as error:
+        if isinstance(error, ValueError) and not _ours(error):
+            raise
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         advice = "; make room and run the same command again" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
-        print(f"error: {error.filename}: {error.strerror}{advice}", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}" if error.filename else error  # some libraries give a text alone
+        print(f"error: {said}{advice}", file=sys.stderr)
         sys.exit(EXIT_CODES["OSError"])
     except RuntimeError as error:
         if type(error).__name__ not in EXIT_CODES:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_CODES[type(error).__name__])
+
+
+def _ours(error: Exception) -> bool:
+    """Whether this package raised the error itself, in words for the user."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").startswith("nonnormal.")

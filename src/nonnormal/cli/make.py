@@ -85,7 +85,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal import training
     from nonnormal.checkpoints import build_denoiser, save_weights
     from nonnormal.distributed import joined
-    from nonnormal.files import atomic
+    from nonnormal.files import atomic, sha256_of
     from nonnormal.recipes import components, denoiser_recipe, objective
     from nonnormal.seeds import derive
     from nonnormal.throughput import flops_per_image
@@ -97,7 +97,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         sigma_data = data_sets.std(images.train.images, images.levels)
         recipe = denoiser_recipe(settings, study.dataset, sigma_data)
         parts = components(settings, images.train.images, images.levels)
-        seed = study.train_seed(run)
+        seed, facts = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
         denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
         averaged, log = training.train(
             denoiser,
@@ -106,7 +106,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             **settings.training.optimisation,
             seed=seed,
             checkpoint=layout.checkpoint(run),
-            fingerprint=study.fingerprint(run),
+            facts=facts,
             scale=partial(data_sets.scale, levels=images.levels),
             group=group,
             flops=flops_per_image(denoiser, study.dataset.shape),
@@ -116,8 +116,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             return
         with atomic(layout.log(run)) as temporary:
             log.to_csv(temporary, index=False)
-        facts = dict(study=study.name, run=run, fingerprint=study.fingerprint(run))
-        save_weights(layout.weights(run), averaged, recipe, **facts)
+        save_weights(layout.weights(run), averaged, recipe, study=study.name, **facts)
         layout.checkpoint(run).unlink(missing_ok=True)
         print(layout.weights(run))
 

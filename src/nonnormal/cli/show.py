@@ -274,13 +274,13 @@ def paper(
 
     from nonnormal.files import reading, write_bytes
 
-    _, layout = open_study(study_file)
+    study, layout = open_study(study_file)
     references = source.parent / "references"
-    made = [*layout.paper_folder.glob("figures/*"), *layout.paper_folder.glob("tables/*")]
-    for path in (source, *references.iterdir(), *made, layout.summary, layout.provenance):
+    made = [*layout.figures(study.figures), *layout.tables(study.tables), layout.summary, layout.provenance]
+    for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
         reading(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
-    if layout.headline and (PHOTOGRAPHS / "summary.csv").is_file():
+    if layout.photographs:
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
@@ -302,7 +302,7 @@ def page(
 
     study, layout = open_study(study_file)
     numbers, readable = {}, {}
-    for name in TABLES:
+    for name in study.tables:
         if not (path := layout.table(name, "csv")).is_file():
             continue
         numbers[name] = pd.read_csv(reading(path))

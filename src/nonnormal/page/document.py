@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +64,7 @@ def render(
 
     Args:
         study: with its results.
-        layout: where they are; figures are those that are there.
+        layout: where they are; figures are those of the study that are there.
         numbers: the tables of the study by name, as numbers.
         readable: the same as text, each in one or more parts.
         captions: folder of the captions that Snakemake's report has, too.
@@ -97,7 +97,7 @@ def render(
         provenance=provenance,
         runs=runs,
         tables=_tables(study, readable, caption),
-        figures=_figures(layout, caption),
+        figures=_figures(study, layout, caption),
         numbers=packed(read_rows(layout.summary), {"data": study.data, "seed": study.seed}),
         summary=layout.summary,
         styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
@@ -163,6 +163,7 @@ def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame])
     """What is known of each network that the study trains."""
     scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
+    parts = layout.parts(study.runs, study.design_runs, recipe_runs=study.recipe_runs, **study.sections)
     for name, run in study.networks.items():
         samples, drawn = {}, study.sample_steps if name in study.runs else ()
         for n_steps in drawn:
@@ -172,8 +173,7 @@ def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame])
         log = pd.read_csv(reading(layout.log(name)))
         made = [layout.weights(name), layout.log(name)]
         made += [layout.samples(name, n_steps) for n_steps in drawn]
-        rows = (layout.bounds, layout.fidelity, layout.exchange, layout.design, layout.recipe)
-        made += [path(name) for path in rows if path(name).is_file()]
+        made += [path for path in parts if path.parent == layout.run(name) and path.is_file()]
         row = scores.get(name, {})
         yield {
             "name": name,
@@ -188,7 +188,7 @@ def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame])
             "fid": cell(row, "fid") if row else "–",
             "samples": samples,
             "grey": study.dataset.shape[0] == 1,
-            "figures": [figure for figure in figures if layout.figure(figure, "png").is_file()],
+            "figures": _drawn(study, layout, figures),
             "curve": curve(name, run.q, run.p, log),
             "last": f"{log.loss_nats_per_dim.tail(5).mean():.4g}",
             "settings": yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -231,7 +231,7 @@ def _pretrained(study: Study, layout: Layout) -> dict[str, Any]:
             for step in settings.steps
         },
         "grey": study.dataset.shape[0] == 1,
-        "figures": [name for name in PRETRAINED_FIGURES if layout.figure(name, "png").is_file()],
+        "figures": _drawn(study, layout, PRETRAINED_FIGURES),
         "curve": None,
         "last": None,
         "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -252,12 +252,16 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]], capt
     return tables
 
 
-def _figures(layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:
+def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
+    """Which of the figures the study has, and are there; others may be there from a section that it had."""
+    return [name for name in names if name in study.figures and layout.figure(name, "png").is_file()]
+
+
+def _figures(study: Study, layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:
     """Title, caption and picture of the figures that are there, by group."""
     groups = {}
     for group, names in GROUPS.items():
-        found = [name for name in names if layout.figure(name, "png").is_file()]
-        if found:
+        if found := _drawn(study, layout, names):
             groups[group] = [
                 {
                     "name": name,

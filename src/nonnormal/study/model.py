@@ -12,6 +12,16 @@ from typing import Annotated, Any
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
+from nonnormal.layout import (
+    CROSSING_FIGURES,
+    DESIGN_FIGURES,
+    FIGURES,
+    GEOMETRY_FIGURES,
+    PRETRAINED_FIGURES,
+    RECIPE_FIGURES,
+    RECIPE_TABLES,
+    TABLES,
+)
 from nonnormal.sections import (
     OPTIONAL,
     Classifier,
@@ -247,6 +257,22 @@ class Study(Settings):
         return {name: getattr(self, name) is not None for name in OPTIONAL}
 
     @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of its figures: those of its runs and of the sections that it has."""
+        has = {"exchange": self.exchange, "invariance": self.invariance}
+        has |= dict.fromkeys(DESIGN_FIGURES, self.designs) | {"extension": self.designs and self.designs.extend}
+        has |= dict.fromkeys(GEOMETRY_FIGURES, self.geometry) | dict.fromkeys(PRETRAINED_FIGURES, self.pretrained)
+        has |= dict.fromkeys(RECIPE_FIGURES, self.recipe) | dict.fromkeys(CROSSING_FIGURES, self.crossing)
+        return tuple(name for name in FIGURES if has.get(name, self.runs))
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of its tables: those of its runs and of the sections that it has."""
+        has = {"geometry": self.geometry, "solvers": self.geometry, "designs": self.designs, "crossing": self.crossing}
+        has |= {"pretrained": self.pretrained, **dict.fromkeys(RECIPE_TABLES, self.recipe)}
+        return tuple(name for name in TABLES if has.get(name, self.runs))
+
+    @property
     def geometry_run(self) -> str:
         """Run whose network the geometry looks at."""
         return self.geometry.run or next(iter(self.runs))
@@ -324,10 +350,10 @@ class Study(Settings):
         """SHA-256 of the resolved study, in hex."""
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
-    def fingerprint(self, run: str) -> str:
-        """SHA-256 of all that the run's training depends on, in hex."""
-        facts = [self.seed, self.data_name, run, self.run(run).model_dump(mode="json")]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def training_facts(self, run: str, data_sha256: str) -> dict[str, Any]:
+        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data set's file."""
+        data = {"file": self.data_name, "sha256": data_sha256}
+        return {"run": run, "seed": self.seed, "data": data, **self.run(run).of_weights}
 
     def train_seed(self, run: str) -> int:
         """Seed of the run's training, from study seed, run and the training's own seed."""
