@@ -39,7 +39,7 @@ rule figure:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
-        pairs=[(run.q, run.p) for run in STUDY.runs.values()],
+        pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
     shell:
         "nonnormal figure {params.study} --name {wildcards.figure} > {log} 2>&1"
 
