@@ -46,8 +46,30 @@ INVARIANCE_PARTS = ("line", "plane")
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
 OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
 OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # what the paper takes from there
+NETWORK_FILES = [folder + name for folder in ("", "unet/", "scheduler/") for name in ("*.json", "*.safetensors")]
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
+
+
+def figures_of(study) -> tuple[str, ...]:
+    """Names of a study's figures: those of its runs and of the sections that it has."""
+    has = {"exchange": study.exchange, "invariance": study.invariance}
+    has |= dict.fromkeys(DESIGN_FIGURES, study.designs) | {"extension": study.designs and study.designs.extend}
+    has |= dict.fromkeys(GEOMETRY_FIGURES, study.geometry) | dict.fromkeys(PRETRAINED_FIGURES, study.pretrained)
+    has |= dict.fromkeys(RECIPE_FIGURES, study.recipe) | dict.fromkeys(CROSSING_FIGURES, study.crossing)
+    return tuple(name for name in FIGURES if has.get(name, study.runs))
+
+
+def tables_of(study) -> tuple[str, ...]:
+    """Names of a study's tables: those of its runs and of the sections that it has."""
+    has = {"geometry": study.geometry, "solvers": study.geometry, "designs": study.designs, "crossing": study.crossing}
+    has |= {"pretrained": study.pretrained, **dict.fromkeys(RECIPE_TABLES, study.recipe)}
+    return tuple(name for name in TABLES if has.get(name, study.runs))
+
+
+def network_files(folder: Path | str) -> list[Path]:
+    """The files that a network which existed already is taken over from, in the folder that holds it."""
+    return sorted(path for pattern in NETWORK_FILES for path in Path(folder).expanduser().glob(pattern))
 
 
 def data_path(name: str) -> Path:

@@ -17,13 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonnormal.files import read_tensors, write_tensors
+from nonnormal.files import read_tensors, reading, write_tensors
+from nonnormal.layout import NETWORK_FILES
 from nonnormal.scheduler import NonNormalScheduler
 
 # After the scheduler, which sees to it that torchvision can be imported.
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip
-
-_FETCHED = [folder + name for folder in ("", "unet/", "scheduler/") for name in ("*.json", "*.safetensors")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def fetch(hub_id: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_FETCHED))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=NETWORK_FILES))
     except (OSError, ValueError) as error:  # what the Hub's client raises when offline, refused, or not found
         raise ValueError(
             f"pretrained.hub_id: {hub_id} at revision {revision} cannot be had ({str(error).splitlines()[0]}); with "
@@ -125,7 +124,7 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
         raise ValueError(f"{network.resolve()}: cannot be loaded ({error})") from None
     digest = hashlib.sha256()
     for path in weights:
-        digest.update(path.read_bytes())
+        digest.update(reading(path).read_bytes())
     made = Pretrained(unet.eval().requires_grad_(False), schedule, origin or str(folder), digest.hexdigest())
     try:
         made.scheduler("normal")
@@ -157,7 +156,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> Pretrained:
 def _configuration(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(reading(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path.resolve()}: cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -49,18 +50,22 @@ def sources(*modules: str) -> tuple[str, ...]:
     What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
 
     Args:
-        modules: dotted names inside the package, e.g. "nonnormal.training".
+        modules: dotted names inside the package, e.g. "nonnormal.training"; of "nonnormal.cli.make:train" it is the
+            modules that this function imports, without the file that it stands in, for which there is `body`.
 
     Returns:
         Paths relative to the working folder, sorted.
 
     Raises:
-        ValueError: a module is not of this package.
+        ValueError: a module is not of this package, or has no such function.
     """
-    if missing := [module for module in modules if _module_file(module) is None]:
+    queue = [module for module in modules if ":" not in module]
+    if missing := [module for module in queue if _module_file(module) is None]:
         raise ValueError(f"no module of this package: {', '.join(missing)}")
+    for function in set(modules).difference(queue):
+        imported = _imported(*_functions(function)[1])
+        queue += [name for name in imported if not name.startswith("nonnormal.cli")]  # which are named themselves
     found: set[Path] = set()
-    queue = list(modules)
     while queue:
         name = queue.pop()
         queue += [name.rpartition(".")[0]] if "." in name else []  # its package is imported first
@@ -68,12 +73,51 @@ def sources(*modules: str) -> tuple[str, ...]:
         if path is None or path in found:
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                queue += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                queue += [alias.name for alias in node.names]
+        queue += _imported(ast.parse(path.read_text(encoding="utf-8")))
     return tuple(sorted(os.path.relpath(path) for path in found))
+
+
+@cache
+def body(*functions: str) -> str:
+    """Digest of what functions say, e.g. "nonnormal.cli.make:train", with those of their module that they call.
+
+    What a workflow's rule declares as parameter, so that a change of its command re-runs it, and one of another
+    command, or of what the command says of itself, does not.
+    """
+    digest = hashlib.sha256()
+    for function in functions:
+        text, nodes = _functions(function)
+        for node in nodes:
+            told = node.body[ast.get_docstring(node) is not None :]
+            digest.update("\n".join(ast.get_source_segment(text, part) for part in told).encode())
+    return digest.hexdigest()[:16]
+
+
+def _functions(name: str) -> tuple[str, list[ast.FunctionDef]]:
+    """(text of the module, the function and those of its module that it calls, in their order)."""
+    module, _, function = name.partition(":")
+    path = _module_file(module)
+    text = path.read_text(encoding="utf-8") if path else ""
+    known = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    if function not in known:
+        raise ValueError(f"no function of this package: {name}")
+    found, queue = set(), [function]
+    while queue:
+        found.add(one := queue.pop())
+        named = {node.id for part in known[one].body for node in ast.walk(part) if isinstance(node, ast.Name)}
+        queue += (named & known.keys()) - found
+    return text, [node for one, node in known.items() if one in found]
+
+
+def _imported(*nodes: ast.AST) -> list[str]:
+    """Names of what is imported there, of modules and of what is in them."""
+    names: list[str] = []
+    for node in (each for above in nodes for each in ast.walk(above)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
 
 
 def _module_file(module: str) -> Path | None:

@@ -161,10 +161,14 @@ class Link:
             yield from link.walk()
 
 
-def chain(path: Path) -> Link:
+def chain(path: Path, known: dict[tuple[str, str], Link] | None = None) -> Link:
     """The file with all that it was made from, back to the data.
 
     A file that has changed since its command wrote it is shown with its newest record.
+
+    Args:
+        path: of the file.
+        known: the links that are found, by path and SHA-256; what is in it already is not looked at again.
 
     Raises:
         ValueError: no command recorded that it wrote this file.
@@ -177,7 +181,7 @@ def chain(path: Path) -> Link:
         raise ValueError(f"{path}: no command recorded that it wrote this file")
     found = sha256_of(path) if path.is_file() else None
     expected = found if found in recorded else _newest(recorded)
-    return _link(relative(path), expected, {})
+    return _link(relative(path), expected, {} if known is None else known)
 
 
 def _link(path: str, expected: str, known: dict[tuple[str, str], Link]) -> Link:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from forks import forked
 
-from nonnormal.layout import OF_PHOTOGRAPHS
+from nonnormal.layout import OF_PHOTOGRAPHS, PHOTOGRAPHS
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -83,9 +83,10 @@ def copy_project(folder: Path) -> Workspace:
     """Copies what a clone holds, except the package, which is imported from where it is installed."""
     for name in ("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, folder / name)
-    for name in ("workflow", "config", "src", "paper/references", "results/photos32-cpu/paper"):
+    for name in ("workflow", "config", "src", "paper/references"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    for name in ("paper/paper.typ", "paper/claims.yaml", *OF_PHOTOGRAPHS[:3]):
+    for name in ("paper/paper.typ", "paper/claims.yaml", *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
     (folder / "profiles").symlink_to("workflow/profiles")
     (folder / ".dvc").mkdir()

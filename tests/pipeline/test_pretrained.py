@@ -129,6 +129,13 @@ def test_each_step_is_compared_with_the_normal_one_from_the_same_seeds(made):
             assert gap.value != 0
 
 
+def test_the_record_of_the_network_has_the_files_that_it_was_taken_over_from(made, saved):
+    project, _ = made
+    [record] = (project / "results/tiny/records/pretrained/network.safetensors").glob("*.json")
+    read = ("scheduler/scheduler_config.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors")
+    assert set(json.loads(record.read_text())["inputs"]) == {str(saved / name) for name in read}
+
+
 def test_rows_say_which_network_it_is(made, saved):
     project, layout = made
     rows = select(read_rows(project / layout.summary), "pretrained_fid_digits")

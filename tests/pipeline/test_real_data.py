@@ -11,7 +11,9 @@ from mirrors import cifar_records, pictures, sha256, tar
 from problems import random_inception
 
 from nonnormal.data.cifar10 import CIFAR10, TEST, TRAIN
+from nonnormal.layout import data_path
 from nonnormal.metrics.weights import INCEPTION
+from nonnormal.study import validate
 
 RUNS = ["vdm-normal-normal", "vdm-laplace-laplace", "edm-uniform-laplace"]
 
@@ -57,6 +59,16 @@ def test_study_is_made_up_to_its_paper(made):
     assert table.run.tolist() == RUNS
     assert table.published_fid.tolist() == [1.98, 2.44, 2.39]
     assert "Nothing to be done" in made("snakemake", "--cores", "1", "--configfile", "config/cifar10.yaml").stdout
+
+
+def test_another_mirror_makes_no_data_again(miniature):
+    study = yaml.safe_load((miniature.folder / "config/cifar10.yaml").read_text())
+    target = str(data_path(validate(study, "x").data_name))
+    miniature("snakemake", "--cores", "1", "--configfile", "config/cifar10.yaml", "--", target)
+    study["source"]["mirrors"].insert(0, "nowhere")
+    (miniature.folder / "mirrored.yaml").write_text(yaml.safe_dump(study))
+    planned = miniature("snakemake", "--dry-run", "--configfile", "mirrored.yaml", "--", target).stdout
+    assert "Nothing to be done" in planned
 
 
 def test_distances_in_inceptions_features_have_plain_names_and_their_conditions(made):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import sshd
 import yaml
-from conftest import miniature
+from conftest import Workspace, miniature
 from packaging.specifiers import SpecifierSet
 
 from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, PRETRAINED_FIGURES, records_folder
@@ -172,15 +172,40 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
     assert not any(job.startswith(("data", "features", "invariance", "figure figure=losses")) for job in jobs)
 
 
-def test_how_often_a_training_is_saved_and_logged_makes_nothing_but_the_page(changed):
+def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
+    """Paper and page tell of the whole study."""
     often = {"checkpoint_every": 3, "log_every": 1}
-    assert changed(lambda study: study["defaults"]["training"].update(often)).planned() == {"page"}
+    assert changed(lambda study: study["defaults"]["training"].update(often)).planned() == {"page", "paper"}
 
 
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
     assert not any(job.startswith(("train", "sample", "features", "style", "invariance")) for job in jobs)
     assert {f"{rule} run={run}" for rule in ("fidelity", "exchange") for run in RUNS} <= jobs
+
+
+def test_another_number_of_steps_is_drawn_and_bounded_beside_the_others(changed):
+    steps = {"n_steps": [2, 3]}
+    jobs = changed(lambda study: [study[section].update(steps) for section in ("sampling", "evaluation")]).planned()
+    assert {job for job in jobs if job.startswith("sample ")} == {f"sample run={run}, n_steps=3" for run in RUNS}
+    assert {f"{rule} run={run}" for rule in ("bounds", "fidelity") for run in RUNS} <= jobs
+    untouched = ("train", "exchange", "design run", "recipe", "crossing", "geometry", "extend", "invariance")
+    assert not any(job.startswith(untouched) for job in jobs)
+
+
+def test_a_large_file_made_again_with_the_same_content_makes_nothing_again(tmp_path, forks):
+    """As the profile says: of a file above 1 MB Snakemake itself compares the time alone."""
+    space = Workspace(tmp_path, forks)
+    rule = 'rule all:\n    input: "large"\n    output: "small"\n    shell: "wc -c {input} > {output}"\n'
+    (tmp_path / "Snakefile").write_text(rule)
+    (tmp_path / "large").write_bytes(bytes(2_000_000))
+    command = ("snakemake", "--workflow-profile", str(PROJECT / "workflow/profiles/default"))
+    space(*command)
+    os.utime(tmp_path / "large", (2e9, 2e9))
+    assert "Nothing to be done" in space(*command, "--dry-run").stdout
+    (tmp_path / "large").write_bytes(bytes(2_000_001))
+    os.utime(tmp_path / "large", (2e9, 2e9))
+    assert "rule all" in space(*command, "--dry-run").stdout
 
 
 def test_a_section_of_its_own_reruns_its_own_rule(changed):
@@ -271,6 +296,22 @@ def test_every_study_dry_runs(workspace):
             assert planned == made | {"data", "features", "summary", "page"}
         else:
             assert "paper" in planned
+
+
+def test_a_network_of_a_folder_is_taken_over_again_where_its_files_change(workspace):
+    files = [
+        f"network/{name}" for name in ("scheduler/scheduler_config.json", "unet/a.safetensors", "unet/config.json")
+    ]
+    for name in (*files, "network/unet/a.bin"):
+        (workspace.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace.folder / name).touch()
+    study = yaml.safe_load((workspace.folder / "config/pretrained.yaml").read_text())
+    study["pretrained"] |= {"path": "network", "hub_id": None, "revision": None}
+    (workspace.folder / "study.yaml").write_text(yaml.safe_dump(study))
+    target = f"results/{study['name']}/pretrained/network.safetensors"
+    planned = workspace("snakemake", "--dry-run", "--configfile", "study.yaml", "--", target).stdout
+    [inputs] = re.findall(r"^rule pretrained:\n +input: (.*)$", planned, flags=re.MULTILINE)
+    assert [name for name in inputs.split(", ") if name.startswith("network")] == files
 
 
 def test_use_conda_works_from_the_top_level(finished, changed, tmp_path):

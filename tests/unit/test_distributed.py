@@ -44,6 +44,8 @@ def trained_together(folder):
         with pytest.raises(TrainingStopped, match="stopped at step 3"):  # only the second process is asked
             trained(folder, dropout=0.2, group=group, stop=lambda: next(asked) == 2 and group.rank == 1)
         write_tensors(mine / "resumed", trained(folder, dropout=0.2, group=group))
+        group.wait()  # until both have read what is set aside next
+        write_tensors(mine / "anew", trained(folder, facts={"of": "other"}, group=group))
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,11 @@ def distance(found, expected):
     names = expected.keys() - {"log"}
     first, second = (torch.cat([state[name].flatten() for name in names]) for state in (found, expected))
     return ((first - second).norm() / second.norm()).item()
+
+
+def test_a_checkpoint_of_other_settings_is_set_aside_once_for_both(together):
+    for found, expected in zip(together("anew"), together("plain"), strict=True):
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("name", ["plain", "pieces"])

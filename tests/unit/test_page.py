@@ -18,8 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
+from nonnormal import records
 from nonnormal.evaluation.rows import frame, row
-from nonnormal.files import observed, reading, write_json, write_tensors, write_text
+from nonnormal.files import observed, reading, sha256_of, write_json, write_tensors, write_text
 from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.page import TEMPLATES, needed, templates
@@ -421,14 +422,14 @@ def test_lineage_is_in_the_order_of_making_and_knows_no_time(tmp_path, monkeypat
     make(checkpoint, "2", data, command="nonnormal train s.yaml --run r")
     make(weights, "3", data, checkpoint, command="nonnormal train s.yaml --run r")
     make(rows, "4", data, weights, command="/bin/nonnormal evaluate bounds results/s/study.json --run r")
-    found = lineage([rows, weights], without=checkpoint)
+    found = lineage([rows, weights], {}, without=checkpoint)
     assert [entry["path"] for entry in found] == [str(path) for path in (data, weights, rows)]
     assert [entry["command"] for entry in found] == ["data digits", "train", "evaluate bounds"]
     assert [entry["inputs"] for entry in found] == [[], [str(data)], [str(data), str(weights)]]
     assert {entry["state"] for entry in found} == {"as made"}
     assert not re.search(r"20[2-9]\d-", json.dumps(found))
     make(weights, "3", data, command="nonnormal train other.yaml --run r")  # without an interruption
-    assert lineage([rows, weights], without=checkpoint) == found
+    assert lineage([rows, weights], {}, without=checkpoint) == found
 
 
 def test_lineage_tells_what_has_changed_and_what_has_no_record(tmp_path, monkeypatch):
@@ -437,8 +438,21 @@ def test_lineage_tells_what_has_changed_and_what_has_no_record(tmp_path, monkeyp
     make(data, "1", command="nonnormal data digits")
     make(rows, "2", data, command="nonnormal evaluate bounds s.yaml")
     data.write_text("other")
-    assert [entry["state"] for entry in lineage([rows])] == ["changed since", "as made"]
+    assert [entry["state"] for entry in lineage([rows], {})] == ["changed since", "as made"]
     write_text("pulled", "3")
-    [entry] = lineage([Path("pulled")])
+    [entry] = lineage([Path("pulled")], {})
     assert (entry["command"], entry["inputs"]) == (None, [])
     assert entry["sha256"] == hashlib.sha256(b"3").hexdigest()
+
+
+def test_a_file_of_several_lineages_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, results, known = Path("data/d"), [Path(f"results/s/{name}") for name in "abc"], {}
+    make(data, "1", command="nonnormal data digits")
+    for path in results:
+        make(path, path.name, data, command="nonnormal evaluate bounds s.yaml")
+    hashed = []
+    monkeypatch.setattr(records, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    for path in results:
+        assert [entry["path"] for entry in lineage([path], known)] == [str(data), str(path)]
+    assert hashed.count(data) == 1

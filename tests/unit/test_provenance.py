@@ -2,13 +2,14 @@
 
 import functools
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from nonnormal import provenance
-from nonnormal.provenance import hardware, sources
+from nonnormal.provenance import body, hardware, sources
 
 # Lowest first; modules in one row may not import each other upwards or sideways, except within a package.
 LAYERS = [
@@ -101,6 +102,93 @@ def test_sources_exist_and_are_sorted():
 def test_a_module_that_is_not_of_the_package_is_refused(module):
     with pytest.raises(ValueError, match=module):
         sources(module)
+
+
+COMMANDS = """
+def evaluate():
+    \"\"\"Evaluates.\"\"\"
+    from nonnormal.steps import get
+    from nonnormal.cli.other import more
+
+    return _helper(get("normal"))
+
+def _helper(step):
+    import nonnormal.seeds
+    return step
+
+@app.command()
+def other(option="a"):
+    import nonnormal.training
+"""
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """A module of the package with commands; writes what is given in its place."""
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "nonnormal")
+    for name in ("__init__", "seeds", "training", "steps/__init__", "cli/__init__", "cli/other"):
+        path = tmp_path / f"nonnormal/{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+
+    def write(text):
+        (tmp_path / "nonnormal/cli/commands.py").write_text(text)
+        sources.cache_clear()
+        body.cache_clear()
+
+    write(COMMANDS)
+    yield write
+    write("")
+
+
+def test_a_function_is_made_of_what_it_and_those_it_calls_import(commands):
+    found = {
+        Path(path).resolve().relative_to(provenance.PACKAGE) for path in sources("nonnormal.cli.commands:evaluate")
+    }
+    assert {path.as_posix() for path in found} == {"__init__.py", "steps/__init__.py", "seeds.py"}
+
+
+@pytest.mark.parametrize(
+    ("was", "is_", "same"),
+    [
+        ("Evaluates.", "Measures.", True),
+        ('option="a"', 'option="b"', True),
+        ("import nonnormal.training", "return 3", True),
+        ('get("normal")', 'get("laplace")', False),
+        ("    return step", "    return step.name", False),
+    ],
+)
+def test_the_body_of_a_command_is_what_it_and_those_it_calls_do(commands, was, is_, same):
+    before = body("nonnormal.cli.commands:evaluate")
+    assert was in COMMANDS
+    commands(COMMANDS.replace(was, is_))
+    assert (body("nonnormal.cli.commands:evaluate") == before) == same
+
+
+def test_a_function_that_there_is_not_is_refused():
+    for named in (body, sources):
+        with pytest.raises(ValueError, match=r"no function of this package: nonnormal\.cli\.make:nothing"):
+            named("nonnormal.cli.make:nothing")
+
+
+RULES = {
+    name: text
+    for file in (PACKAGE.parents[1] / "workflow/rules").glob("*.smk")
+    for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL)
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_made_again_where_its_command_changed(rule):
+    """The command that its shell calls: what that imports is its input, and what it says its parameter."""
+    called = re.search(r'(?:nonnormal|TRAIN \+ ") ((?:evaluate )?[\w-]+) \{', RULES[rule])[1]
+    module = "evaluate" if called.startswith("evaluate") else "show" if called in SHOWN else "make"
+    command = f"nonnormal.cli.{module}:{called.split()[-1].replace('-', '_')}"
+    assert f'command=body("{command}"' in RULES[rule]
+    assert f'sources("{command}"' in RULES[rule] or called in ("figure", "paper"), "those name their own"
+
+
+SHOWN = ("figure", "table", "paper", "page")
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -614,19 +614,21 @@ TABLES_OF = {"geometry": {"geometry", "solvers"}, "recipe": set(layout.RECIPE_TA
 @pytest.mark.parametrize("section", FIGURES_OF)
 def test_a_section_has_its_figures_and_tables(section):
     without, with_it = validate(BASE, "x"), validate(changed(section, {}), "x")
-    assert set(with_it.figures) - set(without.figures) == FIGURES_OF[section]
-    assert set(with_it.tables) - set(without.tables) == TABLES_OF.get(section, set())
+    assert set(layout.figures_of(with_it)) - set(layout.figures_of(without)) == FIGURES_OF[section]
+    assert set(layout.tables_of(with_it)) - set(layout.tables_of(without)) == TABLES_OF.get(section, set())
 
 
 def test_runs_have_figures_and_tables_and_so_have_designs_and_what_they_extend():
     plain = validate(BASE, "x")
-    assert set(plain.figures) == {"cost", "losses", "samples", "steps", "style", "training"}
-    assert set(plain.tables) == {"claims", "conventions", "cost", "pairs"}
+    assert set(layout.figures_of(plain)) == {"cost", "losses", "samples", "steps", "style", "training"}
+    assert set(layout.tables_of(plain)) == {"claims", "conventions", "cost", "pairs"}
     runs = {"runs": {"d": {}}}
     designed, extended = (validate(changed("designs", runs | more), "x") for more in ({}, {"extend": "d"}))
-    assert set(designed.figures) - set(plain.figures) == set(layout.DESIGN_FIGURES) - {"extension"}
-    assert set(designed.tables) - set(plain.tables) == {"designs"}
-    assert set(extended.figures) - set(plain.figures) == set(layout.DESIGN_FIGURES)
+    assert set(layout.figures_of(designed)) - set(layout.figures_of(plain)) == set(layout.DESIGN_FIGURES) - {
+        "extension"
+    }
+    assert set(layout.tables_of(designed)) - set(layout.tables_of(plain)) == {"designs"}
+    assert set(layout.figures_of(extended)) - set(layout.figures_of(plain)) == set(layout.DESIGN_FIGURES)
 
 
 def test_processes_are_what_they_are_called():

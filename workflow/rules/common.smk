@@ -6,16 +6,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
-from nonnormal.layout import (
-    CROSSING_FIGURES,
-    DESIGN_FIGURES,
-    GEOMETRY_FIGURES,
-    INVARIANCE_PARTS,
-    RECIPE_FIGURES,
-    Layout,
-)
+from nonnormal.layout import CROSSING_FIGURES, DESIGN_FIGURES, GEOMETRY_FIGURES, INVARIANCE_PARTS, RECIPE_FIGURES
+from nonnormal.layout import Layout, figures_of, network_files, tables_of
 from nonnormal.page import needed, templates
-from nonnormal.provenance import sources
+from nonnormal.provenance import body, sources
 from nonnormal.study import StudyError, validate as check_study
 
 try:

@@ -6,7 +6,7 @@ rule crossing:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights(STUDY.crossing_run) if STUDY.crossing else [],
-        code=sources("nonnormal.evaluation.crossing"),
+        code=sources("nonnormal.cli.evaluate:crossing"),
     output:
         rows=LAYOUT.crossing,
         samples=LAYOUT.crossing_samples,
@@ -27,5 +27,6 @@ rule crossing:
         settings=lookup("crossing", within=RESOLVED),
         sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
         evaluation=[lookup(f"evaluation/{key}", within=RESOLVED) for key in ("bootstrap", "n_evaluations")],
+        command=body("nonnormal.cli.evaluate:crossing"),
     shell:
         "nonnormal evaluate crossing {params.study} --threads {threads} > {log} 2>&1"

@@ -3,7 +3,7 @@
 
 rule data:
     input:
-        code=sources("nonnormal.data"),
+        code=sources("nonnormal.cli.make:data"),
     output:
         LAYOUT.data,
     log:
@@ -18,7 +18,10 @@ rule data:
         runtime=240,  # what a slow mirror may take; a transfer that was cut off is gone on from
     params:
         name=STUDY.data,
-        source=json.dumps(lookup("source", within=RESOLVED)),
+        # By the argument `output` it counts as derived, and is not recorded: where files were fetched is no part of what
+        # they are, and a mirror that another study names would make all weights stale. The file's name has the rest.
+        source=lambda wildcards, output: json.dumps(lookup("source", within=RESOLVED)),
+        command=body("nonnormal.cli.make:data"),
     shell:
         "nonnormal data {params.name} --source {params.source:q} > {log} 2>&1"
 
@@ -26,7 +29,7 @@ rule data:
 rule features:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.metrics.reference"),
+        code=sources("nonnormal.cli.make:features"),
     output:
         LAYOUT.features,
     log:
@@ -44,5 +47,6 @@ rule features:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("features", within=RESOLVED),
+        command=body("nonnormal.cli.make:features"),
     shell:
         "nonnormal features {params.study} --threads {threads} > {log} 2>&1"

@@ -6,7 +6,7 @@ rule design:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.evaluation.designs"),
+        code=sources("nonnormal.cli.evaluate:design"),
     output:
         LAYOUT.design("{run}"),
     log:
@@ -24,8 +24,12 @@ rule design:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=STUDY.designs.model_dump(exclude={"runs"}, mode="json") if STUDY.designs else None,
-        evaluation=lookup("evaluation", within=RESOLVED),
-        sampling=lookup("sampling", within=RESOLVED),
+        evaluation=[
+            lookup(f"evaluation/{key}", within=RESOLVED)
+            for key in ("n_images", "n_evaluations", "flow_tolerance", "bootstrap")
+        ],
+        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
+        command=body("nonnormal.cli.evaluate:design"),
     shell:
         "nonnormal evaluate design {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -34,11 +38,13 @@ rule extend:
     input:
         data=LAYOUT.data,
         weights=LAYOUT.weights(STUDY.designs.extend) if STUDY.designs and STUDY.designs.extend else [],
-        code=sources("nonnormal.evaluation.designs"),
+        code=sources("nonnormal.cli.make:extend"),
     output:
         LAYOUT.extension,
     log:
         LOGS / "extend.log",
+    benchmark:
+        BENCHMARKS / "extend.tsv"
     conda:
         ENVIRONMENT
     threads: STUDY.resources.threads
@@ -49,5 +55,6 @@ rule extend:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
+        command=body("nonnormal.cli.make:extend"),
     shell:
         "nonnormal extend {params.study} --threads {threads} > {log} 2>&1"

@@ -5,7 +5,7 @@ rule bounds:
     input:
         data=LAYOUT.data,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.evaluation.bounds"),
+        code=sources("nonnormal.cli.evaluate:bounds"),
     output:
         LAYOUT.bounds("{run}"),
     log:
@@ -26,6 +26,7 @@ rule bounds:
             lookup(f"evaluation/{key}", within=RESOLVED)
             for key in ("n_images", "n_steps", "n_evaluations", "flow_tolerance")
         ],
+        command=body("nonnormal.cli.evaluate:bounds"),
     shell:
         "nonnormal evaluate bounds {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -35,7 +36,7 @@ rule fidelity:
         data=LAYOUT.data,
         features=LAYOUT.features,
         samples=expand(str(LAYOUT.samples("{run}", "{n_steps}")), n_steps=STUDY.sample_steps, allow_missing=True),
-        code=sources("nonnormal.evaluation.samples"),
+        code=sources("nonnormal.cli.evaluate:fidelity"),
     output:
         LAYOUT.fidelity("{run}"),
     log:
@@ -53,6 +54,7 @@ rule fidelity:
         study=LAYOUT.study,
         seed=STUDY.seed,
         bootstrap=STUDY.evaluation.bootstrap,
+        command=body("nonnormal.cli.evaluate:fidelity"),
     shell:
         "nonnormal evaluate fidelity {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -62,7 +64,7 @@ rule exchange:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.evaluation.samples"),
+        code=sources("nonnormal.cli.evaluate:exchange"),
     output:
         LAYOUT.exchange("{run}"),
     log:
@@ -80,8 +82,9 @@ rule exchange:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("exchange", within=RESOLVED),
-        sampling=lookup("sampling", within=RESOLVED),
+        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
         bootstrap=STUDY.evaluation.bootstrap,
+        command=body("nonnormal.cli.evaluate:exchange"),
     shell:
         "nonnormal evaluate exchange {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -90,11 +93,13 @@ rule style:
     input:
         data=LAYOUT.data,
         samples=expand(str(LAYOUT.samples("{run}", "{n_steps}")), run=RUNS, n_steps=STUDY.sample_steps),
-        code=sources("nonnormal.evaluation.samples"),
+        code=sources("nonnormal.cli.evaluate:style"),
     output:
         LAYOUT.style,
     log:
         LOGS / "style.log",
+    benchmark:
+        BENCHMARKS / "style.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -104,13 +109,14 @@ rule style:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
+        command=body("nonnormal.cli.evaluate:style"),
     shell:
         "nonnormal evaluate style {params.study} --threads {threads} > {log} 2>&1"
 
 
 rule invariance:
     input:
-        code=sources("nonnormal.evaluation.invariance"),
+        code=sources("nonnormal.cli.evaluate:invariance"),
     output:
         LAYOUT.invariance("{part}"),
     log:
@@ -129,6 +135,7 @@ rule invariance:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("invariance", within=RESOLVED),
+        command=body("nonnormal.cli.evaluate:invariance"),
     shell:
         "nonnormal evaluate invariance {params.study} --part {wildcards.part} > {log} 2>&1"
 
@@ -139,7 +146,7 @@ rule summary:
         features=LAYOUT.features,
         parts=LAYOUT.parts(RUNS, DESIGNS, recipe_runs=STUDY.recipe_runs, **STUDY.sections),
         published="paper/references/published.csv",
-        code=sources("nonnormal.tables", "nonnormal.summary"),
+        code=sources("nonnormal.cli.evaluate:summary", "nonnormal.cli.show:numbers_of"),
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
         provenance=LAYOUT.provenance,
@@ -151,5 +158,6 @@ rule summary:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
+        command=body("nonnormal.cli.evaluate:summary", "nonnormal.cli.show:numbers_of"),
     shell:
         "nonnormal evaluate summary {params.study} > {log} 2>&1"

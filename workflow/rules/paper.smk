@@ -1,5 +1,6 @@
 """What people look at: figures, tables, the paper that is typeset from them, and the results page."""
 
+FIGURE_NAMES, TABLE_NAMES = figures_of(STUDY), tables_of(STUDY)
 SHOWN_WEIGHTS = [LAYOUT.weights(run) for run in STUDY.shown_designs]
 FIGURE_FILES = {  # of those that are not drawn from the summary
     "losses": [],
@@ -12,16 +13,20 @@ FIGURE_FILES = {  # of those that are not drawn from the summary
     "pretrained_samples": [LAYOUT.pretrained_samples],
     "crossing_samples": [LAYOUT.crossing_samples],
 }
-FIGURE_CODE = {"pretrained_samples": "samples"}  # of those whose module is not named as they are
-FIGURE_CODE |= dict.fromkeys(GEOMETRY_FIGURES, "geometry") | dict.fromkeys(DESIGN_FIGURES, "designs")
-FIGURE_CODE |= dict.fromkeys(RECIPE_FIGURES, "recipe") | dict.fromkeys(CROSSING_FIGURES, "crossing")
+FIGURE_CODE = {"pretrained_samples": ["figures.samples"]}  # of those whose module is not named as they are
+FIGURE_CODE |= dict.fromkeys(GEOMETRY_FIGURES, ["figures.geometry", "trajectories"])
+FIGURE_CODE |= dict.fromkeys(DESIGN_FIGURES, ["figures.designs", "checkpoints", "recipes"])
+FIGURE_CODE |= dict.fromkeys(RECIPE_FIGURES, ["figures.recipe"]) | dict.fromkeys(CROSSING_FIGURES, ["figures.crossing"])
 FIGURE_INPUTS = {
-    name: [*FIGURE_FILES.get(name, [LAYOUT.summary]), *sources(f"nonnormal.figures.{FIGURE_CODE.get(name, name)}")]
-    for name in STUDY.figures
+    name: [
+        *FIGURE_FILES.get(name, [LAYOUT.summary]),
+        *sources(*(f"nonnormal.{module}" for module in FIGURE_CODE.get(name, [f"figures.{name}"]))),
+    ]
+    for name in FIGURE_NAMES
 }
-FIGURES = LAYOUT.figures(STUDY.figures)
-TABLE_INPUTS = {name: [] for name in STUDY.tables} | {"claims": ["paper/claims.yaml"]}
-TABLES = LAYOUT.tables(STUDY.tables)
+FIGURES = LAYOUT.figures(FIGURE_NAMES)
+TABLE_INPUTS = {name: [] for name in TABLE_NAMES} | {"claims": ["paper/claims.yaml"]}
+TABLES = LAYOUT.tables(TABLE_NAMES)
 
 
 rule figure:
@@ -40,6 +45,7 @@ rule figure:
     params:
         study=LAYOUT.study,
         pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
+        command=body("nonnormal.cli.show:figure"),
     shell:
         "nonnormal figure {params.study} --name {wildcards.figure} > {log} 2>&1"
 
@@ -49,7 +55,7 @@ rule table:
         lookup("{table}", within=TABLE_INPUTS),
         summary=LAYOUT.summary,
         published="paper/references/published.csv",
-        code=sources("nonnormal.tables"),
+        code=sources("nonnormal.cli.show:table"),
     output:
         LAYOUT.table("{table}", "csv"),
         report(LAYOUT.table("{table}", "md"), caption="../report/table.rst", category="Tables"),
@@ -57,12 +63,13 @@ rule table:
     log:
         LOGS / "table-{table}.log",
     wildcard_constraints:
-        table="|".join(STUDY.tables),
+        table="|".join(TABLE_NAMES),
     localrule: True
     conda:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
+        command=body("nonnormal.cli.show:table"),
     shell:
         "nonnormal table {params.study} --name {wildcards.table} > {log} 2>&1"
 
@@ -86,17 +93,18 @@ rule paper:
     params:
         study=LAYOUT.study,
         settings=STUDY.sha256,
+        command=body("nonnormal.cli.show:paper"),
     shell:
         "nonnormal paper {params.study} > {log} 2>&1"
 
 
 rule page:
     input:
-        LAYOUT.figures(STUDY.figures, ["png"]),
-        LAYOUT.tables(STUDY.tables, ["csv"]),
+        LAYOUT.figures(FIGURE_NAMES, ["png"]),
+        LAYOUT.tables(TABLE_NAMES, ["csv"]),
         needed(STUDY, LAYOUT),
         captions=["workflow/report/figure.rst", "workflow/report/table.rst"],
-        code=[*sources("nonnormal.page.document"), *templates()],
+        code=[*sources("nonnormal.cli.show:page"), *templates()],
     output:
         LAYOUT.page,
     log:
@@ -107,5 +115,6 @@ rule page:
     params:
         study=LAYOUT.study,
         settings=STUDY.sha256,
+        command=body("nonnormal.cli.show:page"),
     shell:
         "nonnormal page {params.study} > {log} 2>&1"

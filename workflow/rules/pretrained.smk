@@ -3,11 +3,14 @@
 
 rule pretrained:
     input:
-        code=sources("nonnormal.pretrained"),
+        files=network_files(STUDY.pretrained.path) if STUDY.pretrained and STUDY.pretrained.path else [],
+        code=sources("nonnormal.cli.make:pretrained"),
     output:
         LAYOUT.pretrained_network,
     log:
         LOGS / "pretrained.log",
+    benchmark:
+        BENCHMARKS / "pretrained.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -18,6 +21,7 @@ rule pretrained:
         study=LAYOUT.study,
         settings=lookup("pretrained", within=RESOLVED),
         data=STUDY.data_name,
+        command=body("nonnormal.cli.make:pretrained"),
     shell:
         "nonnormal pretrained {params.study} > {log} 2>&1"
 
@@ -27,7 +31,7 @@ rule evaluate_pretrained:
         data=LAYOUT.data,
         features=LAYOUT.features,
         network=LAYOUT.pretrained_network,
-        code=sources("nonnormal.evaluation.pretrained"),
+        code=sources("nonnormal.cli.evaluate:pretrained"),
     output:
         rows=LAYOUT.pretrained,
         samples=LAYOUT.pretrained_samples,
@@ -48,5 +52,6 @@ rule evaluate_pretrained:
         settings=lookup("pretrained", within=RESOLVED),
         batch_size=STUDY.sampling.batch_size,
         bootstrap=STUDY.evaluation.bootstrap,
+        command=body("nonnormal.cli.evaluate:pretrained"),
     shell:
         "nonnormal evaluate pretrained {params.study} --threads {threads} > {log} 2>&1"

@@ -6,7 +6,7 @@ rule recipe:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.evaluation.recipe"),
+        code=sources("nonnormal.cli.evaluate:recipe"),
     output:
         LAYOUT.recipe("{run}"),
     log:
@@ -24,17 +24,18 @@ rule recipe:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings={key: value for key, value in (RESOLVED["recipe"] or {}).items() if key != "networks"},
-        sampling=lookup("sampling", within=RESOLVED),
+        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
         evaluation=[
             lookup(f"evaluation/{key}", within=RESOLVED) for key in ("flow_tolerance", "bootstrap", "n_evaluations")
         ],
+        command=body("nonnormal.cli.evaluate:recipe"),
     shell:
         "nonnormal evaluate recipe {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
 rule recipe_law:
     input:
-        code=sources("nonnormal.evaluation.recipe"),
+        code=sources("nonnormal.cli.evaluate:recipe_law"),
     output:
         LAYOUT.recipe_law,
     log:
@@ -55,5 +56,6 @@ rule recipe_law:
             for key, value in (RESOLVED["recipe"] or {}).items()
             if key in ("processes", "grids", "steps", "step_samplers", "law_steps", "n_samples")
         },
+        command=body("nonnormal.cli.evaluate:recipe_law"),
     shell:
         "nonnormal evaluate recipe-law {params.study} > {log} 2>&1"

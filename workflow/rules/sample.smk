@@ -4,7 +4,7 @@
 rule sample:
     input:
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.evaluation.drawing"),
+        code=sources("nonnormal.cli.make:sample"),
     output:
         LAYOUT.samples("{run}", "{n_steps}"),
     log:
@@ -21,7 +21,8 @@ rule sample:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=lookup("sampling", within=RESOLVED),
+        settings=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("n_images", "batch_size", "dtype")],
+        command=body("nonnormal.cli.make:sample"),
     shell:
         "nonnormal sample {params.study} --run {wildcards.run} --n-steps {wildcards.n_steps} --threads {threads}"
         " > {log} 2>&1"

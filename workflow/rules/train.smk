@@ -14,7 +14,7 @@ TRAIN = f"exec {LAUNCHER}"
 rule train:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.training", "nonnormal.recipes"),
+        code=sources("nonnormal.cli.make:train"),
     output:
         weights=LAYOUT.weights("{run}"),
         log=LAYOUT.log("{run}"),
@@ -34,5 +34,6 @@ rule train:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lambda wildcards: STUDY.run(wildcards.run).of_weights,
+        command=body("nonnormal.cli.make:train"),
     shell:
         TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

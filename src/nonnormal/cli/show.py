@@ -19,6 +19,8 @@ from nonnormal.layout import (
     RECIPE_TABLES,
     TABLES,
     Layout,
+    figures_of,
+    tables_of,
 )
 
 app = typer.Typer()
@@ -276,7 +278,7 @@ def paper(
 
     study, layout = open_study(study_file)
     references = source.parent / "references"
-    made = [*layout.figures(study.figures), *layout.tables(study.tables), layout.summary, layout.provenance]
+    made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.summary, layout.provenance]
     for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
         reading(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
@@ -302,7 +304,7 @@ def page(
 
     study, layout = open_study(study_file)
     numbers, readable = {}, {}
-    for name in study.tables:
+    for name in tables_of(study):
         if not (path := layout.table(name, "csv")).is_file():
             continue
         numbers[name] = pd.read_csv(reading(path))

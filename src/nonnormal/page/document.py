@@ -28,10 +28,11 @@ from nonnormal.layout import (
     PRETRAINED_FIGURES,
     RECIPE_FIGURES,
     Layout,
+    figures_of,
 )
 from nonnormal.page import needed
 from nonnormal.page.curves import curve
-from nonnormal.page.lineage import lineage
+from nonnormal.page.lineage import Known, lineage
 from nonnormal.page.numbers import laid_out, packed
 from nonnormal.page.pictures import embedded, grid
 from nonnormal.provenance import revision_of
@@ -90,7 +91,9 @@ def render(
     environment.filters["breakable"] = _breakable
     caption = _captions(environment, study)
     scripts = {name: Markup(_own(name)) for name in ("theme.js", "page.js")}
-    runs = [*_networks(study, layout, numbers), *([_pretrained(study, layout)] if study.pretrained else [])]
+    known: Known = {}
+    runs = [*_networks(study, layout, numbers, known)]
+    runs += [_pretrained(study, layout, known)] if study.pretrained else []
     return environment.get_template("page.html.jinja").render(
         study=study,
         facts=_facts(study, provenance),
@@ -159,7 +162,9 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
 
 
-def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+def _networks(
+    study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame], known: Known
+) -> Iterator[dict[str, Any]]:
     """What is known of each network that the study trains."""
     scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
@@ -193,7 +198,7 @@ def _networks(study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame])
             "last": f"{log.loss_nats_per_dim.tail(5).mean():.4g}",
             "settings": yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
             "seed": study.train_seed(name),
-            "lineage": lineage(made, without=layout.checkpoint(name)),
+            "lineage": lineage(made, known, without=layout.checkpoint(name)),
         }
 
 
@@ -211,7 +216,7 @@ def _mark(q: str, p: str) -> dict[str, str]:
     return {"line": colour, "fill": colour if p == "normal" else "transparent"}
 
 
-def _pretrained(study: Study, layout: Layout) -> dict[str, Any]:
+def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
     """What is known of a network that existed already."""
     images, settings = read_tensors(layout.pretrained_samples)[0], study.pretrained
     return {
@@ -236,7 +241,7 @@ def _pretrained(study: Study, layout: Layout) -> dict[str, Any]:
         "last": None,
         "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "seed": None,
-        "lineage": lineage([path for path in (layout.pretrained_samples, layout.pretrained) if path.is_file()]),
+        "lineage": lineage([path for path in (layout.pretrained_samples, layout.pretrained) if path.is_file()], known),
     }
 
 
@@ -254,7 +259,7 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]], capt
 
 def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
     """Which of the figures the study has, and are there; others may be there from a section that it had."""
-    return [name for name in names if name in study.figures and layout.figure(name, "png").is_file()]
+    return [name for name in names if name in figures_of(study) and layout.figure(name, "png").is_file()]
 
 
 def _figures(study: Study, layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:

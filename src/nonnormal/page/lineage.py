@@ -11,8 +11,10 @@ from typing import Any
 from nonnormal.files import sha256_of
 from nonnormal.records import Link, chain, relative
 
+Known = dict[tuple[str, str], Link]
 
-def lineage(paths: Iterable[Path], without: Path | None = None) -> list[dict[str, Any]]:
+
+def lineage(paths: Iterable[Path], known: Known, without: Path | None = None) -> list[dict[str, Any]]:
     """One entry a file, after those that it was made from.
 
     Commands are told without their arguments and there is no time, so that a study that is made again, or was
@@ -20,6 +22,7 @@ def lineage(paths: Iterable[Path], without: Path | None = None) -> list[dict[str
 
     Args:
         paths: results that are there.
+        known: the links that other lineages have found, and then this one's, too.
         without: a file that is left out.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -43,14 +46,14 @@ def lineage(paths: Iterable[Path], without: Path | None = None) -> list[dict[str
         }
 
     for path in paths:
-        add(_link(path))
+        add(_link(path, known))
     return list(found.values())
 
 
-def _link(path: Path) -> Link:
+def _link(path: Path, known: Known) -> Link:
     """The chain of a file; of one without records the file alone."""
     try:
-        return chain(path)
+        return chain(path, known)
     except ValueError:
         digest = sha256_of(path)
         return Link(relative(path), digest, digest, None, ())

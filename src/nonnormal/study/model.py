@@ -12,16 +12,6 @@ from typing import Annotated, Any
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
-from nonnormal.layout import (
-    CROSSING_FIGURES,
-    DESIGN_FIGURES,
-    FIGURES,
-    GEOMETRY_FIGURES,
-    PRETRAINED_FIGURES,
-    RECIPE_FIGURES,
-    RECIPE_TABLES,
-    TABLES,
-)
 from nonnormal.sections import (
     OPTIONAL,
     Classifier,
@@ -255,22 +245,6 @@ class Study(Settings):
     def sections(self) -> dict[str, bool]:
         """Which of `OPTIONAL` it has."""
         return {name: getattr(self, name) is not None for name in OPTIONAL}
-
-    @property
-    def figures(self) -> tuple[str, ...]:
-        """Names of its figures: those of its runs and of the sections that it has."""
-        has = {"exchange": self.exchange, "invariance": self.invariance}
-        has |= dict.fromkeys(DESIGN_FIGURES, self.designs) | {"extension": self.designs and self.designs.extend}
-        has |= dict.fromkeys(GEOMETRY_FIGURES, self.geometry) | dict.fromkeys(PRETRAINED_FIGURES, self.pretrained)
-        has |= dict.fromkeys(RECIPE_FIGURES, self.recipe) | dict.fromkeys(CROSSING_FIGURES, self.crossing)
-        return tuple(name for name in FIGURES if has.get(name, self.runs))
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Names of its tables: those of its runs and of the sections that it has."""
-        has = {"geometry": self.geometry, "solvers": self.geometry, "designs": self.designs, "crossing": self.crossing}
-        has |= {"pretrained": self.pretrained, **dict.fromkeys(RECIPE_TABLES, self.recipe)}
-        return tuple(name for name in TABLES if has.get(name, self.runs))
 
     @property
     def geometry_run(self) -> str:
