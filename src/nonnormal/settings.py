@@ -336,8 +336,13 @@ class Run(Settings):
 
     @property
     def of_weights(self) -> dict[str, Any]:
-        """What the weights depend on, as JSON values: all but how often a training saves itself and writes its log."""
-        return self.model_dump(mode="json", exclude={"training": {"checkpoint_every", "log_every"}})
+        """What the weights depend on, as JSON values: all but how often a training saves itself and writes its log.
+
+        The code of a step from elsewhere is beside its name.
+        """
+        said = self.model_dump(mode="json", exclude={"training": {"checkpoint_every", "log_every"}})
+        code = {name: steps.code_of(name) for name in (self.q, self.p) if ":" in name}
+        return said | ({"code": code} if code else {})
 
     @model_validator(mode="after")
     def _trainable(self):

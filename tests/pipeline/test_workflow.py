@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import sshd
 import yaml
-from conftest import Workspace
+from conftest import Workspace, miniature
 from packaging.specifiers import SpecifierSet
 
 from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, PRETRAINED_FIGURES, records_folder
@@ -229,6 +229,19 @@ def test_a_study_may_leave_out_its_sections(workspace):
     assert {"style", "summary", "paper", "figure figure=style"} <= jobs
     left_out = ("invariance", "exchange", "crossing")
     assert not any(name in job for name in left_out for job in jobs)
+
+
+def test_an_edit_of_an_own_step_reruns_what_it_made(workspace):
+    step = workspace.folder / "my_steps.py"
+    step.write_text("from nonnormal.steps import Normal\n\n\nclass Mine(Normal):\n    name = 'mine'\n")
+    study = miniature(workspace.study())
+    study["invariance"]["steps"] = ["normal", "my_steps:Mine"]
+    workspace.write_study(study)
+    target = "results/digits/invariance-plane.csv"
+    workspace("snakemake", "--cores", "1", "--quiet", "all", "--", target)
+    assert workspace.planned(target) == set()
+    step.write_text(step.read_text() + "    # edited\n")
+    assert workspace.planned(target) == {"invariance part=plane"}
 
 
 def test_deleted_figure_is_the_only_one_remade(finished):

@@ -311,7 +311,7 @@ def test_the_readmes_lines_run_as_they_stand(unet, tmp_path):
     ("law", "words"),
     [
         ("cauchy", "unknown step family 'cauchy'; known families: normal"),
-        ("student_t", "its parameters: df"),
+        ("student_t", "student_t needs df"),
         ("student_t(df=3)", "df must be larger than 4"),
         ("no_such_module:Step", "cannot be loaded"),
         ("problems:WideSecant", "not standardised: variance 2"),

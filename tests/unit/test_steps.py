@@ -318,8 +318,9 @@ def test_a_parameter_that_is_no_number_is_refused(text):
     [
         ("normal(df=5)", "normal.*df.*its parameters: none"),
         ("student_t(shape=5)", "student_t.*shape.*its parameters: df"),
-        ("student_t", "student_t.*df.*its parameters: df"),
-        ("student_t()", "student_t.*df.*its parameters: df"),
+        ("student_t", r"student_t needs df, as student_t\(df=5\)"),
+        ("student_t()", r"student_t needs df, as student_t\(df=5\)"),
+        ("problems:HeavySecant", r"problems:HeavySecant needs mass, as problems:HeavySecant\(mass=number\)"),
     ],
 )
 def test_missing_and_unknown_parameters_are_refused_with_the_known_ones(text, words):
@@ -391,8 +392,11 @@ def test_an_imported_steps_fisher_information():
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("problems:WideSecant", r"wide_secant is not standardised: variance 2 \(must be 1\)$"),
-        ("problems:LateSecant", r"late_secant is not standardised: mean 1 \(must be 0\), variance 2 \(must be 1\)$"),
+        ("problems:WideSecant", r"problems:WideSecant\(\) is not standardised: variance 2 \(must be 1\)$"),
+        (
+            "problems:LateSecant",
+            r"problems:LateSecant\(\) is not standardised: mean 1 \(must be 0\), variance 2 \(must be 1\)$",
+        ),
         (
             "problems:HeavySecant(mass=1.5)",
             r"is not standardised: total probability 1.5 \(must be 1\), variance 1.5 \(must be 1\)$",

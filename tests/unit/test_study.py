@@ -3,6 +3,8 @@
 import copy
 import itertools
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,12 @@ import yaml
 from problems import small_denoiser
 
 from nonnormal import layout, study
+from nonnormal.cli.common import open_study
 from nonnormal.divergence import is_finite
+from nonnormal.files import observed
 from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
+from nonnormal.records import Recorder
 from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate
 
@@ -770,6 +775,43 @@ def facts(study, data_sha256="0"):
 def test_a_setting_changes_the_facts_of_the_runs_it_trains(path, value, affected):
     before, after = facts(validate(BASE, "x")), facts(validate(changed(path, value), "x"))
     assert {run for run in before if before[run] != after[run]} == affected
+
+
+@pytest.fixture
+def own_step(tmp_path, monkeypatch):
+    """A step in a file of its own in the working folder, and an edit of that file."""
+    text = "from problems import HyperbolicSecant\n\n\nclass Secant(HyperbolicSecant):\n    name = 'own'\n"
+    (file := tmp_path / "steps_of_mine.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    yield "steps_of_mine:Secant", lambda: file.write_text(text + "    # edited\n")
+    sys.modules.pop("steps_of_mine", None)
+
+
+def test_an_edit_of_an_own_step_is_an_edit_of_the_run_it_trains(own_step):
+    name, edit = own_step
+    study = validate(changed("runs.other.q", name), "x")
+    before = facts(study)
+    edit()
+    assert {run for run in before if before[run] != facts(study)[run]} == {"other"}
+
+
+def test_rules_are_told_of_the_code_of_own_steps(own_step):
+    name, edit = own_step
+    study = validate(changed("exchange", {"steps": ["normal", name]}), "x")
+    before = study.with_code
+    assert study.own_steps == (name,)
+    assert re.fullmatch(rf"{name} [0-9a-f]{{64}}", before["exchange"]["steps"][1])
+    edit()
+    assert {key for key, value in before.items() if value != study.with_code[key]} == {"exchange"}
+    assert validate(BASE, "x").with_code == validate(BASE, "x").resolved
+
+
+def test_records_have_the_file_of_an_own_step_as_input(own_step):
+    Path("study.yaml").write_text(yaml.safe_dump(changed("runs.other.q", own_step[0])))
+    recorder = Recorder(["x"], {"arguments": {}})
+    with observed(recorder):
+        open_study(Path("study.yaml"))
+    assert "steps_of_mine.py" in recorder.inputs
 
 
 def test_facts_of_runs_differ_also_where_settings_do_not():

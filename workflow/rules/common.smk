@@ -19,7 +19,7 @@ except StudyError as error:
 validate(config, "../schemas/study.json", set_default=False)
 
 LAYOUT = Layout(STUDY.name, STUDY.data_name, STUDY.headline)
-RESOLVED = STUDY.resolved
+RESOLVED = STUDY.with_code  # what rules declare: an edit of one's own step re-runs what it made
 RUNS = list(STUDY.runs)
 DESIGNS = list(STUDY.design_runs)
 LOGS = LAYOUT.root / "logs"
@@ -42,4 +42,4 @@ wildcard_constraints:
 # Commands read the study from a file that is no rule's input: each rule declares in its params the settings it uses, so
 # a setting of one run concerns that run alone.
 onstart:
-    write_json(LAYOUT.study, RESOLVED)
+    write_json(LAYOUT.study, STUDY.resolved)

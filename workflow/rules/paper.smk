@@ -44,7 +44,7 @@ rule figure:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
-        pairs=[(run.q, run.p) for run in STUDY.runs.values()],
+        pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
         command=body("nonnormal.cli.show:figure"),
     shell:
         "nonnormal figure {params.study} --name {wildcards.figure} > {log} 2>&1"

@@ -35,11 +35,14 @@ def recorded(command: Callable[..., None]) -> Callable[..., None]:
 
 def open_study(study_file: Path):
     """The study of a file and the layout of its results."""
-    from nonnormal.files import observer
+    from nonnormal.files import observer, reading
     from nonnormal.records import study_facts
+    from nonnormal.steps import source_files
     from nonnormal.study import load
 
     study = load(study_file)
+    for path in {path for name in study.own_steps for path in source_files(name)}:
+        reading(path)
     if recorder := observer():
         run = recorder.facts["arguments"].get("run")
         recorder.facts |= study_facts(study, run if run in study.networks else None)

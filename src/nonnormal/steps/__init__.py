@@ -3,7 +3,7 @@
 get("laplace"), get("student_t", df=5), get("student_t(df=5)"), get("my_module:MyStep")
 """
 
-from nonnormal.steps.base import Step, StepError, Symmetric, families, get, register
+from nonnormal.steps.base import Step, StepError, Symmetric, code_of, families, get, register, source_files
 from nonnormal.steps.catalogue import (
     Arcsine,
     Exponential,
@@ -33,7 +33,9 @@ __all__ = [
     "Symmetric",
     "Triangular",
     "Uniform",
+    "code_of",
     "families",
     "get",
     "register",
+    "source_files",
 ]

@@ -30,7 +30,7 @@ from nonnormal.sections import (
 )
 from nonnormal.seeds import derive
 from nonnormal.settings import Run, Settings
-from nonnormal.steps import get
+from nonnormal.steps import code_of, get
 
 
 class StudyError(ValueError):
@@ -309,6 +309,18 @@ class Study(Settings):
         """The whole study with all defaults filled in, as JSON values."""
         return self.model_dump(mode="json")
 
+    @property
+    def own_steps(self) -> tuple[str, ...]:
+        """Names of all its steps from elsewhere, module:Class."""
+        named = {name for run in self.networks.values() for name in (run.q, run.p)}
+        named |= {name for section in OPTIONAL if (said := getattr(self, section)) for name in said.steps}
+        return tuple(sorted(name for name in named if ":" in name))
+
+    @property
+    def with_code(self) -> dict[str, Any]:
+        """`resolved`, with the SHA-256 of its code behind the name of each step from elsewhere."""
+        return _replaced(self.resolved, {name: f"{name} {code_of(name)}" for name in self.own_steps})
+
     def run(self, name: str) -> Run:
         """The run of that name.
 
@@ -352,3 +364,12 @@ def _merged(defaults: Mapping, override: Any) -> Any:
         below = merged.get(key)
         merged[key] = _merged(below, value) if isinstance(below, Mapping) else value
     return merged
+
+
+def _replaced(node: Any, texts: Mapping[str, str]) -> Any:
+    """JSON values with other texts in place of some."""
+    if isinstance(node, Mapping):
+        return {key: _replaced(value, texts) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, texts) for value in node]
+    return texts.get(node, node) if isinstance(node, str) else node

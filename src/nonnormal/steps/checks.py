@@ -1,0 +1,156 @@
+"""Checks of a step from elsewhere: does it say of itself what its density and its draws say?
+
+Density against moments, cdf and Fisher information by quadrature; draws of one seed against moments and cdf, at a level
+at which a right step is refused once in 1e9. Knows one step at a time.
+
+Source: Kolmogorov distance: Massart, Ann. Probab. 18 (1990) 1269; bound of the information by Hellinger distance:
+Cauchy-Schwarz, derived here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nonnormal.steps.quadrature import expectation_nodes
+
+if TYPE_CHECKING:
+    from nonnormal.steps.base import Step
+
+_STATED = ("name", "skewness", "excess_kurtosis", "fisher_information", "support", "kinks", "has_density")
+_PLACES = (-2.5, -1.0, -0.3, 0.0, 0.3, 1.0, 2.5)  # at which the cdf is held against the density
+_N = 20_000
+_DEVIATIONS = 6.1  # of a normal number, beyond which there is 1e-9
+_DISTANCE = math.sqrt(math.log(2 / 1e-9) / 2 / _N)  # of Kolmogorov, beyond which there is 1e-9
+
+
+def mistakes(step: Step, tolerance: float) -> Iterator[str]:
+    """What is wrong with a step: attribute, what was found, what it must be."""
+    for name in _STATED:
+        try:
+            getattr(step, name)
+        except AttributeError:
+            yield f"{name}: missing"
+            return
+    z = torch.tensor(_PLACES, dtype=torch.float64)
+    for name in ("cdf", "sf", "log_prob") if step.has_density else ("cdf", "sf"):
+        if wrong := _answers(name, lambda name=name: getattr(step, name)(z), tuple(z.shape), z.dtype):
+            yield wrong
+            return
+    if step.has_density:
+        if wrong := _not_standardised(step, tolerance):
+            yield wrong
+            return
+        yield from _of_density(step, tolerance)
+    yield from _of_draws(step)
+
+
+def _not_standardised(step: Step, tolerance: float) -> str | None:
+    """What is wrong with ∫q = 1, E z = 0, Var z = 1."""
+    z, w = (nodes[0] for nodes in expectation_nodes(step, torch.zeros(1, 0)))
+    found = {"total probability": (w.sum(), 1), "mean": ((w * z).sum(), 0), "variance": ((w * z.square()).sum(), 1)}
+    wrong = [
+        f"{name} {value:.6g} (must be {must})"
+        for name, (value, must) in found.items()
+        if not abs(value - must) < tolerance
+    ]
+    return f"is not standardised: {', '.join(wrong)}" if wrong else None
+
+
+def _of_density(step: Step, tolerance: float) -> Iterator[str]:
+    """What the density says otherwise than the step."""
+    z, w = (nodes[0] for nodes in expectation_nodes(step, torch.zeros(1, 0)))
+    third, fourth = ((w * z**power).sum().item() for power in (3, 4))
+    # What quadrature leaves out lies far out and is positive: it excuses a statement that is larger than what is found.
+    far = (w * z**4)[z.abs() > 1e12].sum().item() > 1e-9 * fourth
+    stated = step.excess_kurtosis + 3
+    if not (abs(fourth - stated) <= 1e-4 * max(1.0, stated) or (far and fourth < stated)):
+        yield f"excess_kurtosis {step.excess_kurtosis:.6g} (log_prob has {fourth - 3:.6g})"
+    if not abs(third - step.skewness) <= 1e-4 * max(1.0, fourth):
+        yield f"skewness {step.skewness:.6g} (log_prob has {third:.6g})"
+    low, high = step.support
+    places = torch.tensor([place for place in _PLACES if low < place < high], dtype=torch.float64)
+    z, w = expectation_nodes(step, places.unsqueeze(1))
+    below = (w * (z < places.unsqueeze(1))).sum(1)
+    for name, found, must in (("cdf", step.cdf(places), below), ("sf", step.sf(places), 1 - below)):
+        if (worst := (found - must).abs()).max() > 10 * tolerance:
+            i = int(worst.argmax())
+            yield f"{name}({places[i]:g}) is {found[i]:.6g} (log_prob has {must[i]:.6g})"
+    yield from _of_information(step)
+
+
+def _of_information(step: Step) -> Iterator[str]:
+    """What J(h) = 4/h² ∫ (√q(z − h) − √q(z))² dz says: it is at most the Fisher information, and tends to it.
+
+    Its errors at h and 10 h, in a constant ratio, are extrapolated; where they hardly shrink, as at a cusp or where the
+    information is infinite, only the bound is held.
+    """
+    coarse, middle, fine = (_hellinger(step, h) for h in (1e-2, 1e-3, 1e-4))
+    stated, change, before = step.fisher_information, fine - middle, middle - coarse
+    ratio = change / before if before else 0.0
+    settled = abs(change) < 1e-4 * fine
+    if settled or 0 < ratio < 0.8:
+        found = fine if settled else fine + change * ratio / (1 - ratio)
+        if not abs(stated - found) <= 1e-2 * found + abs(change):
+            yield f"fisher_information {stated:.6g} (log_prob has {found:.6g})"
+    elif stated < fine * (1 - 1e-3):
+        yield f"fisher_information {stated:.6g} (log_prob has {fine:.6g} or more, or infinity)"
+
+
+def _hellinger(step: Step, h: float) -> float:
+    """J(h)."""
+    cuts = torch.tensor([[h, *(kink + h for kink in step.kinks)]], dtype=torch.float64)
+    z, w = (nodes[0] for nodes in expectation_nodes(step, cuts))
+    z, w = z[w > 0], w[w > 0]
+    rise = torch.expm1(0.5 * (step.log_prob(z - h) - step.log_prob(z)))
+    high = step.support[1]
+    beyond = step.sf(torch.tensor(high - h, dtype=torch.float64)).item() if high < math.inf else 0.0
+    return 4 / h**2 * ((w * rise.square()).nansum().item() + beyond)
+
+
+def _of_draws(step: Step) -> Iterator[str]:
+    """What 20,000 draws say otherwise than the step."""
+
+    def draw(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return step.sample(shape, generator=torch.Generator().manual_seed(20), dtype=dtype, device="cpu")
+
+    for shape, dtype in (((2, 1, 3), torch.float64), ((_N // 100, 100), torch.float32)):
+        if wrong := _answers("sample", lambda shape=shape, dtype=dtype: draw(shape, dtype), shape, dtype):
+            yield wrong
+            return
+    drawn = draw(shape, dtype)
+    if not torch.equal(drawn, draw(shape, dtype)):
+        yield "sample: two draws from generators of one seed differ (must be equal: draw from `generator` alone)"
+        return
+    z = drawn.double().flatten().sort().values
+    if not z.isfinite().all():
+        yield "sample: found numbers that are not finite"
+        return
+    variance = z.square().mean().item()
+    for name, found, must, deviation in (
+        ("mean", z.mean().item(), 0.0, 1.0),
+        ("variance", variance, 1.0, math.sqrt(max(0.0, step.excess_kurtosis + 2))),
+    ):
+        allowed = _DEVIATIONS * deviation / math.sqrt(_N) + 1e-6
+        if not abs(found - must) <= allowed:
+            yield f"sample: {name} of {_N:,} draws {found:.6g} (must be {must:g} ± {allowed:.2g})"
+    share = torch.searchsorted(z, z, right=True) / _N
+    if not (distance := (share - step.cdf(z)).abs().max().item()) <= _DISTANCE:
+        yield f"sample: {_N:,} draws are {distance:.3g} away from cdf (must be within {_DISTANCE:.2g})"
+
+
+def _answers(name: str, call: Callable[[], Any], shape: tuple[int, ...], dtype: torch.dtype) -> str | None:
+    """What is wrong with the kind of a method's answer."""
+    try:
+        found = call()
+    except Exception as error:  # whatever a method from elsewhere does
+        return f"{name} raises {type(error).__name__}: {error}"
+    if not isinstance(found, Tensor):
+        return f"{name} returns a {type(found).__name__} (must be a tensor)"
+    if (tuple(found.shape), found.dtype) != (shape, dtype):
+        return f"{name} returns {tuple(found.shape)} of {found.dtype} (must be {shape} of {dtype})"
+    return None
