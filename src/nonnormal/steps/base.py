@@ -150,7 +150,9 @@ def _drawn_wide(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def register(family: type[Step]) -> type[Step]:
-    """Makes a family known by its `name` to `get` and to every study file.
+    """Makes a family known by its `name` to `get`, where the module that calls it has been imported.
+
+    A study file imports no module for a name: there a family from elsewhere is `module:Class`.
 
     Raises:
         StepError: the name is taken by another class.
