@@ -430,7 +430,7 @@ def _integrate(q: Step, p: Step, d: Tensor, chunk: int = 2048) -> tuple[Tensor, 
     for i in range(0, len(d), chunk):
         part = d[i : i + chunk].unsqueeze(1)
         z, w = expectation_nodes(q, part + kinks)
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             y = (z - part).clamp(*p.support).requires_grad_()
             log_p = p.log_prob(y) + 0 * y  # on the graph even where p is flat
             (score,) = torch.autograd.grad(log_p.sum(), y)

@@ -267,7 +267,7 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Ten
 def _far_log_mass(p: Step, low: Tensor, high: Tensor) -> Tensor:
     """Log ∫ p from low to high (N,), one of which may be infinite, far out in a tail of p."""
     at_low = high.isinf() | (low.isfinite() & (p.log_prob(low) >= p.log_prob(high)))
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         edge = torch.where(at_low, low, high).requires_grad_()
         log_p = p.log_prob(edge)
         (slope,) = torch.autograd.grad((log_p + 0 * edge).sum(), edge)  # on the graph even where p is flat

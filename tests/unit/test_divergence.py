@@ -502,6 +502,19 @@ def test_a_shift_that_is_no_number_has_no_divergence(pair):
     assert math.isnan(evaluate(*pair, math.nan))
 
 
+@pytest.mark.parametrize("delta", [0.3, 13.0])
+def test_a_divergence_is_looked_up_in_inference_mode(delta):
+    """Whose table then serves gradients too."""
+    q, p = get("student_t", df=7.25), get("logistic")
+    with torch.inference_mode():
+        found = evaluate(q, p, delta)
+    shift = torch.tensor(delta, dtype=DOUBLE, requires_grad=True)
+    value = shift_kl(q, p, shift)
+    value.backward()
+    assert value.item() == found
+    assert shift.grad > 0
+
+
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
 

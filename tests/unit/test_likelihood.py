@@ -140,6 +140,15 @@ def test_mass_below_the_smallest_number_is_that_of_the_tail(p, edges, width, x0)
         assert found.item() == pytest.approx(float(expected), rel=1e-13, abs=2.5e-3 + float(rounding))
 
 
+def test_mass_far_out_needs_no_gradients():
+    found = []
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            x0, centre = torch.zeros(1, dtype=torch.float64), torch.full((1,), 3.0, dtype=torch.float64)
+            found.append(discretised_log_prob(get("generalized_normal(shape=16)"), x0, centre, 0.1, 17).item())
+    assert found[0] == found[1] < -1e10
+
+
 def test_mass_outside_the_support_is_none():
     outside = discretised_log_prob(get("triangular"), torch.tensor([0.5]), torch.tensor([-0.5]), 0.1, 17)
     assert outside.item() == -math.inf
