@@ -94,6 +94,12 @@ _STRAIGHT = 1e-3  # the change of a fall from octave to octave below which it go
 _SPAN = 16  # points over which the slope of a tail is taken: a factor of 5 in z
 
 
+def with_itself_finite(step: Step | str) -> bool:
+    """Whether K of the step with itself is finite for every shift; not so of a law without density."""
+    step = get(step)
+    return step.has_density and is_finite(step, step)
+
+
 def _tails_allow(q: Step, p: Step) -> bool:
     """Whether q |log p| falls faster than 1/|z| where both reach to infinity: by more than 1e-4 in an octave.
 

@@ -20,8 +20,8 @@ from nonnormal.bases import Basis
 from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.divergence import with_itself_finite
 from nonnormal.evaluation.drawing import drawn
-from nonnormal.evaluation.recipe import bounded
 from nonnormal.evaluation.rows import bits_row, frame, row
 from nonnormal.evaluation.samples import difference_rows, distance_rows, resampling
 from nonnormal.likelihood import bound
@@ -226,7 +226,7 @@ def _bounds(scene: Scene, found: list[Cell], steps: list[str]) -> None:
     study, section = scene.study, scene.study.crossing
     images = scene.data.test.images[: section.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
-    steps = [step for step in steps if bounded(step)]
+    steps = [step for step in steps if with_itself_finite(step)]
     for n_steps in sorted(set(section.bound_steps)):
         calls, base = min(n_steps, study.evaluation.n_evaluations), {}
         for cell in found:
