@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nonnormal.cli.common import StudyFile, open_study, recorded, require_section
+from nonnormal.cli.common import StudyFile, open_study, recorded
 from nonnormal.layout import (
     CROSSING_FIGURES,
     DESIGN_FIGURES,
     FIGURES,
     GEOMETRY_FIGURES,
     PHOTOGRAPHS,
-    PRETRAINED_FIGURES,
     RECIPE_FIGURES,
     RECIPE_TABLES,
     TABLES,
@@ -63,10 +63,16 @@ def figure(study_file: StudyFile, name: Annotated[str, typer.Option(help=f"One o
     from nonnormal.layout import FIGURE_FORMATS
 
     study, layout = open_study(study_file)
+    _one_of(name, figures_of(study), "figure")
     drawn = _draw(name, study, layout)
     for extension in FIGURE_FORMATS:
         theme.save(drawn, layout.figure(name, extension))
         print(layout.figure(name, extension))
+
+
+def _one_of(name: str, known: Iterable[str], kind: str) -> None:
+    if name not in known:
+        raise ValueError(f"--name: found {name!r}; this study has no such {kind}, but {', '.join(known)}")
 
 
 def _draw(name: str, study, layout: Layout):
@@ -94,7 +100,6 @@ def _draw(name: str, study, layout: Layout):
     if name in RECIPE_FIGURES:
         from nonnormal.figures import recipe as drawings
 
-        require_section(layout.study, study, "recipe")
         if name == "phase_space":
             return drawings.phase_space({key: chosen.build() for key, chosen in study.recipe.processes.items()})
         more = [study.metric("fid")] if name == "recipe" else []
@@ -102,7 +107,6 @@ def _draw(name: str, study, layout: Layout):
     if name in CROSSING_FIGURES:
         from nonnormal.figures import crossing as drawings
 
-        require_section(layout.study, study, "crossing")
         if name == "crossing":
             return drawings.crossing(read_rows(layout.summary), study.metric("fid"))
         names = study.run(study.crossing_run).basis.kind, *study.crossing.bases
@@ -120,8 +124,6 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.losses import loss_shapes
 
         return loss_shapes(list(dict.fromkeys(pairs[run] for run, its in study.runs.items() if its.has_native_bound)))
-    if name in PRETRAINED_FIGURES:
-        require_section(layout.study, study, "pretrained")
     if name == "pretrained":
         from nonnormal.figures.pretrained import pretrained
 
@@ -150,12 +152,10 @@ def _draw(name: str, study, layout: Layout):
         from nonnormal.figures.style import style_differences
 
         return style_differences(read_rows(layout.summary), study.labels)
-    if name == "training":
-        from nonnormal.figures.training import training_curves
+    from nonnormal.figures.training import training_curves
 
-        logs = {run: pd.read_csv(reading(layout.log(run))) for run in pairs}
-        return training_curves({study.labels[run]: (*pairs[run], log) for run, log in logs.items()})
-    raise ValueError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")
+    logs = {run: pd.read_csv(reading(layout.log(run))) for run in pairs}
+    return training_curves({study.labels[run]: (*pairs[run], log) for run, log in logs.items()})
 
 
 def _draw_design(name: str, study, layout: Layout):
@@ -191,9 +191,8 @@ def table(
     from nonnormal import tables
     from nonnormal.summary import write_rows
 
-    if name not in TABLES:
-        raise ValueError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
     study, layout = open_study(study_file)
+    _one_of(name, tables_of(study), "table")
     content = numbers_of(name, study, layout)
     readable = readable_of(name, study, content)
     write_rows(layout.table(name, "csv"), content)
@@ -249,21 +248,16 @@ def numbers_of(name: str, study, layout: Layout):
     if name == "cost":
         return tables.costs(summary)
     if name == "crossing":
-        require_section(layout.study, study, "crossing")
         return tables.crossing(summary, study.metric("fid"))
     if name == "designs":
-        require_section(layout.study, study, "designs")
         return tables.designs(summary, study.metric("fid"), study.design_labels)
     if name == "pretrained":
-        require_section(layout.study, study, "pretrained")
         return tables.pretrained(summary, study.metric)
     if name in ("geometry", "solvers"):
-        require_section(layout.study, study, "geometry")
         return (
             tables.geometry(summary, published) if name == "geometry" else tables.solvers(summary, study.metric("fid"))
         )
     if name in RECIPE_TABLES:
-        require_section(layout.study, study, "recipe")
         chosen = {key: settings.build() for key, settings in study.recipe.processes.items()}
         if name == "processes":
             return tables.processes(chosen)
