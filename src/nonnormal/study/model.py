@@ -336,9 +336,9 @@ class Study(Settings):
         """SHA-256 of the resolved study, in hex."""
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
-    def training_facts(self, run: str, data_sha256: str) -> dict[str, Any]:
-        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data set's file."""
-        data = {"file": self.data_name, "sha256": data_sha256}
+    def training_facts(self, run: str, data_sha256: str | None = None) -> dict[str, Any]:
+        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data's file, if known."""
+        data = {"file": self.data_name} | ({"sha256": data_sha256} if data_sha256 else {})
         return {"run": run, "seed": self.seed, "data": data, **self.run(run).of_weights}
 
     def train_seed(self, run: str) -> int:
