@@ -176,7 +176,7 @@ class Process(Settings):
     """vp: variance preserving. vp_sde: the same by its equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space,
     which without friction_x is CLD."""
     schedule: Schedule = Schedule()
-    """log-SNR over time, of vp."""
+    """log-SNR over time, of vp; the other kinds have theirs by their rates."""
     beta: float | tuple[float, float] | None = None
     """Rate of time of vp_sde and psld, a number or its two ends; 0.1 to 20 and 8 where it is null."""
     mass_inv: float | None = Field(None, gt=0)
@@ -192,6 +192,8 @@ class Process(Settings):
     def _is_one(self):
         if strange := [name for name in _PROCESS_KEYS - _KEYS_OF[self.kind] if getattr(self, name) is not None]:
             raise ValueError(f"{min(strange)}: does not fit the kind {self.kind}")
+        if self.kind != "vp" and self.schedule != Schedule():
+            raise ValueError(f"schedule: does not fit the kind {self.kind}, whose rates are its schedule")
         if self.kind != "vp":
             self.build()
         return self

@@ -19,6 +19,7 @@ from nonnormal.files import observed
 from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
 from nonnormal.records import Recorder
+from nonnormal.settings import Process
 from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate
 
@@ -215,7 +216,7 @@ def test_defaults_may_be_left_out(defaults):
         ),
         ("runs.plain.q", "cauchy", ['runs.plain.q: found "cauchy"', "known families: normal, laplace, uniform"]),
         ("runs.plain.q", "student_t(df=4)", ['runs.plain.q: found "student_t(df=4)"', "df must be larger than 4"]),
-        ("runs.plain.p", "student_t", ['runs.plain.p: found "student_t"', "its parameters: df"]),
+        ("runs.plain.p", "student_t", ['runs.plain.p: found "student_t"', "student_t needs df, as student_t(df=5)"]),
         ("runs.plain.p", "student_t(5)", ["runs.plain.p: found", "parameters are written parameter=number"]),
         ("runs.plain.q", "rademacher", ["runs.plain.q: rademacher has no density, so rademacher/laplace has", LIMIT]),
         ("runs.plain.p", "rademacher", ["runs.plain.p: rademacher has no density, so laplace/rademacher has", LIMIT]),
@@ -648,6 +649,11 @@ def test_processes_are_what_they_are_called():
             ["runs.plain.process.friction_m = 3.0 is not crit"],
         ),
         ("runs.plain.process", {"mass_inv": 4}, ["runs.plain.process.mass_inv: does not fit the kind vp"]),
+        (
+            "runs.plain.process",
+            {"kind": "vp_sde", "schedule": {"kind": "cosine"}},
+            ["runs.plain.process.schedule: does not fit the kind vp_sde"],
+        ),
         ("runs.plain.process", {"kind": "vp_sde", "beta": -1.0}, ["runs.plain.process.beta must be a positive number"]),
         ("runs.plain.process", {"kind": "psld", "mass_inv": 0}, ["process.mass_inv: found 0; Input should be greater"]),
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
@@ -704,6 +710,14 @@ def test_the_network_of_a_crossing_has_one_schedule_and_is_the_first_unless_anot
     assert "runs.plain.process.schedule.kind: found waiting; crossing needs one for all components" in mistake(raw)
     raw["crossing"] = {"run": "other"}
     assert validate(raw, "x").crossing_run == "other"
+
+
+def test_a_run_of_another_process_takes_none_of_the_defaults_process():
+    kind = {"process": {"kind": "psld", "friction_x": 0.02}}
+    assert validate(changed("runs.plain", kind), "x").run("plain").process == Process(**kind["process"])
+    beside = changed("runs.plain", {"process": {"schedule": {"kind": "cosine"}}})
+    assert validate(beside, "x").run("plain").process.schedule.log_snr_max == 9
+    assert "defaults.process.schedule: does not fit the kind psld" in mistake(changed("defaults.process.kind", "psld"))
 
 
 def test_every_image_may_have_a_path():

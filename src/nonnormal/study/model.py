@@ -58,7 +58,7 @@ class Study(Settings):
     resources: Resources = Resources()
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
-    """Settings of every run that does not name others."""
+    """Settings of every run that does not name others; a run of another process.kind has none of the process."""
     runs: dict[Name, Run] = {}
     """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
     features: Features = Classifier()
@@ -352,7 +352,16 @@ class Study(Settings):
 
 def _all_merged(defaults: Mapping, runs: Mapping) -> dict:
     """Each run laid over the defaults; one that is empty (null) is the defaults."""
-    return {name: _merged(defaults, {} if run is None else run) for name, run in runs.items()}
+    return {name: _merged(_for(run, defaults), {} if run is None else run) for name, run in runs.items()}
+
+
+def _for(run: Any, defaults: Mapping) -> Mapping:
+    """The defaults without their process where the run names one of another kind, to which its keys do not belong."""
+    its, below = (said.get("process") if isinstance(said, Mapping) else None for said in (run, defaults))
+    if not isinstance(its, Mapping) or not isinstance(below, Mapping):
+        return defaults
+    kind = below.get("kind", "vp")
+    return defaults if its.get("kind", kind) == kind else {**defaults, "process": {}}
 
 
 def _merged(defaults: Mapping, override: Any) -> Any:
