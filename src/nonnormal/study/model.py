@@ -29,7 +29,7 @@ from nonnormal.sections import (
     Sampling,
 )
 from nonnormal.seeds import derive
-from nonnormal.settings import Run, Settings
+from nonnormal.settings import Flag, Run, Settings
 from nonnormal.steps import code_of, get
 
 
@@ -47,13 +47,13 @@ class Study(Settings):
     """Name of the study and of its folder under results/."""
     title: str = Field("", max_length=200)
     """One line for people."""
-    seed: int = Field(0, strict=True, ge=0)
+    seed: int = Field(0, strict=True, ge=0, lt=2**63)
     """From which every other seed is derived."""
     data: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATASETS)})]
     """Name of the data set."""
     source: Source = Source()
     """Where the files of the data set come from; what is left out is the data set's own."""
-    headline: bool = False
+    headline: Flag = False
     """Whether figures, tables and paper go to paper/; those of other studies go to results/<name>/paper/."""
     resources: Resources = Resources()
     """What each training, sampling and evaluation asks of the machine."""
