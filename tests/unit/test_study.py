@@ -372,6 +372,7 @@ def test_defaults_may_be_left_out(defaults):
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
         ("source.mirrors", ["ftp://x"], ["source.mirrors: found", "allowed are http://"]),
         ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
+        ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
         ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),

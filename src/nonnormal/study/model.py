@@ -44,7 +44,7 @@ class Study(Settings):
     """A study file."""
 
     name: Name
-    """Name of the study and of its folder under results/."""
+    """Name of the study and of its folder under results/, which is its own: no other study's, and not slurm."""
     title: str = Field("", max_length=200)
     """One line for people."""
     seed: int = Field(0, strict=True, ge=0, lt=2**63)
@@ -54,7 +54,8 @@ class Study(Settings):
     source: Source = Source()
     """Where the files of the data set come from; what is left out is the data set's own."""
     headline: Flag = False
-    """Whether figures, tables and paper go to paper/; those of other studies go to results/<name>/paper/."""
+    """Whether figures, tables and paper go to paper/, for one study of a project; those of others go to
+    results/<name>/paper/."""
     resources: Resources = Resources()
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
@@ -96,6 +97,13 @@ class Study(Settings):
             if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
                 merged[section] = {**found, key: _all_merged(defaults, found[key])}
         return merged
+
+    @field_validator("name")
+    @classmethod
+    def _free_folder(cls, name: str) -> str:
+        if name == "slurm":
+            raise ValueError("results/slurm is for the logs of SLURM; call the study otherwise")
+        return name
 
     @field_validator("runs")
     @classmethod
