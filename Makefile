@@ -6,6 +6,9 @@ VENV ?= .venv
 STUDY ?= config/digits.yaml
 # A folder of profiles/: where jobs run. CORES=2 goes before what it says.
 PROFILE ?= default
+missing = $(strip $(foreach file,$(1),$(if $(wildcard $(file)),,$(file))))
+$(if $(call missing,$(STUDY)),$(error STUDY: there is no $(call missing,$(STUDY))))
+$(if $(call missing,profiles/$(PROFILE)),$(error PROFILE: there is no profiles/$(PROFILE); there are $(notdir $(wildcard profiles/*))))
 SNAKEMAKE = snakemake --workflow-profile profiles/$(PROFILE) $(if $(CORES),--cores $(CORES)) --configfile $(STUDY)
 # glibc gives memory back to the system and asks for it again, at times that vary from run to run: losses are measured
 # with and without.

@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nonnormal.steps import Laplace, Normal, Step, StepError, Uniform, get
-from nonnormal.steps.quadrature import expectation_nodes
+from nonnormal.steps.quadrature import LOG_LAST, beyond_last, expectation_nodes
 
 _CLOSED_FORMS: dict[tuple[type[Step], type[Step]], Callable[[Step, Step, Tensor], Tensor]] = {}
 
@@ -45,7 +45,7 @@ def shift_kl(q: Step | str, p: Step | str, delta: Tensor | float) -> Tensor:
         delta: d, any shape, floating point; the result has its shape and dtype. Numbers are float64.
 
     Raises:
-        StepError: a step has no density, or the name of none.
+        StepError: a step has no density, a name is that of none, or the pair is too near to the border (`is_finite`).
         ValueError: d is a tensor of whole numbers, which has no room for the result.
 
     Source: derived here, checked against 30-digit quadrature (`tests/golden/shift_kl.csv`).
@@ -83,24 +83,85 @@ def is_finite(q: Step | str, p: Step | str) -> bool:
     """Whether K_{q,p}(d) < ∞ for every shift d: p reaches everywhere, and q's tails are lighter than −log p grows.
 
     Raises:
-        StepError: a step has no density.
+        StepError: a step has no density, or the pair is so near to the border that K is finite and cannot be computed,
+            or that it cannot be told whether it is finite.
     """
     q, p = get(q), get(p)
     _need_densities(q, p)
-    return p.support == (-math.inf, math.inf) and _tails_allow(q, p)
+    finite = p.support == (-math.inf, math.inf) and _tails_allow(q, p)
+    if finite and not isinstance(p, Normal):
+        _beyond(q, p)
+    return finite
+
+
+_STRAIGHT = 1e-3  # the change of a fall from octave to octave below which it goes on as it is
+_SPAN = 16  # points over which the slope of a tail is taken: a factor of 5 in z
+
+
+def with_itself_finite(step: Step | str) -> bool:
+    """Whether K of the step with itself is finite for every shift; not so of a law without density."""
+    step = get(step)
+    return step.has_density and is_finite(step, step)
 
 
 def _tails_allow(q: Step, p: Step) -> bool:
-    """Whether q |log p| falls faster than 1/|z| where both reach to infinity."""
+    """Whether q |log p| falls faster than 1/|z| where both reach to infinity: by more than 1e-4 in an octave.
+
+    It does not where its fall ends, or slows down more and more.
+
+    Raises:
+        StepError: it falls, but by less, or slows down, so that it cannot be told.
+    """
     far = 60.0 * 2.0 ** torch.arange(20, dtype=torch.float64)
     for end, side in zip(q.support, (-far, far), strict=True):
         if math.isinf(end):
             # In logarithms, since both factors may leave the range of float64; as far out as these do not.
             tail = q.log_prob(side) + (-p.log_prob(side)).log() + far.log()
             falls = tail[tail.isfinite()].diff()
-            if len(falls) < 2 or not (falls[-1] < -0.01 and falls[-1] - falls[-2] < 1e-3):
+            slower = falls.diff()
+            if len(falls) < 3 or falls[-1] > -1e-9 or (slower[-1] > _STRAIGHT and slower[-1] > slower[-2]):
                 return False
+            if falls[-1] > -1e-4 or slower[-1] > _STRAIGHT:
+                raise StepError(
+                    f"{q}/{p}: the tails are so near to where the divergence of the pair becomes infinite that it "
+                    "cannot be told on which side; choose parameters that are farther apart"
+                )
     return True
+
+
+@cache
+def _beyond(q: Step, p: Step) -> float:
+    """What −E_q[log p(z − d)] has, for any d, farther out than quadrature's nodes, nats.
+
+    There |z q log p| of heavy tails is a power of z: small where it falls fast, and else carried on as what it is.
+
+    Raises:
+        StepError: it is not small, but q or log p leaves float64 before the nodes end, or the sum over the nodes does.
+    """
+    refusal = StepError(
+        f"{q}/{p}: the divergence of the pair is finite, but comes from so far out in the tails that it cannot be "
+        "computed; choose parameters that are farther apart"
+    )
+    z, w = (nodes[0] for nodes in expectation_nodes(q, torch.zeros(1, 0)))
+    log_p = p.log_prob(z.clamp(*p.support))
+    if p.support == (-math.inf, math.inf) and not _weighted(w, log_p).isfinite():
+        raise refusal
+    within, total = _weighted(w, torch.where(log_p.isfinite(), log_p, 0.0)).abs(), 0.0
+    log_z = torch.linspace(4, LOG_LAST, 2**9, dtype=torch.float64)
+    for end, side in zip(q.support, (-log_z.exp(), log_z.exp()), strict=True):
+        log_q, growth = q.log_prob(side), -p.log_prob(side)
+        kept = int(((log_q > -690) & growth.isfinite()).cummin(0).values.sum())
+        if math.isfinite(end) or kept < 2 * _SPAN:
+            continue
+        tail = (log_q + growth.log() + log_z)[:kept]
+        falls = (tail[:-_SPAN] - tail[_SPAN:]) / (log_z[_SPAN] - log_z[0])
+        fall = falls[-1].item()
+        if fall > 0 and math.exp(tail[-1]) / fall < 1e-9 * within:
+            continue
+        if kept < len(log_z) or fall <= 0 or abs(falls[-1] - falls[-_SPAN]) > 1e-7 * fall:
+            raise refusal
+        total += beyond_last(tail[-1].item(), fall)
+    return total
 
 
 def _need_densities(q: Step, p: Step) -> None:
@@ -244,6 +305,9 @@ def _tabulated(q: Step, p: Step, delta: Tensor) -> Tensor:
     return _Lookup.apply(delta, _table(q, p))
 
 
+_CHUNK = 2**14  # numbers that stay in a processor's cache
+
+
 @cache
 def _table(q: Step, p: Step) -> _Table:
     return _Table.build(q, p)
@@ -255,6 +319,8 @@ class _Table:
 
     Nodes are 1/64 apart, and closer and closer towards the points where K is not smooth: where a kink of p, shifted by
     d, meets a kink of q, and where the supports cease to nest. Between nodes the error is below 1e-7 of |K| + 0.01.
+
+    It is read on the device of the shifts, where nodes and cubics are kept.
 
     Attributes:
         low, high: shifts for which the supports nest; K is ∞ outside of [low, high].
@@ -293,30 +359,62 @@ class _Table:
         return cls(q, p, low, high, nodes, *_integrate(q, p, nodes))
 
     def __call__(self, d: Tensor) -> tuple[Tensor, Tensor]:
-        """(K, K′) at d (any shape, float64 on the CPU)."""
+        """(K, K′) at d, of any shape, in its floating type and on its device; computed in float64."""
         flat = d.reshape(-1)
-        value, slope = torch.where(flat.isnan(), flat, math.inf), torch.zeros_like(flat)
-        if len(self.nodes):
-            tabulated = (flat >= self.nodes[0]) & (flat <= self.nodes[-1])
-            value[tabulated], slope[tabulated] = self._interpolate(flat[tabulated])
-            beyond = ~tabulated & flat.isfinite() & (flat >= self.low) & (flat <= self.high)
-            value[beyond], slope[beyond] = _integrate(self.q, self.p, flat[beyond])
+        value, slope = torch.empty_like(flat), torch.empty_like(flat)
+        if len(self.nodes) and len(flat):
+            chunk = _CHUNK if d.device.type == "cpu" else len(flat)
+            for out, rise, part in zip(value.split(chunk), slope.split(chunk), flat.split(chunk), strict=True):
+                self._interpolate(part.double(), out, rise)
+        if len(flat) and not self._covers(flat):
+            self._extend(flat, value, slope)
         return value.reshape(d.shape), slope.reshape(d.shape)
 
-    def _interpolate(self, d: Tensor) -> tuple[Tensor, Tensor]:
+    def _covers(self, d: Tensor) -> bool:
+        """Whether all of d lie between the nodes."""
+        low, high = torch.stack(d.aminmax()).tolist()
+        return len(self.nodes) > 0 and low >= self.nodes[0].item() and high <= self.nodes[-1].item()
+
+    def _extend(self, d: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Writes K and K′ where d (N,) lies beyond the nodes: by quadrature, ∞ where the supports do not nest."""
+        inside = (d >= self.nodes[0].item()) & (d <= self.nodes[-1].item()) if len(self.nodes) else d != d
+        (where,) = (~inside).nonzero(as_tuple=True)
+        far = d[where].double().cpu()
+        k, rise = torch.where(far.isnan(), far, math.inf), torch.zeros_like(far)
+        nested = far.isfinite() & (far >= self.low) & (far <= self.high)
+        if nested.any():
+            k[nested], rise[nested] = _integrate(self.q, self.p, far[nested])
+        value[where], slope[where] = k.to(value), rise.to(slope)
+
+    def _interpolate(self, d: Tensor, value: Tensor, slope: Tensor) -> None:
+        """Writes the cubics and their slopes at d (N,), float64; nonsense beyond the nodes."""
+        nodes, cubics = self.on(d.device)
+        if self.even:
+            left = (d - nodes[0]).mul_(1 / self.SPACING).to(torch.int32).clamp_(0, len(cubics) - 1)
+        else:
+            left = torch.searchsorted(nodes, d, right=True, out_int32=True).sub_(1).clamp_(0, len(cubics) - 1)
+        x = d - nodes.index_select(0, left)
+        a, b, c, e = cubics.index_select(0, left).unbind(1)
+        cubic = e * x
+        value.copy_(cubic.add(c).mul_(x).add_(b).mul_(x).add_(a))
+        slope.copy_(cubic.mul_(1.5).add_(c).mul_(x).mul_(2).add_(b))
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether the nodes are `SPACING` apart, up to the last."""
+        count = len(self.nodes)
+        return count > 1 and torch.equal(self.nodes[:-1], self.nodes[0] + self.SPACING * torch.arange(count - 1))
+
+    @cache  # noqa: B019 (tables live as long as the program)
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(nodes, cubics) there; a cubic is a + b x + c x² + e x³ at distance x from its node, (N − 1, 4)."""
+        value, slope = self.value, self.slope
         if len(self.nodes) == 1:
-            return self.value.expand_as(d), self.slope.expand_as(d)
-        right = torch.searchsorted(self.nodes, d, right=True).clamp(1, len(self.nodes) - 1)
-        left = right - 1
-        width = self.nodes[right] - self.nodes[left]
-        u = (d - self.nodes[left]) / width
-        rise = (self.value[right] - self.value[left]) / width
-        a, b = self.slope[left], self.slope[right]
-        # Newton's form of the cubic with these values and slopes at both ends.
-        second, third = rise - a, a + b - 2 * rise
-        value = self.value[left] + width * u * (a + u * (second + (u - 1) * third))
-        slope = a + u * (2 * second + (3 * u - 2) * third)
-        return value, slope
+            return self.nodes.to(device), torch.stack([value, slope, 0 * value, 0 * value], 1).to(device)
+        width, rise = self.nodes.diff(), value.diff() / self.nodes.diff()
+        bend = slope[:-1] + slope[1:] - 2 * rise
+        cubics = torch.stack([value[:-1], slope[:-1], (rise - slope[:-1] - bend) / width, bend / width.square()], 1)
+        return self.nodes.to(device), cubics.to(device)
 
 
 class _Lookup(torch.autograd.Function):
@@ -324,9 +422,9 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, delta, table):
-        value, slope = table(delta.detach().double().cpu())
-        ctx.save_for_backward(slope.to(delta))
-        return value.to(delta)
+        value, slope = table(delta.detach())
+        ctx.save_for_backward(slope)
+        return value
 
     @staticmethod
     @once_differentiable
@@ -338,18 +436,18 @@ class _Lookup(torch.autograd.Function):
 def _integrate(q: Step, p: Step, d: Tensor, chunk: int = 2048) -> tuple[Tensor, Tensor]:
     """(K, K′) at shifts d (D,) by quadrature: K = −h(q) − E_q[log p(z − d)], K′ = E_q[(log p)′(z − d)]."""
     value, slope = torch.empty_like(d), torch.empty_like(d)
-    kinks = torch.tensor(p.kinks, dtype=torch.float64)
+    kinks, rest = torch.tensor(p.kinks, dtype=torch.float64), _beyond(q, p) - q.entropy
     for i in range(0, len(d), chunk):
         part = d[i : i + chunk].unsqueeze(1)
         z, w = expectation_nodes(q, part + kinks)
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             y = (z - part).clamp(*p.support).requires_grad_()
             log_p = p.log_prob(y) + 0 * y  # on the graph even where p is flat
             (score,) = torch.autograd.grad(log_p.sum(), y)
         # A node that rounding put on a kink has next to no weight, and there log p or its slope may be infinite.
         lost = (y.detach().unsqueeze(-1) == kinks).any(-1) & ~(log_p.isfinite() & score.isfinite())
         w = torch.where(lost, 0.0, w)
-        value[i : i + chunk] = -q.entropy - _weighted(w, log_p.detach())
+        value[i : i + chunk] = rest - _weighted(w, log_p.detach())
         slope[i : i + chunk] = _weighted(w, score)
     if q == p:  # exactly, also where quadrature has few digits
         value[d == 0], slope[d == 0] = 0.0, 0.0

@@ -68,11 +68,6 @@ def remaining_cosine(path: Tensor, denoised: Tensor) -> Tensor:
     return cosine_similarity(flat[:-1] - r, flat[:-1] - flat[-1], dim=-1)
 
 
-def ode_jump(denoised: Tensor, step: int = -1) -> Tensor:
-    """r_t at a step of a denoised path (T, B, ...), (B, ...): the image if the solver jumps to its end there."""
-    return denoised[step]
-
-
 # ---- three dimensions ------------------------------------------------------------------------------------------------
 
 

@@ -69,11 +69,6 @@ class UNet(nn.Module):
         return self.unet(z, index, return_dict=False)[0]
 
 
-def parameter_count(network: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
 def initialised(build, seed: int) -> nn.Module:
     """build() with initial weights drawn from `seed`; torch's global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):

@@ -35,7 +35,7 @@ class Schedule(ABC):
 
     @property
     def shortest_window(self) -> float:
-        """The shortest time, of the unit interval, that a component takes from where it starts to move to where it ends."""
+        """The shortest time for which a component moves: 1, the unit interval, where none waits."""
         return 1.0
 
 
@@ -75,13 +75,18 @@ class LinearLogSNR(TwoEnded):
 class Cosine(TwoEnded):
     """log_snr(t) = −2 log tan(a + t (b − a)), with a, b such that the ends are log_snr_max and log_snr_min.
 
+    With tan θ = sin θ / sin(π/2 − θ), both angles measured from where they vanish, it keeps its digits at both ends.
+
     Source: Nichol & Dhariwal (2102.09672) §3.2 in continuous time; cutting at the ends derived here.
     """
 
     def log_snr(self, t):
         t = torch.as_tensor(t, dtype=torch.float64)
-        low, high = (math.atan(math.exp(-end / 2)) for end in (self.log_snr_max, self.log_snr_min))
-        return -2 * torch.log(torch.tan(low + t * (high - low)))
+        ends = self.log_snr_max, self.log_snr_min
+        low, high = (math.atan(math.exp(-end / 2)) for end in ends)
+        more, rest = (math.atan(math.exp(end / 2)) for end in ends)
+        turn = high - low if sum(ends) > 0 else more - rest  # of the smaller angles
+        return 2 * (torch.log(torch.sin(rest + (1 - t) * turn)) - torch.log(torch.sin(low + t * turn)))
 
 
 class Polynomial(TwoEnded):

@@ -108,8 +108,8 @@ class Resources(Settings):
     threads: int = Field(1, strict=True, ge=1, le=MOST)
     """CPU threads, fixed so that results do not depend on the number of cores."""
     gpus: int = Field(0, strict=True, ge=0, le=MOST)
-    """GPUs of a training, which with several has a process on each, and the same batches; other jobs ask for one. 0 asks
-    for none: jobs run side by side on the cores, and share a GPU where there is one."""
+    """GPUs of a training, which with several has a process on each, and the same batches; other jobs ask for one. 0
+    asks for none: jobs run side by side on the cores, and share a GPU where there is one."""
     retries: int | None = Field(None, strict=True, ge=0, le=MOST)
     """How often a training that ended early, by preemption or at its time limit, is started again; it goes on where it
     was. None: as the profile says, which is never on one machine."""

@@ -86,9 +86,14 @@ class Basis(Settings):
     def __str__(self) -> str:
         return {"pca": "PCA", "dct": "DCT", "haar": "Haar"}.get(self.kind, self.kind) + " whitened" * self.whiten
 
-    def fit(self, images: Tensor, floor: float) -> bases.Components:
-        """The basis with the statistics of the images (N, C, H, W); deviations are at least `floor`."""
-        return bases.Components.fit(self.kind, images, floor=floor, levels=self.levels, whiten=self.whiten)
+    def fit(self, images: Tensor, floor: float, scale: bases.Scale | None = None) -> bases.Components:
+        """The basis with the statistics of the images (N, C, H, W); args as in `bases.Components.fit`."""
+        options = dict(floor=floor, levels=self.levels, whiten=self.whiten, scale=scale)
+        return bases.Components.fit(self.kind, images, **options)
+
+    def rotation(self, images: Tensor, scale: bases.Scale | None = None) -> bases.Basis:
+        """The orthonormal basis, before whitening, without statistics of the images (N, C, H, W)."""
+        return bases.rotation(self.kind, images, levels=self.levels, scale=scale)
 
 
 Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[Number, ...], ...], ...]
@@ -353,7 +358,7 @@ class Run(Settings):
 
     @model_validator(mode="after")
     def _trainable(self):
-        if self.training.loss == "limit" or self.has_native_bound:
+        if self.has_native_bound or self.training.loss == "limit":
             return self
         for key, name in (("q", self.q), ("p", self.p)):
             if not steps.get(name).has_density:

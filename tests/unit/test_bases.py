@@ -8,7 +8,21 @@ import scipy.fft
 import torch
 from sklearn import decomposition
 
-from nonnormal.bases import DCT, PCA, PIXEL, Basis, Components, Fourier, Haar, LeadingPCA, Pixel, Whitened
+from nonnormal.bases import (
+    DCT,
+    KINDS,
+    PCA,
+    PIXEL,
+    Basis,
+    Components,
+    Fourier,
+    Haar,
+    LeadingPCA,
+    Pixel,
+    Whitened,
+    moments,
+    rotation,
+)
 from nonnormal.bases.transforms import haar
 from nonnormal.data import load
 from nonnormal.files import read_tensors, write_tensors
@@ -384,6 +398,64 @@ def test_fitted_bases_survive_being_stored(tmp_path, digits):
 def test_fixed_bases_store_nothing(basis):
     assert isinstance(basis, Basis)
     assert basis.tensors() == {}
+
+
+# ---- a part at a time ------------------------------------------------------------------------------------------------
+
+
+def levels_of(found):
+    return found.double() / 8 - 1
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_components_of_grey_levels_in_parts_are_those_of_all_numbers_at_once(monkeypatch, kind, whiten):
+    """But for last bits; the parts are uneven, and the images far from centred."""
+    grey = torch.randint(17, (101, 1, 8, 8), generator=torch.Generator().manual_seed(0)).clamp(min=12).to(torch.uint8)
+    whole = Components.fit(kind, levels_of(grey), floor=0.01, whiten=whiten)
+    monkeypatch.setattr(moments, "PART", 7 * 64 + 1)
+    found = Components.fit(kind, grey, floor=0.01, whiten=whiten, scale=levels_of)
+    for name, expected in whole.tensors().items():
+        torch.testing.assert_close(found.tensors()[name], expected, rtol=1e-9, atol=1e-9, msg=name)
+    coefficients = found.basis.forward(levels_of(grey))
+    torch.testing.assert_close(found.mean, coefficients.mean(0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.std, coefficients.std(0, correction=0), rtol=0, atol=1e-12)
+
+
+def test_leading_pca_of_grey_levels_in_parts_is_that_of_all_numbers_at_once(monkeypatch):
+    grey = torch.randint(17, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    whole = LeadingPCA.fit(levels_of(grey), 5)
+    monkeypatch.setattr(moments, "PART", 7 * 64)
+    found = LeadingPCA.fit(grey, 5, scale=levels_of)
+    for name, expected in whole.tensors().items():
+        torch.testing.assert_close(found.tensors()[name], expected, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["pixel", "pca", "leading", "haar"])
+def test_a_fit_makes_numbers_of_few_images_at_once(monkeypatch, kind):
+    """Of all at once a set of a million images would take 48 GB."""
+    seen = []
+
+    def scale(found):
+        seen.append(len(found))
+        return levels_of(found)
+
+    monkeypatch.setattr(moments, "PART", 10 * 64)
+    monkeypatch.setattr("nonnormal.bases.components.LARGEST_PCA", 0 if kind == "leading" else 64)
+    grey = torch.randint(17, (45, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    found = Components.fit(kind.replace("leading", "pca"), grey, floor=0.01, whiten=True, scale=scale)
+    assert isinstance(found.basis.rotation, LeadingPCA) == (kind == "leading")
+    assert set(seen) == {10, 5}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rotation_is_the_basis_of_the_components_without_a_pass_for_statistics(kind, digits):
+    calls = []
+    found = rotation(kind, digits, scale=lambda part: calls.append(part) or part)
+    assert found.matches(Components.fit(kind, digits, floor=0.1, whiten=True).basis.rotation)
+    assert bool(calls) == (kind == "pca")
+    with pytest.raises(ValueError, match="unknown basis 'sine'"):
+        rotation("sine", digits)
 
 
 # ---- whitening -------------------------------------------------------------------------------------------------------

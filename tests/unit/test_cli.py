@@ -1,7 +1,9 @@
 """The command line: threads, devices, the end."""
 
 import errno
+import importlib.metadata
 import signal
+from pathlib import Path
 
 import numpy  # whose linear algebra is one of the pools
 import pytest
@@ -10,6 +12,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from nonnormal import cli
 from nonnormal.cli.common import prepare_torch
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -54,6 +58,27 @@ def ended(monkeypatch, capsys, app):
     with pytest.raises(SystemExit) as end:
         cli.main()
     return end.value.code, capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named_with_what_makes_it(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, said = ended(monkeypatch, capsys, Path("results/x/weights.safetensors").open)
+    made = "make it first: snakemake --cores all --configfile STUDY -- results/x/weights.safetensors"
+    assert (code, said) == (2, f"error: results/x/weights.safetensors: there is no such file; {made}\n")
+    assert ended(monkeypatch, capsys, Path("study.yaml").open) == (2, "error: study.yaml: there is no such file\n")
+
+
+def test_the_version_is_the_packages(capsys):
+    cli.app(["--version"], standalone_mode=False)
+    assert capsys.readouterr().out == f"{importlib.metadata.version('nonnormal')}\n"
+
+
+def test_a_study_is_checked_and_told(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cli.app(["check", "config/smoke.yaml"], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert said.startswith("smoke: digits 1 × 8 × 8, results in results/smoke\n")
+    assert "  normal-normal: normal/normal, pixel, vp, " in said
 
 
 def test_a_mistake_of_the_user_ends_in_one_line(monkeypatch, capsys):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from nonnormal.bases import DCT, PCA, PIXEL, Haar, Whitened
 from nonnormal.data import load
+from nonnormal.denoisers import NormalDenoiser
 from nonnormal.likelihood import prior_kl
-from nonnormal.objective import Loss, marginal_state, whitened_error
+from nonnormal.objective import ELBO, Design, Loss, marginal_state, whitened_error
 from nonnormal.processes import VP, apply
 from nonnormal.schedules import ComponentWise, LinearLogSNR, Schedule, column_labels, variance_labels, waiting
 from nonnormal.steps import get
@@ -199,6 +200,33 @@ def test_whitened_error_is_the_root_of_each_components_gain_in_snr(schedule, tim
     gain = low.exp() * torch.expm1(high - low)  # SNR_i(s) − SNR_i(t)
     found = whitened_error(VP(schedule), s, t, x0_hat, x0)
     torch.testing.assert_close(found, gain.sqrt() * (x0_hat - x0), rtol=1e-10, atol=0)
+
+
+def test_what_waits_costs_nothing_and_owes_nothing():
+    """Of a schedule in which at most half of the components move at once; K(0) of uniform/normal is 0.18 nats."""
+    process, loss = VP(waiting(column_labels(SHAPE), 1.5, 6.0, -4.0)), Loss(get("uniform"), get("normal"))
+    n_steps, x0, x0_hat = 50, normals(3, *SHAPE), normals(3, *SHAPE, seed=1)
+    moving = 0
+    for k in range(n_steps):
+        s, t = k / n_steps, (k + 1) / n_steps
+        moves = (process.schedule.log_snr(s) > process.schedule.log_snr(t)).expand(3, *SHAPE)
+        found = loss(process, s, t, x0_hat, x0)
+        assert (found[~moves] == 0).all()
+        assert (found[moves] > loss.constant).all()
+        moving += moves[0].sum().item()
+    assert 0 < moving < 0.5 * n_steps * math.prod(SHAPE)
+    assert loss.owed(process, n_steps, SHAPE) == pytest.approx(loss.constant * moving, rel=1e-12)
+    always = VP(LinearLogSNR(6.0, -4.0))
+    assert loss.owed(always, n_steps, SHAPE) == pytest.approx(loss.constant * n_steps * math.prod(SHAPE), rel=1e-12)
+
+
+def test_training_does_not_see_what_waits():
+    """The loss less its constant is that of the components that move."""
+    process, pair = VP(waiting(column_labels(SHAPE), 1.5, 6.0, -4.0)), (get("uniform"), get("normal"))
+    x0, denoiser = normals(4, *SHAPE), NormalDenoiser(torch.zeros(SHAPE, dtype=DOUBLE), torch.eye(12, dtype=DOUBLE))
+    owing, free = (ELBO(Design(process, q, pair[1]), 50) for q in (pair[0], get("normal")))
+    draws = owing.draw(x0.shape, torch.Generator().manual_seed(0), DOUBLE)
+    close(owing.loss(denoiser, x0, *draws), free.loss(denoiser, x0, *draws))
 
 
 @pytest.mark.parametrize("schedule", [*RANDOM, *CAPPED])

@@ -1,6 +1,7 @@
 """Data: each set's images, splits and labels, read by the real loaders from small archives; grey levels and files."""
 
 import dataclasses
+import math
 import socket
 
 import numpy as np
@@ -15,6 +16,7 @@ from nonnormal import data
 from nonnormal.cli import make
 from nonnormal.data import DATASETS, Source, photos
 from nonnormal.data.folder import decode
+from nonnormal.data.registry import describe
 from nonnormal.files import read_tensors
 
 
@@ -89,6 +91,14 @@ def test_standard_deviation_from_counts_is_torchs_of_the_scaled_images(levels, n
 def test_quantise_clips_what_lies_outside():
     assert data.quantise(torch.tensor([-3.0, -1.01, 1.01, 40.0]), 17).tolist() == [0, 0, 16, 16]
     assert data.quantise(torch.tensor([1.5], dtype=torch.float64), 256).tolist() == [255]  # and does not wrap around
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_images_that_are_not_finite_have_no_grey_levels(value):
+    x = torch.zeros(5, 1, 2, 2)
+    x[1, 0, 0] = x[3, 0, 1, 1] = value
+    with pytest.raises(ValueError, match="2 of 5 images have NaN or ∞"):
+        data.quantise(x, 17)
 
 
 def test_write_and_read_round_trip(digits, tmp_path):
@@ -383,6 +393,18 @@ def test_images_beside_subfolders_leave_all_without_labels(tmp_path):
     source = album(tmp_path, 60)
     Image.new("RGB", (9, 9)).save(tmp_path / "top.png")
     assert len(data.load("folder", source).train.labels) == 0
+
+
+def test_labels_known_before_loading_are_those_of_the_images(tmp_path):
+    source = album(tmp_path / "album", 60, subfolders=("dogs", "birds/small", "cats"))
+    for place in ("ants", "docs/empty"):  # no image in them
+        (tmp_path / "album" / place).mkdir(parents=True)
+    (tmp_path / "album" / "docs" / "notes.txt").touch()
+    (tmp_path / "album" / "linked").symlink_to(tmp_path / "album" / "cats")  # whose images are read once
+    assert describe("folder", source).classes == 3
+    found = data.load("folder", source)
+    assert found.train.labels.unique().tolist() == [0, 1, 2]
+    assert len(found.train.images) + len(found.test.images) == 60
 
 
 def test_an_image_of_the_right_size_stays_as_it_is_and_others_are_cut_to_the_centre():

@@ -93,6 +93,24 @@ def test_the_network_sees_a_state_of_unit_scale_and_its_log_snr(kind, sigma):
     torch.testing.assert_close(network.log_snr, torch.full((4,), -2 * math.log(sigma), dtype=torch.float64))
 
 
+@pytest.mark.parametrize("log_snr", [-160.0, -90.0, 90.0, 160.0])
+@pytest.mark.parametrize("kind", PARAMETRISATIONS)
+def test_coefficients_hold_where_sigma_squared_leaves_single_precision(kind, log_snr):
+    sigma = torch.tensor(math.exp(-log_snr / 2), dtype=torch.float64)
+    exact = PARAMETRISATIONS[kind](sigma, torch.tensor(SIGMA_DATA, dtype=torch.float64))
+    found = PARAMETRISATIONS[kind](sigma.float(), torch.tensor(SIGMA_DATA))
+    for a, b in zip(found, exact, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-37)
+
+
+@pytest.mark.parametrize("log_snr", [-160.0, 160.0])
+def test_a_network_sees_the_share_of_any_level(log_snr):
+    network = Answer(torch.zeros(2, 1, 2, 2))
+    denoiser = NetworkDenoiser(network, parametrisation="edm", sigma_data=SIGMA_DATA, sees_levels=True).float()
+    denoiser(torch.ones(2, 1, 2, 2), torch.full((1, 2, 2), math.exp(-log_snr / 2)))
+    assert (network.z[:, 1] == math.copysign(1, -log_snr)).all()
+
+
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_edm_with_a_zero_network_is_optimal_for_normal_data(sigma):
     x = normals(4, 1, 3, 3)
@@ -179,6 +197,16 @@ def test_mixture_denoiser_takes_a_sigma_for_each_point():
     x, sigmas = normals(4, 2), torch.tensor(SIGMAS, dtype=torch.float64)
     single = [MIXTURE_2D.denoiser(x[i : i + 1], sigma) for i, sigma in enumerate(SIGMAS)]
     torch.testing.assert_close(MIXTURE_2D.denoiser(x, sigmas), torch.cat(single), rtol=1e-13, atol=0)
+
+
+def test_one_axis_of_levels_is_that_of_the_batch():
+    """Also where an event has as many numbers as the batch has items; by pixel levels have both axes."""
+    denoiser, levels = GaussianMixtureDenoiser(torch.zeros(1, 3), torch.ones(1)), torch.tensor([0.0, 1.0, 2.0])
+    x, shrink = torch.ones(3, 3), 1 / (1 + levels**2)
+    torch.testing.assert_close(denoiser(x, levels), shrink.unsqueeze(1).expand(3, 3))
+    torch.testing.assert_close(denoiser(x, levels.expand(3, 3)), shrink.expand(3, 3))
+    with pytest.raises(ValueError, match="for each of the batch of 2, found 3; levels by pixel"):
+        denoiser(x[:2], levels)
 
 
 def test_mixture_denoiser_of_points_is_their_softmax_mean():

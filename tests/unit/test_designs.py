@@ -7,8 +7,10 @@ import pytest
 import torch
 from problems import small_recipe
 
-from nonnormal.bases import DCT, KINDS, PIXEL, Components, Whitened
+from nonnormal import recipes
+from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened, moments
 from nonnormal.checkpoints import build_denoiser, load_denoiser, save_weights
+from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser
 from nonnormal.information import generated_at_once, information
 from nonnormal.likelihood import bound
@@ -16,6 +18,7 @@ from nonnormal.objective import ELBO, Design
 from nonnormal.processes import PSLD, VP, uniform_times
 from nonnormal.samplers import extend, sample_ancestral
 from nonnormal.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
+from nonnormal.settings import Run
 from nonnormal.steps import get
 
 LEVELS, SHAPE = 17, (1, 8, 8)
@@ -62,6 +65,18 @@ def test_components_hold_the_datas_moments_and_survive_a_file(kind, whiten, tmp_
     assert torch.equal(loaded(X0[:3].float(), 0.4), denoiser(X0[:3].float(), 0.4))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_runs_components_are_fitted_to_grey_levels_in_parts(monkeypatch, kind):
+    given, seen = ((X0 + 1) * 8).to(torch.uint8), []
+    monkeypatch.setattr(moments, "PART", 7 * 64)
+    monkeypatch.setattr(recipes, "scale", lambda images, levels: seen.append(len(images)) or scale(images, levels))
+    run = Run.model_validate({"basis": {"kind": kind}})
+    found = recipes.components(run, given, LEVELS)
+    assert max(seen) == 7
+    expected = Components.fit(kind, X0, floor=FLOOR)
+    torch.testing.assert_close(found.std, expected.std, rtol=0, atol=1e-12)
+
+
 def test_an_unknown_basis_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown basis 'sine'; known: pixel, pca"):
         Components.fit("sine", X0, floor=FLOOR)
@@ -105,6 +120,34 @@ def test_the_network_sees_the_noise_share_of_each_component_and_the_mean_log_snr
     share = (parts.basis.forward(z[:, 1:]) + 1) / 2
     torch.testing.assert_close(share, (sigma**2 / (sigma**2 + parts.variance)).expand_as(share))
     torch.testing.assert_close(log_snr, (-2 * sigma.log()).mean().expand(2))
+
+
+class Recorded(Basis):
+    """A basis that remembers how many images it was asked for at a time."""
+
+    def __init__(self, basis):
+        self.basis, self.inverses = basis, []
+
+    def forward(self, x):
+        return self.basis.forward(x)
+
+    def inverse(self, c):
+        self.inverses.append(len(c))
+        return self.basis.inverse(c)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_basis_carries_back_what_the_network_sees_and_levels_once_where_all_images_share_them(kind):
+    parts = fitted(kind)
+    basis, sigma = Recorded(parts.basis), torch.rand(SHAPE, generator=torch.Generator().manual_seed(3)).double() + 0.1
+    options = dict(sigma_data=None, components=replace(parts, basis=basis), sees_levels=True)
+    shared, alone = NetworkDenoiser(Silence(), **options), NetworkDenoiser(Silence(), **options)
+    shared(X0[:5], sigma)
+    assert basis.inverses == [5, 1, 5]  # the state, the levels, the prediction; no Fourier features that nobody sees
+    alone(X0[:5], sigma.expand(5, *SHAPE))
+    assert basis.inverses[3:] == [5, 5, 5]
+    # A product with one row may be summed in another order than one with five.
+    torch.testing.assert_close(shared.network.seen[0], alone.network.seen[0], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("level", ["an image", "a component"])

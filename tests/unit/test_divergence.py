@@ -1,6 +1,7 @@
 """Shift divergences against 30-digit quadrature, scipy's quadrature, closed forms, finite differences and limits."""
 
 import csv
+import dataclasses
 import functools
 import itertools
 import math
@@ -8,6 +9,7 @@ import warnings
 from decimal import Decimal, localcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from problems import DENSE, STEPS, scipy_law
 from scipy.integrate import IntegrationWarning, quad
 
 from nonnormal.divergence import (
+    _CHUNK,
     _CLOSED_FORMS,
     _ExpExcess,
     _integrate,
@@ -468,10 +471,48 @@ def test_shapes_pass_through_a_table():
     assert shift_kl("gumbel", "logistic", torch.zeros(0, 3)).shape == (0, 3)
 
 
+@pytest.mark.parametrize(("q", "p"), [("logistic", "logistic"), ("student_t(df=5)", "laplace"), ("uniform", "uniform")])
+def test_a_shift_is_what_it_was_after_it_is_looked_up(q, p):
+    delta = torch.linspace(-14, 14, 24, dtype=DOUBLE)
+    shift_kl(q, p, delta)
+    assert torch.equal(delta, torch.linspace(-14, 14, 24, dtype=DOUBLE))
+
+
+def test_a_long_row_of_shifts_is_looked_up_in_parts():
+    delta = torch.linspace(-13, 13, 2 * _CHUNK + 3)
+    value = shift_kl("gumbel", "logistic", delta)
+    at = torch.tensor([0, 1, _CHUNK - 1, _CHUNK, 2 * _CHUNK, 2 * _CHUNK + 2])
+    assert torch.equal(value[at], shift_kl("gumbel", "logistic", delta[at]))
+
+
+@pytest.mark.parametrize(("q", "p", "even"), [("logistic", "gumbel", True), ("triangular", "laplace", False)])
+def test_evenly_spaced_nodes_are_known_as_such(q, p, even):
+    """For them an index is a product, which is several times as fast as a search; found alike."""
+    table = _table(get(q), get(p))
+    assert table.even is even
+    delta = torch.cat([table.nodes[:-1], (table.nodes[1:] + table.nodes[:-1]) / 2, table.nodes[-1:]])
+    searched = dataclasses.replace(table)
+    searched.__dict__["even"] = False
+    assert torch.equal(table(delta)[0], searched(delta)[0])
+
+
 @pytest.mark.parametrize("pair", [("normal", "normal"), ("uniform", "laplace"), ("normal", "logistic")])
 def test_a_shift_that_is_no_number_has_no_divergence(pair):
     """An ∞ in its place would say that a law does not reach."""
     assert math.isnan(evaluate(*pair, math.nan))
+
+
+@pytest.mark.parametrize("delta", [0.3, 13.0])
+def test_a_divergence_is_looked_up_in_inference_mode(delta):
+    """Whose table then serves gradients too."""
+    q, p = get("student_t", df=7.25), get("logistic")
+    with torch.inference_mode():
+        found = evaluate(q, p, delta)
+    shift = torch.tensor(delta, dtype=DOUBLE, requires_grad=True)
+    value = shift_kl(q, p, shift)
+    value.backward()
+    assert value.item() == found
+    assert shift.grad > 0
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
@@ -690,6 +731,54 @@ def test_finite_if_the_tails_allow(q, p, finite):
     assert is_finite(q, p) is finite
     values = shift_kl(q, p, torch.tensor([-0.5, 0.0, 0.5], dtype=DOUBLE))
     assert values.isfinite().all() if finite else (values == math.inf).all()
+
+
+def heavy_pair(df, b, delta):
+    """K of student_t(df) and generalized_normal(b): ∫ q |z − d|^b in log |z|, on both sides, as far as it falls."""
+    q = get("student_t", df=df)
+    log_a = (math.lgamma(1 / b) - math.lgamma(3 / b)) / 2
+    norm = math.log(b / 2) - log_a - math.lgamma(1 / b)
+    log_q = log_t(df, 0.0)
+
+    def integrand(s, side):
+        log_density = log_q - (df + 1) / 2 * float(np.logaddexp(0, 2 * s - math.log(df - 2)))
+        away = s + math.log(abs(1 - side * delta * math.exp(-s))) if s > -700 else math.log(abs(delta))
+        return math.exp(log_density + s + b * (away - log_a))
+
+    cuts = [-80.0, -5.0, *((math.log(abs(delta)),) if delta else ()), 2.0, 10.0, 60 / (df - b), 750 / (df - b)]
+    cuts = [-80.0, *sorted(cuts[1:])]
+    sides = itertools.product(itertools.pairwise(cuts), (-1, 1))
+    moment = sum(quad(integrand, *ends, args=(side,), limit=500, epsrel=1e-11)[0] for ends, side in sides)
+    return -q.entropy - norm + moment
+
+
+@pytest.mark.parametrize(("df", "b"), [(5, 4.5), (4.5, 4.4), (5, 4.9), (5, 4.97), (5, 4.98), (5, 4.99), (4.2, 4.19)])
+def test_a_pair_near_the_border_has_what_comes_from_far_out(df, b):
+    q, p = get("student_t", df=df), get("generalized_normal", shape=b)
+    for delta in (0.0, 0.7, -15.0):
+        assert evaluate(q, p, delta) == pytest.approx(heavy_pair(df, b, delta), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("df", "b", "words"),
+    [
+        (5, 4.9999, "so near to where the divergence of the pair becomes infinite that it cannot be told"),
+        # Where q, or the sum, leaves float64 before its nodes end.
+        *((df, b, "is finite, but comes from so far out") for df, b in ((12, 11.9), (20, 19.98), (40, 39))),
+    ],
+)
+def test_a_finite_pair_that_cannot_be_computed_is_not_called_infinite(df, b, words):
+    q, p = get("student_t", df=df), get("generalized_normal", shape=b)
+    for ask in (is_finite, lambda q, p: evaluate(q, p, 0.5)):
+        with pytest.raises(StepError, match=words) as error:
+            ask(q, p)
+        assert str(error.value).startswith(f"{q}/{p}: ")
+
+
+@pytest.mark.parametrize("q", ["student_t(df=5)", "student_t(df=500)", "generalized_normal(shape=0.25)", *DENSE])
+@pytest.mark.parametrize("p", ["normal", "laplace", "logistic", "gumbel", "generalized_normal(shape=4)"])
+def test_no_usual_pair_is_near_the_border(q, p):
+    assert is_finite(q, p) in (True, False)
 
 
 @pytest.mark.parametrize("other", STEPS)

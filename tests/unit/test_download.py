@@ -1,7 +1,10 @@
 """Downloads: whatever the server or the disk does, a file is there whole and right, or not there with a reason."""
 
+import errno
 import http.server
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -192,6 +195,54 @@ def test_a_file_url_is_copied(tmp_path):
     get(at((tmp_path / "shelf").as_uri()), tmp_path / "here")
     assert (tmp_path / "here" / NAME).read_bytes() == CONTENT
     assert (tmp_path / "shelf" / NAME).exists()
+
+
+# ---- other processes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_of_several_at_once_one_fetches_and_the_others_take_what_it_brought(mirror, tmp_path, monkeypatch, n):
+    transfer = download._transfer
+    monkeypatch.setattr(download, "_transfer", lambda *given: (time.sleep(0.1), transfer(*given)))
+    with ThreadPoolExecutor(n) as pool:
+        found = list(pool.map(lambda _: get(at(mirror.url), tmp_path), range(n)))
+    assert found == [KNOWN.sha256] * n
+    assert mirror.asked == [(f"/{NAME}", None)]
+    assert listing(tmp_path) == [NAME]
+
+
+def test_who_waited_goes_on_where_the_other_gave_up(mirror, tmp_path, monkeypatch):
+    """Each has one attempt, of which the first breaks off."""
+    transfer, mirror.breaks = download._transfer, [1_000_000]
+    monkeypatch.setattr(download, "_transfer", lambda *given: (time.sleep(0.1), transfer(*given)))
+    with ThreadPoolExecutor(2) as pool:
+        tried = [pool.submit(get, at(mirror.url), tmp_path, attempts=1) for _ in range(2)]
+        failed = [error for error in (its.exception() for its in tried) if error]
+    assert [type(error) for error in failed] == [DownloadError]
+    assert [wanted for _, wanted in mirror.asked] == [None, "bytes=1000000-"]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_another_file_that_came_meanwhile_is_left_alone(mirror, tmp_path):
+    (tmp_path / NAME).write_bytes(b"another")
+    assert "It was left as it is" in refusal(at(mirror.url), tmp_path)
+    assert (tmp_path / NAME).read_bytes() == b"another"
+    assert mirror.asked == []
+
+
+def test_a_lock_file_that_was_left_behind_locks_nothing(mirror, tmp_path):
+    (tmp_path / f"{NAME}.part.lock").touch()
+    get(at(mirror.url), tmp_path)
+    assert listing(tmp_path) == [NAME]
+
+
+def test_without_locks_a_download_comes_all_the_same(mirror, tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(download.fcntl, "flock", unsupported)
+    get(at(mirror.url), tmp_path)
+    assert listing(tmp_path) == [NAME]
 
 
 # ---- the disk --------------------------------------------------------------------------------------------------------

@@ -292,6 +292,17 @@ def test_the_native_bound_grows_by_what_is_owed_at_every_step(bounds):
     assert growth["un"].high - growth["nn"].high == pytest.approx(owed, rel=1e-9)
 
 
+def test_a_run_in_phase_space_owes_for_two_numbers_a_component(denoiser, digits):
+    """The printed conventions speak of one variable, and are left out."""
+    study = changed(runs={"psld": {"process": {"kind": "psld", "schedule": {}}, "q": "uniform"}})
+    rows = bound_rows(study, "psld", denoiser, digits)
+    assert select(rows, "bpd_total", bound="convention").empty
+    limit = json.loads(only(rows, "bpd_growth").conditions)["limit"]
+    assert limit == pytest.approx(2 * constant("uniform", "normal") / math.log(2))
+    ratios = select(rows, "diffusion_ratio")
+    assert ratios.value.to_numpy() == pytest.approx(1.0, abs=1e-9)  # its loss is the normal one's, but for the constant
+
+
 def test_one_number_of_steps_shows_no_growth(denoiser, digits):
     rows = bound_rows(changed(evaluation={"n_steps": [T], "flow_tolerance": None}), "un", denoiser, digits)
     assert len(select(rows, "diffusion_ratio")) == 1

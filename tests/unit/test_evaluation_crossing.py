@@ -8,10 +8,11 @@ import pytest
 import torch
 from problems import small_denoiser
 
-from nonnormal.bases import DCT, PCA, PIXEL, Haar
+from nonnormal.bases import DCT, PCA, PIXEL, Haar, moments
 from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.data import quantise, scale
 from nonnormal.denoisers import NormalDenoiser
+from nonnormal.evaluation import crossing
 from nonnormal.evaluation.crossing import SHOWN, Scene, cells, crossing_rows, times_of
 from nonnormal.evaluation.drawing import ancestral
 from nonnormal.likelihood import bits_per_dim, bound
@@ -104,6 +105,17 @@ def test_each_cell_has_each_step_and_the_networks_own_the_solvers(measured):
             kinds = {(row.sampler, row.step if isinstance(row.step, str) else None) for row in found.itertuples()}
             assert kinds == steps | solvers
             assert len(found) == len(kinds)
+
+
+def test_bases_of_cells_are_those_fitted_to_the_training_split_and_not_to_a_copy_of_it(monkeypatch, denoiser, digits):
+    seen = []
+    monkeypatch.setattr(moments, "PART", 7 * 64)
+    monkeypatch.setattr(crossing, "scale", lambda images, levels: seen.append(len(images)) or scale(images, levels))
+    pixel, pca, haar = (cell.basis for cell in cells(STUDY, denoiser, digits)[:3])
+    assert max(seen) == 7
+    assert pixel == PIXEL
+    assert pca.matches(PCA.fit(scale(digits.train.images, 17)))
+    assert haar == Haar(2)
 
 
 def test_differences_are_to_the_normal_step_in_the_same_cell(measured):

@@ -13,6 +13,7 @@ from nonnormal.figures import designs as drawings
 from nonnormal.information import generated_at_once
 from nonnormal.recipes import components, denoiser_recipe, design
 from nonnormal.samplers import sample_ancestral
+from nonnormal.settings import Run
 from nonnormal.study import validate
 from nonnormal.summary import COLUMNS, select, with_condition
 from nonnormal.tables import designs, readable_designs
@@ -126,7 +127,7 @@ def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
         "pixel, softness 0.5 by variance",
         "pixel, by column, delay 0.5",
     ]
-    assert {"flow", "native", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
+    assert {"flow", "native (limit marginals)", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
     twice = table.iloc[[0, 0]].assign(design=["Haar, laplace/laplace", "Haar, normal/laplace"], q=["laplace", "normal"])
     named = readable_designs(twice.assign(p="laplace"), "fid_digits")
     assert list(zip(named.index, named.step, strict=True)) == [("Haar", "laplace/laplace"), ("Haar", "normal/laplace")]
@@ -172,3 +173,16 @@ def test_figures_show_every_design(rows, digits, denoisers):
         "right half sampled",
         "continued to the right",
     ]
+
+
+def test_log_snrs_beyond_single_precision_are_refused_before_training(digits):
+    """Where a schedule is fitted to data that is known only then; the exact denoisers' float64 goes further."""
+    schedule = {"kind": "component_wise", "labels": "variance", "softness": 0.02}
+    run = Run.model_validate({"process": {"schedule": schedule}, "network": {"statistics": "component"}})
+    parts = components(run, digits.train.images, digits.levels)
+    with pytest.raises(
+        ValueError, match=r"process\.schedule: log-SNRs from .* leave single precision .* cap them by low"
+    ):
+        design(run, parts)
+    capped = Run.model_validate({"process": {"schedule": schedule | {"low": -7, "high": 9}}})
+    assert design(capped, parts).process.schedule.high == 9

@@ -98,7 +98,7 @@ def normal(measure):
 
 @pytest.fixture(scope="module")
 def copied(measure, digits):
-    return measure(OptimalDenoiser(data.scale(digits.train.images, 17)))
+    return measure(OptimalDenoiser(digits.train.images, 17))
 
 
 def only(rows, metric, **conditions):
@@ -185,6 +185,11 @@ def test_the_same_study_has_the_same_rows(normal, measure):
     again, recorded = measure(NORMAL)
     pd.testing.assert_frame_equal(again, normal[0])
     assert torch.equal(recorded.states, normal[1].states)
+
+
+def test_the_training_split_stays_grey_levels(scene, digits):
+    """Those of ImageNet take 4 GB of a device, and their numbers 16."""
+    assert torch.equal(scene(NORMAL).train, digits.train.images)
 
 
 def test_the_network_of_the_first_run_is_looked_at_where_none_is_named(scene):

@@ -27,6 +27,7 @@ from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
 from nonnormal.study import validate
 from nonnormal.summary import select, with_condition
+from nonnormal.tables.geometry import SOLVER_NAMES
 
 PAIRS = {
     "nn": ("normal", "normal"),
@@ -569,8 +570,8 @@ def test_solvers_draws_each_solver_and_grid_against_network_calls(budgets):
     summary = looked_at(budgets)
     figure = drawings.solvers(summary.sample(frac=1, random_state=0), "fid_digits")
     figure.canvas.draw()
-    names = {solver: (solver, "polynomial") for solver in SOLVERS}
-    names |= {"euler, searched grid": ("euler", "searched")} if budgets != (15,) else {}
+    names = {SOLVER_NAMES[solver]: (solver, "polynomial") for solver in SOLVERS}
+    names |= {"Euler, searched grid": ("euler", "searched")} if budgets != (15,) else {}
     for axis, metric in zip(figure.axes, ("solver_fid_digits", "solver_distance"), strict=True):
         lines = marked(axis)
         assert set(lines) == set(names)
@@ -583,10 +584,10 @@ def test_solvers_draws_each_solver_and_grid_against_network_calls(budgets):
 
 def test_each_solver_has_a_marker_of_its_own():
     lines = {line.get_label(): line for line in drawings.solvers(looked_at(), "fid_digits").axes[0].lines}
-    assert len({lines[solver].get_marker() for solver in SOLVERS}) == len(SOLVERS)
-    assert len({colour(lines[solver]) for solver in SOLVERS}) == len(SOLVERS)
-    assert colour(lines["euler, searched grid"]) == colour(lines["euler"])
-    assert lines["euler, searched grid"].get_linestyle() != lines["euler"].get_linestyle()
+    assert len({lines[name].get_marker() for name in SOLVER_NAMES.values()}) == len(SOLVERS)
+    assert len({colour(lines[name]) for name in SOLVER_NAMES.values()}) == len(SOLVERS)
+    assert colour(lines["Euler, searched grid"]) == colour(lines["Euler"])
+    assert lines["Euler, searched grid"].get_linestyle() != lines["Euler"].get_linestyle()
 
 
 def test_deviation_draws_both_paths_and_the_nearest_training_images():

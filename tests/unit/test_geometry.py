@@ -14,7 +14,6 @@ from nonnormal.geometry import (
     explained_variance,
     monotone_share,
     nearest_image,
-    ode_jump,
     project,
     remaining_cosine,
     score_deviation,
@@ -106,12 +105,6 @@ def test_remaining_cosine_is_one_where_the_noise_points_away_from_the_end():
     denoised = torch.tensor([[2.0, 0.0], [3.0, -1.0], [2.0, -1.0]]).unsqueeze(1).double()
     expected = torch.tensor([1.0, 0.0, math.sqrt(0.5)], dtype=torch.float64)
     torch.testing.assert_close(remaining_cosine(path, denoised)[:, 0], expected)
-
-
-def test_ode_jump_is_the_denoised_state():
-    denoised = normals(5, 2, 1, 3, 3)
-    assert torch.equal(ode_jump(denoised), denoised[-1])
-    assert torch.equal(ode_jump(denoised, 2), denoised[2])
 
 
 # ---- three dimensions ------------------------------------------------------------------------------------------------

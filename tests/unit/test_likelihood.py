@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -94,6 +95,64 @@ def test_mass_far_out_is_finite_and_scipys(p, distance, side):
     tails = law.sf(ends) if side > 0 else law.cdf(ends)
     if abs(np.diff(tails)[0]) > 1e-280:  # scipy's own difference ends there
         assert found.item() == pytest.approx(math.log(abs(np.diff(tails)[0])), rel=1e-9)
+
+
+def log_tail(p, z):
+    """Log P(Z > z), z > 0, to 60 digits; of gumbel log P(Z < −z)."""
+    z = mpmath.mpf(z)
+    if p == "normal":
+        return mpmath.log(mpmath.erfc(z / mpmath.sqrt(2)) / 2)
+    if p == "laplace":
+        return -mpmath.sqrt(2) * z - mpmath.log(2)
+    if p == "logistic":
+        return -mpmath.log1p(mpmath.exp(mpmath.pi / mpmath.sqrt(3) * z))
+    if p == "gumbel":
+        return -mpmath.exp(mpmath.pi / mpmath.sqrt(6) * z - mpmath.euler)
+    b = mpmath.mpf(get(p).shape)
+    a = mpmath.sqrt(mpmath.gamma(1 / b) / mpmath.gamma(3 / b))
+    return mpmath.log(mpmath.gammainc(1 / b, (z / a) ** b) / mpmath.gamma(1 / b) / 2)
+
+
+@pytest.mark.parametrize("x0", [0.25, 1.0], ids=["inner", "outermost"])
+@pytest.mark.parametrize("width", [1e-3, 0.5, 20.0])
+@pytest.mark.parametrize(
+    ("p", "edges"),
+    [
+        *(("normal", (39.0, 150.0)), ("laplace", (530.0,)), ("logistic", (450.0,)), ("gumbel", (5.7, 8.0))),
+        *((f"generalized_normal(shape={b})", edges) for b, edges in ((1.5, (120.0,)), (8, (4.7, 7.0)))),
+        *((f"generalized_normal(shape={b})", edges) for b, edges in ((16, (2.7, 4.0)), (64, (1.97, 3.0)))),
+    ],
+)
+def test_mass_below_the_smallest_number_is_that_of_the_tail(p, edges, width, x0):
+    """To the nearer edge, where it sits; the middle of a wide bin is off by as much as log p itself."""
+    step, side, levels = get(p), -1 if p == "gumbel" else 1, 17
+    for near in edges:
+        scale = 2 / (levels - 1) / width
+        centre = side * (x0 - 1 / (levels - 1)) - side * near * scale
+        found = discretised_log_prob(
+            step, torch.tensor(side * x0, dtype=torch.float64), torch.tensor(centre, dtype=torch.float64), scale, levels
+        )
+        with mpmath.workdps(60):
+            far, farther = (log_tail(p, end) for end in (near, near + width))
+            expected = far if x0 == 1 else far + mpmath.log1p(-mpmath.exp(farther - far))
+            # The edges are rounded, and a steep tail magnifies that.
+            rounding = abs(log_tail(p, near * (1 + 1e-13)) - far)
+        assert expected < -700
+        assert found.item() == pytest.approx(float(expected), rel=1e-13, abs=2.5e-3 + float(rounding))
+
+
+def test_mass_far_out_needs_no_gradients():
+    found = []
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            x0, centre = torch.zeros(1, dtype=torch.float64), torch.full((1,), 3.0, dtype=torch.float64)
+            found.append(discretised_log_prob(get("generalized_normal(shape=16)"), x0, centre, 0.1, 17).item())
+    assert found[0] == found[1] < -1e10
+
+
+def test_mass_outside_the_support_is_none():
+    outside = discretised_log_prob(get("triangular"), torch.tensor([0.5]), torch.tensor([-0.5]), 0.1, 17)
+    assert outside.item() == -math.inf
 
 
 @pytest.mark.parametrize("distance", [1.0, 5.0, 20.0, 30.0])

@@ -6,7 +6,9 @@ import os
 import platform
 import subprocess
 import sys
+import weakref
 
+import elsewhere
 import numpy as np
 import pytest
 import scipy.linalg
@@ -32,12 +34,14 @@ from nonnormal.metrics.intervals import (
 )
 from nonnormal.metrics.reference import (
     Reference,
+    _measured,
     extract,
     read_reference,
     write_classifier_reference,
     write_inception_reference,
 )
 from nonnormal.metrics.style import style, style_difference
+from nonnormal.seeds import generator
 
 N = 200
 
@@ -275,6 +279,26 @@ def test_of_many_images_some_features_are_kept_but_all_are_in_the_moments(
     assert all(tuple(row) in rows for row in found.features.tolist())
 
 
+def test_of_many_images_no_more_features_are_held_than_are_kept(monkeypatch):
+    """Far from 0, where a covariance from sums of squares would be lost in their roundings."""
+    monkeypatch.setattr("nonnormal.metrics.reference.KEPT", 300)
+    images = torch.randn(5000, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    alive = weakref.WeakSet()
+
+    def network(batch):
+        found = batch.flatten(1) + 1e6
+        alive.add(found)
+        assert len(alive) <= 2  # this batch's and that before it
+        return found
+
+    features, mean, covariance = _measured(network, images, "cpu")
+    rows = (images.flatten(1) + 1e6).float()
+    order = torch.randperm(5000, generator=generator(0, "reference"))[:300]
+    assert torch.equal(features, rows[order])
+    torch.testing.assert_close(mean, rows.double().mean(0), rtol=1e-15, atol=0)
+    torch.testing.assert_close(covariance, torch.cov(rows.double().T), rtol=0, atol=1e-12)
+
+
 def test_fid_of_the_whole_split_does_not_depend_on_what_is_kept(digits, trained):
     first, second = digits.test.images[:N], digits.train.images[: 2 * N]
     whole, some = (fidelity(first, against(second, trained, kept), resamples=10, seed=0) for kept in (None, N))
@@ -310,6 +334,20 @@ def test_kid_of_many_images_has_an_interval_like_that_of_the_bootstrap(digits, t
     found = compare(first, second, trained)["kid"]
     assert found.value == pytest.approx(small.value, rel=0.05)
     assert 0.5 < (found.high - found.low) / (small.high - small.low) < 2
+
+
+@pytest.mark.parametrize("few", [4, 5, 7, 9, 11])
+def test_kid_of_few_images_against_many_has_an_interval(digits, trained, monkeypatch, few):
+    """Blocks of one image have no pairs, and a single block has no scatter."""
+    monkeypatch.setattr(module, "_KERNEL", 10)
+    found = compare(digits.train.images[:few], digits.test.images[:50], trained)["kid"]
+    assert found.low < found.value < found.high
+
+
+def test_kid_of_too_few_images_against_many_is_refused(digits, trained, monkeypatch):
+    monkeypatch.setattr(module, "_KERNEL", 10)
+    with pytest.raises(ValueError, match="needs 4 images or more on either side, found 3"):
+        compare(digits.train.images[:3], digits.test.images[:50], trained)
 
 
 class ListOf(torch.utils.data.Dataset):
@@ -369,14 +407,77 @@ def test_other_weights_are_never_unpickled(tmp_path):
         Inception(path, "6726825d")
 
 
-def test_classifier_training_is_reproducible(digits):
-    small = data.ImageData(*(data.Split(s.images[:64], s.labels[:64]) for s in (digits.train, digits.test)), levels=17)
-    first, again, other = (
-        train_classifier(small, epochs=1, batch_size=32, learning_rate=1e-3, seed=seed).state_dict()
-        for seed in (0, 0, 1)
-    )
+class Code:
+    """What its unpickling would do."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_with_code_in_them_are_refused_whoever_vouches_for_them(tmp_path, zipped):
+    """Eight digits of a SHA-256 are soon found again, and a study may name the SHA-256 of any file."""
+    path, mark = tmp_path / "weights.pth", tmp_path / "ran"
+    torch.save({"weight": torch.zeros(2), "more": Code(mark)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        DownloadError, match=r"weights\.pth: is damaged or holds more than tensors.*not run; put weights-"
+    ):
+        Inception(path, sha256_of(path)[:8])
+    assert not mark.exists()
+
+
+SHORT = dict(epochs=1, batch_size=32, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def small(digits):
+    splits = (data.Split(split.images[:64], split.labels[:64]) for split in (digits.train, digits.test))
+    return data.ImageData(*splits, levels=17)
+
+
+def test_classifier_training_is_reproducible(small):
+    first, again, other = (train_classifier(small, **SHORT, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_classifier_training_leaves_the_generator_alone(small):
+    torch.manual_seed(1)
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    train_classifier(small, **SHORT, seed=0)
+    assert torch.equal(torch.rand(1), after)
+
+
+def test_the_classifier_is_trained_and_measured_on_the_device(small, tmp_path):
+    """Where dropout is drawn as on the CPU, it is the same classifier but for rounding."""
+    here = train_classifier(small, **SHORT, seed=0)
+    stored, path = tmp_path / "digits.safetensors", tmp_path / "features.safetensors"
+    data.write(stored, small, "digits")
+    with elsewhere.pretended():
+        there = train_classifier(small, **SHORT, seed=0, device=elsewhere.DEVICE)
+        assert {value.device.type for value in there.parameters()} == {elsewhere.DEVICE}
+        assert accuracy(there, small.test.images, small.test.labels) == accuracy(
+            here, small.test.images, small.test.labels
+        )
+        facts = dict(data_name="digits", held_out_accuracy=0.5)
+        write_classifier_reference(path, there, small.train.images, stored, elsewhere.DEVICE, **facts)
+    assert all(value.device.type == elsewhere.DEVICE for value in there.parameters())
+    found = read_reference(path, stored)
+    torch.testing.assert_close(found.of(small.test.images), here.features(small.test.images), rtol=1e-3, atol=1e-3)
+
+
+def test_accuracy_is_that_of_all_images_at_once_and_keeps_no_gradients(digits):
+    torch.manual_seed(0)
+    network, seen = Classifier(channels=1, size=8, classes=10, levels=17).eval(), []
+    images, labels = digits.train.images[:600], digits.train.labels[:600]
+    expected = (network(images).argmax(1) == labels).double().mean().item()
+    network.register_forward_hook(lambda _, given, found: seen.append((len(given[0]), found.requires_grad)))
+    assert accuracy(network, images, labels) == expected
+    assert seen == [(256, False), (256, False), (88, False)]
 
 
 def test_classifier_has_scores_for_each_class_of_any_image_size():

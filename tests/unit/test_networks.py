@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonnormal.networks import UNet, initialised, parameter_count
+from nonnormal.networks import UNet, initialised
 
 SMALL = dict(in_channels=3, out_channels=1, image_size=8, widths=(8, 16), groups=4)
 
@@ -51,10 +51,3 @@ def test_initialisation_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
     initialised(lambda: nn.Linear(2, 2), 0)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_parameter_count_counts_what_is_trained():
-    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    assert parameter_count(network) == 2 * 3 + 3 + 3 + 1
-    network[0].requires_grad_(False)
-    assert parameter_count(network) == 4

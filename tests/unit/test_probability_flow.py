@@ -9,10 +9,12 @@ import torch
 from problems import MIXTURE_1D, MIXTURE_2D, NORMAL_1D, NORMAL_STD, Levels, PerPixel, mixture, small_denoiser
 from scipy import stats
 
+from nonnormal.denoisers import NormalDenoiser
 from nonnormal.likelihood import categorical_log_prob
 from nonnormal.probability_flow import flow_bound, log_density
 from nonnormal.processes import VE, VP
-from nonnormal.schedules import Cosine, LinearLogSNR
+from nonnormal.samplers import sample_flow_adaptive
+from nonnormal.schedules import Cosine, LinearLogSNR, column_labels, waiting
 
 DOUBLE = torch.float64
 NORMAL = PerPixel(NORMAL_1D)
@@ -240,6 +242,23 @@ def test_batches_change_a_bound_within_the_solvers_error_alone(dequantisation):
     np.testing.assert_allclose(apart, together, atol=1e-4)
     assert seen == [3] * seen.count(3) + [2] * seen.count(2)
     assert calls == max(seen.count(3), seen.count(2)) < len(seen)
+
+
+@pytest.mark.parametrize("delay", [2.0, 3.0])
+def test_the_flow_strides_over_no_window(delay):
+    """Where all components wait between windows, the density of normal data is the exact one, and so are samples."""
+    process = VP(waiting(column_labels((1, 2, 4)), delay, 10.0, -8.0))
+    denoiser = NormalDenoiser(torch.full((1, 2, 4), 0.5, dtype=DOUBLE), 0.01 * torch.eye(8, dtype=DOUBLE))
+    a, c = (part[..., 0, 0] for part in process.marginal(0.0))
+    law = torch.distributions.Normal(0.5 * a, (0.01 * a.square() + c).sqrt())
+    torch.manual_seed(0)
+    z = law.sample((20,))
+    found, _ = log_density(denoiser, process, z, 0.0)
+    torch.testing.assert_close(found, law.log_prob(z).flatten(1).sum(1), rtol=0, atol=0.2)  # the prior's own
+    options = dict(times=torch.tensor([0.0, 1.0]), seeds=range(50), dtype=DOUBLE)
+    drawn = sample_flow_adaptive(denoiser, process, (50, 1, 2, 4), rtol=1e-4, atol=1e-4, **options)
+    assert (drawn.mean((0, 1, 2)) - 0.5).abs().max() < 0.05
+    assert (drawn.std((0, 1, 2)) - 0.1).abs().max() < 0.03
 
 
 def mixing_denoiser(dims):

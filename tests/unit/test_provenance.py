@@ -55,8 +55,12 @@ def rooms(module):
 
 # The package itself, which Python runs before any of its modules, and the packages below the objective.
 ROOT = {"__init__.py"}
-STEPS = ROOT | {f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "checks", "normal_map", "quadrature")}
-BASES = {f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "transforms")}
+STEPS = ROOT | {
+    f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "checks", "normal_map", "quadrature", "transform")
+}
+BASES = {
+    f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "moments", "transforms")
+}
 PROCESSES = {f"processes/{name}.py" for name in ("__init__", "base", "one_variable", "phase_space", "recipe")}
 DENOISERS = {f"denoisers/{name}.py" for name in ("__init__", "base", "exact", "networks")}
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import mpmath
 import pytest
 import torch
 
@@ -58,6 +59,21 @@ def test_cosine_with_far_ends_is_the_published_one():
     schedule = Cosine(30.0, -30.0)
     for t in (0.1, 0.25, 0.5, 0.9):
         assert schedule.log_snr(t).item() == pytest.approx(-2 * math.log(math.tan(math.pi * t / 2)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("high", "low"),
+    [(20.0, -80.0), (20.0, -60.0), (80.0, -5.0), (300.0, -400.0), (80.0, 60.0), (-60.0, -80.0), (9.0, -7.0)],
+)
+def test_cosine_keeps_its_digits_towards_both_ends(high, low):
+    schedule, t = Cosine(high, low), torch.tensor([0.0, 1e-9, 0.3, 0.5, 1 - 2**-30, 1.0], dtype=torch.float64)
+    with mpmath.workdps(200):
+        first, last = (mpmath.atan(mpmath.exp(mpmath.mpf(-end) / 2)) for end in (high, low))
+        angles = [first + mpmath.mpf(time) * (last - first) for time in t.tolist()]
+        expected = [float(-2 * mpmath.log(mpmath.tan(angle))) for angle in angles]
+        slopes = [float(-4 * (last - first) / mpmath.sin(2 * angle)) for angle in angles]
+    torch.testing.assert_close(schedule.log_snr(t), torch.tensor(expected, dtype=torch.float64), rtol=1e-13, atol=1e-12)
+    torch.testing.assert_close(schedule.slope(t), torch.tensor(slopes, dtype=torch.float64), rtol=1e-9, atol=0)
 
 
 def test_cosine_angle_is_linear_between_its_ends():

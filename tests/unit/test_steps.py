@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -238,6 +239,20 @@ def test_sample_has_shape_and_dtype_asked_for(step, dtype, shape):
     assert {(answer.shape, answer.dtype) for answer in answers} == {(torch.Size(shape), dtype)}
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", [*STEPS, "generalized_normal(shape=0.25)", "problems:HyperbolicSecant"])
+def test_draws_of_sixteen_bits_are_those_of_float32(name, dtype):
+    """A draw in as few digits has too short a tail, and of logistic ones that are infinite."""
+    step, source = get(name), torch.Generator()
+    found = step.sample((1000, 3), dtype=dtype, generator=source.manual_seed(0))
+    assert torch.equal(found, step.sample((1000, 3), generator=source.manual_seed(0)).to(dtype))
+    assert found.dtype == dtype
+
+
+def test_draws_of_sixteen_bits_are_finite(step):
+    assert step.sample((400_000,), dtype=torch.float16, generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
 def test_sample_is_reproducible_from_a_generator_and_advances_it(step):
     first, second = torch.Generator().manual_seed(7), torch.Generator().manual_seed(7)
     draw = step.sample((100,), generator=first)
@@ -322,6 +337,34 @@ def test_a_parameter_given_twice_is_refused():
 def test_degrees_of_freedom_without_a_fourth_moment_are_refused(df):
     with pytest.raises(StepError, match=r"df must be larger than 4.*invariance principle.*fourth moment"):
         get("student_t", df=df)
+
+
+@pytest.mark.parametrize("df", [1.1e8, 1e14, 1e39])
+def test_degrees_of_freedom_beyond_which_the_law_is_normal_are_refused(df):
+    with pytest.raises(StepError, match=r"beyond 1e8 it is the normal law: use normal"):
+        get("student_t", df=df)
+
+
+@pytest.mark.parametrize("df", [4.5, 60.0, 199.0, 201.0, 1e4, 1e6, 1e8])
+def test_students_density_keeps_its_digits_at_any_degrees_of_freedom(df):
+    step = get("student_t", df=df)
+    with mpmath.workdps(50):
+        d = mpmath.mpf(df)
+        norm = mpmath.loggamma((d + 1) / 2) - mpmath.loggamma(d / 2) - mpmath.log(mpmath.pi * (d - 2)) / 2
+        expected = [float(norm - (d + 1) / 2 * mpmath.log1p(mpmath.mpf(z) ** 2 / (d - 2))) for z in (0.0, 1.5, 6.0)]
+    found = step.log_prob(torch.tensor([0.0, 1.5, 6.0], dtype=DOUBLE))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert step.sample((1000,), generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
+@pytest.mark.parametrize("df", [40.0, 50.0, 51.0, 200.0, 1e4, 1e8])
+def test_students_characteristic_function_at_many_degrees_of_freedom(df):
+    """φ = exp(−ω²/2) (1 + κ ω⁴/24 + …) with κ = 6/(df − 4), and 1 at 0; it goes on where the formula ends."""
+    omega = torch.tensor([0.0, 1e-9, 1e-3, 0.1, 0.5], dtype=DOUBLE)
+    phi = get("student_t", df=df).characteristic(omega)
+    expected = torch.exp(-0.5 * omega.square() + omega**4 / (4 * (df - 4)))
+    torch.testing.assert_close(phi.real, expected, rtol=0, atol=1e-13 + 1e-2 / df**2)
+    assert phi.imag.abs().max() < 1e-13
 
 
 @pytest.mark.parametrize("shape", [0.2, 0, -1, 65, math.inf, math.nan])

@@ -513,6 +513,15 @@ def test_a_classifier_of_a_folder_needs_images_in_subfolders(tmp_path):
             assert validate(raw, "x").dataset.classes == 2
 
 
+def test_a_folder_is_looked_through_once_a_study(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr("nonnormal.data.registry.labels_of", lambda folder: looks.append(folder) or ["cats", "dogs"])
+    found = validate(with_folder(path=str(tmp_path)), "x")
+    assert [found.dataset.classes for _ in range(3)] == [2, 2, 2]
+    assert looks == [tmp_path]
+    assert found == validate(found.resolved, "x")
+
+
 def test_a_run_is_compared_with_the_normal_pair_of_its_weighting():
     runs = {"other": {"q": "laplace"}, "one": {"q": "normal", "p": "normal"}, "two": {"q": "normal", "p": "normal"}}
     perceptual = {"training": {"weighting": "perceptual"}}

@@ -5,9 +5,24 @@ Whitened.fit(basis, images) on top of any of them. With the statistics of the da
 """
 
 from nonnormal.bases.base import PIXEL, Basis, Pixel
-from nonnormal.bases.components import KINDS, Components
+from nonnormal.bases.components import KINDS, Components, rotation
 from nonnormal.bases.fitted import PCA, Whitened
 from nonnormal.bases.leading import LeadingPCA
+from nonnormal.bases.moments import Scale
 from nonnormal.bases.transforms import DCT, Fourier, Haar
 
-__all__ = ["DCT", "KINDS", "PCA", "PIXEL", "Basis", "Components", "Fourier", "Haar", "LeadingPCA", "Pixel", "Whitened"]
+__all__ = [
+    "DCT",
+    "KINDS",
+    "PCA",
+    "PIXEL",
+    "Basis",
+    "Components",
+    "Fourier",
+    "Haar",
+    "LeadingPCA",
+    "Pixel",
+    "Scale",
+    "Whitened",
+    "rotation",
+]

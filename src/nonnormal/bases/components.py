@@ -16,6 +16,7 @@ from torch import Tensor
 from nonnormal.bases.base import PIXEL, Basis
 from nonnormal.bases.fitted import LARGEST_PCA, PCA, Whitened
 from nonnormal.bases.leading import LeadingPCA
+from nonnormal.bases.moments import Scale, moments, parts
 from nonnormal.bases.transforms import DCT, Fourier, Haar
 
 KINDS = ("pixel", "pca", "dct", "fourier", "haar")
@@ -38,7 +39,16 @@ class Components:
     floor: Tensor
 
     @classmethod
-    def fit(cls, kind: str, images: Tensor, *, floor: float, levels: int = 1, whiten: bool = False) -> Components:
+    def fit(
+        cls,
+        kind: str,
+        images: Tensor,
+        *,
+        floor: float,
+        levels: int = 1,
+        whiten: bool = False,
+        scale: Scale | None = None,
+    ) -> Components:
         """Statistics of the images (N, C, H, W) in a basis that is fitted to them where it has to be.
 
         Args:
@@ -47,22 +57,18 @@ class Components:
             floor: least deviation of a component; the grey levels' spacing/√12 is what the data resolve.
             levels: of Haar wavelets.
             whiten: divide each component by its deviation, which is then 1.
+            scale: makes numbers of the images, see `moments.parts`: uint8 grey levels then take no more memory.
 
         Raises:
             ValueError: an unknown kind, or one that does not fit the images.
         """
-        if kind not in KINDS:
-            raise ValueError(f"unknown basis {kind!r}; known: {', '.join(KINDS)}")
-        images = images.detach().double().cpu()
-        basis, least = _fixed(kind, levels), torch.tensor(floor).double()
-        if basis is None:
-            basis = (PCA if images[0].numel() <= LARGEST_PCA else LeadingPCA).fit(images)
+        basis, least = rotation(kind, images, levels=levels, scale=scale), torch.tensor(floor).double()
         if whiten:
-            basis = Whitened.fit(basis, images, floor)
+            basis = Whitened.fit(basis, images, floor, scale=scale)
             least = floor / basis.std
-        coefficients = basis.forward(images)
-        std = coefficients.std(0, correction=0).clamp(min=1.0 if whiten else floor)
-        return cls(basis, coefficients.mean(0), std, least.expand(std.shape).clone())
+        mean, variance = moments(map(basis.forward, parts(images, scale)))
+        std = variance.sqrt().clamp(min=1.0 if whiten else floor)
+        return cls(basis, mean, std, least.expand(std.shape).clone())
 
     @property
     def variance(self) -> Tensor:
@@ -84,6 +90,18 @@ class Components:
         if whiten:
             basis = Whitened(basis, tensors["basis.std"])
         return cls(basis, tensors["mean"], tensors["std"], tensors["floor"])
+
+
+def rotation(kind: str, images: Tensor, *, levels: int = 1, scale: Scale | None = None) -> Basis:
+    """The orthonormal basis of that kind, fitted to the images (N, C, H, W) where it has to be; args as above.
+
+    Raises:
+        ValueError: an unknown kind, or a PCA that does not fit the images.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown basis {kind!r}; known: {', '.join(KINDS)}")
+    whole = images[0].numel() <= LARGEST_PCA
+    return _fixed(kind, levels) or (PCA if whole else LeadingPCA).fit(images, scale=scale)
 
 
 def _fixed(kind: str, levels: int) -> Basis | None:

@@ -18,23 +18,23 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases.base import Basis, Shape, like
+from nonnormal.bases.moments import Scale, covariance, moments, parts
 
 LARGEST_PCA = 4096
 # Deviations of this share of the largest are rounding, in float64, of a component that is constant.
 CONSTANT = 1e-10
 
 
-def rows_of(images: Tensor) -> Tensor:
-    """Training images (N, C, H, W) as rows (N, D), float64.
+def need_images(images: Tensor) -> None:
+    """Refuses what has no covariance.
 
     Raises:
-        ValueError: there are under two images, or one is not finite.
+        ValueError: there are under two images (N, C, H, W), or one is not finite.
     """
     if images.dim() != 4 or len(images) < 2 or not images[0].numel():
         raise ValueError(f"PCA needs two or more images (N, C, H, W), found {tuple(images.shape)}")
-    if not images.isfinite().all():
+    if images.is_floating_point() and not images.isfinite().all():
         raise ValueError("PCA needs finite images, found NaN or ∞")
-    return images.detach().flatten(1).double()
 
 
 def need_shape(x: Tensor, shape: Sequence[int]) -> None:
@@ -58,24 +58,27 @@ class PCA(Basis):
     variance: Tensor
 
     @classmethod
-    def fit(cls, images: Tensor) -> PCA:
+    def fit(cls, images: Tensor, *, scale: Scale | None = None) -> PCA:
         """V from C = V diag(variance) Vᵀ, the covariance of the images (N, C, H, W), N ≥ 2.
 
         All D directions are kept, also those without variance, since an orthonormal map needs them; of larger images
         `LeadingPCA` finds the leading ones. The largest entry of each direction is positive.
 
+        Args:
+            images: the training split.
+            scale: makes numbers of the images, see `moments.parts`.
+
         Raises:
             ValueError: D exceeds 4096, there are under two images, or one is not finite.
         """
-        rows = rows_of(images)
-        dims = rows.shape[1]
+        need_images(images)
+        dims = images[0].numel()
         if dims > LARGEST_PCA:
             raise ValueError(
                 f"PCA needs images of at most {LARGEST_PCA} numbers each, found {tuple(images.shape)}; LeadingPCA, "
                 "DCT, Fourier and Haar have no such limit"
             )
-        covariance = torch.cov(rows.T, correction=0).reshape(dims, dims)
-        variance, vectors = torch.linalg.eigh(covariance)
+        variance, vectors = torch.linalg.eigh(covariance(images, scale))
         directions = vectors.T.flip(0)
         largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
         return cls(
@@ -124,7 +127,7 @@ class Whitened(Basis):
             raise ValueError(f"whitening needs positive deviations, found {self.std.min():.3g} to {self.std.max():.3g}")
 
     @classmethod
-    def fit(cls, basis: Basis, images: Tensor, floor: float = 0.0) -> Whitened:
+    def fit(cls, basis: Basis, images: Tensor, floor: float = 0.0, *, scale: Scale | None = None) -> Whitened:
         """S = max(std of U x, floor) over the training images (N, C, H, W), about their mean.
 
         A component that never varies has no scale, and any number in its place would be a choice of the prior that
@@ -135,18 +138,19 @@ class Whitened(Basis):
             basis: U.
             images: the training split.
             floor: least deviation, in the units of the images.
+            scale: makes numbers of the images, see `moments.parts`.
 
         Raises:
             ValueError: a component does not vary and floor is 0.
         """
-        std = basis.forward(images.detach().double()).std(0, correction=0)
+        std = moments(map(basis.forward, parts(images, scale)))[1].sqrt()
         constant = int((std <= CONSTANT * std.max()).sum())
         if constant and not floor > 0:
             raise ValueError(
                 f"{constant} of {std.numel()} components of {type(basis).__name__} do not vary over the images and "
                 "have no scale: give a floor, such as the grey levels' spacing/√12"
             )
-        return cls(basis, std.clamp(min=floor).cpu())
+        return cls(basis, std.clamp(min=floor))
 
     @classmethod
     def from_tensors(cls, basis: Basis, tensors: Mapping[str, Tensor]) -> Whitened:

@@ -5,23 +5,24 @@
 The first k columns of Q are the leading directions, up to sign, and the rest complete them to an orthonormal basis. As
 a product of k Householder reflections in compact form Q takes D·k numbers in place of D².
 
-Source: the randomised solver is torch's (Halko et al., 0909.4061); Q: Schreiber & Van Loan, SIAM J. Sci. Stat. Comput.
+Source: the randomised solver is that of Halko et al. (0909.4061); Q: Schreiber & Van Loan, SIAM J. Sci. Stat. Comput.
 10 (1989), 53.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nonnormal.bases.base import Basis, like
-from nonnormal.bases.fitted import need_shape, rows_of
+from nonnormal.bases.fitted import need_images, need_shape
+from nonnormal.bases.moments import Scale, centre, parts
 
 LEADING = 512
-_SPARE, _ITERATIONS = 32, 6  # directions that are dropped again, and power iterations, of the randomised solver
+_SPARE, _POWERS = 32, 7  # directions that are dropped again, and powers of the covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,23 +44,38 @@ class LeadingPCA(Basis):
     shape: Tensor
 
     @classmethod
-    def fit(cls, images: Tensor, k: int = LEADING) -> LeadingPCA:
+    def fit(cls, images: Tensor, k: int = LEADING, *, scale: Scale | None = None) -> LeadingPCA:
         """The k leading directions of the images (N, C, H, W), of which there are N − 1 or fewer.
+
+        Powers of the covariance are applied to random directions, and what they span is turned to its own principal
+        axes: a pass over the images for each power, which leaves no more than D·k numbers.
+
+        Args:
+            images: the training split.
+            k: number of directions.
+            scale: makes numbers of the images, see `moments.parts`.
 
         Raises:
             ValueError: there are under two images, or one is not finite.
         """
-        rows = rows_of(images)
-        k = min(k, len(rows) - 1, rows.shape[1])
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            _, scale, directions = torch.pca_lowrank(rows, min(k + _SPARE, *rows.shape), niter=_ITERATIONS)
-        # Of directions without variance the solver's are not orthonormal to the last digit: the factor's are.
-        packed, factors = torch.geqrf(directions[:, :k])
+        need_images(images)
+        n, dims = len(images), images[0].numel()
+        k, mean = min(k, n - 1, dims), centre(images, scale)
+
+        def centred() -> Iterator[Tensor]:
+            return (part.flatten(1) - mean for part in parts(images, scale))
+
+        generator = torch.Generator().manual_seed(0)
+        q = torch.randn(dims, min(k + _SPARE, n, dims), dtype=torch.float64, generator=generator)
+        for _ in range(_POWERS):
+            q = torch.linalg.qr(sum(rows.T @ (rows @ q) for rows in centred())).Q
+        within = sum((along := rows @ q).T @ along for rows in centred()) / n
+        variance, axes = (found.flip(-1)[..., :k] for found in torch.linalg.eigh(within))
+        # Products of orthonormal factors are not orthonormal to the last digit: the reflections are.
+        packed, factors = torch.geqrf(q @ axes)
         reflectors = packed.tril(-1)
         reflectors.diagonal().fill_(1)
-        triangle = _triangle(reflectors, factors)
-        return cls(reflectors, triangle, scale[:k].square() / len(rows), torch.tensor(images.shape[1:]))
+        return cls(reflectors, _triangle(reflectors, factors), variance.clamp(min=0), torch.tensor(images.shape[1:]))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LeadingPCA:

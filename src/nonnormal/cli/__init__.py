@@ -7,10 +7,13 @@ inside the commands, so that `--help` and errors in a study file answer at once.
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import logging
 import signal
 import sys
 import traceback
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -22,6 +25,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(importlib.metadata.version("nonnormal"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
 app.add_typer(make.app)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(show.app)
@@ -53,11 +72,14 @@ def main() -> None:
             if told:  # torch makes an error of its own of an exit within it
                 sys.exit(128 + told[0])
             raise
-    except (ValueError, FileNotFoundError) as error:
-        if isinstance(error, ValueError) and not _ours(error):
+    except ValueError as error:
+        if not _ours(error):
             raise
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except FileNotFoundError as error:
+        print(f"error: {_absent(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         advice = "; make room and run the same command again" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
@@ -69,6 +91,16 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_CODES[type(error).__name__])
+
+
+def _absent(error: FileNotFoundError) -> str:
+    """Which file there is not, and how a result is made."""
+    if not error.filename:
+        return str(error)
+    made = Path(error.filename).parts[:1] in (("data",), ("results",), ("paper",))
+    return f"{error.filename}: there is no such file" + made * (
+        f"; make it first: snakemake --cores all --configfile STUDY -- {error.filename}"
+    )
 
 
 def _ours(error: Exception) -> bool:

@@ -63,10 +63,10 @@ def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 
         return
     images = data_sets.read(layout.data)
     training = settings.model_dump(exclude={"kind"})
-    network = classifier.train_classifier(images, **training, seed=derive(study.seed, "features"))
+    network = classifier.train_classifier(images, **training, seed=derive(study.seed, "features"), device=device)
     facts = {"held_out_accuracy": classifier.accuracy(network, images.test.images, images.test.labels)}
     reference.write_classifier_reference(
-        layout.features, network, images.train.images, layout.data, data_name=study.data, **facts
+        layout.features, network, images.train.images, layout.data, device, data_name=study.data, **facts
     )
     print(f"{layout.features}: held-out accuracy {facts['held_out_accuracy']:.4f}")
 

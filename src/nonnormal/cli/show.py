@@ -27,6 +27,15 @@ app = typer.Typer()
 
 
 @app.command()
+def check(study_file: StudyFile) -> None:
+    """Check a study file, and tell what it trains."""
+    study, layout = open_study(study_file)
+    print(f"{study.name}: {study.data} {' × '.join(map(str, study.dataset.shape))}, results in {layout.root}")
+    for name, run in study.networks.items():
+        print(f"  {name}: {run.q}/{run.p}, {run.basis}, {run.process.kind}, {run.training.steps} steps")
+
+
+@app.command()
 def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("workflow/schemas/study.json")) -> None:
     """Write the JSON schema of study files."""
     from nonnormal.files import write_json

@@ -1,19 +1,23 @@
 """Files from the web or from disk: resumed where a transfer broke off, and used only when they are what was expected.
 
-A file arrives as `<name>.part` and takes its name when size and SHA-256 are right. What a user placed by hand is read
-where it lies, and never changed or deleted. Knows nothing of images.
+A file arrives as `<name>.part` and takes its name when size and SHA-256 are right. One process at a time fetches it;
+those that waited take what it brought. What a user placed by hand is read where it lies, and never changed or deleted.
+Knows nothing of images.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import http.client
 import json
 import logging
+import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +88,7 @@ def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) 
     if placed is not None:
         target = placed / file.name if placed.is_dir() else placed
     if target.is_file():
-        try:
-            digest = check(target, file)
-        except _Refused as reason:
-            raise DownloadError(
-                f"{target.resolve()}: {reason}. It was left as it is: put {file} in its place, or, if this is a file "
-                f"that you trust, give its SHA-256 in the study: {file.key}: {{sha256: {{{file.name}: …}}}}"
-            ) from None
+        digest = _found(target, file)
     elif placed is not None:
         raise DownloadError(f"{file.key}.path: there is no file {target.resolve()}; expected {file}")
     else:
@@ -98,6 +96,21 @@ def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) 
     if file.sha256 is None:
         log.info("%s: nobody states its SHA-256; found %s", target, digest)
     return reading(target), digest
+
+
+def _found(target: Path, file: File) -> str:
+    """SHA-256 of the file that is there already.
+
+    Raises:
+        DownloadError: it is another one.
+    """
+    try:
+        return check(target, file)
+    except _Refused as reason:
+        raise DownloadError(
+            f"{target.resolve()}: {reason}. It was left as it is: put {file} in its place, or, if this is a file "
+            f"that you trust, give its SHA-256 in the study: {file.key}: {{sha256: {{{file.name}: …}}}}"
+        ) from None
 
 
 def check(path: Path, file: File) -> str:
@@ -114,6 +127,8 @@ def check(path: Path, file: File) -> str:
 def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, timeout: float = 30.0) -> str:
     """SHA-256 of the file, now in the folder under its name, from the first mirror that has it.
 
+    Where another process is fetching it, this waits, and then takes what has come, or goes on from there.
+
     Args:
         file: what is expected, and its addresses: http, https, or file.
         folder: made where it is missing.
@@ -122,31 +137,35 @@ def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, ti
         timeout: seconds to wait for an answer, or for the next byte.
 
     Raises:
-        DownloadError: no mirror has it, or the disk is full.
+        DownloadError: no mirror has it, another process put another file there, or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     part = folder / f"{file.name}.part"
     reasons = []
-    for url in file.urls:
-        try:
-            _persist(url, part, file, attempts=attempts, pause=pause, timeout=timeout)
-            digest = check(part, file)
-        except _Refused as reason:
-            reasons.append(f"  {url}: {reason}")
-            _discard(part)
-        except _Transient as reason:  # what came is kept, to be gone on from
-            reasons.append(f"  {url}: {reason}")
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DownloadError(
-                f"the disk of {folder.resolve()} is full. Make room and run this again: it goes on from {part.name}"
-            ) from None
-        else:
-            part.replace(target)
-            _discard(part)
-            return digest
+    try:
+        with _locked(part):
+            if target.is_file():
+                return _found(target, file)
+            for url in file.urls:
+                try:
+                    _persist(url, part, file, attempts=attempts, pause=pause, timeout=timeout)
+                    digest = check(part, file)
+                except _Refused as reason:
+                    reasons.append(f"  {url}: {reason}")
+                    _discard(part)
+                except _Transient as reason:  # what came is kept, to be gone on from
+                    reasons.append(f"  {url}: {reason}")
+                else:
+                    part.replace(target)
+                    _discard(part)
+                    return digest
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DownloadError(
+            f"the disk of {folder.resolve()} is full. Make room and run this again: it goes on from {part.name}"
+        ) from None
     reasons = reasons or ["  no address of it is known here"]
     raise DownloadError(
         "\n".join(
@@ -159,6 +178,30 @@ def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, ti
             ]
         )
     )
+
+
+@contextlib.contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Inside, no other process works on the part; its lock file beside the part goes with the lock."""
+    path = part.with_name(f"{part.name}.lock")
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: another process is at it; waiting", part)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            break
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                break
+        os.close(handle)  # of a file that the process before removed: whoever comes next would not see this lock
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _persist(url: str, part: Path, file: File, *, attempts: int, pause: float, timeout: float) -> None:

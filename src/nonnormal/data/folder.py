@@ -1,8 +1,9 @@
 """`folder`: any folder of images, cropped to the central square and scaled to one size.
 
 The SHA-256 of an image's relative path decides its split (one in ten is for testing) and its place in it: adding or
-removing images moves no other from one split to the other. Labels are the subfolders, in alphabetical order, if every
-image lies in one. The workflow does not watch the folder: delete the data set's file when its images change.
+removing images moves no other from one split to the other. Labels are the subfolders with images in them, in
+alphabetical order, if every image lies in one. The workflow does not watch the folder: delete the data set's file when
+its images change.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def load_folder(source: Source) -> ImageData:
     folder = Path(source.path).expanduser()
     if not folder.is_dir():
         raise ValueError(f"source.path: there is no folder {folder.resolve()}")
-    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES]
+    names = [file.relative_to(folder).as_posix() for file in _images(folder)]
     places = {name: hashlib.sha256(name.encode()).digest() for name in names}
     names.sort(key=places.__getitem__)
     tested = {name for name in names if int.from_bytes(places[name][:8], "big") < TEST_SHARE * 2**64}
@@ -48,24 +50,24 @@ def load_folder(source: Source) -> ImageData:
         content = (folder / name).read_bytes()
         contents.update(places[name] + hashlib.sha256(content).digest())
         row.copy_(decode(content, source.size, label=str(folder / name)))
-    labels = _labels(names)
+    known = {label: number for number, label in enumerate(labels_of(folder))}
+    labels = torch.tensor([known[name.partition("/")[0]] for name in names] if known else [], dtype=torch.int64)
     test = torch.tensor([name in tested for name in names])
     train, test = (Split(images[rows], labels[rows] if len(labels) else labels) for rows in (~test, test))
     return ImageData(train, test, 256, {"folder": contents.hexdigest()})
 
 
-def count_labels(folder: Path) -> int | None:
-    """Number of subfolders, which are labels; 0 where an image lies in none, None where there is no such folder."""
-    if not folder.is_dir():
-        return None
-    subfolders = 0
+def labels_of(folder: Path) -> list[str]:
+    """The subfolders with an image in them, at any depth, in alphabetical order; none where an image lies in none.
+
+    Of each subfolder no more is looked at than up to its first image.
+    """
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                subfolders += 1
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
-                return 0
-    return subfolders
+        found = list(entries)
+    if any(not entry.is_dir() and _is_image(entry.name) for entry in found):
+        return []
+    subfolders = sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
+    return [name for name in subfolders if any(True for _ in _images(folder / name))]
 
 
 def decode(content: bytes, size: int, *, label: str) -> torch.Tensor:
@@ -90,10 +92,11 @@ def decode(content: bytes, size: int, *, label: str) -> torch.Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
-def _labels(names: list[str]) -> torch.Tensor:
-    """Position of each image's subfolder among all, int64; empty if an image lies in none."""
-    if any("/" not in name for name in names):
-        return torch.empty(0, dtype=torch.int64)
-    folders = [name.partition("/")[0] for name in names]
-    positions = {folder: position for position, folder in enumerate(sorted(set(folders)))}
-    return torch.tensor([positions[folder] for folder in folders])
+def _images(folder: Path) -> Iterator[Path]:
+    """Image files in the folder, at any depth."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names if _is_image(name))
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES

@@ -44,7 +44,15 @@ def std(images: Tensor, levels: int) -> float:
 
 
 def quantise(x: Tensor, levels: int) -> Tensor:
-    """Nearest grey levels, uint8, of x in [−1, 1]; what lies outside is clipped to the ends."""
+    """Nearest grey levels, uint8, of images x (N, ...) in [−1, 1]; what lies outside is clipped to the ends.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which would be grey levels like any other.
+    """
+    finite = x.isfinite()
+    if not finite.all():
+        broken = int((~finite.reshape(len(x), -1).all(1)).sum())
+        raise ValueError(f"{broken} of {len(x)} images have NaN or ∞ and no grey levels: what made them diverged")
     return ((x.double() + 1) * ((levels - 1) / 2)).round().clamp(0, levels - 1).to(torch.uint8)
 
 

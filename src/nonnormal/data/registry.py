@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
 from nonnormal.data.digits import load_digits
-from nonnormal.data.folder import count_labels, load_folder
+from nonnormal.data.folder import labels_of, load_folder
 from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
 from nonnormal.data.images import ImageData
 from nonnormal.data.photos import PHOTOS, load_photos
@@ -71,8 +71,9 @@ def describe(name: str, source: Source | None = None) -> DataSet:
     if strange := set(source.sha256) - set(found.files):
         raise ValueError(f"source.sha256: {', '.join(sorted(strange))}: {name} has the files {', '.join(found.files)}")
     if "size" in found.keys:
-        shape, classes = (found.shape[0], source.size, source.size), count_labels(Path(source.path).expanduser())
-        return dataclasses.replace(found, shape=shape, classes=classes)
+        folder = Path(source.path).expanduser()
+        classes = len(labels_of(folder)) if folder.is_dir() else None
+        return dataclasses.replace(found, shape=(found.shape[0], source.size, source.size), classes=classes)
     return found
 
 

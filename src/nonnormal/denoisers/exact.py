@@ -64,7 +64,18 @@ class GaussianMixtureDenoiser:
     basis: Basis = PIXEL
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """x̂0 (B, *event) for x (B, *event) and sigma a number, (B,) or, by pixel, ([B,] *event)."""
+        """x̂0 (B, *event) for x (B, *event) and sigma a number, (B,) or, by pixel, (B, *event).
+
+        Where an event has more than one axis sigma may also be (*event); a single axis is always that of the batch.
+
+        Raises:
+            ValueError: sigma has one axis, and not B levels.
+        """
+        if isinstance(sigma, Tensor) and sigma.dim() == 1 and len(sigma) not in (1, len(x)):
+            raise ValueError(
+                f"sigma of one axis has a level for each of the batch of {len(x)}, found {len(sigma)}; "
+                "levels by pixel of events of one axis are (B, D)"
+            )
         means, stds = self.means.to(x), self.stds.to(x)
         weights = torch.full_like(stds, 1 / len(stds)) if self.weights is None else self.weights.to(x)
         sigma = trailing(torch.as_tensor(sigma, dtype=x.dtype), x).expand(x.shape).flatten(1).unsqueeze(1)

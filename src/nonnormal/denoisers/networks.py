@@ -27,13 +27,13 @@ def _x0(sigma: Tensor, sigma_data: Tensor):
 
 
 def _edm(sigma: Tensor, sigma_data: Tensor):
-    total = (sigma.square() + sigma_data**2).sqrt()
-    return (sigma_data / total).square(), sigma * sigma_data / total, 1 / total
+    total = torch.hypot(sigma, torch.as_tensor(sigma_data, dtype=sigma.dtype, device=sigma.device))
+    return (sigma_data / total).square(), sigma_data * (sigma / total), 1 / total
 
 
 def _alpha(sigma: Tensor) -> Tensor:
-    """Alpha of the VP state with the log-SNR of x0 + sigma·eps."""
-    return (1 + sigma.square()).rsqrt()
+    """Alpha of the VP state with the log-SNR of x0 + sigma·eps; sigma² itself may leave single precision."""
+    return 1 / torch.hypot(torch.ones_like(sigma), sigma)
 
 
 PARAMETRISATIONS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]] = {
@@ -125,10 +125,12 @@ class NetworkDenoiser(Wrapper):
         sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
         c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
         channels = [self._image(c_in * state)]
-        channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
+        if self.fourier:
+            channels += fourier_features(self.basis.inverse(_alpha(sigma) * (state + mean)), self.fourier)
         if self.sees_levels:
-            share = 2 * sigma.square() / (sigma.square() + sigma_data.square()) - 1
-            channels.append(self._image(share.expand(x.shape)))
+            share = 2 / (1 + (sigma_data / sigma).square()) - 1
+            rows = len(share) if share.dim() == x.dim() else 1  # one where all images have the same levels
+            channels.append(self._image(share.expand(rows, *x.shape[1:])).expand(x.shape))
         log_snr = -2 * sigma.log()
         log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
         prediction = self.basis.rotation.forward(self.network(torch.cat(channels, dim=1), log_snr))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,8 +20,8 @@ from nonnormal.bases import Basis
 from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.divergence import with_itself_finite
 from nonnormal.evaluation.drawing import drawn
-from nonnormal.evaluation.recipe import bounded
 from nonnormal.evaluation.rows import bits_row, frame, row
 from nonnormal.evaluation.samples import difference_rows, distance_rows, resampling
 from nonnormal.likelihood import bound
@@ -75,11 +76,11 @@ class Cell:
 def cells(study: Study, denoiser: NetworkDenoiser, data: ImageData) -> list[Cell]:
     """The base cell, then each other basis, process and grid of the study's section with the rest as in the base."""
     own, section = study.run(study.crossing_run), study.crossing
-    point, images = design(own, denoiser.components), scale(data.train.images, data.levels)
+    point, numbers = design(own, denoiser.components), partial(scale, levels=data.levels)
     base = {"basis": own.basis.kind, "process": own.process.kind, "grid": UNIFORM}
     found = [Cell(base, point.basis, point.process)]
     for name, basis in section.bases.items():
-        found.append(Cell(base | {"basis": name}, basis.fit(images, floor=0.0).basis, point.process))
+        found.append(Cell(base | {"basis": name}, basis.rotation(data.train.images, numbers), point.process))
     for name, process in section.processes.items():
         found.append(Cell(base | {"process": name}, point.basis, process.build()))
     return found + [Cell(base | {"grid": name}, point.basis, point.process) for name in dict.fromkeys(section.grids)]
@@ -225,7 +226,7 @@ def _bounds(scene: Scene, found: list[Cell], steps: list[str]) -> None:
     study, section = scene.study, scene.study.crossing
     images = scene.data.test.images[: section.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
-    steps = [step for step in steps if bounded(step)]
+    steps = [step for step in steps if with_itself_finite(step)]
     for n_steps in sorted(set(section.bound_steps)):
         calls, base = min(n_steps, study.evaluation.n_evaluations), {}
         for cell in found:

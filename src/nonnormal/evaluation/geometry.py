@@ -43,7 +43,7 @@ class Scene:
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape
         self.sigma_max, self.sigma_min = (alpha_and_level(self.process, t)[1].item() for t in (1.0, 0.0))
-        self.train = scale(data.train.images, data.levels).to(device)
+        self.train = data.train.images.to(device)  # grey levels, as numbers four times the size
         self.seeds = study.image_seeds("geometry", self.settings.n_images)
 
     def grid(self, n_steps: int) -> Tensor:
@@ -143,7 +143,8 @@ def _fid_along(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
 
 def _deviation(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
     """‖r − r*‖ in units of √D, along the learnt trajectories and along the optimal denoiser's own."""
-    optimal, sigmas, dims = OptimalDenoiser(scene.train), recorded.levels, recorded.states[0, 0].numel()
+    optimal = OptimalDenoiser(scene.train, scene.data.levels)
+    sigmas, dims = recorded.levels, recorded.states[0, 0].numel()
     own: list[dict] = []
     start = recorded.states[0].to(scene.device)
     end = sample_heun(optimal, start, sigmas, callback=own.append)
@@ -168,9 +169,9 @@ def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
     share of samples nearer than the nearest one in a hundred of the held-out images.
     """
     held_out = scale(scene.data.test.images, scene.data.levels).to(scene.device)
-    dims = samples[0].numel()
+    dims, train = samples[0].numel(), dict(images=scene.train, levels=scene.data.levels)
     near = {
-        name: geometry.nearest_image(images.to(scene.device), scene.train)[1].cpu() / dims**0.5
+        name: geometry.nearest_image(images.to(scene.device), **train)[1].cpu() / dims**0.5
         for name, images in (("samples", samples), ("held-out", held_out))
     }
     rows = [scene.mean("nearest_train_distance", values, "state", of=name) for name, values in near.items()]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Denoiser, StateDenoiser, counted
+from nonnormal.divergence import with_itself_finite
 from nonnormal.evaluation.rows import bits_row, frame, row
 from nonnormal.evaluation.samples import difference_rows, distance_rows
 from nonnormal.invariance import MIXTURE
@@ -40,8 +41,8 @@ from nonnormal.seeds import derive, generator
 from nonnormal.steps import Normal, get
 from nonnormal.study import Study
 
-_WALKS = {"ancestral": sample_ancestral, "em": sample_em, "sscs": sample_sscs}
-_FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
+WALKS = {"ancestral": sample_ancestral, "em": sample_em, "sscs": sample_sscs}
+FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
 _FLOOR_DRAWS = 20
 
@@ -78,10 +79,10 @@ class Scene:
             batch_size=self.study.sampling.batch_size,
         )
         shape = (n, *self.study.dataset.shape)
-        if sampler in _WALKS:
-            images = _WALKS[sampler](model, process, get(step), shape, **options)
+        if sampler in WALKS:
+            images = WALKS[sampler](model, process, get(step), shape, **options)
         else:
-            solve = sample_flow_adaptive if sampler == "flow_adaptive" else _FLOWS[sampler]
+            solve = sample_flow_adaptive if sampler == "flow_adaptive" else FLOWS[sampler]
             images = solve(model, process, shape, **options, **more)
         batches = math.ceil(n / self.study.sampling.batch_size)
         return quantise(images.nan_to_num(), self.data.levels).cpu(), round(model.nfe / batches)
@@ -168,7 +169,7 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     images = scene.data.test.images[: settings.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
     seeds = study.image_seeds("recipe bound", len(images))
-    steps = [step for step in dict.fromkeys((_NORMAL, *settings.steps)) if bounded(step)]
+    steps = [step for step in dict.fromkeys((_NORMAL, *settings.steps)) if with_itself_finite(step)]
     losses = [Loss(get(step), get(step)) for step in steps]
     common = {"process": name, "split": "test"}
     calls = min(settings.bound_steps, study.evaluation.n_evaluations)
@@ -189,12 +190,6 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
         nats, calls = flow_bound(scene.denoiser, process, x0, **draws)
         at = common | {"bound": "flow", "dequantisation": "uniform", "trace": "hutchinson", "tolerance": tolerance}
         scene.add_bits("recipe_bpd_total", nats, dims, calls, at)
-
-
-def bounded(step: str) -> bool:
-    """Whether the pair of the step with itself has a finite loss at every error."""
-    found = get(step)
-    return found.has_density and found.support == (-np.inf, np.inf)
 
 
 # ---- in law, without training ----------------------------------------------------------------------------------------
@@ -236,7 +231,7 @@ def law_distance(process: LinearProcess, sampler: str, step: str, times: Tensor,
 
     options = dict(times=times, seeds=[seed], dtype=torch.float64)
     options |= {} if sampler == "ancestral" else {"denoise": False}
-    y = _WALKS[sampler](denoiser, process, get(step), (1, 1, n), **options).flatten()
+    y = WALKS[sampler](denoiser, process, get(step), (1, 1, n), **options).flatten()
     _, limit = _quantiles(process, np.zeros(n))
     return float(np.abs(np.sort(y.numpy()) - limit).mean())
 

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from nonnormal import geometry
 from nonnormal.figures import theme
 from nonnormal.summary import select, with_condition
+from nonnormal.tables.geometry import SOLVER_NAMES
 from nonnormal.trajectories import Trajectories
 
 _STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure
@@ -70,7 +71,7 @@ def solvers(summary: pd.DataFrame, fid: str) -> Figure:
         for (solver, grid), group in rows.groupby(["solver", "grid"], sort=False):
             colour = f"C{list(_SOLVERS).index(solver)}"
             style = {"marker": _SOLVERS[solver], "color": colour, "ls": "-" if grid == "polynomial" else "--"}
-            name = solver if grid == "polynomial" else f"{solver}, {grid} grid"
+            name = SOLVER_NAMES[solver] if grid == "polynomial" else f"{SOLVER_NAMES[solver]}, {grid} grid"
             _line(axis, group.sort_values("nfe"), "nfe", label=name, **style)
         axis.set(xscale="log", yscale="log", xlabel="network calls", ylabel=label)
         theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))

@@ -196,10 +196,17 @@ def _squared_mmd(x: Tensor, y: Tensor) -> float:
 def _kid_error(a: Tensor, b: Tensor) -> float:
     """Standard error of the squared MMD of (N, D) and (M, D), from its scatter over disjoint blocks of both.
 
-    The mean over blocks is itself an unbiased estimate of the MMD, of no less variance than that of all pairs.
+    The mean over blocks is itself an unbiased estimate of the MMD, of no less variance than that of all pairs. There
+    are two blocks at least, of two rows at least.
+
+    Raises:
+        ValueError: there are fewer than four rows.
     """
-    count = min(len(a), len(b)) // min(_SUBSET, min(len(a), len(b)) // 5)
+    smaller = min(len(a), len(b))
+    if smaller < 4:
+        raise ValueError(f"an interval of KID needs 4 images or more on either side, found {smaller}")
+    count = smaller // max(2, min(_SUBSET, smaller // 5))
     blocks = zip(a.tensor_split(count), b.tensor_split(count), strict=True)
-    size = min(len(a), len(b)) // count
+    size = smaller // count
     values = [_squared_mmd(x[:size], y[:size]) for x, y in blocks]
     return float(np.std(values, ddof=1)) / math.sqrt(count)

@@ -1,7 +1,8 @@
 """Inception: the network of the FID that the field reports, as torch-fidelity has it.
 
 Features are its 2048 activations before the last layer, of images scaled to 299×299 as the first implementation did.
-torch-fidelity unpickles the weights, which can run code: their SHA-256 is checked before, each time.
+torch-fidelity unpickles the weights, which can run code. Before, each time, their SHA-256 is checked, of which no more
+than eight digits are published, and then that they are read without code.
 
 Source: Heusel et al. (1706.08500); weights: `metrics.weights`.
 """
@@ -11,10 +12,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from nonnormal import _torchvision
-from nonnormal.data.download import obtain
+from nonnormal.data.download import DownloadError, obtain
 from nonnormal.metrics.weights import INCEPTION
 
 _torchvision.ensure_importable()
@@ -31,15 +33,31 @@ class Inception(nn.Module):
         sha256: what its SHA-256 must be.
 
     Raises:
-        DownloadError: there is no such file, or it is another one; nothing of it was run.
+        DownloadError: there is no such file, it is another one, or it holds more than tensors; nothing of it was run.
     """
 
     def __init__(self, path: Path, sha256: str):
         super().__init__()
         obtain(dataclasses.replace(INCEPTION, sha256=sha256), placed=path)
+        _need_tensors(path)
         options = dict(feature_extractor_weights_path=str(path), cuda=False, verbose=False)
         self.extractor = create_feature_extractor(NAME, [LAYER], **options)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 2048), float32."""
         return self.extractor(images)[0]
+
+
+def _need_tensors(path: Path) -> None:
+    """Refuses a file that cannot be read by torch's unpickler that knows tensors and plain containers alone.
+
+    Raises:
+        DownloadError: it is damaged or asks for code; none was run.
+    """
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # of many kinds, whose texts say how to run the code all the same
+        raise DownloadError(
+            f"{path.resolve()}: is damaged or holds more than tensors, which could be code. It was not run; put "
+            f"{INCEPTION} in its place"
+        ) from None

@@ -18,12 +18,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nonnormal.files import read_tensors, sha256_of, write_tensors
-from nonnormal.metrics.features import Classifier
+from nonnormal.metrics.features import BATCH, Classifier
 from nonnormal.metrics.inception import NAME, Inception
 from nonnormal.seeds import generator
 
 KEPT = 50_000
-_BATCH = 256  # fixed, since sums in another order differ in the last bits
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,25 @@ def extract(network: Callable[[Tensor], Tensor], images: Tensor, device: torch.d
     """Features (N, D), float32, on the CPU, of uint8 grey levels (N, C, H, W), a batch at a time on the device."""
     if isinstance(network, nn.Module):
         network = network.to(device)
-    return torch.cat([network(batch.to(device)).float().cpu() for batch in images.split(_BATCH)])
+    return torch.cat([network(batch.to(device)).float().cpu() for batch in images.split(BATCH)])
 
 
 def write_classifier_reference(
-    path: Path, network: Classifier, images: Tensor, data: Path, *, data_name: str, held_out_accuracy: float
+    path: Path,
+    network: Classifier,
+    images: Tensor,
+    data: Path,
+    device: torch.device | str = "cpu",
+    *,
+    data_name: str,
+    held_out_accuracy: float,
 ) -> None:
     """Measures the training images (N, C, H, W) of the data file and writes them with the classifier itself."""
-    state = network.state_dict()
+    state = {name: value.cpu() for name, value in network.state_dict().items()}
     facts = {"kind": "classifier", "name": f"classifier of {data_name}", "recipe": network.recipe}
     facts |= {"weights": hashlib.sha256(save(state)).hexdigest(), "held_out_accuracy": held_out_accuracy}
     tensors = {f"network.{name}": value for name, value in state.items()}
-    _write(path, network.features, images, data, tensors, facts)
+    _write(path, _Features(network), images, data, tensors, facts, device)
 
 
 def write_inception_reference(
@@ -108,16 +114,31 @@ def read_reference(path: Path, data: Path) -> Reference:
 
 
 def _write(path, network, images, data, tensors, facts, device="cpu") -> None:
-    features = extract(network, images, device)
-    mean = features.double().mean(0)
-    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for part in features.split(1 << 14):  # all at once would take twice the memory of the features, which is GBs
-        centred = part.double() - mean
-        covariance += centred.T @ centred / (len(features) - 1)
-    if len(features) > KEPT:
-        features = features[torch.randperm(len(features), generator=generator(0, "reference"))[:KEPT]]
-    tensors = tensors | {"features": features, "mean": mean, "covariance": covariance}
+    tensors = tensors | dict(zip(("features", "mean", "covariance"), _measured(network, images, device), strict=True))
     write_tensors(path, tensors, facts | {"data": sha256_of(data), "n": len(images)})
+
+
+def _measured(
+    network: Callable[[Tensor], Tensor], images: Tensor, device: torch.device | str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(features that are kept, mean, covariance); no other features are in memory but those of one batch.
+
+    With a the first batch's mean and s = Σ (f − a), mean = a + s/n and (n − 1) covariance = Σ (f − a)(f − a)ᵀ − s sᵀ/n:
+    without a, squares would drown what they differ by.
+    """
+    n, batches = len(images), images.split(BATCH)
+    kept = torch.randperm(n, generator=generator(0, "reference"))[:KEPT] if n > KEPT else torch.arange(n)
+    places = torch.full((n,), -1).index_copy(0, kept, torch.arange(len(kept)))
+    start = extract(network, batches[0], device)
+    shift, features = start.double().mean(0), start.new_empty(len(kept), start.shape[1])
+    total, products = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+    for batch, place in zip(batches, places.split(BATCH), strict=True):
+        found = start if batch is batches[0] else extract(network, batch, device)
+        features[place[place >= 0]] = found[place >= 0]
+        centred = found.double() - shift
+        total += centred.sum(0)
+        products += centred.T @ centred
+    return features, shift + total / n, (products - total.outer(total) / n) / (n - 1)
 
 
 class _Features(nn.Module):

@@ -138,7 +138,8 @@ def _captions(environment: jinja2.Environment, study: Study) -> Caption:
 
     def caption(kind: str, name: str) -> str:
         told = SimpleNamespace(wildcards=SimpleNamespace(**{kind: name}), config={"name": study.name})
-        return " ".join(environment.get_template(f"{kind}.rst").render(snakemake=told).split())
+        text = environment.get_template(f"{kind}.rst").render(snakemake=told)
+        return " ".join(text.replace("\\", "").split())  # what reStructuredText escapes
 
     return caption
 
@@ -155,10 +156,10 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     }
     if study.runs:
         training = next(iter(study.runs.values())).training
-        facts["Training"] = f"{training.steps} steps of {training.batch_size} images, EMA {training.ema_decay}"
+        facts["Training of pairs"] = f"{training.steps} steps of {training.batch_size} images, EMA {training.ema_decay}"
         steps = ", ".join(map(str, study.sample_steps))
         facts["Samples"] = f"{study.sampling.n_images} a pair, in {steps} steps"
-        facts["Bounds"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.n_steps}"
+        facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.n_steps}"
     return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
 
 

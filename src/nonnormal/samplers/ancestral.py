@@ -72,7 +72,7 @@ def sample_ancestral(
     # All to the state's dtype and device at once: on a GPU each such step would be waited for.
     weights, levels = (value.to(device, dtype) for value in process.observation(times))
     coefficients = [value.to(device, dtype) for value in process.posterior(times[1:], times[:-1])]
-    prior = cholesky(process.prior_covariance())
+    prior, mask = cholesky(process.prior_covariance()), None if known is None else known[1].to(device)
     state_shape = (process.n * shape[1], *shape[2:])
     images = []
     for start in range(0, len(seeds), batch_size or len(seeds)):
@@ -87,12 +87,12 @@ def sample_ancestral(
             else:
                 x0_hat = predict_x0_observed(denoiser, weights[i], levels[i], xt, basis)
             if given is not None:
-                x0_hat = torch.where(known[1].to(device), given, x0_hat)
+                x0_hat = torch.where(mask, given, x0_hat)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
             xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, z)
         y = contract(weights[-1], xt)
-        images.append(basis.inverse(y if given is None else torch.where(known[1].to(device), given, y)))
+        images.append(basis.inverse(y if given is None else torch.where(mask, given, y)))
     return torch.cat(images)
 
 
@@ -100,8 +100,8 @@ def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tens
     """The times of a grid, falling, float64.
 
     Raises:
-        ValueError: no image is asked for, the number of seeds is not that of the images, or the grid has under two times,
-            or times that repeat or leave [0, 1].
+        ValueError: no image is asked for, or the number of seeds is not that of the images; the grid has under two
+            times, or times that repeat or leave [0, 1].
     """
     if not shape[0]:
         raise ValueError(f"one image or more is needed, found shape {tuple(shape)}")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _SPACING = 1 / 32
 _REACH = 3.3  # of t on a finite piece: beyond it a node is an end of the piece to the last digit
 _TAIL_REACH = 4.3  # of t on a half-line: from 1e-25 to 1e25
+_TAIL = torch.arange(-_TAIL_REACH, _TAIL_REACH + _SPACING / 2, _SPACING, dtype=torch.float64)
+
+LOG_LAST = math.pi / 2 * math.sinh(_TAIL[-1].item())
+"""log |z| of the outermost node of a half-line."""
 
 
 def expectation_nodes(step: Step, cuts: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +68,18 @@ def _finite(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _half_line(end: Tensor, direction: int) -> tuple[Tensor, Tensor]:
     """Z = end ± exp(π/2 sinh t)."""
-    t = torch.arange(-_TAIL_REACH, _TAIL_REACH + _SPACING / 2, _SPACING, dtype=torch.float64)
-    distance = torch.exp(math.pi / 2 * torch.sinh(t))
-    weight = _SPACING * math.pi / 2 * torch.cosh(t) * distance
+    distance = torch.exp(math.pi / 2 * torch.sinh(_TAIL))
+    weight = _SPACING * math.pi / 2 * torch.cosh(_TAIL) * distance
     return end.unsqueeze(1) + direction * distance, weight.expand(len(end), -1)
+
+
+def beyond_last(log_last: float, fall: float) -> float:
+    """What the rule has beyond its last node on a half-line, for f with |z f(z)| = exp(log_last − fall log |z/last|).
+
+    The sum goes on in log |z|, far beyond the range of float64 itself, as a slow fall needs.
+    """
+    end = math.asinh(2 / math.pi * (LOG_LAST + 750 / fall))
+    t = torch.arange(_TAIL[-1].item() + _SPACING, end, _SPACING, dtype=torch.float64)
+    log_z = math.pi / 2 * torch.sinh(t)
+    weight = _SPACING * math.pi / 2 * torch.cosh(t)
+    return (weight * torch.exp(log_last - fall * (log_z - LOG_LAST))).sum().item()

@@ -271,9 +271,9 @@ class Study(Settings):
             return ()
         return (*(self.recipe.runs or tuple(self.runs)[:1]), *self.recipe.networks)
 
-    @property
+    @cached_property
     def dataset(self) -> DataSet:
-        """What is known of the data set before it is loaded."""
+        """What is known of the data set before it is loaded; of a folder, what was there at the first look."""
         return describe(self.data, self.source)
 
     @property

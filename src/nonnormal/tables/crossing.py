@@ -23,7 +23,8 @@ def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
 
     Returns:
         DataFrame with `measure` (kurtosis_share, fid, fid_difference, style differences, bpd_total, bpd_difference),
-        `axis` ("base" of the first cell), `basis`, `process`, `grid`, `sampler`, `step`, `T`, `against`, `nfe`,
+        `axis` ("base" of the first cell), `basis`, `process`, `grid`, `sampler`, `step`, `T`, `against`, `name` of the
+        sampler where it is a solver, `nfe`,
         `value`, `low`, `high`, `n`.
     """
     measures = {"kurtosis_share": "kurtosis_share", fid: "fid", f"{fid}_difference": "fid_difference"}
@@ -36,8 +37,8 @@ def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
         found = with_condition(found, key)
     base = found.iloc[0]
     axes = [next((axis for axis in AXES if its[axis] != base[axis]), "base") for its in found.to_dict("records")]
-    columns = ["measure", "axis", *_CONDITIONS, "nfe", "value", "low", "high", "n"]
-    return found.assign(axis=axes)[columns].reset_index(drop=True)
+    columns = ["measure", "axis", *_CONDITIONS, "name", "nfe", "value", "low", "high", "n"]
+    return found.assign(axis=axes, name=found.sampler.map(SOLVER_NAMES))[columns].reset_index(drop=True)
 
 
 def readable_crossing(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

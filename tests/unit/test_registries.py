@@ -1,0 +1,35 @@
+"""What a study may say is what the library knows, by the same names."""
+
+import pytest
+
+from nonnormal import bases, conventions, sections, settings
+from nonnormal.denoisers.networks import PARAMETRISATIONS
+from nonnormal.evaluation.recipe import FLOWS, WALKS
+from nonnormal.processes import TIMES
+from nonnormal.samplers import GRIDS, SOLVERS
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "known"),
+    [
+        (settings.Basis, "kind", bases.KINDS),
+        (settings.Network, "parametrisation", PARAMETRISATIONS),
+        (settings.Training, "convention", conventions.CONVENTIONS),
+        (sections.Recipe, "samplers", WALKS | FLOWS),
+        (sections.Recipe, "step_samplers", WALKS),
+        (sections.Recipe, "grids", TIMES),
+    ],
+)
+def test_a_study_may_say_all_that_the_library_knows(model, key, known):
+    assert set(allowed(model, key)) == set(known)
+
+
+@pytest.mark.parametrize(("key", "known"), [("grids", {*TIMES, *GRIDS}), ("solvers", SOLVERS)])
+def test_a_crossing_may_say_nothing_else(key, known):
+    assert set(allowed(sections.Crossing, key)) < set(known)
+
+
+def allowed(model, key):
+    """The words that a key takes."""
+    schema = model.model_json_schema()["properties"][key]
+    return schema.get("enum") or schema["items"]["enum"]
