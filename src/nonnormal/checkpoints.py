@@ -114,9 +114,16 @@ def set_aside(path: Path, facts: Mapping[str, Any]) -> tuple[Path, list[str]]:
         header = read_tensors(path)[1]
     kept = path.with_stem(f"{path.stem}-{header['step']}-{sha256_of(path)[:8]}")
     path.replace(kept)
-    before, now = dict(_leaves(header.get("facts", {}))), dict(_leaves(facts))
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    return kept, [f"{key} was {json.dumps(before.get(key))}, is {json.dumps(now.get(key))}" for key in keys]
+    known = header.get("facts", {})
+    gone = {key: None for key, _ in _leaves(known)}
+    return kept, changes(known, gone | dict(_leaves(facts)))
+
+
+def changes(known: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Which of the facts are not what is known, in words; what is known beside them does not matter."""
+    before, now = dict(_leaves(known)), dict(_leaves(facts))
+    keys = [key for key in now if before.get(key) != now[key]]
+    return [f"{key} was {json.dumps(before.get(key))}, is {json.dumps(now[key])}" for key in keys]
 
 
 def _leaves(facts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -165,7 +172,15 @@ def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDeno
     Raises:
         ValueError: the file is damaged or holds no recipe.
     """
-    tensors, header = read_tensors(path)
+    return denoiser_of(*read_tensors(path), path).to(device)
+
+
+def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path) -> NetworkDenoiser:
+    """The denoiser in the tensors and header of a file, in evaluation mode.
+
+    Raises:
+        ValueError: there is no recipe.
+    """
     if "recipe" not in header:
         raise ValueError(f"{path} holds no denoiser: its header has no recipe")
     recipe, fitted = header["recipe"], {}
@@ -174,4 +189,4 @@ def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDeno
     components = Components.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
     denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
-    return denoiser.to(device).eval().requires_grad_(False)
+    return denoiser.eval().requires_grad_(False)

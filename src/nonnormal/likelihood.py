@@ -93,9 +93,10 @@ def bound(
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, and one network call or more; a bridge walk is asked to leave
-            out steps.
+        ValueError: as many seeds as images are needed, two levels, and one network call or more; a bridge walk is asked
+            to leave out steps.
     """
+    need_levels(levels)
     n_evaluations = n_steps if n_evaluations is None else min(n_evaluations, n_steps)
     _some_evaluations(n_evaluations)
     if marginals == "bridge" and n_evaluations < n_steps:
@@ -196,6 +197,7 @@ def continuous_bound(
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B; a SNR for each component, of any linear process: derived.
     """
+    need_levels(levels)
     one_seed_an_image(seeds, x0)
     _some_evaluations(n_evaluations)
     low, high = (process.mean_log_snr(t).item() for t in (1.0, process.t_min))
@@ -226,6 +228,12 @@ def _some_evaluations(n: int) -> None:
         raise ValueError(f"n_evaluations must be 1 or more, found {n}")
 
 
+def need_levels(levels: int) -> None:
+    """Refuses fewer grey levels than there are between black and white."""
+    if levels < 2:
+        raise ValueError(f"levels must be 2 or more, found {levels}")
+
+
 def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
     """KL( N(A (c0, 0), C) ‖ N(0, P) ) at t = 1 summed over coordinates, (B,), float64 nats; P is the prior covariance.
 
@@ -251,6 +259,7 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Ten
     bin's likelier edge e: log p(e) − log s + log(1 − exp(−s width)) with the slope s = |(log p)′(e)|, which is off by
     |(log p)″(e)|/s² nats: below 5e-3 for every family but student_t, whose mass does not fall so low within 1e60.
     """
+    need_levels(levels)
     x0, centre, scale = x0.double(), centre.double(), torch.as_tensor(scale, dtype=torch.float64, device=x0.device)
     half = 1 / (levels - 1)
     upper = torch.where(x0 > 1 - half, math.inf, x0 + half)

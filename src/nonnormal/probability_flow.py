@@ -33,7 +33,7 @@ from torchdiffeq import odeint
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, score
-from nonnormal.likelihood import categorical_log_prob, pixel_levels, state_shape
+from nonnormal.likelihood import categorical_log_prob, need_levels, pixel_levels, state_shape
 from nonnormal.processes import LinearProcess, apply, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
@@ -158,6 +158,7 @@ def flow_bound(
     Raises:
         ValueError: as many seeds as images are needed; another dequantisation or trace.
     """
+    need_levels(levels)
     one_seed_an_image(seeds, x0)
     for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):
         if found not in get_args(kind):

@@ -67,6 +67,18 @@ class NonNormalScheduler(DDPMScheduler):
     __init__.__signature__ = _ddpm.replace(parameters=[*_ddpm.parameters.values(), _name])
     del _ddpm, _name
 
+    @classmethod
+    def from_config(cls, config=None, return_unused_kwargs=False, **kwargs):
+        """The scheduler of a configuration with other values for some of its keys.
+
+        Raises:
+            TypeError: a keyword is no key; diffusers leaves it out without a word, and with it the step.
+        """
+        known = {*inspect.signature(cls.__init__).parameters, "dtype"}  # which diffusers adds for a pipeline
+        if not return_unused_kwargs and (unknown := [key for key in kwargs if key not in known and key[0] != "_"]):
+            raise TypeError(f"unknown keyword {unknown[0]}; known: {', '.join(sorted(known - {'self'}))}")
+        return super().from_config(config, return_unused_kwargs, **kwargs)
+
     def step(
         self,
         model_output: Tensor,

@@ -14,7 +14,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from nonnormal.data import Source
 from nonnormal.metrics.weights import INCEPTION
-from nonnormal.settings import Basis, Process, Run, Settings, StepNames
+from nonnormal.settings import MOST, MOST_STEPS, Basis, Flag, Number, Process, Run, Settings, StepNames
 
 # That a study may leave out; so it may designs, which are listed by their networks.
 OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing")
@@ -27,11 +27,11 @@ class Classifier(Settings):
 
     kind: Literal["classifier"] = "classifier"
     """Distances are named after the data set, e.g. fid_digits."""
-    epochs: int = Field(20, strict=True, ge=1)
+    epochs: int = Field(20, strict=True, ge=1, le=MOST)
     """Passes over the training split."""
-    batch_size: int = Field(64, strict=True, ge=2)
+    batch_size: int = Field(64, strict=True, ge=2, le=MOST)
     """Images per optimiser step."""
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: Number = Field(3e-3, gt=0)
     """Maximum of the one-cycle learning rate."""
 
 
@@ -76,11 +76,11 @@ Features = Annotated[
 class Sampling(Settings):
     """How samples are drawn, the same for all runs."""
 
-    n_images: int = Field(1000, strict=True, ge=8)
+    n_images: int = Field(1000, strict=True, ge=8, le=MOST)
     """Images per run and number of steps."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((100,), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
     """Numbers of sampling steps; the largest is the headline."""
-    batch_size: int = Field(250, strict=True, ge=1)
+    batch_size: int = Field(250, strict=True, ge=1, le=MOST)
     """Images per network call; changes nothing but speed."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of the state."""
@@ -89,33 +89,33 @@ class Sampling(Settings):
 class Evaluation(Settings):
     """How bounds and distances are measured, the same for all runs."""
 
-    n_images: int | None = Field(None, strict=True, ge=2)
+    n_images: int | None = Field(None, strict=True, ge=2, le=MOST)
     """Test images of the bounds; all where it is null."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((100,), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
     """Numbers of steps T of the bounds, next to each run's own."""
-    n_evaluations: int = Field(100, strict=True, ge=1)
+    n_evaluations: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
     """Network calls an image of a bound from limit marginals: with more steps than these, a stratified draw of them."""
-    flow_tolerance: float | None = Field(1e-4, gt=0, le=1e-3)
+    flow_tolerance: Number | None = Field(1e-4, gt=0, le=1e-3)
     """Tolerance of the probability-flow likelihood, relative and absolute; at 1e-2 the solver misses what there is to
     see. Left out where it is null."""
-    bootstrap: int = Field(100, strict=True, ge=10)
+    bootstrap: int = Field(100, strict=True, ge=10, le=MOST)
     """Resamples for the intervals of FID and KID."""
 
 
 class Resources(Settings):
     """What each training, sampling and evaluation asks of the machine."""
 
-    threads: int = Field(1, strict=True, ge=1)
+    threads: int = Field(1, strict=True, ge=1, le=MOST)
     """CPU threads, fixed so that results do not depend on the number of cores."""
-    gpus: int = Field(0, strict=True, ge=0)
+    gpus: int = Field(0, strict=True, ge=0, le=MOST)
     """GPUs of a training, which with several has a process on each, and the same batches; other jobs ask for one. 0
     asks for none: jobs run side by side on the cores, and share a GPU where there is one."""
-    retries: int | None = Field(None, strict=True, ge=0)
+    retries: int | None = Field(None, strict=True, ge=0, le=MOST)
     """How often a training that ended early, by preemption or at its time limit, is started again; it goes on where it
     was. None: as the profile says, which is never on one machine."""
-    mem_mb: int = Field(2000, strict=True, ge=100)
+    mem_mb: int = Field(2000, strict=True, ge=100, le=MOST)
     """Memory in MB of a first attempt; a third one has three times as much."""
-    runtime: int = Field(60, strict=True, ge=1)
+    runtime: int = Field(60, strict=True, ge=1, le=MOST)
     """Minutes of a first attempt, and of each attempt of a training."""
 
 
@@ -124,13 +124,13 @@ class Invariance(Settings):
 
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((4, 16, 64), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((4, 16, 64), min_length=1)
     """Numbers of steps."""
-    points: int = Field(4096, strict=True, ge=256)
+    points: int = Field(4096, strict=True, ge=256, le=MOST)
     """Grid points of the densities; the error of the grid is measured against half as many."""
-    n_paths: int = Field(20000, strict=True, ge=100)
+    n_paths: int = Field(20000, strict=True, ge=100, le=MOST)
     """Sampled paths for the law of a path's maximum."""
-    n_samples: int = Field(10000, strict=True, ge=100)
+    n_samples: int = Field(10000, strict=True, ge=100, le=MOST)
     """Samples for the distances in the plane."""
 
 
@@ -139,20 +139,20 @@ class Exchange(Settings):
 
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10,), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10,), min_length=1)
     """Numbers of sampling steps."""
-    n_images: int = Field(500, strict=True, ge=8)
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images per network, step and number of steps."""
 
 
 class NoiseSchedule(Settings):
     """How a network without scheduler_config.json was trained: keys and defaults of diffusers' DDPMScheduler."""
 
-    num_train_timesteps: int = Field(1000, strict=True, ge=1)
+    num_train_timesteps: int = Field(1000, strict=True, ge=1, le=MOST)
     """Noise levels of the training."""
-    beta_start: float = Field(1e-4, gt=0, lt=1)
+    beta_start: Number = Field(1e-4, gt=0, lt=1)
     """Variance of the first step."""
-    beta_end: float = Field(0.02, gt=0, lt=1)
+    beta_end: Number = Field(0.02, gt=0, lt=1)
     """Variance of the last."""
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
     """Variances between them."""
@@ -160,7 +160,7 @@ class NoiseSchedule(Settings):
     """What the network predicts."""
     variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large", "learned", "learned_range"] = "fixed_small"
     """Variance of the sampler's step."""
-    clip_sample: bool = True
+    clip_sample: Flag = True
     """Whether predicted images are clipped to [−1, 1]."""
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
     """Which of the levels fewer steps use."""
@@ -179,9 +179,9 @@ class Pretrained(Settings):
     """How it was trained; where it is null, the network's scheduler_config.json says so."""
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10, 50), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10, 50), min_length=1)
     """Numbers of sampling steps."""
-    n_images: int = Field(1000, strict=True, ge=8)
+    n_images: int = Field(1000, strict=True, ge=8, le=MOST)
     """Images per step and number of steps."""
 
     @model_validator(mode="after")
@@ -204,17 +204,17 @@ class Geometry(Settings):
 
     run: str | None = None
     """Run whose network is used; the first where it is null."""
-    n_images: int = Field(500, strict=True, ge=8)
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images of the recorded trajectories and of each solver."""
-    n_levels: int = Field(40, strict=True, ge=4)
+    n_levels: int = Field(40, strict=True, ge=4, le=MOST_STEPS)
     """Steps of the recorded trajectories."""
-    nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = Field((5, 9, 15, 25), min_length=1)
+    nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((5, 9, 15, 25), min_length=1)
     """Network calls an image by which solvers are compared; those of two calls a step are left out of even ones."""
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families of the ancestral paths."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((10, 40), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((10, 40), min_length=1)
     """Numbers of steps of the ancestral paths."""
-    n_paths: int = Field(64, strict=True, ge=4)
+    n_paths: int = Field(64, strict=True, ge=4, le=MOST)
     """Images of the ancestral paths, of the grid search, and of the distance to the adaptive solution."""
 
     @model_validator(mode="after")
@@ -229,11 +229,11 @@ class Designs(Settings):
 
     runs: dict[Name, Run] = Field(min_length=1)
     """The networks: what each says replaces the study's defaults, key by key."""
-    n_images: int = Field(500, strict=True, ge=8)
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Samples of each network."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((50,), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((50,), min_length=1)
     """Numbers of sampling steps."""
-    flow: bool = False
+    flow: Flag = False
     """Whether the probability-flow likelihood is measured, too."""
     extend: str | None = None
     """Network that completes and continues images to the right; none where it is null."""
@@ -265,25 +265,25 @@ class Recipe(Settings):
     """Samplers; all but the ancestral end in one denoising step, which is one of their calls."""
     grids: Annotated[tuple[Literal["uniform", "quadratic"], ...], Field(min_length=1)] = ("quadratic",)
     """Grids of times."""
-    nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = Field((10, 20, 50), min_length=1)
+    nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((10, 20, 50), min_length=1)
     """Network calls an image; Heun's method, of two a step, stays one below an even number."""
-    tolerances: tuple[Annotated[float, Field(gt=0, le=0.1)], ...] = ()
+    tolerances: tuple[Annotated[Number, Field(gt=0, le=0.1)], ...] = ()
     """Tolerances, relative and absolute, of the adaptive flow."""
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families of the sampled noise."""
     step_samplers: tuple[Literal["ancestral", "em", "sscs"], ...] = ("sscs",)
     """Samplers of other steps than the normal, which all samplers have."""
-    step_nfe: tuple[Annotated[int, Field(strict=True, ge=3)], ...] = (20,)
+    step_nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = (20,)
     """Their network calls."""
-    n_images: int = Field(500, strict=True, ge=8)
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images per process, sampler, grid and number of calls."""
-    n_bounds: int = Field(32, strict=True, ge=2)
+    n_bounds: int = Field(32, strict=True, ge=2, le=MOST)
     """Test images of the bounds."""
-    bound_steps: int = Field(1000, strict=True, ge=1)
+    bound_steps: int = Field(1000, strict=True, ge=1, le=MOST_STEPS)
     """T of the bounds, equal in time; network calls an image and the flow's tolerance are those of the evaluation."""
-    law_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((4, 16, 64), min_length=1)
+    law_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((4, 16, 64), min_length=1)
     """Numbers of steps in phase space on a mixture with its exact score."""
-    n_samples: int = Field(10000, strict=True, ge=100)
+    n_samples: int = Field(10000, strict=True, ge=100, le=MOST)
     """Samples of the mixture."""
 
 
@@ -305,11 +305,11 @@ class Crossing(Settings):
     """Grids of times: quadratic in time; equal steps of log-SNR; EDM's levels, with rho = 7."""
     solvers: tuple[Literal["euler", "dpmpp_2m"], ...] = ("euler", "dpmpp_2m")
     """Solvers of the flow, which have no step's noise and as many network calls, on each grid."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field((5, 10), min_length=1)
+    n_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((5, 10), min_length=1)
     """Numbers of sampling steps, which are network calls an image."""
-    n_images: int = Field(500, strict=True, ge=8)
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images per step, basis, process, grid and number of steps."""
-    n_bounds: int = Field(32, strict=True, ge=2)
+    n_bounds: int = Field(32, strict=True, ge=2, le=MOST)
     """Test images of the bounds."""
-    bound_steps: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((10, 100), min_length=1)
+    bound_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10, 100), min_length=1)
     """Numbers of steps T of the bounds, equal in time."""

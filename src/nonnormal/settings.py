@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -34,6 +35,14 @@ class Settings(BaseModel):
     )
 
 
+MOST_STEPS = 1_000_000  # of a diffusion: each is a number in memory, and of samples a call of the network
+MOST = 1_000_000_000  # of anything else that is counted
+
+# Not what Python would make of a text or of true.
+Number = Annotated[float, Strict()]
+Flag = Annotated[bool, Strict()]
+
+
 def _known_step(name: str) -> str:
     step = steps.get(name)
     return name if ":" in name else str(step)
@@ -46,6 +55,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _LIMIT_LOSS = "or train it with training.loss: limit"
+_WIDE = ("normal", "laplace", "logistic", "student_t(df=5)", "generalized_normal(shape=1)")  # that most q fit into
 
 StepName = Annotated[
     str,
@@ -64,7 +74,7 @@ class Basis(Settings):
     numbers the 512 leading ones by a randomised solver. The others treat each channel by itself."""
     levels: int = Field(1, strict=True, ge=1, le=10)
     """How often haar splits the averages."""
-    whiten: bool = False
+    whiten: Flag = False
     """Divide each component by its deviation over the training split."""
 
     @model_validator(mode="after")
@@ -86,7 +96,7 @@ class Basis(Settings):
         return bases.rotation(self.kind, images, levels=self.levels, scale=scale)
 
 
-Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[float, ...], ...], ...]
+Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[Number, ...], ...], ...]
 
 
 class Schedule(Settings):
@@ -95,20 +105,20 @@ class Schedule(Settings):
     kind: Literal["linear_log_snr", "cosine", "polynomial", "component_wise", "waiting"] = "linear_log_snr"
     """Shape between the two ends; polynomial is EDM's, with rho = 7. component_wise: parallel lines in the order of the
     labels. waiting: one label after the other, each in a window of its own."""
-    log_snr_max: float = Field(13.3, ge=-30, le=30)
+    log_snr_max: Number = Field(13.3, ge=-30, le=30)
     """log-SNR at t = 0, the data."""
-    log_snr_min: float = Field(-5.0, ge=-30, le=30)
+    log_snr_min: Number = Field(-5.0, ge=-30, le=30)
     """log-SNR at t = 1, the prior."""
     labels: Labels = "variance"
     """Order of components, larger first to be noised and last to be generated: variance (small is last), frequency
     (high is last), column, row, or numbers (C, H, W)."""
-    softness: float | None = Field(1.0, gt=0)
+    softness: Number | None = Field(1.0, gt=0)
     """Of component_wise: towards 0 autoregressive, 1 standard diffusion if by variance, null one SNR for all."""
-    delay: float = Field(1.0, ge=0)
+    delay: Number = Field(1.0, ge=0)
     """Of waiting: windows between the starts of neighbouring labels."""
-    low: float | None = Field(None, ge=-700, le=700)
+    low: Number | None = Field(None, ge=-700, le=700)
     """Of component_wise: log-SNR below which components wait; nowhere where it is null."""
-    high: float | None = Field(None, ge=-700, le=700)
+    high: Number | None = Field(None, ge=-700, le=700)
     """Of component_wise: log-SNR above which components wait; nowhere where it is null."""
 
     @model_validator(mode="after")
@@ -181,22 +191,24 @@ class Process(Settings):
     """vp: variance preserving. vp_sde: the same by its equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space,
     which without friction_x is CLD."""
     schedule: Schedule = Schedule()
-    """log-SNR over time, of vp."""
-    beta: float | tuple[float, float] | None = None
+    """log-SNR over time, of vp; the other kinds have theirs by their rates."""
+    beta: Number | tuple[Number, Number] | None = None
     """Rate of time of vp_sde and psld, a number or its two ends; 0.1 to 20 and 8 where it is null."""
-    mass_inv: float | None = Field(None, gt=0)
+    mass_inv: Number | None = Field(None, gt=0)
     """Inverse mass of psld; 4 where it is null."""
-    friction_x: float | None = Field(None, ge=0)
+    friction_x: Number | None = Field(None, ge=0)
     """Friction and noise on the position of psld; 0.01 where it is null."""
-    friction_m: float | None = Field(None, ge=0)
+    friction_m: Number | None = Field(None, ge=0)
     """Friction and noise on the momentum of psld, critical: friction_x + 2 sqrt(mass_inv), which it is where null."""
-    momentum_var: float | None = Field(None, ge=0)
+    momentum_var: Number | None = Field(None, ge=0)
     """Variance of psld's momentum at t = 0 in units of the mass; 0.04 where it is null."""
 
     @model_validator(mode="after")
     def _is_one(self):
         if strange := [name for name in _PROCESS_KEYS - _KEYS_OF[self.kind] if getattr(self, name) is not None]:
             raise ValueError(f"{min(strange)}: does not fit the kind {self.kind}")
+        if self.kind != "vp" and self.schedule != Schedule():
+            raise ValueError(f"schedule: does not fit the kind {self.kind}, whose rates are its schedule")
         if self.kind != "vp":
             self.build()
         return self
@@ -229,15 +241,15 @@ class Network(Settings):
     """What the network predicts."""
     statistics: Literal["pooled", "component"] = "pooled"
     """Of the data, by which edm scales: one deviation of all pixels, or mean and deviation of each component."""
-    widths: tuple[Annotated[int, Field(strict=True, ge=1)], ...] = Field((16, 32), min_length=1)
+    widths: tuple[Annotated[int, Field(strict=True, ge=1, le=8192)], ...] = Field((16, 32), min_length=1)
     """Channels at each resolution; each level after the first halves height and width, so one level halves nothing."""
-    layers_per_block: int = Field(1, strict=True, ge=1)
+    layers_per_block: int = Field(1, strict=True, ge=1, le=100)
     """Residual blocks per level."""
     attention: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
     """Levels with self-attention, 0 is the full resolution; where there are any, the middle has it, too."""
-    middle_attention: bool = False
+    middle_attention: Flag = False
     """Self-attention in the middle, also where no level has it."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: Number = Field(0.0, ge=0, lt=1)
     """Dropout probability."""
     groups: int = Field(8, strict=True, ge=1)
     """Groups of the group normalisation; divides every width."""
@@ -271,39 +283,39 @@ class Training(Settings):
     """native: the divergence of the pair. limit: the normal pair's, which is there for every pair."""
     convention: Literal["exact", "main_text", "appendix"] = "exact"
     """exact: the divergence of steps of unit variance. The others: as the paper prints it, for the pairs it prints."""
-    n_steps: int = Field(100, strict=True, ge=1)
+    n_steps: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
     """T, steps of the diffusion in the elbo weighting and in the headline bound."""
-    steps: int = Field(1000, strict=True, ge=1)
+    steps: int = Field(1000, strict=True, ge=1, le=MOST)
     """Optimiser steps."""
-    batch_size: int = Field(64, strict=True, ge=1)
+    batch_size: int = Field(64, strict=True, ge=1, le=MOST)
     """Images per optimiser step."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: Number = Field(2e-3, gt=0)
     """Maximum of the learning rate."""
-    warmup: int = Field(100, strict=True, ge=0)
+    warmup: int = Field(100, strict=True, ge=0, le=MOST)
     """Steps over which the learning rate rises."""
     decay: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.99)
     """AdamW's decay rates."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: Number = Field(0.01, ge=0)
     """AdamW's weight decay."""
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: Number = Field(1.0, gt=0)
     """Largest gradient norm."""
-    ema_decay: float = Field(0.995, ge=0, lt=1)
+    ema_decay: Number = Field(0.995, ge=0, lt=1)
     """Decay of the averaged weights, reached after a warm-up."""
-    seed: int = Field(0, strict=True, ge=0)
+    seed: int = Field(0, strict=True, ge=0, lt=2**63)
     """Which training of this run: another seed, another network."""
-    checkpoint_every: int = Field(500, strict=True, ge=1)
+    checkpoint_every: int = Field(500, strict=True, ge=1, le=MOST)
     """Optimiser steps between two checkpoints."""
-    log_every: int = Field(20, strict=True, ge=1)
+    log_every: int = Field(20, strict=True, ge=1, le=MOST)
     """Optimiser steps between two rows of the log."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the network's matrix products; weights and loss are float32 in any case."""
-    channels_last: bool = False
+    channels_last: Flag = False
     """Weights in the memory format that a GPU's tensor cores read faster."""
-    compile: bool = False
+    compile: Flag = False
     """Compile the network for the GPU; left off, with the reason in the log, where that does not work."""
-    accumulate: int = Field(1, strict=True, ge=1)
+    accumulate: int = Field(1, strict=True, ge=1, le=MOST)
     """Passes into which each process splits its part of a batch, to save memory; the batch stays the same."""
 
     @model_validator(mode="after")
@@ -351,11 +363,13 @@ class Run(Settings):
         for key, name in (("q", self.q), ("p", self.p)):
             if not steps.get(name).has_density:
                 pair = f"{self.q}/{self.p}"
-                raise ValueError(f"{key}: {name} has no density, so {pair} has no divergence; {_LIMIT_LOSS}")
-        allowed = [name for name in ("normal", "laplace", "logistic") if divergence.is_finite(self.q, name)]
+                raise ValueError(
+                    f"{key}: {name} has no density, so {pair} has no divergence; use one with a density, {_LIMIT_LOSS}"
+                )
+        allowed = [name for name in _WIDE if divergence.is_finite(self.q, name)]
         raise ValueError(
             f"p: the divergence of the pair {self.q}/{self.p} is infinite; "
-            f"finite with p one of {', '.join(allowed)}, …; {_LIMIT_LOSS}"
+            f"finite with p one of {', '.join(allowed)}, for example; {_LIMIT_LOSS}"
         )
 
     @model_validator(mode="after")

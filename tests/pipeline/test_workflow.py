@@ -286,6 +286,19 @@ def test_bad_study_is_refused_before_any_job(workspace, edit, said):
     assert not (workspace.folder / "results/digits").exists()
 
 
+def test_snakemake_reads_a_study_as_the_commands_do(workspace):
+    study, file = workspace.study(), workspace.folder / "config/digits.yaml"
+    study["defaults"]["training"]["learning_rate"] = "1e-3"
+    workspace.write_study(study)
+    assert "train run=normal-normal" in workspace.planned()
+    done = workspace("snakemake", "--dry-run", "--config", "seed=-1", check=False)
+    assert "--config: seed: found -1" in done.stdout
+    file.write_text(file.read_text() + "seed: 1\nseed: 2\n")
+    done = workspace("snakemake", "--dry-run", check=False)
+    assert "config/digits.yaml: line" in done.stdout
+    assert "the key seed is given twice" in done.stdout
+
+
 def test_every_study_dry_runs(workspace):
     for study in sorted((workspace.folder / "config").glob("*.yaml")):
         planned = workspace.planned("--configfile", str(study))

@@ -800,3 +800,11 @@ def test_steps_and_names_mean_the_same():
 def test_unknown_names_are_refused():
     with pytest.raises(StepError, match="known families"):
         shift_kl("normal", "cauchy", torch.zeros(1))
+
+
+def test_numbers_are_shifts_and_whole_numbers_in_a_tensor_are_not():
+    expected = shift_kl("laplace", "laplace", torch.tensor([1.0, 2.0], dtype=DOUBLE))
+    assert torch.equal(shift_kl("laplace", "laplace", [1, 2]), expected)
+    assert shift_kl("laplace", "laplace", 2) == expected[1]
+    with pytest.raises(ValueError, match=r"delta must be floating point, found torch\.int64; use delta\.double\(\)"):
+        shift_kl("laplace", "laplace", torch.tensor([1, 2]))

@@ -29,6 +29,7 @@ from nonnormal.likelihood import (
     prior_kl,
 )
 from nonnormal.objective import Design, Loss
+from nonnormal.probability_flow import flow_bound
 from nonnormal.processes import VP, uniform_times
 from nonnormal.schedules import LinearLogSNR
 from nonnormal.steps import Symmetric, get
@@ -465,3 +466,15 @@ def test_continuous_bound_knows_of_a_schedule_its_ends():
 def test_continuous_bound_refuses_another_number_of_seeds_than_images(seeds):
     with pytest.raises(ValueError, match=rf"found {len(seeds)} seeds for 2 images"):
         limit(DENOISER, grey_images(2), seeds=seeds)
+
+
+def test_one_grey_level_is_refused():
+    denoiser, x0, seeds = None, torch.zeros(1, 1, 2, 2), [0]  # nobody asks the denoiser
+    for measure in (
+        lambda: bound(denoiser, Design(VP(), get("normal"), get("normal")), x0, levels=1, n_steps=2, seeds=seeds),
+        lambda: continuous_bound(denoiser, VP(), x0, levels=1, n_evaluations=1, seeds=seeds),
+        lambda: flow_bound(denoiser, VP(), x0, levels=1, seeds=seeds),
+        lambda: discretised_log_prob(get("normal"), x0, x0, 1.0, 1),
+    ):
+        with pytest.raises(ValueError, match="levels must be 2 or more, found 1"):
+            measure()

@@ -322,6 +322,19 @@ def test_a_wrong_step_is_refused_when_the_scheduler_is_built(law, words):
         NonNormalScheduler.from_config(DDPMScheduler().config, step_distribution=law)
 
 
+def test_a_misspelt_keyword_is_refused(unet, tmp_path):
+    DDPMPipeline(unet, NonNormalScheduler()).save_pretrained(tmp_path)
+    for build in (
+        NonNormalScheduler,
+        lambda **keys: NonNormalScheduler.from_config(DDPMScheduler().config, **keys),
+        lambda **keys: NonNormalScheduler.from_pretrained(tmp_path, subfolder="scheduler", **keys),
+    ):
+        with pytest.raises(TypeError, match="step_distributon"):
+            build(step_distributon="laplace")
+    config = {**DDPMScheduler().config, "of_another_scheduler": 3}  # as those of other schedulers have
+    assert NonNormalScheduler.from_config(config, clip_sample=False).config.clip_sample is False
+
+
 @pytest.mark.parametrize("law", [None, 5, ["laplace"], get("laplace")], ids=str)
 def test_a_step_that_is_no_name_is_refused_with_an_example(law):
     with pytest.raises(StepError, match=r'must be a name, such as "student_t\(df=5\)"; found .'):

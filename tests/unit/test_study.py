@@ -19,6 +19,7 @@ from nonnormal.files import observed
 from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
 from nonnormal.records import Recorder
+from nonnormal.settings import Process
 from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate
 
@@ -136,6 +137,100 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, content, fragments):
     assert all(fragment in str(error.value) for fragment in fragments)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "content", "words"),
+    [
+        ("yaml", "name: a\ndata: digits\nname: b\n", "line 3: the key name is given twice, first in line 1"),
+        ("yaml", "runs:\n  a: {q: normal, q: laplace}\n", "line 2: the key q is given twice, first in line 2"),
+        ("yaml", "runs:\n  a:\n  b:\n  a:\n", "line 4: the key a is given twice, first in line 2"),
+        ("json", '{"name": "a", "runs": {"a": null, "a": null}}', "the key a is given twice"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path, suffix, content, words):
+    (path := tmp_path / f"study.{suffix}").write_text(content)
+    with pytest.raises(StudyError) as error:
+        load(path)
+    assert str(error.value) == f"{path}: {words}"
+
+
+def test_a_key_that_is_laid_over_a_merged_one_is_given_once(tmp_path):
+    (path := tmp_path / "study.yaml").write_text(
+        "{name: a, data: digits, runs: {a: &a {q: laplace}, b: &b {<<: *a, q: normal}, c: {<<: *b, q: laplace}}}"
+    )
+    assert [run.q for run in load(path).runs.values()] == ["laplace", "normal", "laplace"]
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-3", ".1e-2", "1.e-3", "10e-4"])
+def test_numbers_are_those_of_yaml_1_2(tmp_path, text):
+    (path := tmp_path / "study.yaml").write_text(
+        f"{{name: a, data: digits, runs: {{a: {{training: {{learning_rate: {text}}}}}}}}}"
+    )
+    assert load(path).run("a").training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("training.learning_rate", True, "found true; must be a number"),
+        ("training.learning_rate", "fast", 'found "fast"; must be a number'),
+        ("training.compile", "yes", 'found "yes"; must be true or false'),
+        ("training.compile", 1, "found 1; must be true or false"),
+        ("basis", 3, "found 3; must be a mapping"),
+        ("network.widths", 8, "found 8; must be a list"),
+        ("network.widths", [], "found []; must be a list of at least 1 item"),
+        ("network.widths", [100_000_000], "found 100000000; Input should be less than or equal to 8192"),
+        ("training.n_steps", 10**21, f"found {10**21}; Input should be less than or equal to 1000000"),
+        ("training.seed", 10**21, f"found {10**21}; Input should be less than {2**63}"),
+        ("process", {"kind": "vp_sde", "beta": "x"}, 'beta: found "x"; must be a number or a list'),
+        ("process", {"kind": "vp_sde", "beta": [0.1, "x"]}, 'beta.1: found "x"; must be a number'),
+        (
+            "process.schedule",
+            {"kind": "component_wise", "labels": "colum"},
+            'labels: found "colum"; must be one of variance, frequency, column, row or a list',
+        ),
+    ],
+)
+def test_a_mistake_is_said_once_in_the_words_of_yaml(path, value, words):
+    message = mistake(changed(f"runs.plain.{path}", value))
+    assert message.endswith(words)
+    assert "\n" not in message
+
+
+def test_a_mistake_in_the_defaults_is_said_once_and_there():
+    raw = changed("defaults.trainig", {}) | {
+        "runs": {f"r{i}": None for i in range(20)},
+        "designs": {"runs": {"d": None}},
+    }
+    assert mistake(raw).startswith("study.yaml: defaults.trainig: unknown key")
+    assert "\n" not in mistake(raw)
+    raw = changed("defaults.training.steps", 0)
+    raw["runs"] = {"its": {"training": {"steps": 0}}, "other": None}
+    assert [line.split()[1] for line in mistake(raw).splitlines()] == [
+        "defaults.training.steps:",
+        "runs.its.training.steps:",
+    ]
+    raw = changed("defaults.p", "uniform") | {"runs": {"a": None, "b": None}}
+    assert [line.split()[1] for line in mistake(raw).splitlines()] == ["defaults.p:"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "file"),
+    [
+        ("seed", -1, "first.yaml"),
+        ("title", 3, "second.yaml"),
+        ("data", "mnist", "--config"),
+        ("resources", 3, "second.yaml"),
+    ],
+)
+def test_a_mistake_is_named_with_the_file_that_has_it(key, value, file):
+    files = {"first.yaml": dict(BASE), "second.yaml": {"title": "x", "resources": {}}, "--config": {"data": "digits"}}
+    files[file] = files[file] | {key: value}
+    merged = {key: value for content in files.values() for key, value in content.items()}
+    with pytest.raises(StudyError) as error:
+        validate(merged, files)
+    assert str(error.value).startswith(f"{file}: {key}: found")
+
+
 def test_a_resolved_study_is_read_as_json(tmp_path):
     found, path = load(ROOT / "config/smoke.yaml"), tmp_path / "study.json"
     path.write_text(json.dumps(found.resolved))
@@ -204,9 +299,9 @@ def test_defaults_may_be_left_out(defaults):
         ("runs.plain.training.n_steps", 0, ["runs.plain.training.n_steps: found 0", "greater than or equal to 1"]),
         ("sampling.n_steps", [10, 0], ["sampling.n_steps.1: found 0", "greater than or equal to 1"]),
         ("sampling.n_steps", [], ["sampling.n_steps: found []", "at least 1 item"]),
-        ("sampling.dtype", "float16", ['sampling.dtype: found "float16"', "'float32' or 'float64'"]),
+        ("sampling.dtype", "float16", ['sampling.dtype: found "float16"', "must be one of float32, float64"]),
         ("runs.plain.training.learning_rate", float("nan"), ["learning_rate: found NaN", "finite number"]),
-        ("runs.plain.training.weighting", "vlb", ['weighting: found "vlb"', "'elbo', 'perceptual', 'hsm' or 'dsm'"]),
+        ("runs.plain.training.weighting", "vlb", ['weighting: found "vlb"', "one of elbo, perceptual, hsm, dsm"]),
         ("runs.plain.network.dropout", 1.0, ["network.dropout: found 1.0", "less than 1"]),
         (
             "runs.plain.p",
@@ -215,11 +310,11 @@ def test_defaults_may_be_left_out(defaults):
         ),
         ("runs.plain.q", "cauchy", ['runs.plain.q: found "cauchy"', "known families: normal, laplace, uniform"]),
         ("runs.plain.q", "student_t(df=4)", ['runs.plain.q: found "student_t(df=4)"', "df must be larger than 4"]),
-        ("runs.plain.p", "student_t", ['runs.plain.p: found "student_t"', "its parameters: df"]),
+        ("runs.plain.p", "student_t", ['runs.plain.p: found "student_t"', "student_t needs df, as student_t(df=5)"]),
         ("runs.plain.p", "student_t(5)", ["runs.plain.p: found", "parameters are written parameter=number"]),
         ("runs.plain.q", "rademacher", ["runs.plain.q: rademacher has no density, so rademacher/laplace has", LIMIT]),
         ("runs.plain.p", "rademacher", ["runs.plain.p: rademacher has no density, so laplace/rademacher has", LIMIT]),
-        ("runs.plain.training.loss", "normal", ['training.loss: found "normal"', "'native' or 'limit'"]),
+        ("runs.plain.training.loss", "normal", ['training.loss: found "normal"', "must be one of native, limit"]),
         (
             "runs.plain.training",
             {"loss": "limit", "convention": "appendix"},
@@ -257,8 +352,8 @@ def test_defaults_may_be_left_out(defaults):
         ("runs.plain.p", "nowhere:Step", ['runs.plain.p: found "nowhere:Step"', "cannot be loaded"]),
         ("runs.plain.q", "problems:WideSecant", ["runs.plain.q", "is not standardised: variance 2 (must be 1)"]),
         ("runs.plain.p", "problems:NotAStep", ["runs.plain.p", "is not a subclass of nonnormal.steps.Step"]),
-        ("runs.plain.q", 3, ["runs.plain.q: found 3", "string"]),
-        ("runs.plain.basis.kind", "sine", ['runs.plain.basis.kind: found "sine"', "'pixel'", "'haar'"]),
+        ("runs.plain.q", 3, ["runs.plain.q: found 3; must be a text"]),
+        ("runs.plain.basis.kind", "sine", ['runs.plain.basis.kind: found "sine"', "pixel, pca, dct, fourier, haar"]),
         ("runs.plain.basis.levels", 2, ["runs.plain.basis.levels", "belongs to haar"]),
         ("runs.plain.basis", {"kind": "haar", "levels": 4}, ["runs.plain.basis.levels: found 4", "8 pixels"]),
         ("runs.plain.basis", {"whiten": True}, ["runs.plain.network.statistics", "use component"]),
@@ -277,10 +372,11 @@ def test_defaults_may_be_left_out(defaults):
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
         ("source.mirrors", ["ftp://x"], ["source.mirrors: found", "allowed are http://"]),
         ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
+        ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
         ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),
-        ("runs", ["plain"], ['runs: found ["plain"]', "dictionary"]),
+        ("runs", ["plain"], ['runs: found ["plain"]', "must be a mapping"]),
         ("runs.plain", 3, ["runs.plain: found 3"]),
         ("defaults", [1], ["defaults: found [1]"]),
         ("runs.plain.network.groups", 3, ["network.groups: found 3", "must divide every width, which are [8, 16]"]),
@@ -484,7 +580,8 @@ UNDEFINED = [("rademacher", "normal"), ("laplace", "rademacher"), ("rademacher",
 def test_a_pair_with_an_infinite_divergence_is_refused(q, p):
     assert mistake(with_pair(q, p)) == (
         f"study.yaml: runs.plain.p: the divergence of the pair {q}/{p} is infinite; "
-        f"finite with p one of normal, laplace, logistic, …; {LIMIT}"
+        "finite with p one of normal, laplace, logistic, student_t(df=5), generalized_normal(shape=1), for example; "
+        f"{LIMIT}"
     )
 
 
@@ -495,7 +592,8 @@ def test_a_step_without_density_has_no_loss_of_its_own(q, p, weighting):
     raw["runs"]["plain"]["training"] = {"weighting": weighting}
     key = "q" if q == "rademacher" else "p"
     assert mistake(raw) == (
-        f"study.yaml: runs.plain.{key}: rademacher has no density, so {q}/{p} has no divergence; {LIMIT}"
+        f"study.yaml: runs.plain.{key}: rademacher has no density, so {q}/{p} has no divergence; "
+        f"use one with a density, {LIMIT}"
     )
 
 
@@ -657,6 +755,11 @@ def test_processes_are_what_they_are_called():
             ["runs.plain.process.friction_m = 3.0 is not crit"],
         ),
         ("runs.plain.process", {"mass_inv": 4}, ["runs.plain.process.mass_inv: does not fit the kind vp"]),
+        (
+            "runs.plain.process",
+            {"kind": "vp_sde", "schedule": {"kind": "cosine"}},
+            ["runs.plain.process.schedule: does not fit the kind vp_sde"],
+        ),
         ("runs.plain.process", {"kind": "vp_sde", "beta": -1.0}, ["runs.plain.process.beta must be a positive number"]),
         ("runs.plain.process", {"kind": "psld", "mass_inv": 0}, ["process.mass_inv: found 0; Input should be greater"]),
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
@@ -685,17 +788,17 @@ WAITING = {"kind": "vp", "schedule": {"kind": "waiting", "labels": "column"}}
     ("path", "value", "words"),
     [
         ("crossing.run", "plane", ['crossing.run: found "plane"; the runs are plain, other']),
-        ("crossing.bases.a", {"kind": "wavelet"}, ['crossing.bases.a.kind: found "wavelet"', "'haar'"]),
+        ("crossing.bases.a", {"kind": "wavelet"}, ['crossing.bases.a.kind: found "wavelet"', "haar"]),
         ("crossing.bases.a.colour", 1, ["crossing.bases.a.colour: unknown key; allowed here: kind, levels, whiten"]),
         ("crossing.bases.a", {"kind": "haar", "levels": 4}, ["crossing.bases.a.levels: found 4", "8 pixels"]),
         ("crossing.bases.a", {"kind": "dct", "whiten": True}, ["crossing.bases.a.whiten: found true", "orthonormal"]),
         ("crossing.bases.pixel", {"kind": "dct"}, ["crossing.bases: pixel is what the network's own is called"]),
         ("crossing.processes.vp", {"kind": "vp"}, ["crossing.processes: vp is what the network's own is called"]),
-        ("crossing.processes.a", {"kind": "ve"}, ['crossing.processes.a.kind: found "ve"', "'psld'"]),
+        ("crossing.processes.a", {"kind": "ve"}, ['crossing.processes.a.kind: found "ve"', "psld"]),
         ("crossing.processes.a.colour", 1, ["crossing.processes.a.colour: unknown key; allowed here: kind, schedule"]),
         ("crossing.processes.a", WAITING, ["crossing.processes.a.schedule.kind: found waiting", "one for all"]),
-        ("crossing.grids", ["karras"], ['crossing.grids.0: found "karras"', "'polynomial'"]),
-        ("crossing.solvers", ["dpm_2"], ['crossing.solvers.0: found "dpm_2"', "'dpmpp_2m'"]),
+        ("crossing.grids", ["karras"], ['crossing.grids.0: found "karras"', "polynomial"]),
+        ("crossing.solvers", ["dpm_2"], ['crossing.solvers.0: found "dpm_2"', "dpmpp_2m"]),
         ("crossing.n_steps", [1], ["crossing.n_steps.0: found 1", "greater than or equal to 2"]),
         ("crossing.steps", ["gauss"], ['crossing.steps.0: found "gauss"']),
     ],
@@ -713,6 +816,14 @@ def test_the_network_of_a_crossing_has_one_schedule_and_is_the_first_unless_anot
     assert "runs.plain.process.schedule.kind: found waiting; crossing needs one for all components" in mistake(raw)
     raw["crossing"] = {"run": "other"}
     assert validate(raw, "x").crossing_run == "other"
+
+
+def test_a_run_of_another_process_takes_none_of_the_defaults_process():
+    kind = {"process": {"kind": "psld", "friction_x": 0.02}}
+    assert validate(changed("runs.plain", kind), "x").run("plain").process == Process(**kind["process"])
+    beside = changed("runs.plain", {"process": {"schedule": {"kind": "cosine"}}})
+    assert validate(beside, "x").run("plain").process.schedule.log_snr_max == 9
+    assert "defaults.process.schedule: does not fit the kind psld" in mistake(changed("defaults.process.kind", "psld"))
 
 
 def test_every_image_may_have_a_path():

@@ -10,13 +10,14 @@ from nonnormal.layout import CROSSING_FIGURES, DESIGN_FIGURES, GEOMETRY_FIGURES,
 from nonnormal.layout import Layout, figures_of, network_files, tables_of
 from nonnormal.page import needed, templates
 from nonnormal.provenance import body, sources
-from nonnormal.study import StudyError, validate as check_study
+from nonnormal.study import StudyError, read, validate as check_study
 
 try:
-    STUDY = check_study(config, str(workflow.configfiles[-1]))
+    SAID = {str(path): read(path) for path in workflow.configfiles}  # Snakemake takes the last of a key given twice
+    STUDY = check_study(config, SAID | ({"--config": given} if (given := workflow.config_settings.config) else {}))
 except StudyError as error:
     raise WorkflowError(str(error)) from None
-validate(config, "../schemas/study.json", set_default=False)
+validate(STUDY.resolved, "../schemas/study.json", set_default=False)
 
 LAYOUT = Layout(STUDY.name, STUDY.data_name, STUDY.headline)
 RESOLVED = STUDY.with_code  # what rules declare: an edit of one's own step re-runs what it made

@@ -27,13 +27,13 @@ app = typer.Typer(help="Measure bounds and distances.", no_args_is_help=True)
 def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """Bits/dim of the held-out split: native, normal-limit and continuous-time bounds, probability-flow likelihood."""
     from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.bounds import bound_rows
+    from nonnormal.evaluation.made import network
     from nonnormal.summary import write_rows
 
     study, layout = open_study(study_file)
     device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(run), device)
+    denoiser = network(study, layout, run, device)
     write_rows(layout.bounds(run), bound_rows(study, run, denoiser, data_sets.read(layout.data), device))
     print(layout.bounds(run))
 
@@ -42,15 +42,15 @@ def bounds(study_file: StudyFile, run: RunName, device: Device = "auto", threads
 @recorded
 def fidelity(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
     """FID, KID, precision and recall of one run's samples against the training split."""
+    from nonnormal.evaluation.made import samples
     from nonnormal.evaluation.samples import fidelity_rows
-    from nonnormal.files import read_tensors
     from nonnormal.metrics.reference import read_reference
     from nonnormal.summary import write_rows
 
     study, layout = open_study(study_file)
     device = prepare_torch(device, threads)
-    samples = {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps}
-    rows = fidelity_rows(study, run, samples, read_reference(layout.features, layout.data), device)
+    images = {n: samples(study, layout, run, n) for n in study.sample_steps}
+    rows = fidelity_rows(study, run, images, read_reference(layout.features, layout.data), device)
     write_rows(layout.fidelity(run), rows)
     print(layout.fidelity(run))
 
@@ -60,16 +60,14 @@ def fidelity(study_file: StudyFile, run: RunName, device: Device = "auto", threa
 def style(study_file: StudyFile, threads: Threads = 0) -> None:
     """Style of all runs' samples, and differences to the normal pair's from the same seeds."""
     from nonnormal import data as data_sets
+    from nonnormal.evaluation.made import samples
     from nonnormal.evaluation.samples import style_rows
-    from nonnormal.files import read_tensors
     from nonnormal.summary import write_rows
 
     study, layout = open_study(study_file)
     prepare_torch("cpu", threads)
-    samples = {
-        run: {n: read_tensors(layout.samples(run, n))[0]["images"] for n in study.sample_steps} for run in study.runs
-    }
-    write_rows(layout.style, style_rows(study, samples, data_sets.read(layout.data)))
+    images = {run: {n: samples(study, layout, run, n) for n in study.sample_steps} for run in study.runs}
+    write_rows(layout.style, style_rows(study, images, data_sets.read(layout.data)))
     print(layout.style)
 
 
@@ -81,7 +79,7 @@ def exchange(study_file: StudyFile, run: RunName, device: Device = "auto", threa
     from nonnormal.summary import write_rows
 
     study, layout, device = _open(study_file, "exchange", device, threads)
-    write_rows(layout.exchange(run), exchange_rows(study, run, *_measured(layout, run, device), device))
+    write_rows(layout.exchange(run), exchange_rows(study, run, *_measured(study, layout, run, device), device))
     print(layout.exchange(run))
 
 
@@ -114,7 +112,7 @@ def geometry(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 
     study, layout, device = _open(study_file, "geometry", device, threads)
     torch.backends.cudnn.allow_tf32 = False  # solvers are compared with a solution that is far closer than it rounds
-    measured = _measured(layout, study.geometry_run, device)
+    measured = _measured(study, layout, study.geometry_run, device)
     write_rows(layout.geometry, geometry_rows(study, *measured, layout.trajectories, device))
     print(layout.geometry)
 
@@ -127,7 +125,7 @@ def design(study_file: StudyFile, run: RunName, device: Device = "auto", threads
     from nonnormal.summary import write_rows
 
     study, layout, device = _open(study_file, "designs", device, threads)
-    write_rows(layout.design(run), design_rows(study, run, *_measured(layout, run, device), device))
+    write_rows(layout.design(run), design_rows(study, run, *_measured(study, layout, run, device), device))
     print(layout.design(run))
 
 
@@ -161,7 +159,7 @@ def recipe(study_file: StudyFile, run: RunName, device: Device = "auto", threads
     from nonnormal.summary import write_rows
 
     study, layout, device = _open(study_file, "recipe", device, threads)
-    write_rows(layout.recipe(run), recipe_rows(study, run, *_measured(layout, run, device), device))
+    write_rows(layout.recipe(run), recipe_rows(study, run, *_measured(study, layout, run, device), device))
     print(layout.recipe(run))
 
 
@@ -188,7 +186,7 @@ def crossing(study_file: StudyFile, device: Device = "auto", threads: Threads = 
     from nonnormal.summary import write_rows
 
     study, layout, device = _open(study_file, "crossing", device, threads)
-    rows, shown = crossing_rows(study, *_measured(layout, study.crossing_run, device), device)
+    rows, shown = crossing_rows(study, *_measured(study, layout, study.crossing_run, device), device)
     write_tensors(layout.crossing_samples, shown, {"study": study.name, "run": study.crossing_run})
     write_rows(layout.crossing, rows)
     print(layout.crossing)
@@ -230,11 +228,14 @@ def _open(study_file: Path, section: str, device: str, threads: int):
     return study, layout, prepare_torch(device, threads)
 
 
-def _measured(layout: Layout, run: str, device: str):
+def _measured(study, layout: Layout, run: str, device: str):
     """What a network is measured with: itself on the device, the data, and the reference of distances."""
     from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.made import network
     from nonnormal.metrics.reference import read_reference
 
-    denoiser = load_denoiser(layout.weights(run), device)
-    return denoiser, data_sets.read(layout.data), read_reference(layout.features, layout.data)
+    return (
+        network(study, layout, run, device),
+        data_sets.read(layout.data),
+        read_reference(layout.features, layout.data),
+    )

@@ -169,18 +169,15 @@ def sample(
     threads: Threads = 0,
 ) -> None:
     """Draw samples of one run; image i has the same seed in every run."""
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.drawing import ancestral
-    from nonnormal.files import write_tensors
+    from nonnormal.evaluation.made import network, write_samples
 
     study, layout = open_study(study_file)
     device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(run), device)
+    denoiser = network(study, layout, run, device)
     seeds = study.image_seeds("sample", study.sampling.n_images)
     levels = ancestral(study, run, denoiser, n_steps, seeds, device=device)
-    path = layout.samples(run, n_steps)
-    write_tensors(path, {"images": levels}, {"study": study.name, "run": run, "n_steps": n_steps})
-    print(path)
+    print(write_samples(study, layout, run, n_steps, levels))
 
 
 @app.command()
@@ -188,8 +185,8 @@ def sample(
 def extend(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
     """Complete and continue held-out images with the network that the study names in designs.extend."""
     from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
     from nonnormal.evaluation.designs import extended
+    from nonnormal.evaluation.made import network
     from nonnormal.files import write_tensors
 
     study, layout = open_study(study_file)
@@ -197,7 +194,7 @@ def extend(study_file: StudyFile, device: Device = "auto", threads: Threads = 0)
     if (run := study.designs.extend) is None:
         raise ValueError(f"{study_file}: designs.extend is null; name the network that continues images")
     device = prepare_torch(device, threads)
-    denoiser = load_denoiser(layout.weights(run), device)
+    denoiser = network(study, layout, run, device)
     images = extended(study, run, denoiser, data_sets.read(layout.data), device)
     write_tensors(layout.extension, images, {"study": study.name, "run": run})
     print(layout.extension)

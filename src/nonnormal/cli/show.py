@@ -139,10 +139,10 @@ def _draw(name: str, study, layout: Layout):
         }
         return sample_rows(rows, study.dataset.levels)
     if name == "samples":
+        from nonnormal.evaluation.made import samples
         from nonnormal.figures.samples import sample_rows
 
-        files = {run: layout.samples(run, study.headline_steps) for run in pairs}
-        rows = {study.labels[run]: read_tensors(file)[0]["images"].numpy() for run, file in files.items()}
+        rows = {study.labels[run]: samples(study, layout, run, study.headline_steps).numpy() for run in pairs}
         return sample_rows(rows, study.dataset.levels)
     if name == "steps":
         from nonnormal.figures.steps import number_of_steps
@@ -161,7 +161,7 @@ def _draw(name: str, study, layout: Layout):
 def _draw_design(name: str, study, layout: Layout):
     """A figure of the networks of other designs."""
     from nonnormal import data as data_sets
-    from nonnormal.checkpoints import load_denoiser
+    from nonnormal.evaluation.made import network
     from nonnormal.figures import designs as drawings
     from nonnormal.files import read_tensors
     from nonnormal.recipes import design
@@ -171,7 +171,7 @@ def _draw_design(name: str, study, layout: Layout):
         return drawings.designs(read_rows(layout.summary), study.metric("fid"), study.design_labels)
     if name == "extension":
         return drawings.extension(read_tensors(layout.extension)[0], study.dataset.levels)
-    parts = {run: load_denoiser(layout.weights(run)).components for run in study.shown_designs}
+    parts = {run: network(study, layout, run).components for run in study.shown_designs}
     points = {}
     for run, its in parts.items():
         settings = study.run(run)

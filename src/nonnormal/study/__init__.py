@@ -6,7 +6,7 @@ Snakemake validates against is exported from them (`nonnormal schema`).
 """
 
 from nonnormal.study.model import Study, StudyError
-from nonnormal.study.reading import load, validate
+from nonnormal.study.reading import load, read, validate
 from nonnormal.study.schema import json_schema
 
-__all__ = ["Study", "StudyError", "json_schema", "load", "validate"]
+__all__ = ["Study", "StudyError", "json_schema", "load", "read", "validate"]

@@ -29,7 +29,7 @@ from nonnormal.sections import (
     Sampling,
 )
 from nonnormal.seeds import derive
-from nonnormal.settings import Run, Settings
+from nonnormal.settings import Flag, Run, Settings
 from nonnormal.steps import code_of, get
 
 
@@ -44,21 +44,22 @@ class Study(Settings):
     """A study file."""
 
     name: Name
-    """Name of the study and of its folder under results/."""
+    """Name of the study and of its folder under results/, which is its own: no other study's, and not slurm."""
     title: str = Field("", max_length=200)
     """One line for people."""
-    seed: int = Field(0, strict=True, ge=0)
+    seed: int = Field(0, strict=True, ge=0, lt=2**63)
     """From which every other seed is derived."""
     data: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATASETS)})]
     """Name of the data set."""
     source: Source = Source()
     """Where the files of the data set come from; what is left out is the data set's own."""
-    headline: bool = False
-    """Whether figures, tables and paper go to paper/; those of other studies go to results/<name>/paper/."""
+    headline: Flag = False
+    """Whether figures, tables and paper go to paper/, for one study of a project; those of others go to
+    results/<name>/paper/."""
     resources: Resources = Resources()
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
-    """Settings of every run that does not name others."""
+    """Settings of every run that does not name others; a run of another process.kind has none of the process."""
     runs: dict[Name, Run] = {}
     """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
     features: Features = Classifier()
@@ -96,6 +97,13 @@ class Study(Settings):
             if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
                 merged[section] = {**found, key: _all_merged(defaults, found[key])}
         return merged
+
+    @field_validator("name")
+    @classmethod
+    def _free_folder(cls, name: str) -> str:
+        if name == "slurm":
+            raise ValueError("results/slurm is for the logs of SLURM; call the study otherwise")
+        return name
 
     @field_validator("runs")
     @classmethod
@@ -336,9 +344,9 @@ class Study(Settings):
         """SHA-256 of the resolved study, in hex."""
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
-    def training_facts(self, run: str, data_sha256: str) -> dict[str, Any]:
-        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data set's file."""
-        data = {"file": self.data_name, "sha256": data_sha256}
+    def training_facts(self, run: str, data_sha256: str | None = None) -> dict[str, Any]:
+        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data's file, if known."""
+        data = {"file": self.data_name} | ({"sha256": data_sha256} if data_sha256 else {})
         return {"run": run, "seed": self.seed, "data": data, **self.run(run).of_weights}
 
     def train_seed(self, run: str) -> int:
@@ -352,7 +360,16 @@ class Study(Settings):
 
 def _all_merged(defaults: Mapping, runs: Mapping) -> dict:
     """Each run laid over the defaults; one that is empty (null) is the defaults."""
-    return {name: _merged(defaults, {} if run is None else run) for name, run in runs.items()}
+    return {name: _merged(_for(run, defaults), {} if run is None else run) for name, run in runs.items()}
+
+
+def _for(run: Any, defaults: Mapping) -> Mapping:
+    """The defaults without their process where the run names one of another kind, to which its keys do not belong."""
+    its, below = (said.get("process") if isinstance(said, Mapping) else None for said in (run, defaults))
+    if not isinstance(its, Mapping) or not isinstance(below, Mapping):
+        return defaults
+    kind = below.get("kind", "vp")
+    return defaults if its.get("kind", kind) == kind else {**defaults, "process": {}}
 
 
 def _merged(defaults: Mapping, override: Any) -> Any:
