@@ -94,14 +94,14 @@ def is_finite(q: Step | str, p: Step | str) -> bool:
     return finite
 
 
-_STRAIGHT = 1e-3  # the change of a fall from octave to octave below which it goes on as it is
-_SPAN = 16  # points over which the slope of a tail is taken: a factor of 5 in z
-
-
 def with_itself_finite(step: Step | str) -> bool:
     """Whether K of the step with itself is finite for every shift; not so of a law without density."""
     step = get(step)
     return step.has_density and is_finite(step, step)
+
+
+_STRAIGHT = 1e-3  # the change of a fall from octave to octave below which it goes on as it is
+_SPAN = 16  # points over which the slope of a tail is taken: a factor of 5 in z
 
 
 def _tails_allow(q: Step, p: Step) -> bool:

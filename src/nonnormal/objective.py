@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -60,22 +60,24 @@ class Loss:
 
     def error(
         self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor]:
         """What the loss is of: `whitened_error`, for a printed convention `printed_error`, and which coordinates move.
 
-        The second is None where all do, else of the error's shape. Args as of the loss.
+        The second is of shape (n,), (B, n) or ([B,] *components, n). Args as of the loss.
         """
         matrix, moves = _whitening(process, s, t)
         if self.convention == "exact":
             delta = apply(matrix, embed(x0_hat - x0, process.n))
         else:
             delta = printed_error(process, s, t, x0_hat, x0)
-        return delta, None if moves.all() else apply(torch.diag_embed(moves.to(delta)), torch.ones_like(delta)) > 0
+        return delta, moves
 
-    def of_step(self, delta: Tensor, moves: Tensor | None) -> Tensor:
+    def of_step(self, delta: Tensor, moves: Tensor) -> Tensor:
         """Loss of each coordinate, nats, of what `error` gives."""
         loss = self.of_error(delta)
-        return loss if moves is None else torch.where(moves, loss, 0.0)
+        if moves.all():
+            return loss
+        return torch.where(apply(torch.diag_embed(moves.to(delta)), torch.ones_like(delta)) > 0, loss, 0.0)
 
     def of_error(self, delta: Tensor) -> Tensor:
         """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
@@ -88,11 +90,7 @@ class Loss:
 
     def owed(self, process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> float:
         """What a perfect prediction costs an image of that shape in n_steps uniform steps, nats."""
-        times, moving = uniform_times(n_steps, process.t_min), 0
-        for s, t in zip(times[:-1].split(_STEPS), times[1:].split(_STEPS), strict=True):
-            _, moves = _whitening(process, s, t)  # (steps, n), or (steps, *shape, n)
-            moving += moves.sum().item() * (1 if moves.dim() > 2 else math.prod(shape))
-        return self.constant * moving
+        return self.constant * _moving(process, n_steps, tuple(shape))
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,16 @@ def _whitening(process: LinearProcess, s: float | Tensor, t: float | Tensor) -> 
     """(L⁻¹ coef_x0, whether L has noise for a coordinate): t.shape + components, then (n, n) and (n,)."""
     _, coef_x0, chol = process.posterior(s, t)
     return solve_lower(chol, coef_x0), chol.diagonal(dim1=-2, dim2=-1) > 0
+
+
+@lru_cache(16)  # asked for by every loss of a run
+def _moving(process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> int:
+    """How many coordinates of an image's state move, summed over n_steps uniform steps."""
+    times, moving = uniform_times(n_steps, process.t_min), 0
+    for s, t in zip(times[:-1].split(_STEPS), times[1:].split(_STEPS), strict=True):
+        _, moves = _whitening(process, s, t)  # (steps, n), or (steps, *shape, n)
+        moving += moves.sum().item() * (1 if moves.dim() > 2 else math.prod(shape))
+    return moving
 
 
 def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:

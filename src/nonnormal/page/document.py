@@ -260,7 +260,8 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]], capt
 
 def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
     """Which of the figures the study has, and are there; others may be there from a section that it had."""
-    return [name for name in names if name in figures_of(study) and layout.figure(name, "png").is_file()]
+    has = figures_of(study)
+    return [name for name in names if name in has and layout.figure(name, "png").is_file()]
 
 
 def _figures(study: Study, layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:
