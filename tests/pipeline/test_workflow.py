@@ -389,7 +389,7 @@ def test_dvc_stages_depend_on_all_settings_that_their_rules_name(workspace):
     rules = {}
     for file in (workspace.folder / "Snakefile", *(workspace.folder / "workflow/rules").glob("*.smk")):
         for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
-            rules[name] = set(re.findall(r'(?:lookup\(f?"|RESOLVED\["|STUDY\.)(\w+)', text))
+            rules[name] = set(re.findall(r'(?:lookup\(f?"|settings_of\("|RESOLVED\["|STUDY\.)(\w+)', text))
     study = yaml.safe_load((PROJECT / "config/digits.yaml").read_text())
     named_by_rules = set()
     for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():

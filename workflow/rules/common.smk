@@ -35,6 +35,11 @@ def growing(amount):
     return lambda wildcards, attempt: amount * min(attempt, 3)
 
 
+def settings_of(section, *keys):
+    """What the resolved study says of some keys of a section, of which a rule is made anew when one changes."""
+    return [RESOLVED[section][key] for key in keys]
+
+
 wildcard_constraints:
     run="|".join(STUDY.networks),
     n_steps=r"\d+",

@@ -25,8 +25,8 @@ rule crossing:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("crossing", within=RESOLVED),
-        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
-        evaluation=[lookup(f"evaluation/{key}", within=RESOLVED) for key in ("bootstrap", "n_evaluations")],
+        sampling=settings_of("sampling", "batch_size", "dtype"),
+        evaluation=settings_of("evaluation", "bootstrap", "n_evaluations"),
         command=body("nonnormal.cli.evaluate:crossing"),
     shell:
         "nonnormal evaluate crossing {params.study} --threads {threads} > {log} 2>&1"

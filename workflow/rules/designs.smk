@@ -24,11 +24,8 @@ rule design:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=STUDY.designs.model_dump(exclude={"runs"}, mode="json") if STUDY.designs else None,
-        evaluation=[
-            lookup(f"evaluation/{key}", within=RESOLVED)
-            for key in ("n_images", "n_evaluations", "flow_tolerance", "bootstrap")
-        ],
-        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
+        evaluation=settings_of("evaluation", "n_images", "n_evaluations", "flow_tolerance", "bootstrap"),
+        sampling=settings_of("sampling", "batch_size", "dtype"),
         command=body("nonnormal.cli.evaluate:design"),
     shell:
         "nonnormal evaluate design {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

@@ -22,10 +22,7 @@ rule bounds:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=[
-            lookup(f"evaluation/{key}", within=RESOLVED)
-            for key in ("n_images", "n_steps", "n_evaluations", "flow_tolerance")
-        ],
+        settings=settings_of("evaluation", "n_images", "n_steps", "n_evaluations", "flow_tolerance"),
         command=body("nonnormal.cli.evaluate:bounds"),
     shell:
         "nonnormal evaluate bounds {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
@@ -82,7 +79,7 @@ rule exchange:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("exchange", within=RESOLVED),
-        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
+        sampling=settings_of("sampling", "batch_size", "dtype"),
         bootstrap=STUDY.evaluation.bootstrap,
         command=body("nonnormal.cli.evaluate:exchange"),
     shell:

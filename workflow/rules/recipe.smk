@@ -24,10 +24,8 @@ rule recipe:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings={key: value for key, value in (RESOLVED["recipe"] or {}).items() if key != "networks"},
-        sampling=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("batch_size", "dtype")],
-        evaluation=[
-            lookup(f"evaluation/{key}", within=RESOLVED) for key in ("flow_tolerance", "bootstrap", "n_evaluations")
-        ],
+        sampling=settings_of("sampling", "batch_size", "dtype"),
+        evaluation=settings_of("evaluation", "flow_tolerance", "bootstrap", "n_evaluations"),
         command=body("nonnormal.cli.evaluate:recipe"),
     shell:
         "nonnormal evaluate recipe {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

@@ -21,7 +21,7 @@ rule sample:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=[lookup(f"sampling/{key}", within=RESOLVED) for key in ("n_images", "batch_size", "dtype")],
+        settings=settings_of("sampling", "n_images", "batch_size", "dtype"),
         command=body("nonnormal.cli.make:sample"),
     shell:
         "nonnormal sample {params.study} --run {wildcards.run} --n-steps {wildcards.n_steps} --threads {threads}"
