@@ -17,12 +17,8 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sample.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/geometry.smk"
-include: "workflow/rules/designs.smk"
+include: "workflow/rules/experiments.smk"
 include: "workflow/rules/pretrained.smk"
-include: "workflow/rules/recipe.smk"
-include: "workflow/rules/crossing.smk"
 include: "workflow/rules/paper.smk"
 
 

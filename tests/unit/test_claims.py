@@ -11,7 +11,17 @@ import yaml
 
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments import all_tables as tables
-from nonnormal.study.report.claims import FILE, VERDICTS, Claim, described, has_test, judge, load, measure, records
+from nonnormal.study.experiments.claims.judgement import (
+    FILE,
+    VERDICTS,
+    Claim,
+    described,
+    has_test,
+    judge,
+    load,
+    measure,
+    records,
+)
 from nonnormal.study.report.readme import claims_block
 from nonnormal.study.results.summary import COLUMNS
 

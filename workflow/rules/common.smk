@@ -6,14 +6,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
-from nonnormal.study.results.paths import (
-    CROSSING_FIGURES,
-    DESIGN_FIGURES,
-    GEOMETRY_FIGURES,
-    INVARIANCE_PARTS,
-    RECIPE_FIGURES,
-)
-from nonnormal.study.results.paths import Layout, figures_of, network_files, tables_of
+from nonnormal.study.experiments import experiments_of, figures_of, jobs_of, parts, tables_of
+from nonnormal.study.results.paths import Layout
 from nonnormal.study.report.page import needed, templates
 from nonnormal.study.results.provenance import body, sources
 from nonnormal.study.config import StudyError, read, validate as check_study
@@ -28,7 +22,6 @@ validate(STUDY.resolved, "../schemas/study.json", set_default=False)
 LAYOUT = Layout(STUDY.name, STUDY.data_name, STUDY.headline)
 RESOLVED = STUDY.with_code  # what rules declare: an edit of one's own step re-runs what it made
 RUNS = list(STUDY.runs)
-DESIGNS = list(STUDY.design_runs)
 LOGS = LAYOUT.root / "logs"
 BENCHMARKS = LAYOUT.root / "benchmarks"
 GPUS = STUDY.resources.gpus or None  # of a training; None asks for none, some executors take 0 for a request
@@ -41,14 +34,19 @@ def growing(amount):
     return lambda wildcards, attempt: amount * min(attempt, 3)
 
 
+def caption_of(kind, shown):
+    """File of the caption of a figure or table, which the job that makes it writes, for Snakemake's report."""
+    return str(LAYOUT.caption(kind, shown.name).resolve())
+
+
 def settings_of(section, *keys):
-    """What the resolved study says of some keys of a section, of which a rule is made anew when one changes."""
-    return [RESOLVED[section][key] for key in keys]
+    """The study's values of some keys of a section, of all where none is named: a change of one re-runs a rule."""
+    found = RESOLVED[section] or {}
+    return [found[key] for key in keys or found]
 
 
 wildcard_constraints:
     run="|".join(STUDY.networks),
-    n_steps=r"\d+",
 
 
 # Commands read the study from a file that is no rule's input: each rule declares in its params the settings it uses, so

@@ -1,77 +1,46 @@
-"""What people look at: figures, tables, the paper that is typeset from them, and the results page."""
+"""What people look at: figures and tables of each experiment, the paper typeset from them, and the results page."""
 
-FIGURE_NAMES, TABLE_NAMES = figures_of(STUDY), tables_of(STUDY)
-SHOWN_WEIGHTS = [LAYOUT.weights(run) for run in STUDY.shown_designs]
-FIGURE_FILES = {  # of those that are not drawn from the summary
-    "losses": [],
-    "samples": [LAYOUT.samples(run, STUDY.headline_steps) for run in RUNS],
-    "training": [LAYOUT.log(run) for run in RUNS],
-    "projection": [LAYOUT.trajectories],
-    "order": SHOWN_WEIGHTS,
-    "corruption": [*SHOWN_WEIGHTS, LAYOUT.data],
-    "extension": [LAYOUT.extension],
-    "pretrained_samples": [LAYOUT.pretrained_samples],
-    "crossing_samples": [LAYOUT.crossing_samples],
-}
-FIGURE_CODE = {"pretrained_samples": ["figures.samples"]}  # of those whose module is not named as they are
-FIGURE_CODE |= dict.fromkeys(GEOMETRY_FIGURES, ["figures.geometry", "trajectories"])
-FIGURE_CODE |= dict.fromkeys(DESIGN_FIGURES, ["figures.designs", "checkpoints", "recipes"])
-FIGURE_CODE |= dict.fromkeys(RECIPE_FIGURES, ["figures.recipe"]) | dict.fromkeys(CROSSING_FIGURES, ["figures.crossing"])
-FIGURE_INPUTS = {
-    name: [
-        *FIGURE_FILES.get(name, [LAYOUT.summary]),
-        *sources(*(f"nonnormal.{module}" for module in FIGURE_CODE.get(name, [f"figures.{name}"]))),
-    ]
-    for name in FIGURE_NAMES
-}
-FIGURES = LAYOUT.figures(FIGURE_NAMES)
-TABLE_INPUTS = {name: [] for name in TABLE_NAMES} | {"claims": ["paper/claims.yaml"]}
-TABLES = LAYOUT.tables(TABLE_NAMES)
+FIGURES = LAYOUT.figures(figures_of(STUDY))
+TABLES = LAYOUT.tables(tables_of(STUDY))
 
+for EXPERIMENT in experiments_of(STUDY):
+    SHOWN_FIGURES = EXPERIMENT.figures_of(STUDY)
 
-rule figure:
-    input:
-        lookup("{figure}", within=FIGURE_INPUTS),
-    output:
-        LAYOUT.figure("{figure}", "pdf"),
-        report(LAYOUT.figure("{figure}", "png"), caption="../report/figure.rst", category="Figures"),
-    log:
-        LOGS / "figure-{figure}.log",
-    wildcard_constraints:
-        figure="|".join(FIGURE_INPUTS),
-    localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        study=LAYOUT.study,
-        pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
-        command=body("nonnormal.study.cli.show:figure"),
-    shell:
-        "nonnormal figure {params.study} --name {wildcards.figure} > {log} 2>&1"
-
-
-rule table:
-    input:
-        lookup("{table}", within=TABLE_INPUTS),
-        summary=LAYOUT.summary,
-        published="paper/references/published.csv",
-        code=sources("nonnormal.study.cli.show:table"),
-    output:
-        LAYOUT.table("{table}", "csv"),
-        report(LAYOUT.table("{table}", "md"), caption="../report/table.rst", category="Tables"),
-        LAYOUT.table("{table}", "typ"),
-    log:
-        LOGS / "table-{table}.log",
-    wildcard_constraints:
-        table="|".join(TABLE_NAMES),
-    localrule: True
-    conda:
-        ENVIRONMENT
-    params:
-        study=LAYOUT.study,
-        command=body("nonnormal.study.cli.show:table"),
-    shell:
-        "nonnormal table {params.study} --name {wildcards.table} > {log} 2>&1"
+    rule:
+        name:
+            f"show_{EXPERIMENT.name}"
+        input:
+            files=[path for figure in SHOWN_FIGURES for path in figure.files(STUDY, LAYOUT)],
+            tables=[*map(str, [LAYOUT.summary] * bool(EXPERIMENT.tables)), *(f for t in EXPERIMENT.tables for f in t.inputs)],
+            published="paper/references/published.csv",
+            code=sources(*EXPERIMENT.modules(*EXPERIMENT.functions(STUDY))),
+        output:
+            [LAYOUT.caption("figure", figure.name) for figure in SHOWN_FIGURES],
+            [LAYOUT.caption("table", table.name) for table in EXPERIMENT.tables],
+            LAYOUT.figures([figure.name for figure in SHOWN_FIGURES], ["pdf"]),
+            LAYOUT.tables([table.name for table in EXPERIMENT.tables], ["csv", "typ"]),
+            [
+                report(LAYOUT.figure(figure.name, "png"), caption=caption_of("figure", figure), category="Figures")
+                for figure in SHOWN_FIGURES
+            ],
+            [
+                report(LAYOUT.table(table.name, "md"), caption=caption_of("table", table), category="Tables")
+                for table in EXPERIMENT.tables
+            ],
+        log:
+            LOGS / f"show-{EXPERIMENT.name}.log",
+        benchmark:
+            BENCHMARKS / f"show-{EXPERIMENT.name}.tsv"
+        localrule: True
+        conda:
+            ENVIRONMENT
+        params:
+            study=LAYOUT.study,
+            experiment=EXPERIMENT.name,
+            pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
+            command=body("nonnormal.study.cli.show:show"),
+        shell:
+            "nonnormal show {params.experiment} {params.study} > {log} 2>&1"
 
 
 rule paper:
@@ -87,6 +56,8 @@ rule paper:
         report(LAYOUT.paper, caption="../report/paper.rst", category="Paper"),
     log:
         LOGS / "paper.log",
+    benchmark:
+        BENCHMARKS / "paper.tsv"
     localrule: True
     conda:
         ENVIRONMENT
@@ -100,15 +71,16 @@ rule paper:
 
 rule page:
     input:
-        LAYOUT.figures(FIGURE_NAMES, ["png"]),
-        LAYOUT.tables(TABLE_NAMES, ["csv"]),
+        LAYOUT.figures(figures_of(STUDY), ["png"]),
+        LAYOUT.tables(tables_of(STUDY), ["csv"]),
         needed(STUDY, LAYOUT),
-        captions=["workflow/report/figure.rst", "workflow/report/table.rst"],
         code=[*sources("nonnormal.study.cli.show:page"), *templates()],
     output:
         LAYOUT.page,
     log:
         LOGS / "page.log",
+    benchmark:
+        BENCHMARKS / "page.tsv"
     localrule: True
     conda:
         ENVIRONMENT

@@ -6,11 +6,11 @@ rule sample:
         weights=LAYOUT.weights("{run}"),
         code=sources("nonnormal.study.cli.make:sample"),
     output:
-        LAYOUT.samples("{run}", "{n_steps}"),
+        [LAYOUT.samples("{run}", n_steps) for n_steps in STUDY.sample_steps],
     log:
-        LOGS / "sample-{run}-{n_steps}.log",
+        LOGS / "sample-{run}.log",
     benchmark:
-        BENCHMARKS / "sample-{run}-{n_steps}.tsv"
+        BENCHMARKS / "sample-{run}.tsv"
     conda:
         ENVIRONMENT
     threads: STUDY.resources.threads
@@ -21,8 +21,7 @@ rule sample:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=settings_of("sampling", "n_images", "batch_size", "dtype"),
+        settings=settings_of("sampling", "n_images", "n_steps", "batch_size", "dtype"),
         command=body("nonnormal.study.cli.make:sample"),
     shell:
-        "nonnormal sample {params.study} --run {wildcards.run} --n-steps {wildcards.n_steps} --threads {threads}"
-        " > {log} 2>&1"
+        "nonnormal sample {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

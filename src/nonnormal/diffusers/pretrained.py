@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nonnormal.diffusers.files import NETWORK_FILES
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.files import read_tensors, reading, write_tensors
-from nonnormal.study.results.paths import NETWORK_FILES
 
 # After the scheduler, which sees to it that torchvision can be imported.
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip

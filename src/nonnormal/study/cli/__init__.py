@@ -42,7 +42,7 @@ def _options(
 
 
 app.add_typer(make.app)
-app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(evaluate.app)
 app.add_typer(show.app)
 
 # 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 74 is EX_IOERR: no room, or no right to write.

@@ -164,7 +164,9 @@ def _signals() -> Iterator[Callable[[], bool]]:
 def sample(
     study_file: StudyFile,
     run: RunName,
-    n_steps: Annotated[int, typer.Option(min=1, help="Steps, which are network calls an image.")] = 100,
+    n_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps, which are network calls an image; all of the study's if left out.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
@@ -176,25 +178,6 @@ def sample(
     device = prepare_torch(device, threads)
     denoiser = network(study, layout, run, device)
     seeds = study.image_seeds("sample", study.sampling.n_images)
-    levels = ancestral(study, run, denoiser, n_steps, seeds, device=device)
-    print(write_samples(study, layout, run, n_steps, levels))
-
-
-@app.command()
-@recorded
-def extend(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
-    """Complete and continue held-out images with the network that the study names in designs.extend."""
-    from nonnormal import data as data_sets
-    from nonnormal.files import write_tensors
-    from nonnormal.study.experiments.representations.measure import extended
-    from nonnormal.study.results.artifacts import network
-
-    study, layout = open_study(study_file)
-    require_section(study_file, study, "designs")
-    if (run := study.designs.extend) is None:
-        raise ValueError(f"{study_file}: designs.extend is null; name the network that continues images")
-    device = prepare_torch(device, threads)
-    denoiser = network(study, layout, run, device)
-    images = extended(study, run, denoiser, data_sets.read(layout.data), device)
-    write_tensors(layout.extension, images, {"study": study.name, "run": run})
-    print(layout.extension)
+    for n in study.sample_steps if n_steps is None else [n_steps]:
+        levels = ancestral(study, run, denoiser, n, seeds, device=device)
+        print(write_samples(study, layout, run, n, levels))

@@ -1,6 +1,7 @@
 """Tables: from rows of a study to what people read, each as numbers and as text."""
 
 from nonnormal.study.experiments.ablation.tables import crossing, readable_crossing
+from nonnormal.study.experiments.claims.tables import claims, counted, readable_claims, readable_numbers
 from nonnormal.study.experiments.geometry.tables import geometry, readable_geometry, readable_solvers, solvers
 from nonnormal.study.experiments.pairs.table_conventions import differences, readable_differences
 from nonnormal.study.experiments.pairs.table_costs import costs, readable_costs
@@ -16,7 +17,6 @@ from nonnormal.study.experiments.phase_space.tables import (
 from nonnormal.study.experiments.pretrained.tables import pretrained, pretrained_headline, readable_pretrained
 from nonnormal.study.experiments.representations.tables import designs, readable_designs
 from nonnormal.study.report.families import listed_steps, step_constants, step_families
-from nonnormal.study.report.table_claims import claims, counted, readable_claims, readable_numbers
 from nonnormal.study.report.text import markdown, write_readable
 
 __all__ = [

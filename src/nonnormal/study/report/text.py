@@ -75,3 +75,8 @@ def _widths(table: pd.DataFrame) -> list[str]:
     # The quadratic mean, in which one long text among short ones counts without widening the column for all of them.
     usual = [math.sqrt(sum(n * n for n in found) / len(found)) for found in lengths]
     return [f"{math.sqrt(n):.1f}fr" if max(found) > 20 else "auto" for n, found in zip(usual, lengths, strict=True)]
+
+
+def restructured(text: str) -> str:
+    """Plain text as reStructuredText that shows it as it is."""
+    return re.sub(r"([\\*`|_])", r"\\\1", text) + "\n"

@@ -50,8 +50,8 @@ def sources(*modules: str) -> tuple[str, ...]:
     What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
 
     Args:
-        modules: dotted names inside the package, e.g. "nonnormal.training.loop"; of "nonnormal.study.cli.make:train" it is the
-            modules that this function imports, without the file that it stands in, for which there is `body`.
+        modules: dotted names inside the package, e.g. "nonnormal.training.loop"; of "nonnormal.study.cli.make:train" it
+            is the modules that this function imports, without the file that it stands in, for which there is `body`.
 
     Returns:
         Paths relative to the working folder, sorted.

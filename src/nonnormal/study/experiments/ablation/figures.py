@@ -18,6 +18,7 @@ from nonnormal.steps import get
 from nonnormal.study.experiments.ablation.tables import AXES, SOLVER_NAMES
 from nonnormal.study.experiments.ablation.tables import crossing as numbers
 from nonnormal.study.report import theme
+from nonnormal.study.results.context import Context
 
 _MARKERS = {"euler": "P", "dpmpp_2m": "X"}  # of solvers
 _TITLES = {
@@ -164,3 +165,10 @@ def _strip(panel: Axes, images: np.ndarray, diverging: bool) -> None:
     panel.grid(False)
     for spine in panel.spines.values():
         spine.set_visible(False)
+
+
+def drawn_samples(context: Context) -> Figure:
+    """The first images of each step in each of the study's bases."""
+    study = context.study
+    names = study.run(study.crossing_run).basis.kind, *study.crossing.bases
+    return crossing_samples(context.arrays("crossing"), names, study.crossing.steps, context.levels)

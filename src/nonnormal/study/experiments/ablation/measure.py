@@ -32,6 +32,7 @@ from nonnormal.steps import Normal, get
 from nonnormal.steps.divergence import with_itself_finite
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
 from nonnormal.study.results.drawing import drawn
 from nonnormal.study.results.rows import bits_row, frame, row
@@ -252,3 +253,8 @@ def _bounds(scene: Scene, found: list[Cell], steps: list[str]) -> None:
                         gap = its - other[key]
                         against = {**at, "against": name}
                         scene.rows.append(bits_row(*add, "crossing_bpd_difference", gap, dims, calls, against))
+
+
+def measure(context: Context) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Rows of the summary, and the first images with their states on the way."""
+    return crossing_rows(context.study, context.network(), context.data, context.reference, context.device)

@@ -1,1 +1,30 @@
-"""Convergence."""
+"""Convergence: walks and samplers with any step converge in law, without training (structured invariance principle)."""
+
+from nonnormal.study.experiments.base import Experiment, Figure, Job
+
+EXPERIMENT = Experiment(
+    name="convergence",
+    title="Convergence in law",
+    package=__name__,
+    place=3,
+    section="invariance",
+    jobs=(
+        Job(
+            name="invariance",
+            about="Convergence in law of walks and samplers with any step, without training.",
+            function="measure:measure",
+            settings={"invariance": ()},
+            inputs=lambda study, layout, run: [],
+            gpu=False,
+        ),
+    ),
+    figures=(
+        Figure(
+            name="invariance",
+            function="figures:invariance",
+            caption="Distance to the limit law against the number of steps, for every step family: the walk from "
+            "data to prior and the sampler with the exact denoiser of a normal mixture (densities on a "
+            "grid, no sampling), and the maximum of a path (sampled).",
+        ),
+    ),
+)

@@ -27,6 +27,7 @@ from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import get
 from nonnormal.study.config import Study
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import frame, row
 
 _FLOOR_DRAWS = 20
@@ -113,3 +114,8 @@ def _row(
     conditions = {"seed": study.seed, **law, "n": counted}
     found = row(study, None, metric, estimate, unit, n_steps, conditions)
     return {**found, "q": step, "p": step, "conditions": json.dumps(conditions)}
+
+
+def measure(context: Context) -> pd.DataFrame:
+    """Rows of the summary: on the line and in the plane."""
+    return pd.concat([line_rows(context.study), plane_rows(context.study)], ignore_index=True)

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nonnormal.analysis import geometry
-from nonnormal.analysis.recorder import Trajectories
+from nonnormal.analysis.recorder import Trajectories, read
 from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
 from nonnormal.study.report import theme
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import select, with_condition
 
 _STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure
@@ -160,3 +161,8 @@ def _line(axis: Axes, rows: pd.DataFrame, key: str, **style) -> None:
 def _noise_axis(axis: Axes) -> None:
     axis.set(xscale="log", xlabel="noise level σ")
     axis.invert_xaxis()
+
+
+def drawn_projection(context: Context) -> Figure:
+    """The projection of the study's recorded trajectories."""
+    return projection(read(context.layout.arrays("geometry")))

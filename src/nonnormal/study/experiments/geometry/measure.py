@@ -27,6 +27,7 @@ from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, get
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import resampling
 from nonnormal.study.results.rows import frame, row
 
@@ -268,3 +269,10 @@ def _path_rows(scene: Scene, step: str, n_steps: int, path: Tensor, ode: Tensor)
         for name, (values, unit) in measures.items()
         if step != "ode" or name == "arc_chord_ratio"
     ]
+
+
+def measure(context: Context) -> pd.DataFrame:
+    """Rows of the summary; the trajectories are written on the way."""
+    torch.backends.cudnn.allow_tf32 = False  # solvers are compared with a solution that is far closer than it rounds
+    recording = context.layout.arrays("geometry")
+    return geometry_rows(context.study, context.network(), context.data, context.reference, recording, context.device)

@@ -1,1 +1,115 @@
-"""Pairs."""
+"""Pairs: the runs of a study, each a pair of steps q/p, compared by bounds, distances and style."""
+
+from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+
+
+def _runs(study):
+    return tuple(study.runs)
+
+
+EXPERIMENT = Experiment(
+    name="pairs",
+    title="Pairs of steps",
+    package=__name__,
+    place=0,
+    jobs=(
+        Job(
+            name="bounds",
+            about="Bits/dim of the held-out split: native, normal-limit and continuous-time bounds, flow likelihood.",
+            function="bounds:measure",
+            settings={"evaluation": ("n_images", "n_steps", "n_evaluations", "flow_tolerance")},
+            inputs=lambda study, layout, run: [layout.data, layout.weights(run)],
+            runs=_runs,
+            each=True,
+        ),
+        Job(
+            name="fidelity",
+            about="FID, KID, precision, recall and style of all runs' samples, and paired differences in style.",
+            function="samples:measure",
+            settings={"evaluation": ("bootstrap",)},
+            inputs=lambda study, layout, run: [
+                layout.data,
+                layout.features,
+                *(layout.samples(each, n_steps) for each in study.runs for n_steps in study.sample_steps),
+            ],
+        ),
+    ),
+    figures=(
+        Figure(
+            name="samples",
+            function="figures:samples",
+            takes=("context",),
+            inputs=lambda study, layout: [layout.samples(run, study.headline_steps) for run in study.runs],
+            caption="Samples of each pair q/p, one row a pair; the images of a column share their seed. Ancestral "
+            "sampling with steps from p, averaged weights, no selection.",
+        ),
+        Figure(
+            name="steps",
+            function="figure_steps:number_of_steps",
+            takes=("summary", "fid", "labels"),
+            caption="Fréchet distance in the features of the study's own classifier, normal-limit bound and native "
+            "bound against the number of steps, which is the number of network calls. Bars are 95 % "
+            "intervals over images; they do not cover retraining.",
+        ),
+        Figure(
+            name="style",
+            function="figure_style:style_differences",
+            takes=("summary", "labels"),
+            caption="Differences in style from the same seeds, with paired bootstrap intervals. Top: each pair "
+            "minus normal/normal. Bottom: each step minus the normal step in one network, at the fewest "
+            "steps.",
+        ),
+        Figure(
+            name="training",
+            function="figures:training",
+            takes=("context",),
+            inputs=lambda study, layout: [layout.log(run) for run in study.runs],
+            caption="Training loss without its constant K(0), and gradient norm before clipping, against optimiser "
+            "steps. The scales of the losses of different pairs differ by design.",
+        ),
+        Figure(
+            name="losses",
+            function="figures:losses",
+            takes=("context",),
+            inputs=lambda study, layout: [],
+            caption="Shift divergence K(d) of each pair q/p: what the bound pays per coordinate for missing the "
+            "mean of a step by d standard deviations, with its constant K(0) (left) and without it, where "
+            "training happens (right).",
+        ),
+        Figure(
+            name="cost",
+            function="figure_cost:cost",
+            takes=("summary", "labels"),
+            caption="Left: native diffusion term without its constant, over the normal one on the same states. "
+            "Right: native bound, limit marginals.",
+        ),
+    ),
+    tables=(
+        Table(
+            name="pairs",
+            numbers="tables:pairs",
+            readable="tables:readable_pairs",
+            takes=("summary", "published", "metric", "training_steps", "headline_steps"),
+            shows=("metric", "labels"),
+            caption="Bits/dim on held-out images and distances of samples for each pair q/p, ± half of the 95 % "
+            "interval. CIFAR-10 figures are published ones, another data set and other networks.",
+        ),
+        Table(
+            name="conventions",
+            numbers="table_conventions:differences",
+            readable="table_conventions:readable_differences",
+            takes=("summary", "published", "training_steps"),
+            caption="Native bits/dim of each pair minus that of normal/normal, under the exact loss and under the "
+            "two readings of the paper, with the constant K(0) counted never, once and at every step, "
+            "beside the difference that the paper prints for CIFAR-10.",
+        ),
+        Table(
+            name="cost",
+            numbers="table_costs:costs",
+            readable="table_costs:readable_costs",
+            caption="Curvature K''(0) of each pair, for q = p the Fisher information, beside the measured ratio at "
+            "the largest number of steps; K(0) beside what a step adds to the native bound.",
+        ),
+    ),
+    headline="tables:headline",
+)

@@ -20,6 +20,7 @@ from nonnormal.steps.conventions import CONVENTIONS, is_printed
 from nonnormal.steps.divergence import curvature
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import bits_row, frame, row
 
 _NORMAL = Loss(get("normal"), get("normal"))
@@ -148,3 +149,8 @@ def _cost_rows(
         growth = Estimate(*mean_interval(bits), len(bits))
         rows.append(row(study, run, "bpd_growth", growth, "bits/dim/step", None, conditions))
     return rows
+
+
+def measure(context: Context) -> pd.DataFrame:
+    """Rows of the summary for one run."""
+    return bound_rows(context.study, context.run, context.network(), context.data, context.device)

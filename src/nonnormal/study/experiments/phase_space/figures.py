@@ -13,6 +13,7 @@ from matplotlib.patches import Ellipse
 
 from nonnormal.processes import LinearProcess, cholesky
 from nonnormal.study.report import theme
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import select, with_condition
 
 _SAMPLERS = {
@@ -147,3 +148,8 @@ def recipe_law(summary: pd.DataFrame) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc=_DOWN, ncols=3, fontsize=7.5)
     return figure
+
+
+def drawn_phase_space(context: Context) -> Figure:
+    """Forward paths under the study's processes."""
+    return phase_space({name: chosen.build() for name, chosen in context.study.recipe.processes.items()})

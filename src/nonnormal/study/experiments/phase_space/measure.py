@@ -38,6 +38,7 @@ from nonnormal.seeds import derive, generator
 from nonnormal.steps import Normal, get
 from nonnormal.steps.divergence import with_itself_finite
 from nonnormal.study.config import Study
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows
 from nonnormal.study.results.rows import bits_row, frame, row
 
@@ -249,3 +250,13 @@ def _law_row(
     """A row that belongs to a step instead of a run."""
     found = row(study, None, metric, estimate, "distance", n_steps, conditions)
     return {**found, "q": step, "p": step, "conditions": json.dumps({"seed": study.seed, **conditions})}
+
+
+def measure(context: Context) -> pd.DataFrame:
+    """Rows of the summary for one network."""
+    return recipe_rows(context.study, context.run, context.network(), context.data, context.reference, context.device)
+
+
+def law(context: Context) -> pd.DataFrame:
+    """Rows of the summary on the mixture."""
+    return law_rows(context.study)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nonnormal.processes import PSLD, LinearProcess, Recipe
 from nonnormal.study.report.text import cell
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import select, with_condition
 
 _SWEEP = "friction sweep "
@@ -119,3 +120,15 @@ def _matrix(matrix: Tensor) -> str:
 def _rate(beta: float | tuple[float, float]) -> str:
     """Β, or its ends."""
     return f"{beta[0]:g} to {beta[1]:g}" if isinstance(beta, tuple | list) else f"{beta:g}"
+
+
+def processes_of(context: Context) -> pd.DataFrame:
+    """The study's processes."""
+    return processes({name: chosen.build() for name, chosen in context.study.recipe.processes.items()})
+
+
+def recipe_of(context: Context) -> pd.DataFrame:
+    """Distances in the study's processes."""
+    built = {name: chosen.build() for name, chosen in context.study.recipe.processes.items()}
+    frictions = {name: getattr(process, "friction_x", None) for name, process in built.items()}
+    return recipe(context.summary, context.published, context.fid, frictions)

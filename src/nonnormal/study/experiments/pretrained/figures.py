@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from nonnormal.study.experiments.pairs.figure_style import NAMES
 from nonnormal.study.report import theme
+from nonnormal.study.results.context import Context
+from nonnormal.study.results.sample_grid import sample_rows
 from nonnormal.study.results.summary import select, with_condition
 
 
@@ -47,3 +49,14 @@ def _lines(axis: Axes, rows: pd.DataFrame) -> None:
         axis.errorbar(line.nfe.astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
     axis.set(xscale="log", xlabel="network calls")
     theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
+
+
+def pretrained_samples(context: Context) -> Figure:
+    """Samples of the pretrained network, a row for each step and number of calls."""
+    images, settings = context.arrays("pretrained"), context.study.pretrained
+    rows = {
+        f"{step}, {n} calls": images[f"{n}/{step}"].numpy()
+        for n in sorted(set(settings.n_steps))
+        for step in settings.steps
+    }
+    return sample_rows(rows, context.levels)

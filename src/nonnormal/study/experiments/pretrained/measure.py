@@ -6,9 +6,10 @@ import pandas as pd
 from torch import Tensor
 
 from nonnormal.data import ImageData, quantise
-from nonnormal.diffusers.pretrained import Pretrained
+from nonnormal.diffusers.pretrained import Pretrained, read
 from nonnormal.metrics.reference import Reference
 from nonnormal.study.config import Study
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, mean_rows, with_each_step
 from nonnormal.study.results.rows import frame
 
@@ -43,3 +44,9 @@ def pretrained_rows(
             against = {**conditions, "against": "normal step"}
             rows += difference_rows(study, None, images, normal, data, n_steps, against, "pretrained_")
     return frame(rows), shown
+
+
+def measure(context: Context) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Rows of the summary, and the first samples by step and number of steps."""
+    network = read(context.layout.pretrained_network, context.device)
+    return pretrained_rows(context.study, network, context.data, context.reference, context.device)

@@ -48,7 +48,7 @@ def readable_pretrained(table: pd.DataFrame, name: Callable[[str], str]) -> pd.D
     return pd.DataFrame(columns, index=pd.Index([row["step"] for row in rows], name="step"))
 
 
-def pretrained_headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Distances by step at the most steps, for `dvc metrics show`."""
     most = table[table.nfe == table.nfe.max()].to_dict("records")
-    return {row["step"]: {x: row[x] for x in DISTANCES} for row in most}
+    return {"pretrained": {row["step"]: {x: row[x] for x in DISTANCES} for row in most}}

@@ -16,8 +16,11 @@ from torch import Tensor
 
 from nonnormal.analysis.information import generated_at_once, information
 from nonnormal.bases import Components
+from nonnormal.data import scale
 from nonnormal.objectives.losses import Design, marginal_state
+from nonnormal.study.config.build import design
 from nonnormal.study.report import theme
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import select, with_condition
 
 _SAMPLED = "#c8553d"
@@ -200,3 +203,28 @@ def _bare(axis: Axes) -> None:
     axis.grid(False)
     for spine in axis.spines.values():
         spine.set_visible(False)
+
+
+def drawn_order(context: Context) -> Figure:
+    """The order of components of the study's designs."""
+    return order(_points(context))
+
+
+def drawn_corruption(context: Context) -> Figure:
+    """The first held-out image under the study's designs."""
+    data = context.data
+    return corruption(_points(context), scale(data.test.images[0], data.levels))
+
+
+def drawn_extension(context: Context) -> Figure:
+    """The images that the study's network completed and continued."""
+    return extension(context.arrays("extension"), context.levels)
+
+
+def _points(context: Context) -> dict[str, tuple[Design, Components]]:
+    """(design, statistics of its basis) of each network that is shown, by its label."""
+    points = {}
+    for run in context.study.shown_designs:
+        settings, parts = context.study.run(run), context.network(run).components
+        points[f"{settings.basis}, {settings.process.schedule}"] = design(settings, parts), parts
+    return points

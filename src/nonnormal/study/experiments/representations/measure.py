@@ -19,6 +19,7 @@ from nonnormal.samplers import extend, sample_ancestral
 from nonnormal.steps import get
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import distance_rows
 from nonnormal.study.results.drawing import ancestral
 from nonnormal.study.results.rows import bits_row, frame, row
@@ -107,3 +108,13 @@ def _facts(study: Study, run: str) -> dict:
     if schedule.kind == "waiting":
         facts["delay"] = schedule.delay
     return facts | {"training_steps": settings.training.steps, "ema": settings.training.ema_decay}
+
+
+def measure(context: Context) -> pd.DataFrame:
+    """Rows of the summary for one network."""
+    return design_rows(context.study, context.run, context.network(), context.data, context.reference, context.device)
+
+
+def extension(context: Context) -> dict[str, Tensor]:
+    """Images completed and continued."""
+    return extended(context.study, context.run, context.network(), context.data, context.device)

@@ -22,7 +22,7 @@ def needed(study: Study, layout: Layout) -> Iterator[Path]:
     yield from map(layout.log, study.networks)
     yield from (layout.samples(run, n_steps) for run in study.runs for n_steps in study.sample_steps)
     if study.pretrained:
-        yield layout.pretrained_samples
+        yield layout.arrays("pretrained")
 
 
 def templates() -> list[str]:

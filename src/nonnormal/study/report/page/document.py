@@ -7,10 +7,8 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -21,6 +19,7 @@ from matplotlib.colors import to_hex
 
 from nonnormal.files import read_tensors, reading
 from nonnormal.study.config import Study
+from nonnormal.study.experiments import experiment_named, experiments_of, figures_of, parts, tables_of
 from nonnormal.study.report import theme
 from nonnormal.study.report.page import needed
 from nonnormal.study.report.page.curves import curve
@@ -28,29 +27,10 @@ from nonnormal.study.report.page.lineage import Known, lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.paths import (
-    CROSSING_FIGURES,
-    DESIGN_FIGURES,
-    GEOMETRY_FIGURES,
-    PRETRAINED_FIGURES,
-    RECIPE_FIGURES,
-    Layout,
-    figures_of,
-)
+from nonnormal.study.results.paths import Layout
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows
 
-Caption = Callable[[str, str], str]
-GROUPS = {
-    "Samples and scores": ("samples", "steps", "style", "exchange"),
-    "Training and losses": ("training", "losses", "cost"),
-    "Convergence in law": ("invariance",),
-    "Representation and schedule": DESIGN_FIGURES,
-    "Geometry of sampling": GEOMETRY_FIGURES,
-    "A network that existed already": PRETRAINED_FIGURES,
-    "The complete recipe": RECIPE_FIGURES,
-    "One network, every axis": CROSSING_FIGURES,
-}
 PRETRAINED = "pretrained"  # what the page calls the network that existed already; no run may have that name
 
 
@@ -59,7 +39,6 @@ def render(
     layout: Layout,
     numbers: Mapping[str, pd.DataFrame],
     readable: Mapping[str, tuple[pd.DataFrame, ...]],
-    captions: Path,
 ) -> str:
     """The page as HTML.
 
@@ -68,20 +47,16 @@ def render(
         layout: where they are; figures are those of the study that are there.
         numbers: the tables of the study by name, as numbers.
         readable: the same as text, each in one or more parts.
-        captions: folder of the captions that Snakemake's report has, too.
 
     Raises:
-        FileNotFoundError: the study has no results, or not all of them; or there are no captions.
+        FileNotFoundError: the study has no results, or not all of them.
     """
     if missing := [path for path in needed(study, layout) if not path.is_file()]:
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
-    for kind in ("figure", "table"):
-        if not reading(captions / f"{kind}.rst").is_file():
-            raise FileNotFoundError(f"--captions: there is no {captions / kind}.rst")
     provenance = json.loads(reading(layout.provenance).read_text(encoding="utf-8"))
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([files(__package__), captions]),
+        loader=jinja2.FileSystemLoader([files(__package__)]),
         autoescape=lambda name: name == "page.html.jinja",
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -89,7 +64,6 @@ def render(
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     environment.filters["breakable"] = _breakable
-    caption = _captions(environment, study)
     scripts = {name: Markup(_own(name)) for name in ("theme.js", "page.js")}
     known: Known = {}
     runs = [*_networks(study, layout, numbers, known)]
@@ -99,8 +73,8 @@ def render(
         facts=_facts(study, provenance),
         provenance=provenance,
         runs=runs,
-        tables=_tables(study, readable, caption),
-        figures=_figures(study, layout, caption),
+        tables=_tables(study, readable),
+        figures=_figures(study, layout),
         numbers=packed(read_rows(layout.summary), {"data": study.data, "seed": study.seed}),
         summary=layout.summary,
         styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
@@ -133,17 +107,6 @@ def _hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _captions(environment: jinja2.Environment, study: Study) -> Caption:
-    """caption(kind, name): what the report says of a figure or table; "" where it says nothing."""
-
-    def caption(kind: str, name: str) -> str:
-        told = SimpleNamespace(wildcards=SimpleNamespace(**{kind: name}), config={"name": study.name})
-        text = environment.get_template(f"{kind}.rst").render(snakemake=told)
-        return " ".join(text.replace("\\", "").split())  # what reStructuredText escapes
-
-    return caption
-
-
 def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     """What the numbers depend on, by name."""
     ours = study.features.kind == "classifier"
@@ -169,7 +132,7 @@ def _networks(
     """What is known of each network that the study trains."""
     scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
-    parts = layout.parts(study.runs, study.design_runs, recipe_runs=study.recipe_runs, **study.sections)
+    measured = parts(study, layout)
     for name, run in study.networks.items():
         samples, drawn = {}, study.sample_steps if name in study.runs else ()
         for n_steps in drawn:
@@ -179,7 +142,7 @@ def _networks(
         log = pd.read_csv(reading(layout.log(name)))
         made = [layout.weights(name), layout.log(name)]
         made += [layout.samples(name, n_steps) for n_steps in drawn]
-        made += [path for path in parts if path.parent == layout.run(name) and path.is_file()]
+        made += [path for path in measured if path.parent == layout.run(name) and path.is_file()]
         row = scores.get(name, {})
         yield {
             "name": name,
@@ -205,9 +168,8 @@ def _networks(
 
 def _part(study: Study, name: str) -> tuple[str, tuple[str, ...]]:
     """(which part of the study trains the network, the figures that show it)."""
-    if name in study.runs:
-        return "pair", ("samples", "steps", "training")
-    return ("design", DESIGN_FIGURES) if name in study.design_runs else ("recipe", RECIPE_FIGURES)
+    part = "pairs" if name in study.runs else "representations" if name in study.design_runs else "phase_space"
+    return part, tuple(figure.name for figure in experiment_named(study, part).figures_of(study))
 
 
 def _mark(q: str, p: str) -> dict[str, str]:
@@ -219,7 +181,8 @@ def _mark(q: str, p: str) -> dict[str, str]:
 
 def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
     """What is known of a network that existed already."""
-    images, settings = read_tensors(layout.pretrained_samples)[0], study.pretrained
+    images, settings = read_tensors(layout.arrays("pretrained"))[0], study.pretrained
+    made = [layout.arrays("pretrained"), layout.rows("pretrained")]
     return {
         "name": PRETRAINED,
         "part": "pretrained",
@@ -237,24 +200,24 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
             for step in settings.steps
         },
         "grey": study.dataset.shape[0] == 1,
-        "figures": _drawn(study, layout, PRETRAINED_FIGURES),
+        "figures": _drawn(study, layout, [f.name for f in experiment_named(study, "pretrained").figures_of(study)]),
         "curve": None,
         "last": None,
         "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "seed": None,
-        "lineage": lineage([path for path in (layout.pretrained_samples, layout.pretrained) if path.is_file()], known),
+        "lineage": lineage([path for path in made if path.is_file()], known),
     }
 
 
-def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]], caption: Caption) -> list[dict[str, Any]]:
+def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]]) -> list[dict[str, Any]]:
     """Title, caption and parts of each table, that of the pairs first and with a row a run, so that it sorts."""
-    tables = []
+    tables, captions = [], {name: table.caption for name, (_, table) in tables_of(study).items()}
     for name in sorted(readable, key=lambda name: name != "pairs"):
         parts = readable[name]
         if name == "pairs" and list(parts[0].columns) == list(study.labels.values()):
             parts = (parts[0].T.rename_axis("q/p"),)
         laid = [laid_out(part) for part in parts]
-        tables.append({"name": name, "title": _title(name), "caption": caption("table", name), "parts": laid})
+        tables.append({"name": name, "title": _title(name), "caption": captions[name], "parts": laid})
     return tables
 
 
@@ -264,21 +227,22 @@ def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
     return [name for name in names if name in has and layout.figure(name, "png").is_file()]
 
 
-def _figures(study: Study, layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:
-    """Title, caption and picture of the figures that are there, by group."""
-    groups = {}
-    for group, names in GROUPS.items():
-        if found := _drawn(study, layout, names):
-            groups[group] = [
-                {
-                    "name": name,
-                    "title": _title(name),
-                    "caption": caption("figure", name),
-                    "picture": embedded(reading(layout.figure(name, "png")).read_bytes()),
-                }
-                for name in found
-            ]
-    return groups
+def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
+    """Title, caption and picture of the figures that are there, by experiment."""
+    return {
+        experiment.title: [
+            {
+                "name": figure.name,
+                "title": _title(figure.name),
+                "caption": figure.caption,
+                "picture": embedded(reading(layout.figure(figure.name, "png")).read_bytes()),
+            }
+            for figure in experiment.figures_of(study)
+            if layout.figure(figure.name, "png").is_file()
+        ]
+        for experiment in experiments_of(study)
+        if experiment.figures_of(study)
+    }
 
 
 def _title(name: str) -> str:

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from nonnormal.study.report.claims import BY_TEST, NOT_TESTED, VERDICTS, Claims, described, judge, threshold
+from nonnormal.metrics import DISTANCES
+from nonnormal.study.experiments.claims.judgement import (
+    BY_TEST,
+    NOT_TESTED,
+    VERDICTS,
+    Claims,
+    described,
+    judge,
+    load,
+    threshold,
+)
+from nonnormal.study.results.context import Context
 
 CLAIM, NUMBER = "claim", "number"
 _COLUMNS = ("kind", "id", "source", "where", "statement", "measurement", "threshold", "data", "n")
@@ -101,3 +112,14 @@ def _measured(row: Mapping) -> str:
 
 def _verdict(row: Mapping) -> str:
     return f"{row['verdict']}, because {row['reason']}" if row["reason"] else row["verdict"]
+
+
+def claims_of(context: Context) -> pd.DataFrame:
+    """The claims judged by the study."""
+    names = {distance: context.metric(distance) for distance in DISTANCES}
+    return claims(load(), context.summary, context.published, context.study.name, names)
+
+
+def readable(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(claims, printed numbers) for reading."""
+    return readable_claims(table), readable_numbers(table)

@@ -1,0 +1,189 @@
+"""Experiment: what a folder of this package says of itself, so that nothing else needs to list experiments.
+
+Rules, commands, summary, tables, figures, page and report read these objects. They name functions by text
+("measure:rows", relative to the experiment's folder), so that reading a study imports neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nonnormal.study.config.study import Study
+    from nonnormal.study.results.context import Context
+    from nonnormal.study.results.paths import Layout
+
+Inputs = Callable[["Study", "Layout", str | None], Iterable[Path]]
+
+
+def measured(study: Study, layout: Layout, run: str | None) -> list[Path]:
+    """Inputs of most jobs: the data, the features that distances are measured in, and the network's weights."""
+    return [layout.data, layout.features, layout.weights(run)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the workflow and one command, `nonnormal evaluate NAME STUDY`, which measures.
+
+    Attributes:
+        name: of the rule, of the command, and of the files that it writes.
+        about: what it measures, one line for `--help`.
+        function: "module:function" in the experiment's folder; called with a `Context`, returns rows of the summary,
+            or arrays by name, or both as a tuple.
+        settings: which keys of which section of a study it depends on; an empty tuple stands for the whole section.
+        inputs: the files that it reads, by study, layout and network.
+        runs: names of the networks that it looks at, one after the other; None for a job that looks at none.
+        each: whether each network has a job, and files, of its own; else there is one for the study.
+        when: whether a study that has the experiment has this job, too.
+        rows, arrays: whether it writes rows of the summary, and whether it writes arrays.
+        gpu: whether it uses one where there is one.
+    """
+
+    name: str
+    about: str
+    function: str
+    settings: Mapping[str, tuple[str, ...]]
+    inputs: Inputs = measured
+    runs: Callable[[Study], Iterable[str]] | None = None
+    each: bool = False
+    when: Callable[[Study], bool] = bool
+    rows: bool = True
+    arrays: bool = False
+    gpu: bool = True
+
+    def networks(self, study: Study) -> list[str]:
+        """Names of the networks that have a job of their own."""
+        return list(self.runs(study)) if self.each else []
+
+    def network(self, study: Study) -> str | None:
+        """The network of a job that looks at one."""
+        return next(iter(self.runs(study)), None) if self.runs and not self.each else None
+
+    def outputs(self, layout: Layout, run: str | None = None) -> list[Path]:
+        """The files that it writes: rows, arrays."""
+        files = [layout.rows(self.name, run)] * self.rows + [layout.arrays(self.name, run)] * self.arrays
+        return files
+
+    def all_outputs(self, study: Study, layout: Layout) -> list[Path]:
+        """The files that it writes for all networks."""
+        runs = self.networks(study) if self.each else [None]
+        return [path for run in runs for path in self.outputs(layout, run)]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: `function` draws it from what `takes` names of a `Context`.
+
+    Attributes:
+        name: of the file, and in the paper.
+        function: "module:function" in the experiment's folder.
+        caption: its first sentence is the insight.
+        takes: attributes of `Context`, in the order of the function's arguments.
+        inputs: the files it is drawn from, if not from the summary.
+        when: whether a study that has the experiment has this figure, too.
+    """
+
+    name: str
+    function: str
+    caption: str
+    takes: tuple[str, ...] = ("summary",)
+    inputs: Callable[[Study, Layout], Iterable[Path]] | None = None
+    when: Callable[[Study], bool] = bool
+
+    def files(self, study: Study, layout: Layout) -> list[Path]:
+        """The files it is drawn from."""
+        return [layout.summary] if self.inputs is None else list(self.inputs(study, layout))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: numbers from what `takes` names of a `Context`, and the same for reading.
+
+    Attributes:
+        name: of the file, and in the paper.
+        numbers: "module:function" in the experiment's folder; returns a DataFrame.
+        readable: likewise, called with the numbers and with what `shows` names; a DataFrame, or several of them.
+        caption: its first sentence says what to see.
+        takes, shows: attributes of `Context`.
+        prose: whether its cells hold sentences.
+        inputs: files it needs beside the summary.
+    """
+
+    name: str
+    numbers: str
+    readable: str
+    caption: str
+    takes: tuple[str, ...] = ("summary",)
+    shows: tuple[str, ...] = ()
+    prose: bool = False
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A folder: settings, measurement, tables and figures.
+
+    Attributes:
+        name: of the folder.
+        title: heading of its figures on the results page.
+        package: dotted name of its folder, in which functions are looked up.
+        section: key of a study file that asks for it; None for what every study with runs has.
+        place: where it stands among others, in summary, page and report.
+        jobs, figures, tables: what it makes.
+        headline: "module:function", the numbers that it adds to metrics.json, called with a `Context`.
+    """
+
+    name: str
+    title: str
+    package: str
+    place: int
+    section: str | None = None
+    jobs: tuple[Job, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    headline: str | None = None
+
+    def belongs_to(self, study: Study) -> bool:
+        """Whether the study asks for it."""
+        return bool(study.runs) if self.section is None else getattr(study, self.section) is not None
+
+    def jobs_of(self, study: Study) -> list[Job]:
+        """Its jobs in a study that asks for it."""
+        return [job for job in self.jobs if job.when(study)]
+
+    def figures_of(self, study: Study) -> list[Figure]:
+        """Its figures in a study that asks for it."""
+        return [figure for figure in self.figures if figure.when(study)]
+
+    def draw(self, figure: Figure, context: Context) -> Any:
+        """One of its figures, as matplotlib has it."""
+        return self.call(figure.function, *(getattr(context, name) for name in figure.takes))
+
+    def numbers(self, table: Table, context: Context) -> pd.DataFrame:
+        """One of its tables in numbers, of a study whose summary is made."""
+        return self.call(table.numbers, *(getattr(context, name) for name in table.takes))
+
+    def readable(self, table: Table, numbers: pd.DataFrame, context: Context) -> tuple[pd.DataFrame, ...]:
+        """One of its tables for reading, in one or more parts."""
+        found = self.call(table.readable, numbers, *(getattr(context, name) for name in table.shows))
+        return found if isinstance(found, tuple) else (found,)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Calls a function of its folder, "module:function"."""
+        module, _, name = function.partition(":")
+        return getattr(importlib.import_module(f"{self.package}.{module}"), name)(*arguments)
+
+    def functions(self, study: Study) -> list[str]:
+        """The functions that draw its figures and make its tables."""
+        tables = [function for table in self.tables for function in (table.numbers, table.readable)]
+        return [*(figure.function for figure in self.figures_of(study)), *tables]
+
+    def modules(self, *functions: str) -> list[str]:
+        """Dotted names of the modules that functions of its folder stand in."""
+        return list(dict.fromkeys(f"{self.package}.{function.partition(':')[0]}" for function in functions))

@@ -1,0 +1,23 @@
+"""Claims: what the source texts say, judged by the rows of the whole study."""
+
+from nonnormal.study.experiments.base import Experiment, Table
+
+EXPERIMENT = Experiment(
+    name="claims",
+    title="Claims",
+    package=__name__,
+    place=9,
+    tables=(
+        Table(
+            name="claims",
+            numbers="tables:claims_of",
+            readable="tables:readable",
+            takes=("context",),
+            prose=True,
+            inputs=("paper/claims.yaml",),
+            caption="What the source texts claim, measured on this study. A claim holds if all of the 95 % interval "
+            "satisfies the threshold, fails if none of it does; exact statements are held by a test of the "
+            "suite. Below: their printed numbers, which are not tested.",
+        ),
+    ),
+)

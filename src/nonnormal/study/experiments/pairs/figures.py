@@ -1,0 +1,35 @@
+"""Figures of the runs that are not drawn from the summary: samples, training curves, shapes of the losses."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nonnormal.files import reading
+from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
+from nonnormal.study.experiments.pairs.figure_training import training_curves
+from nonnormal.study.results.context import Context
+from nonnormal.study.results.sample_grid import sample_rows
+
+
+def samples(context: Context) -> Figure:
+    """First samples of each run at the headline number of steps, a row a run."""
+    study = context.study
+    rows = {study.labels[run]: context.samples(run, study.headline_steps).numpy() for run in study.runs}
+    return sample_rows(rows, context.levels)
+
+
+def training(context: Context) -> Figure:
+    """Training curves of all runs."""
+    logs = {
+        context.labels[run]: (settings.q, settings.p, pd.read_csv(reading(context.layout.log(run))))
+        for run, settings in context.study.runs.items()
+    }
+    return training_curves(logs)
+
+
+def losses(context: Context) -> Figure:
+    """K of each pair that has a finite one."""
+    return loss_shapes(
+        list(dict.fromkeys((its.q, its.p) for its in context.study.runs.values() if its.has_native_bound))
+    )
