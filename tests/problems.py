@@ -21,7 +21,7 @@ from nonnormal.metrics.reference import Reference, read_reference, write_classif
 from nonnormal.processes import VP, LinearProcess, as_matrix, ordered
 from nonnormal.processes.schedules import Cosine, LinearLogSNR
 from nonnormal.steps import Symmetric, get
-from nonnormal.study.experiments.all_tables import listed_steps
+from nonnormal.study.report.families import listed_steps
 from nonnormal.training.checkpoints import build_denoiser
 
 # ---- steps -----------------------------------------------------------------------------------------------------------

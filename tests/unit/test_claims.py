@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nonnormal.metrics import DISTANCES
-from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.experiments.claims import tables
 from nonnormal.study.experiments.claims.judgement import (
     FILE,
     VERDICTS,
@@ -22,6 +22,7 @@ from nonnormal.study.experiments.claims.judgement import (
     measure,
     records,
 )
+from nonnormal.study.report import text
 from nonnormal.study.report.readme import claims_block
 from nonnormal.study.results.summary import COLUMNS
 
@@ -333,7 +334,7 @@ def test_a_row_for_each_claim_and_each_number(table, tmp_path):
     assert readable.measured.iloc[0] == "−0.0625 (−0.562 to 0.438) x"
     assert readable.verdict.iloc[0] == "undecided"
     assert (readable.drop(columns="source") != "").all(axis=None)
-    tables.write_readable(tmp_path / "t.md", readable, numbers, prose=True)
+    text.write_readable(tmp_path / "t.md", readable, numbers, prose=True)
     lines = [line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("|")]
     assert len(lines) == len(table) + 4
 
@@ -341,15 +342,15 @@ def test_a_row_for_each_claim_and_each_number(table, tmp_path):
 def test_typst_typesets_them_with_every_name_as_it_is(table, tmp_path):
     typst = pytest.importorskip("typst")
     odd = table.iloc[:1].assign(statement=r"a_b *c* #d $e$ @f <g> ~h [i] \j `k`", reason="")
-    tables.write_readable(tmp_path / "t.typ", tables.readable_claims(odd), prose=True)
+    text.write_readable(tmp_path / "t.typ", tables.readable_claims(odd), prose=True)
     assert typst.compile(str(tmp_path / "t.typ"), ignore_system_fonts=True).startswith(b"%PDF")
-    text = re.sub("\u200b", "", (tmp_path / "t.typ").read_text())
-    assert r"[a\_b \*c\* \#d \$e\$ \@f \<g\> \~h \[i\] \\j \`k\`]" in text
+    written = re.sub("\u200b", "", (tmp_path / "t.typ").read_text())
+    assert r"[a\_b \*c\* \#d \$e\$ \@f \<g\> \~h \[i\] \\j \`k\`]" in written
 
 
 def test_a_bar_does_not_end_a_cell_in_markdown():
     made = pd.DataFrame({"x": ["|1|"]}, index=pd.Index(["|d|"], name="n"))
-    assert tables.markdown(made).count(r"\|") == 4
+    assert text.markdown(made).count(r"\|") == 4
 
 
 def test_the_readme_counts_verdicts_and_shows_all(table, tmp_path):

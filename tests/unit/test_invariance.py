@@ -26,7 +26,7 @@ from nonnormal.analysis.convergence import (
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.steps import get
-from nonnormal.study.experiments.all_tables import listed_steps
+from nonnormal.study.report.families import listed_steps
 
 GRID = Grid(2048)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from nonnormal.study.config import validate
-from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.experiments.claims import tables
 from nonnormal.study.experiments.claims.judgement import Claims
 from nonnormal.study.report.readme import insert
 from nonnormal.study.results.paths import Layout

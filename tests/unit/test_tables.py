@@ -13,31 +13,25 @@ from nonnormal.steps import families
 from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.steps.divergence import constant
 from nonnormal.study.experiments.ablation import tables as crossing
-from nonnormal.study.experiments.all_tables import (
-    headline,
-    listed_steps,
-    processes,
-    readable_bounds,
-    readable_costs,
-    readable_crossing,
-    readable_differences,
-    readable_geometry,
-    readable_pairs,
-    readable_processes,
-    readable_recipe,
-    readable_solvers,
-    recipe_bounds,
-    solvers,
-    step_constants,
-    step_families,
-    write_readable,
-)
+from nonnormal.study.experiments.ablation.tables import readable_crossing
 from nonnormal.study.experiments.geometry import tables as geometry
+from nonnormal.study.experiments.geometry.tables import readable_geometry, readable_solvers, solvers
 from nonnormal.study.experiments.pairs import table_conventions as differences
 from nonnormal.study.experiments.pairs import table_costs as costs
 from nonnormal.study.experiments.pairs import tables as pairs
+from nonnormal.study.experiments.pairs.table_conventions import readable_differences
+from nonnormal.study.experiments.pairs.table_costs import readable_costs
+from nonnormal.study.experiments.pairs.tables import headline, readable_pairs
 from nonnormal.study.experiments.phase_space import tables as recipe
-from nonnormal.study.report.text import cell
+from nonnormal.study.experiments.phase_space.tables import bounds as recipe_bounds
+from nonnormal.study.experiments.phase_space.tables import (
+    processes,
+    readable_bounds,
+    readable_processes,
+    readable_recipe,
+)
+from nonnormal.study.report.families import listed_steps, step_constants, step_families
+from nonnormal.study.report.text import cell, write_readable
 from nonnormal.study.results.paths import Layout, data_path
 from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
 

@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
-from nonnormal.study.experiments import experiments_of, figures_of, jobs_of, parts, tables_of
+from nonnormal.study.registry import experiments_of, figures_of, jobs_of, parts, tables_of
 from nonnormal.study.results.paths import Layout
 from nonnormal.study.report.page import needed, templates
 from nonnormal.study.results.provenance import body, sources

@@ -21,6 +21,7 @@ from nonnormal.processes.base import (
 )
 from nonnormal.processes.linear_sde import Recipe, vp_recipe
 from nonnormal.processes.phase_space import PSLD, langevin_recipe
+from nonnormal.processes.schedules import ComponentWise, Cosine, LinearLogSNR, Polynomial
 from nonnormal.processes.vp_ve import VE, VP
 
 __all__ = [
@@ -28,7 +29,11 @@ __all__ = [
     "TIMES",
     "VE",
     "VP",
+    "ComponentWise",
+    "Cosine",
+    "LinearLogSNR",
     "LinearProcess",
+    "Polynomial",
     "Recipe",
     "apply",
     "as_matrix",

@@ -17,6 +17,9 @@ from nonnormal.steps.distributions import (
     Triangular,
     Uniform,
 )
+from nonnormal.steps.divergence import shift_kl
+
+get_step = get
 
 __all__ = [
     "Arcsine",
@@ -36,6 +39,8 @@ __all__ = [
     "code_of",
     "families",
     "get",
+    "get_step",
     "register",
+    "shift_kl",
     "source_files",
 ]

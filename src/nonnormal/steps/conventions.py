@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nonnormal.steps import Step
+from nonnormal.steps.base import Step
 from nonnormal.steps.divergence import exp_excess, shift_kl
 
 Convention = Literal["exact", "main_text", "appendix"]

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nonnormal.steps import Laplace, Normal, Step, StepError, Uniform, get
+from nonnormal.steps.base import Step, StepError, get
+from nonnormal.steps.distributions import Laplace, Normal, Uniform
 from nonnormal.steps.quadrature import LOG_LAST, beyond_last, expectation_nodes
 
 _CLOSED_FORMS: dict[tuple[type[Step], type[Step]], Callable[[Step, Step, Tensor], Tensor]] = {}

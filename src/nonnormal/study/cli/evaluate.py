@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nonnormal.study.cli.common import Device, StudyFile, Threads, open_study, prepare_torch, recorded
-from nonnormal.study.experiments import all_experiments, experiments_of, job_named, parts
+from nonnormal.study.registry import all_experiments, experiments_of, job_named, parts
 
 app = typer.Typer()
 _JOBS = {job.name: job.about for experiment in all_experiments() for job in experiment.jobs}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nonnormal.study.cli.common import StudyFile, open_study, recorded
-from nonnormal.study.experiments import experiment_named, figures_of, tables_of
+from nonnormal.study.registry import experiment_named, figures_of, tables_of
 from nonnormal.study.results.paths import PHOTOGRAPHS
 
 app = typer.Typer()

@@ -10,7 +10,8 @@ import pandas as pd
 
 from nonnormal.files import atomic, write_text
 from nonnormal.study.config import Study
-from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.experiments.claims import tables
+from nonnormal.study.report import text
 from nonnormal.study.results.paths import Layout
 from nonnormal.study.results.provenance import revision_of
 
@@ -66,10 +67,10 @@ def claims_block(table: pd.DataFrame) -> str:
     return (
         f"What the source texts claim ([`paper/claims.yaml`](paper/claims.yaml)), measured on this study: "
         f"{tables.counted(table)}. A claim holds if all of the 95 % interval satisfies the threshold, fails if "
-        f"none of it does; exact statements are held by a test of the suite.\n\n{tables.markdown(claims, prose=True)}\n"
+        f"none of it does; exact statements are held by a test of the suite.\n\n{text.markdown(claims, prose=True)}\n"
         + _folded(
             "Their printed numbers, none of which is tested here",
-            tables.markdown(tables.readable_numbers(table), prose=True),
+            text.markdown(tables.readable_numbers(table), prose=True),
         )
     )
 

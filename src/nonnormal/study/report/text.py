@@ -11,6 +11,14 @@ import pandas as pd
 
 from nonnormal.files import write_text
 
+SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
+"""What tables and figures call the solvers of `samplers.SOLVERS`."""
+STYLE_NAMES = {
+    "total_variation": "total variation",
+    "high_frequency": "high-frequency share",
+    "saturation": "saturation",
+}
+
 
 def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> None:
     """Writes tables of strings in the format of the suffix, .md or .typ; the index of each is its first column.

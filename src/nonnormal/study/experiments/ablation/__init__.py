@@ -1,6 +1,6 @@
 """Ablation: one network with each step in other bases, processes and grids of times, one axis at a time."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 EXPERIMENT = Experiment(
     name="ablation",

@@ -15,9 +15,10 @@ from matplotlib.ticker import SymmetricalLogLocator
 from torch import Tensor
 
 from nonnormal.steps import get
-from nonnormal.study.experiments.ablation.tables import AXES, SOLVER_NAMES
+from nonnormal.study.experiments.ablation.tables import AXES
 from nonnormal.study.experiments.ablation.tables import crossing as numbers
 from nonnormal.study.report import theme
+from nonnormal.study.report.text import SOLVER_NAMES
 from nonnormal.study.results.context import Context
 
 _MARKERS = {"euler": "P", "dpmpp_2m": "X"}  # of solvers

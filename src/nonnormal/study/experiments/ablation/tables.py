@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
-from nonnormal.study.report.text import cell
+from nonnormal.study.report.text import SOLVER_NAMES, cell
 from nonnormal.study.results.summary import select, with_condition
 
 AXES = ("basis", "process", "grid")

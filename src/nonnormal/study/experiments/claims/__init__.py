@@ -1,6 +1,6 @@
 """Claims: what the source texts say, judged by the rows of the whole study."""
 
-from nonnormal.study.experiments.base import Experiment, Table
+from nonnormal.study.experiment import Experiment, Table
 
 EXPERIMENT = Experiment(
     name="claims",

@@ -1,6 +1,6 @@
 """Convergence: walks and samplers with any step converge in law, without training (structured invariance principle)."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job
+from nonnormal.study.experiment import Experiment, Figure, Job
 
 EXPERIMENT = Experiment(
     name="convergence",

@@ -1,6 +1,6 @@
 """Geometry: trajectories of sampling with one network, solvers, the optimal denoiser, paths of other steps."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 EXPERIMENT = Experiment(
     name="geometry",

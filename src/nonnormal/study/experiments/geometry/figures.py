@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 
 from nonnormal.analysis import geometry
 from nonnormal.analysis.recorder import Trajectories, read
-from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
 from nonnormal.study.report import theme
+from nonnormal.study.report.text import SOLVER_NAMES
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import select, with_condition
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nonnormal.study.report.text import cell
+from nonnormal.study.report.text import SOLVER_NAMES, cell
 from nonnormal.study.results.summary import select, with_condition
 
 _GEOMETRY = {
@@ -19,8 +19,6 @@ _GEOMETRY = {
     "share of samples nearer than one in a hundred held-out images": ("copied_share", {}),
 }
 _PROPORTIONS = ("path_monotone_share", "copied_share")
-SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
-"""What tables and figures call the solvers of `samplers.SOLVERS`."""
 
 _PUBLISHED_GEOMETRY = {
     "path_largest_chord_distance": "max deviation / chord length",

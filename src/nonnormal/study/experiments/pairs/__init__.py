@@ -1,6 +1,6 @@
 """Pairs: the runs of a study, each a pair of steps q/p, compared by bounds, distances and style."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 
 def _runs(study):

@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
+from nonnormal.study.report.text import STYLE_NAMES
 from nonnormal.study.results.summary import select, with_condition
-
-NAMES = {"total_variation": "total variation", "high_frequency": "high-frequency share", "saturation": "saturation"}
 
 
 def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
@@ -23,7 +22,7 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
         labels: what to call each run.
     """
     theme.apply()
-    found = [name for name in NAMES if len(select(summary, f"style_{name}"))]
+    found = [name for name in STYLE_NAMES if len(select(summary, f"style_{name}"))]
     exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
     shape = (1 + exchanged, len(found))
     figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
@@ -31,7 +30,7 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
     for column, name in enumerate(found):
         trained = select(summary, f"style_{name}_difference").sort_values("nfe")
         _marks(axes[0, column], trained, "nfe", styles)
-        axes[0, column].set(title=NAMES[name], xlabel="sampling steps")
+        axes[0, column].set(title=STYLE_NAMES[name], xlabel="sampling steps")
         if exchanged:
             rows = with_condition(select(summary, f"exchange_style_{name}_difference"), "step")
             _marks(axes[1, column], rows[rows.nfe == rows.nfe.min()], "step", styles)  # where it is largest

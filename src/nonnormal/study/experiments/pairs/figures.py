@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from nonnormal.files import reading
 from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
 from nonnormal.study.experiments.pairs.figure_training import training_curves
+from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.sample_grid import sample_rows
 
 
 def samples(context: Context) -> Figure:

@@ -1,6 +1,6 @@
 """Phase space: processes of the complete recipe, with and without momentum, sampled and bounded."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 _LAW = ("processes", "grids", "steps", "step_samplers", "law_steps", "n_samples")
 _MEASURED = (

@@ -1,6 +1,6 @@
 """Pretrained: a network that exists already, sampled with several steps."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 EXPERIMENT = Experiment(
     name="pretrained",

@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nonnormal.study.experiments.pairs.figure_style import NAMES
 from nonnormal.study.report import theme
+from nonnormal.study.report.sample_grid import sample_rows
+from nonnormal.study.report.text import STYLE_NAMES
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.sample_grid import sample_rows
 from nonnormal.study.results.summary import select, with_condition
 
 
@@ -22,7 +22,7 @@ def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
         fid: name of the distance, which says in whose features it is.
     """
     theme.apply()
-    differences = {f"pretrained_style_{name}_difference": title for name, title in NAMES.items()}
+    differences = {f"pretrained_style_{name}_difference": title for name, title in STYLE_NAMES.items()}
     found = {metric: title for metric, title in differences.items() if len(select(summary, metric))}
     lines = -(-(1 + len(found)) // 2)
     figure, axes = plt.subplots(lines, 2, figsize=(theme.WIDTH, 2.4 * lines + 0.5), squeeze=False)

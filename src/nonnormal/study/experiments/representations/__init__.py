@@ -1,6 +1,6 @@
 """Representations: networks of other bases, whitenings and component-wise schedules; outpainting with one of them."""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 
 def _shown(study, layout):

@@ -1,6 +1,6 @@
 """Step swap: each network sampled with other steps than its own. May the step be changed after training?"""
 
-from nonnormal.study.experiments.base import Experiment, Figure, Job
+from nonnormal.study.experiment import Experiment, Figure, Job
 
 EXPERIMENT = Experiment(
     name="step_swap",

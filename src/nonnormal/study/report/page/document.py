@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex
 
 from nonnormal.files import read_tensors, reading
 from nonnormal.study.config import Study
-from nonnormal.study.experiments import experiment_named, experiments_of, figures_of, parts, tables_of
+from nonnormal.study.registry import experiment_named, experiments_of, figures_of, parts, tables_of
 from nonnormal.study.report import theme
 from nonnormal.study.report.page import needed
 from nonnormal.study.report.page.curves import curve
