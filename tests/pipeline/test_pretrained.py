@@ -14,13 +14,14 @@ import yaml
 from problems import STEPS
 from safetensors.torch import load_file, save_file
 
-from nonnormal import pretrained, study
-from nonnormal.cli import app, evaluate
-from nonnormal.diffusers_keys import UNetKeys
+from nonnormal.denoisers.unet import initialised
+from nonnormal.diffusers import pretrained
+from nonnormal.diffusers.keys import UNetKeys
 from nonnormal.files import read_tensors
-from nonnormal.layout import Layout
-from nonnormal.networks import initialised
-from nonnormal.summary import read_rows, select, with_condition
+from nonnormal.study import config as study
+from nonnormal.study.cli import app, evaluate
+from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.summary import read_rows, select, with_condition
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip
 from diffusers.training_utils import EMAModel  # isort: skip

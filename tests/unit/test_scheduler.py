@@ -18,9 +18,9 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from problems import STEPS, scipy_law
 from scipy import stats
 
-from nonnormal.diffusers_keys import SchedulerKeys
-from nonnormal.networks import initialised
-from nonnormal.scheduler import NonNormalScheduler
+from nonnormal.denoisers.unet import initialised
+from nonnormal.diffusers.keys import SchedulerKeys
+from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.steps import StepError, base, get, register
 
 ALPHA = 1e-4

@@ -14,7 +14,7 @@ from nonnormal.steps.base import (
     register,
     source_files,
 )
-from nonnormal.steps.catalogue import (
+from nonnormal.steps.distributions import (
     Arcsine,
     Exponential,
     GeneralizedNormal,
