@@ -1,7 +1,9 @@
 """A network that existed already: taken over, sampled with other steps, measured and drawn; or refused, and why."""
 
 import copy
+import inspect
 import json
+import re
 import shutil
 
 import elsewhere
@@ -10,9 +12,11 @@ import pytest
 import torch
 import yaml
 from problems import STEPS
+from safetensors.torch import load_file, save_file
 
 from nonnormal.denoisers.unet import initialised
 from nonnormal.diffusers import pretrained
+from nonnormal.diffusers.keys import UNetKeys
 from nonnormal.files import read_tensors
 from nonnormal.study import config as study
 from nonnormal.study.cli import app, evaluate
@@ -20,6 +24,7 @@ from nonnormal.study.results.paths import Layout
 from nonnormal.study.results.summary import read_rows, select, with_condition
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip
+from diffusers.training_utils import EMAModel  # isort: skip
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LAWS, COUNTS = ["laplace", "normal", "student_t(df=5)"], [3, 6]
@@ -36,7 +41,7 @@ RAW = {
 def small_unet(**settings):
     blocks = dict(down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, add_attention=False)
     sizes = dict(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), norm_num_groups=4)
-    return initialised(lambda: UNet2DModel(**blocks, **sizes, **settings), 0).eval()
+    return initialised(lambda: UNet2DModel(**blocks, **(sizes | settings)), 0).eval()
 
 
 @pytest.fixture(scope="module")
@@ -197,20 +202,138 @@ def set_key(path, **keys):
     path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
+UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
+
+
 @pytest.mark.parametrize(
     ("file", "keys", "words"),
     [
-        ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "expected a UNet2DModel, found 'UNet2DCond"),
-        ("unet/config.json", {"num_class_embeds": 10}, "the network asks for a class"),
-        ("unet/config.json", {"block_out_channels": [8, 24]}, "cannot be loaded"),
-        ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction_type must be one of epsilon"),
-        ("scheduler/scheduler_config.json", {"beta_schedule": "odd"}, "odd is not implemented"),
+        (UNET, {"_class_name": "UNet2DConditionModel"}, "expected a UNet2DModel, found 'UNet2DCond"),
+        (UNET, {"num_class_embeds": 10}, "the network asks for a class"),
+        (UNET, {"num_class_embeds": 0}, "the network asks for a class"),
+        (UNET, {"block_out_channels": [8, 24]}, "cannot be loaded"),
+        (UNET, {"block_out_channels": [8, 10**9]}, "block_out_channels must be less than or equal to 8192 at item 1"),
+        (UNET, {"layers_per_block": 10**9}, "layers_per_block must be less than or equal to 64; found 1000000000"),
+        (UNET, {"down_block_types": ["DownBlock2D", "OddBlock2D"]}, "OddBlock2D"),
+        (UNET, {"sample_size": None}, "sample_size must be a valid integer or a valid list; found None"),
+        (UNET, {"sample_size": [8]}, "sample_size must be .* found \\[8\\]"),
+        (UNET, {"sample_size": 7}, r"the network cannot be called on images \(1, 7, 7\)"),
+        (UNET, {"norm_eps": -1e-5}, "norm_eps must be greater than 0; found -1e-05"),
+        (UNET, {"act_fn": "odd"}, "act_fn must be one of silu, swish, mish, gelu, relu; found 'odd'"),
+        (UNET, {"center_input_sample": "no"}, "center_input_sample must be a valid boolean; found 'no'"),
+        (UNET, {"time_embedding_type": "fourier"}, "time_embedding_type must be one of positional, learned"),
+        (UNET, {"time_embedding_type": "learned"}, "num_train_timesteps must be that of the schedule, 50; found None"),
+        (UNET, {"quantization_config": {"quant_method": "gguf"}}, "quantization_config: unknown key"),
+        (UNET, {"_use_default_values": ["norm_eps"]}, "_use_default_values: unknown key"),
+        (UNET, {"out_channels": 2}, "out_channels must be 1 for images of 1 channels and variance_type fixed_small"),
+        (SCHEDULER, {"variance_type": "learned_range"}, "out_channels must be 2 .* learned_range; found 1"),
+        (SCHEDULER, {"variance_type": "learned"}, "out_channels must be 2 .* learned; found 1"),
+        (SCHEDULER, {"prediction_type": "score"}, "prediction_type must be one of epsilon"),
+        (SCHEDULER, {"beta_schedule": "odd"}, "beta_schedule must be one of linear, .*; found 'odd'"),
+        (SCHEDULER, {"beta_start": float("nan")}, "beta_start must be .*; found nan"),
+        (SCHEDULER, {"beta_start": -1e-4}, "beta_start must be greater than 0; found -0.0001"),
+        (SCHEDULER, {"timestep_spacing": "foo"}, "timestep_spacing must be one of .*; found 'foo'"),
+        (SCHEDULER, {"trained_betas": [0.1, 0.2]}, "trained_betas must be 50 numbers, .*; found 2"),
+        (SCHEDULER, {"num_train_timesteps": 10**12}, "num_train_timesteps must be less than or equal to 1000000"),
+        (
+            SCHEDULER,
+            {"rescale_betas_zero_snr": True, "prediction_type": "epsilon"},
+            "prediction_type must be one of sample, v_prediction where the last timestep has no signal",
+        ),
+        (SCHEDULER, {"use_flow_sigmas": True}, "use_flow_sigmas must be one of False; found True"),
     ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_another_kind_of_network_or_schedule_is_refused(folder, file, keys, words):
+def test_a_configuration_that_cannot_be_used_is_refused_by_its_key(folder, file, keys, words):
     set_key(folder / file, **keys)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=words) as error:
         pretrained.from_folder(folder)
+    assert any(str(folder / name) in str(error.value) for name in ("unet", file))
+
+
+def test_every_key_of_diffusers_has_its_allowed_values():
+    known = UNetKeys.__annotations__.keys()
+    parameters = inspect.signature(UNet2DModel.__init__).parameters.keys() - {"self"}
+    average = EMAModel(small_unet().parameters()).state_dict().keys() - {"shadow_params"}  # as train scripts save
+    assert known == parameters | average
+
+
+def test_a_moving_average_saved_by_diffusers_is_taken(folder):
+    weights = small_unet()
+    EMAModel(weights.parameters(), model_cls=UNet2DModel, model_config=weights.config).save_pretrained(folder / "unet")
+    found = pretrained.from_folder(folder).unet.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in weights.state_dict().items())
+
+
+def change_weights(folder, change):
+    """Rewrites the file of weights after `change` has changed the dictionary of tensors."""
+    path = folder / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+NAME = "mid_block.resnets.0.conv1.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop(NAME), f"1 missing tensors, such as {NAME}"),
+        (lambda tensors: tensors.clear(), "missing tensors, such as conv_in.bias"),
+        (lambda tensors: tensors.update(odd=torch.zeros(2)), "1 unexpected tensors, such as odd"),
+        (lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()}), "cannot be loaded .*size mismatch"),
+        (
+            lambda tensors: tensors.update({NAME: tensors[NAME].char()}),
+            f"expected tensors of F64, .*found {NAME} of I8",
+        ),
+        (
+            lambda tensors: tensors.update({NAME: tensors[NAME].bool()}),
+            f"expected tensors of F64, .*found {NAME} of BOOL",
+        ),
+        (
+            lambda tensors: tensors.update({NAME: tensors[NAME].to(torch.float8_e4m3fn)}),
+            f"expected tensors of F64, .*found {NAME} of F8_E4M3",
+        ),
+        (lambda tensors: tensors[NAME].view(-1)[3:4].fill_(float("nan")), f"{NAME} has numbers that are not finite"),
+        (lambda tensors: tensors[NAME].view(-1)[3:4].fill_(float("inf")), f"{NAME} has numbers that are not finite"),
+        (
+            lambda tensors: tensors.update({NAME: tensors[NAME].double() + 1e300}),
+            f"{NAME} has numbers that are not fin",
+        ),
+        (lambda tensors: tensors["conv_in.weight"].fill_(3e38), r"the network gives \(1, 8, 8\), not finite"),
+    ],
+    ids=["missing", "empty", "unexpected", "shape", "int8", "bool", "float8", "nan", "inf", "too large", "overflow"],
+)
+def test_weights_that_are_not_those_of_the_network_are_refused(folder, change, words):
+    change_weights(folder, change)
+    with pytest.raises(ValueError, match=re.compile(words, re.DOTALL)):
+        pretrained.from_folder(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_floating_types_are_taken(folder, dtype):
+    expected = pretrained.from_folder(folder).unet.state_dict()[NAME]
+    change_weights(folder, lambda tensors: tensors.update({name: value.to(dtype) for name, value in tensors.items()}))
+    found = pretrained.from_folder(folder).unet.state_dict()[NAME]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected.to(dtype).float(), rtol=0, atol=0)
+
+
+def test_weights_in_several_files_are_refused(folder):
+    small_unet().save_pretrained(folder / "unet", max_shard_size="4KB")
+    with pytest.raises(
+        ValueError, match=r'expected weights in one file .* save_pretrained\(folder, max_shard_size="100GB'
+    ):
+        pretrained.from_folder(folder)
+
+
+def test_a_learned_variance_has_twice_the_channels(folder):
+    small_unet(out_channels=2).save_pretrained(folder / "unet")
+    set_key(folder / SCHEDULER, variance_type="learned_range", prediction_type="epsilon")
+    images = pretrained.from_folder(folder).sample("laplace", 3, [5], batch_size=1)
+    assert images.shape == (1, 1, 8, 8)
+    assert images.isfinite().all()
 
 
 def test_files_that_are_missing_or_damaged_are_named(folder):
@@ -218,12 +341,12 @@ def test_files_that_are_missing_or_damaged_are_named(folder):
     with pytest.raises(ValueError, match=r"scheduler_config\.json: is not JSON"):
         pretrained.from_folder(folder)
     (folder / "scheduler/scheduler_config.json").write_text('{"_class_name": "ScoreSdeVeScheduler"}')
-    with pytest.raises(ValueError, match="a schedule of betas, found that of ScoreSdeVeScheduler"):
+    with pytest.raises(ValueError, match=r"a schedule of betas .* found the configuration of ScoreSdeVeScheduler"):
         pretrained.from_folder(folder)
     weights = folder / "unet/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cannot be loaded"):
-        pretrained.from_folder(folder, schedule={"beta_start": 0.1})
+        pretrained.from_folder(folder, schedule={"beta_start": 0.1, "beta_end": 0.1})
     (folder / "unet/config.json").unlink()
     with pytest.raises(ValueError, match=r"config\.json: cannot be read"):
         pretrained.from_folder(folder)
@@ -234,6 +357,10 @@ def test_files_that_are_missing_or_damaged_are_named(folder):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        (
+            {"n_steps": [3, 50], "steps_offset": 1},
+            r"pretrained\.n_steps: found 50; steps_offset: timesteps must be from 0",
+        ),
         ({"n_steps": [3, 51]}, r"pretrained\.n_steps: found 51; the network knows 50 noise levels"),
         ({"data": "photos32"}, r"data: photos32 has images \(3, 32, 32\), the network makes \(1, 8, 8\)"),
     ],
@@ -241,6 +368,7 @@ def test_files_that_are_missing_or_damaged_are_named(folder):
 def test_a_network_that_does_not_fit_the_study_is_refused(folder, settings, words):
     raw = changed(n_steps=settings.get("n_steps", COUNTS)) | ({"data": settings["data"]} if "data" in settings else {})
     (folder.parent / "study.yaml").write_text(yaml.safe_dump(raw))
+    set_key(folder / SCHEDULER, steps_offset=settings.get("steps_offset", 0))
     with pytest.raises(ValueError, match=words):
         command("pretrained", "study.yaml")
     assert not (folder.parent / "results").exists()
@@ -290,6 +418,7 @@ def test_without_the_hub_it_says_how_to_get_the_network(monkeypatch):
         ({"path": None, "hub_id": "a/b", "revision": COMMIT[:7]}, f'pretrained.revision: found "{COMMIT[:7]}"'),
         ({"path": None, "hub_id": "b", "revision": COMMIT}, 'pretrained.hub_id: found "b"'),
         ({"steps": ["odd"]}, 'pretrained.steps.0: found "odd"'),
+        ({"schedule": {"num_train_timesteps": 10**7}}, "pretrained.schedule.num_train_timesteps: found 10000000"),
         ({"schedule": {"beta_start": 0}}, "pretrained.schedule.beta_start: found 0"),
     ],
 )

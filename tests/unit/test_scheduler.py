@@ -1,5 +1,6 @@
 """The scheduler: diffusers' own sample for the normal step, the step's law about the exact posterior for any other."""
 
+import inspect
 import json
 import math
 import re
@@ -8,6 +9,9 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import diffusers
+import numpy as np
+import problems
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
@@ -15,8 +19,9 @@ from problems import STEPS, scipy_law
 from scipy import stats
 
 from nonnormal.denoisers.unet import initialised
+from nonnormal.diffusers.keys import SchedulerKeys
 from nonnormal.diffusers.scheduler import NonNormalScheduler
-from nonnormal.steps import StepError, get
+from nonnormal.steps import StepError, base, get, register
 
 ALPHA = 1e-4
 SHAPE = (2, 3, 8, 8)
@@ -262,7 +267,10 @@ def test_a_configuration_keeps_the_step_as_it_is_written(law, tmp_path):
     scheduler = NonNormalScheduler(step_distribution=law, beta_end=0.01)
     scheduler.save_config(tmp_path)
     assert json.loads((tmp_path / "scheduler_config.json").read_text())["step_distribution"] == law
-    for again in (NonNormalScheduler.from_pretrained(tmp_path), NonNormalScheduler.from_config(scheduler.config)):
+    for again in (
+        NonNormalScheduler.from_pretrained(tmp_path, trust_steps=True),
+        NonNormalScheduler.from_config(scheduler.config, trust_steps=True),
+    ):
         assert again.law == scheduler.law == get(law)
         assert settings(again) == settings(scheduler)
         assert torch.equal(again.alphas_cumprod, scheduler.alphas_cumprod)
@@ -278,6 +286,29 @@ def test_from_the_configuration_of_another_scheduler(cls):
     assert (scheduler.config.prediction_type, scheduler.config.clip_sample) == ("v_prediction", False)
     assert scheduler.config.steps_offset == 1
     assert NonNormalScheduler.from_config(other.config).law == get("normal")
+
+
+@pytest.mark.parametrize(
+    "name", ["HeunDiscreteScheduler", "LCMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler"]
+)
+def test_noise_levels_are_those_of_the_other_scheduler_in_memory_and_on_disk(name, tmp_path):
+    other = getattr(diffusers, name)()
+    other.save_config(tmp_path)
+    for scheduler in (NonNormalScheduler.from_config(other.config), NonNormalScheduler.from_pretrained(tmp_path)):
+        assert torch.equal(scheduler.alphas_cumprod, other.alphas_cumprod)
+        assert scheduler.config.timestep_spacing == other.config.timestep_spacing
+        assert scheduler.config.variance_type == "fixed_small"
+
+
+@pytest.mark.parametrize("n_levels", [50, 1000])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_each_number_of_steps_has_as_many_falling_timesteps(spacing, n_levels):
+    scheduler = NonNormalScheduler(num_train_timesteps=n_levels, timestep_spacing=spacing)
+    for n_steps in range(1, n_levels + 1):
+        scheduler.set_timesteps(n_steps)
+        assert len(scheduler.timesteps) == n_steps
+        assert scheduler.timesteps[-1] >= 0
+        assert (scheduler.timesteps.diff() < 0).all()
 
 
 def test_a_saved_pipeline_comes_back_with_its_step(unet, tmp_path):
@@ -353,3 +384,165 @@ def test_a_network_without_a_learned_variance_is_refused():
     xt = normal(*SHAPE)
     with pytest.raises(ValueError, match="found 3 channels for images of 3"):
         scheduler_of("laplace", variance_type="learned_range").step(xt, 600, xt, seeded())
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (dict(num_train_timesteps=10**12), "num_train_timesteps must be less than or equal to 1000000; found 10000000"),
+        (dict(num_train_timesteps=0), "num_train_timesteps must be greater than or equal to 1; found 0"),
+        (dict(num_train_timesteps=1e3), "num_train_timesteps must be a valid integer; found 1000.0"),
+        (dict(beta_start=math.nan), "beta_start must be .*; found nan"),
+        (dict(beta_start=-1e-4), "beta_start must be greater than 0; found -0.0001"),
+        (dict(beta_start="0.1"), "beta_start must be a valid number; found '0.1'"),
+        (dict(beta_end=1.5), "beta_end must be less than 1; found 1.5"),
+        (dict(beta_schedule="odd"), "beta_schedule must be one of linear, scaled_linear, .*; found 'odd'"),
+        (dict(timestep_spacing="foo"), "timestep_spacing must be one of linspace, leading, trailing; found 'foo'"),
+        (dict(clip_sample="false"), "clip_sample must be a valid boolean; found 'false'"),
+        (dict(clip_sample_range=math.inf), "clip_sample_range must be a finite number; found inf"),
+        (dict(thresholding=True, sample_max_value=0.5), "sample_max_value must be greater than or equal to 1"),
+        (
+            dict(thresholding=True, dynamic_thresholding_ratio=2),
+            "dynamic_thresholding_ratio must be less than or equal",
+        ),
+        (dict(steps_offset=-1), "steps_offset must be greater than or equal to 0; found -1"),
+        (dict(rescale_betas_zero_snr=1), "rescale_betas_zero_snr must be a valid boolean; found 1"),
+        (dict(trained_betas=[0.1] * 7), "trained_betas must be 1000 numbers, .*; found 7"),
+        (dict(trained_betas=np.full(7, 0.1)), "trained_betas must be 1000 numbers, .*; found 7"),
+        (dict(trained_betas=[0.1, -0.1], num_train_timesteps=2), "trained_betas must be greater than 0 at item 1"),
+        (dict(trained_betas=[0.1, math.nan], num_train_timesteps=2), "trained_betas must be .* at item 1"),
+        (dict(trained_betas=[1.0, 0.1], num_train_timesteps=2), "trained_betas and num_train_timesteps .* timestep 1"),
+        (dict(beta_start=1e-9), "beta_start, beta_end and num_train_timesteps must add noise .* timestep 0"),
+        (dict(num_train_timesteps=100_000), "must add noise at each timestep in single precision"),
+        (dict(rescale_betas_zero_snr=True), "prediction_type must be one of sample, v_prediction .*; found 'epsilon'"),
+    ],
+    ids=lambda value: "-".join(map(str, value))[:40] if isinstance(value, dict) else "",
+)
+def test_a_value_that_cannot_be_used_is_refused_by_its_key(config, words, tmp_path):
+    (tmp_path / "scheduler_config.json").write_text(
+        json.dumps({"beta_start": 1e-4, "beta_end": 0.02, **config}, default=np.ndarray.tolist)
+    )
+    for build in (
+        lambda: NonNormalScheduler(**config),
+        lambda: NonNormalScheduler.from_config(DDPMScheduler().config, **config),
+        lambda: NonNormalScheduler.from_pretrained(tmp_path),
+    ):
+        with pytest.raises(ValueError, match=words):
+            build()
+
+
+def test_every_key_of_diffusers_has_its_allowed_values():
+    parameters = inspect.signature(DDPMScheduler.__init__).parameters
+    assert SchedulerKeys.__annotations__.keys() == parameters.keys() - {"self"}
+
+
+def test_without_signal_at_the_end_samples_of_the_other_predictions_are_finite(unet):
+    for prediction_type in ("v_prediction", "sample"):
+        scheduler = NonNormalScheduler(
+            rescale_betas_zero_snr=True, timestep_spacing="trailing", prediction_type=prediction_type
+        )
+        assert scheduler.alphas_cumprod[-1] == 0
+        assert sample(unet, scheduler)[1].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("FlowMatchEulerDiscreteScheduler", "expected a schedule of betas"),
+        ("EDMEulerScheduler", "expected a schedule of betas"),
+        ("UnCLIPScheduler", "expected a schedule of betas"),
+        ("CogVideoXDDIMScheduler", "snr_shift_scale must be one of 1; found 3.0"),
+    ],
+)
+def test_the_configuration_of_another_kind_of_diffusion_is_refused(name, words, tmp_path):
+    other = getattr(diffusers, name)
+    other().save_config(tmp_path)
+    for build in (
+        lambda: NonNormalScheduler.from_config(other().config, step_distribution="laplace"),
+        lambda: NonNormalScheduler.from_pretrained(tmp_path),
+    ):
+        with pytest.raises(ValueError, match=words):
+            build()
+
+
+@pytest.mark.parametrize(
+    "config", [{"use_flow_sigmas": True}, {"timestep_type": "continuous"}, {"predict_epsilon": False}], ids=str
+)
+def test_a_key_of_another_scheduler_that_changes_what_the_network_means_is_refused(config):
+    [key] = config
+    with pytest.raises(ValueError, match=f"{key} must be one of"):
+        NonNormalScheduler.from_config({**DDPMScheduler().config, **config})
+
+
+def test_a_timestep_that_is_none_of_the_trainings_is_refused():
+    scheduler = NonNormalScheduler(steps_offset=1)
+    scheduler.set_timesteps(10)
+    for call, words in (
+        (dict(num_inference_steps=1000), "steps_offset: timesteps must be from 0 to 999; found 1000"),
+        (dict(timesteps=[900, 5, -1]), "timesteps: timesteps must be from 0 to 999; found -1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            scheduler.set_timesteps(**call)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"step_distribution": "uniform"}, {"beta_end": 0.5}, {"num_train_timesteps": 10}], ids=str
+)
+def test_a_scheduler_that_is_built_keeps_its_configuration(keys, tmp_path):
+    scheduler = NonNormalScheduler(step_distribution="laplace")
+    [key] = keys
+    with pytest.raises(ValueError, match=rf"{key}: cannot be changed .*from_config\(scheduler\.config, {key}="):
+        scheduler.register_to_config(**keys)
+    scheduler.save_config(tmp_path)
+    assert settings(NonNormalScheduler.from_pretrained(tmp_path)) == settings(scheduler)
+    scheduler.register_to_config(note="further keys may be added")
+    assert scheduler.config.note
+
+
+# ---- steps that a configuration names --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A working folder with a module that a configuration names, which leaves a file behind when it is imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stranger.py").write_text("open('was_imported', 'w').close()\nfrom problems import HyperbolicSecant\n")
+    yield "stranger:HyperbolicSecant"
+    sys.modules.pop("stranger", None)
+
+
+def test_a_configuration_imports_no_module(stranger, unet, tmp_path):
+    DDPMPipeline(unet, NonNormalScheduler()).save_pretrained("pipeline")
+    path = tmp_path / "pipeline/scheduler/scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step_distribution": stranger}))
+    loaded = DDPMScheduler.from_pretrained("pipeline", subfolder="scheduler")  # keeps keys that it does not know
+
+    def deprecated():
+        with pytest.warns(FutureWarning, match="deprecated"):
+            NonNormalScheduler.from_config("pipeline/scheduler")
+
+    for load in (
+        lambda: DDPMPipeline.from_pretrained("pipeline"),
+        lambda: NonNormalScheduler.from_pretrained("pipeline", subfolder="scheduler"),
+        lambda: NonNormalScheduler.from_pretrained("pipeline", subfolder="scheduler", return_unused_kwargs=True),
+        deprecated,
+        lambda: NonNormalScheduler.from_config(loaded.config),
+    ):
+        with pytest.raises(StepError, match=rf"found '{stranger}' in a configuration.* give trust_steps=True"):
+            load()
+    assert NonNormalScheduler.from_config(loaded.config, step_distribution="laplace").law == get("laplace")
+    assert not (tmp_path / "was_imported").exists()
+    trusted = NonNormalScheduler.from_pretrained("pipeline", subfolder="scheduler", trust_steps=True)
+    assert type(trusted.law).__name__ == "HyperbolicSecant"
+    assert type(DDPMPipeline.from_pretrained("pipeline", scheduler=trusted).scheduler.law) is type(trusted.law)
+    assert (tmp_path / "was_imported").exists()
+
+
+def test_a_configuration_may_name_a_registered_class(tmp_path, monkeypatch):
+    law = "problems:HyperbolicSecant"
+    NonNormalScheduler(step_distribution=law).save_config(tmp_path)
+    with pytest.raises(StepError, match=r"register the class by nonnormal\.steps\.register"):
+        NonNormalScheduler.from_pretrained(tmp_path)
+    monkeypatch.setattr(base, "_FAMILIES", dict(base._FAMILIES))
+    register(problems.HyperbolicSecant)
+    assert NonNormalScheduler.from_pretrained(tmp_path).law == problems.HyperbolicSecant()

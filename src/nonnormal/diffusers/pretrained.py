@@ -15,14 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nonnormal.diffusers.files import NETWORK_FILES
+from nonnormal.diffusers.keys import UNetKeys, refuse_unusable
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.files import read_tensors, reading, write_tensors
 
 # After the scheduler, which sees to it that torchvision can be imported.
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip
+
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,7 @@ class Pretrained:
         unet: in evaluation mode.
         schedule: configuration of its diffusers scheduler.
         origin: where it is from, in words.
-        sha256: of its files of weights.
+        sha256: of its file of weights.
     """
 
     unet: UNet2DModel
@@ -85,52 +90,46 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
     """The network of a folder that `save_pretrained` wrote: of a UNet2DModel, or of a pipeline with one.
 
     Args:
-        folder: with config.json and *.safetensors, itself or in unet/; scheduler_config.json, itself or in scheduler/.
+        folder: with config.json and diffusion_pytorch_model.safetensors, itself or in unet/; scheduler_config.json,
+            itself or in scheduler/.
         schedule: configuration in place of scheduler_config.json.
         origin: what to call it; the folder where it is None.
 
     Raises:
-        ValueError: a file is missing or damaged, weights are pickled, or network or schedule are of another kind.
+        ValueError: a file is missing or damaged, weights are pickled, incomplete or no finite floating-point numbers, a
+            key has a value that cannot be used, or the network does not give finite images.
     """
     if not folder.is_dir():
         raise ValueError(f"pretrained.path: there is no folder {folder.resolve()}")
     network = folder / "unet" if (folder / "unet").is_dir() else folder
-    config = _configuration(network / "config.json")
-    if config.get("_class_name") != "UNet2DModel":
-        raise ValueError(f"{network / 'config.json'}: expected a UNet2DModel, found {config.get('_class_name')!r}")
-    if config.get("num_class_embeds") or config.get("class_embed_type"):
-        raise ValueError(f"{network / 'config.json'}: the network asks for a class; expected an unconditional one")
-    weights = sorted(network.glob("*.safetensors"))
-    if not weights:
-        pickled = ", ".join(sorted(path.name for path in network.iterdir() if path.suffix in (".bin", ".pt", ".pth")))
-        found = f"found {pickled}, a pickle, which can run code; where you trust it, " if pickled else "found none; "
-        raise ValueError(
-            f"{network.resolve()}: expected weights in *.safetensors, {found}load it by diffusers and "
-            "write it again by save_pretrained(folder)"
-        )
-    if schedule is None:
-        places = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
-        if not (found := next((place for place in places if place.is_file()), None)):
-            raise ValueError(
-                f"{folder.resolve()}: there is no scheduler_config.json; say in pretrained.schedule how it was trained"
-            )
-        schedule = _configuration(found)
-        if not {"beta_start", "trained_betas"} & schedule.keys():
-            kind = schedule.get("_class_name")
-            raise ValueError(f"{found}: expected a schedule of betas, found that of {kind}, which has none")
+    place = network / "config.json"
+    config = _unet_configuration(place)
+    weights = _weights(network)
+    found, schedule = ("the schedule", schedule) if schedule is not None else _schedule(folder)
     try:
-        unet = UNet2DModel.from_pretrained(network, use_safetensors=True, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{network.resolve()}: cannot be loaded ({error})") from None
-    digest = hashlib.sha256()
-    for path in weights:
-        digest.update(reading(path).read_bytes())
-    made = Pretrained(unet.eval().requires_grad_(False), schedule, origin or str(folder), digest.hexdigest())
-    try:
-        made.scheduler("normal")
+        noise = NonNormalScheduler.from_config(dict(schedule), step_distribution="normal").config
     except (NotImplementedError, TypeError, ValueError) as error:
-        raise ValueError(f"the schedule of {folder}: {error}") from None
-    return made
+        raise ValueError(f"{found}: {error}") from None
+    learned = noise.variance_type in ("learned", "learned_range")
+    channels = config.get("in_channels", 3) * (2 if learned else 1)
+    if config.get("out_channels", 3) != channels:
+        raise ValueError(
+            f"{place}: out_channels must be {channels} for images of {config.get('in_channels', 3)} channels and "
+            f"variance_type {noise.variance_type}; found {config.get('out_channels', 3)}"
+        )
+    if (
+        config.get("time_embedding_type") == "learned"
+        and config.get("num_train_timesteps") != noise.num_train_timesteps
+    ):
+        raise ValueError(
+            f"{place}: num_train_timesteps must be that of the schedule, {noise.num_train_timesteps}; found "
+            f"{config.get('num_train_timesteps')}"
+        )
+    unet = _loaded(network)
+    _refuse_unusable_answers(unet, noise.num_train_timesteps, place)
+    with reading(weights).open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return Pretrained(unet, schedule, origin or str(folder), digest)
 
 
 def write(path: Path, network: Pretrained) -> None:
@@ -153,13 +152,90 @@ def read(path: Path, device: torch.device | str = "cpu") -> Pretrained:
     return Pretrained(unet, header["schedule"], header["origin"], header["sha256"])
 
 
+def _unet_configuration(path: Path) -> dict[str, Any]:
+    """The configuration of an unconditional UNet2DModel whose size of images is known."""
+    config = _configuration(path)
+    if config.get("_class_name") != "UNet2DModel":
+        raise ValueError(f"{path}: expected a UNet2DModel, found {config.get('_class_name')!r}")
+    if config.get("num_class_embeds") is not None or config.get("class_embed_type") is not None:
+        raise ValueError(f"{path}: the network asks for a class; expected an unconditional one")
+    if "_use_default_values" in config:  # diffusers has it in memory only, and would ignore the keys that it lists
+        raise ValueError(f"{path}: _use_default_values: unknown key, found {config['_use_default_values']!r}")
+    try:
+        refuse_unusable({"sample_size": None, **config}, UNetKeys)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return config
+
+
+def _weights(network: Path) -> Path:
+    """The file of weights, all of them floating-point numbers."""
+    path = network / _WEIGHTS
+    if not path.is_file() or (network / f"{_WEIGHTS}.index.json").exists():
+        others = [file.name for file in network.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".safetensors")]
+        pickled = ", a pickle, which can run code" if any(not name.endswith("safetensors") for name in others) else ""
+        found = f"found {', '.join(sorted(others))}{pickled}; where you trust it, " if others else "found none; "
+        raise ValueError(
+            f"{network.resolve()}: expected weights in one file {_WEIGHTS}, {found}load it by diffusers and "
+            'write it again by save_pretrained(folder, max_shard_size="100GB")'
+        )
+    try:
+        with safe_open(reading(path), framework="pt") as file:
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path.resolve()}: cannot be loaded ({error})") from None
+    if wrong := [f"{name} of {kind}" for name, kind in kinds.items() if kind not in _FLOATS]:
+        raise ValueError(f"{path.resolve()}: expected tensors of {', '.join(_FLOATS)}; found {wrong[0]}")
+    return path
+
+
+def _schedule(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """scheduler_config.json and what it holds."""
+    places = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
+    if not (found := next((place for place in places if place.is_file()), None)):
+        raise ValueError(
+            f"{folder.resolve()}: there is no scheduler_config.json; say in pretrained.schedule how it was trained"
+        )
+    return found, _configuration(found)
+
+
+def _loaded(network: Path) -> UNet2DModel:
+    """The network with exactly the weights of its file, in evaluation mode."""
+    try:
+        unet, report = UNet2DModel.from_pretrained(
+            network, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    except Exception as error:  # whatever diffusers raises where keys or weights do not fit one another
+        raise ValueError(f"{network.resolve()}: cannot be loaded ({error})") from None
+    for kind in ("missing", "unexpected", "mismatched"):
+        if names := report[f"{kind}_keys"]:
+            raise ValueError(f"{(network / _WEIGHTS).resolve()}: {len(names)} {kind} tensors, such as {min(names)}")
+    unet = unet.float()  # diffusers keeps other types where a file has several
+    if wrong := [name for name, value in unet.state_dict().items() if not value.isfinite().all()]:
+        raise ValueError(f"{(network / _WEIGHTS).resolve()}: {wrong[0]} has numbers that are not finite in float32")
+    return unet.eval().requires_grad_(False)
+
+
+def _refuse_unusable_answers(unet: UNet2DModel, n_levels: int, place: Path) -> None:
+    """Refuses a network that cannot be called on its images, or whose answer is not finite, by one call."""
+    shape = Pretrained(unet, {}, "", "").shape
+    noise = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
+    try:
+        answer = unet(noise, torch.tensor([0, n_levels - 1])).sample
+    except Exception as error:  # whatever layers raise where keys do not fit one another
+        raise ValueError(f"{place}: the network cannot be called on images {shape} ({error})") from None
+    if answer.shape[2:] != noise.shape[2:] or not answer.isfinite().all():
+        finite = "finite" if answer.isfinite().all() else "not finite"
+        raise ValueError(f"{place}: for images {shape} the network gives {tuple(answer.shape[1:])}, {finite}")
+
+
 def _configuration(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file."""
     try:
         found = json.loads(reading(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path.resolve()}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path.resolve()}: is not JSON ({error})") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path.resolve()}: expected a mapping, found {type(found).__name__}")

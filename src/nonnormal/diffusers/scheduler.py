@@ -17,18 +17,13 @@ import torch
 from torch import Tensor
 
 from nonnormal.denoisers import _torchvision
-from nonnormal.steps import Step, StepError, get
+from nonnormal.diffusers.keys import OtherSchedulerKeys, SchedulerKeys, refuse_unusable
+from nonnormal.steps import Step, StepError, get, is_registered
 
 _torchvision.ensure_importable()
 # DiffusionPipeline.from_pretrained looks for the base class SchedulerMixin in the module of a component.
 from diffusers import DDPMScheduler, SchedulerMixin  # noqa: E402, F401
 from diffusers.schedulers.scheduling_ddpm import DDPMSchedulerOutput  # noqa: E402
-
-_ALLOWED = {
-    "prediction_type": ("epsilon", "sample", "v_prediction"),
-    # Not fixed_large_log: diffusers takes the root of a logarithm there, which is no number.
-    "variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "learned", "learned_range"),
-}
 
 Generators = torch.Generator | list[torch.Generator] | None
 
@@ -39,6 +34,8 @@ class NonNormalScheduler(DDPMScheduler):
     NonNormalScheduler.from_config(pipe.scheduler.config, step_distribution="laplace") takes the place of a scheduler.
     A pipeline saved with it is loaded from its folder where this module is imported before.
 
+    Deviates: where rounding gives diffusers' trailing grid one timestep too many, at −1, that one is left out.
+
     Args:
         step_distribution: name of the step, as `nonnormal.steps.get` reads it: "laplace", "student_t(df=5)",
             "module:Class". It is kept in the configuration as it is written.
@@ -48,18 +45,39 @@ class NonNormalScheduler(DDPMScheduler):
         law: the `Step` of that name.
 
     Raises:
-        ValueError: no such step, or a prediction or variance type that is not supported.
+        ValueError: no such step, a value that cannot be used, or noise levels at which a sample is no number.
     """
 
     def __init__(self, *args, step_distribution: str = "normal", **kwargs):
         if not isinstance(step_distribution, str):
             raise StepError(f'step_distribution must be a name, such as "student_t(df=5)"; found {step_distribution!r}')
+        given = inspect.signature(DDPMScheduler.__init__).bind(self, *args, **kwargs)
+        refuse_unusable(given.arguments, SchedulerKeys)  # before diffusers makes the noise levels
         self.law = get(step_distribution)
         super().__init__(*args, **kwargs)
         self.register_to_config(step_distribution=step_distribution)
-        for key, allowed in _ALLOWED.items():
-            if self.config[key] not in allowed:
-                raise ValueError(f"{key} must be one of {', '.join(allowed)}; found {self.config[key]!r}")
+        self._refuse_unusable_levels()
+
+    def _refuse_unusable_levels(self) -> None:
+        """Refuses noise levels at which the mean or variance of a step would be no number."""
+        config, levels = self.config, self.alphas_cumprod
+        if len(levels) != config.num_train_timesteps:
+            raise ValueError(
+                f"trained_betas must be {config.num_train_timesteps} numbers, one for each of num_train_timesteps; "
+                f"found {len(levels)}"
+            )
+        if not (levels[0] < 1 and (levels.diff() < 0).all()):
+            k = 0 if levels[0] >= 1 else int((levels.diff() >= 0).nonzero()[0]) + 1
+            named = "trained_betas" if config.trained_betas is not None else "beta_schedule, beta_start, beta_end"
+            raise ValueError(
+                f"{named} and num_train_timesteps must add noise at each timestep in single precision; they add none "
+                f"at timestep {k}, where alphas_cumprod is {levels[k]:.6g}"
+            )
+        if levels[-1] <= 0 and config.prediction_type == "epsilon":
+            raise ValueError(
+                "prediction_type must be one of sample, v_prediction where the last timestep has no signal "
+                "(rescale_betas_zero_snr, or betas that are too large); found 'epsilon'"
+            )
 
     # diffusers reads the keys of a configuration off the signature: DDPMScheduler's of any version, and one more.
     _ddpm = inspect.signature(DDPMScheduler.__init__)
@@ -68,16 +86,76 @@ class NonNormalScheduler(DDPMScheduler):
     del _ddpm, _name
 
     @classmethod
-    def from_config(cls, config=None, return_unused_kwargs=False, **kwargs):
+    def from_config(cls, config=None, return_unused_kwargs=False, *, trust_steps=False, **kwargs):
         """The scheduler of a configuration with other values for some of its keys.
+
+        Args:
+            config: of any scheduler of diffusers with betas.
+            return_unused_kwargs: as in diffusers.
+            trust_steps: whether a `step_distribution` "module:Class" *of the configuration* may be imported, which runs
+                code: a downloaded configuration names any module. One among the keywords is imported anyway.
+            **kwargs: other values.
 
         Raises:
             TypeError: a keyword is no key; diffusers leaves it out without a word, and with it the step.
+            StepError: the configuration names a step that is neither registered nor trusted.
+            ValueError: the configuration has no betas, or a value that cannot be used.
         """
         known = {*inspect.signature(cls.__init__).parameters, "dtype"}  # which diffusers adds for a pipeline
         if not return_unused_kwargs and (unknown := [key for key in kwargs if key not in known and key[0] != "_"]):
             raise TypeError(f"unknown keyword {unknown[0]}; known: {', '.join(sorted(known - {'self'}))}")
-        return super().from_config(config, return_unused_kwargs, **kwargs)
+        return super().from_config(config, return_unused_kwargs, trust_steps=trust_steps, **kwargs)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict, trust_steps=False, **kwargs):
+        """Keywords of the constructor in a configuration; diffusers calls it for every configuration."""
+        refuse_unusable(config_dict, OtherSchedulerKeys)
+        keys = {**config_dict, **kwargs}
+        if keys.get("trained_betas") is None and not {"beta_start", "beta_end"} <= keys.keys():
+            kind = config_dict.get("_class_name", "another scheduler")
+            raise ValueError(
+                "expected a schedule of betas (beta_start and beta_end, or trained_betas); found the configuration of "
+                f"{kind}, which has none"
+            )
+        name = None if "step_distribution" in kwargs else config_dict.get("step_distribution")
+        if isinstance(name, str) and not (trust_steps or is_registered(name)):
+            raise StepError(
+                f"step_distribution: found {name!r} in a configuration; to import it runs code. Where you trust it, "
+                "give trust_steps=True, or register the class by nonnormal.steps.register before"
+            )
+        # Each value as it stands: diffusers takes its own default in place of another class's, such as Heun's betas.
+        config = {key: value for key, value in config_dict.items() if key != "_use_default_values"}
+        if config.get("variance_type", "") is None:  # of a solver that adds no noise
+            del config["variance_type"]
+        return super().extract_init_dict(config, **kwargs)
+
+    def register_to_config(self, **keys):
+        """Adds keys to the configuration.
+
+        Raises:
+            ValueError: a key of the constructor has another value already; step and noise levels were made from it.
+        """
+        fixed = inspect.signature(type(self).__init__).parameters.keys() & getattr(self, "_internal_dict", {}).keys()
+        if changed := [key for key in keys if key in fixed]:
+            raise ValueError(
+                f"{changed[0]}: cannot be changed in a scheduler that is built; make another one by "
+                f"NonNormalScheduler.from_config(scheduler.config, {changed[0]}=...)"
+            )
+        super().register_to_config(**keys)
+
+    def set_timesteps(self, *args, **kwargs) -> None:
+        """Sets the timesteps of sampling, as `DDPMScheduler` does.
+
+        Raises:
+            ValueError: a timestep is none of the training's.
+        """
+        super().set_timesteps(*args, **kwargs)
+        if not self.custom_timesteps:  # rounding may leave a last one at −1, which would have the largest noise
+            self.timesteps = self.timesteps[self.timesteps >= 0]
+        low, high, n = int(self.timesteps.min()), int(self.timesteps.max()), self.config.num_train_timesteps
+        if low < 0 or high >= n:
+            name = "timesteps" if self.custom_timesteps else "steps_offset"
+            raise ValueError(f"{name}: timesteps must be from 0 to {n - 1}; found {low if low < 0 else high}")
 
     def step(
         self,

@@ -3,7 +3,17 @@
 get("laplace"), get("student_t", df=5), get("student_t(df=5)"), get("my_module:MyStep")
 """
 
-from nonnormal.steps.base import Step, StepError, Symmetric, code_of, families, get, register, source_files
+from nonnormal.steps.base import (
+    Step,
+    StepError,
+    Symmetric,
+    code_of,
+    families,
+    get,
+    is_registered,
+    register,
+    source_files,
+)
 from nonnormal.steps.distributions import (
     Arcsine,
     Exponential,
@@ -40,6 +50,7 @@ __all__ = [
     "families",
     "get",
     "get_step",
+    "is_registered",
     "register",
     "shift_kl",
     "source_files",

@@ -168,6 +168,12 @@ def families() -> tuple[str, ...]:
     return tuple(_FAMILIES)
 
 
+def is_registered(family: str) -> bool:
+    """Whether `get` finds the family without importing a module: by its name, or a registered class as module:Class."""
+    name = family.partition("(")[0].strip()
+    return ":" not in name or name in {f"{cls.__module__}:{cls.__name__}" for cls in _FAMILIES.values()}
+
+
 def get(family: str | Step, **parameters: float) -> Step:
     """The step of a family: `get("laplace")`, `get("student_t", df=5)`, `get("student_t(df=5)")`.
 

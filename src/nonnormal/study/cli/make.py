@@ -142,6 +142,11 @@ def pretrained(study_file: StudyFile) -> None:
         raise ValueError(f"data: {study.data} has images {study.dataset.shape}, the network makes {network.shape}")
     if max(settings.n_steps) > (levels := network.scheduler("normal").config.num_train_timesteps):
         raise ValueError(f"pretrained.n_steps: found {max(settings.n_steps)}; the network knows {levels} noise levels")
+    for n_steps in settings.n_steps:
+        try:
+            network.scheduler("normal").set_timesteps(n_steps)
+        except ValueError as error:
+            raise ValueError(f"pretrained.n_steps: found {n_steps}; {error}") from None
     networks.write(layout.pretrained_network, network)
     print(f"{layout.pretrained_network}: {network.origin}, SHA-256 {network.sha256}")
 

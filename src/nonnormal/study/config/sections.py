@@ -148,7 +148,7 @@ class Exchange(Settings):
 class NoiseSchedule(Settings):
     """How a network without scheduler_config.json was trained: keys and defaults of diffusers' DDPMScheduler."""
 
-    num_train_timesteps: int = Field(1000, strict=True, ge=1, le=MOST)
+    num_train_timesteps: int = Field(1000, strict=True, ge=1, le=MOST_STEPS)
     """Noise levels of the training."""
     beta_start: Number = Field(1e-4, gt=0, lt=1)
     """Variance of the first step."""
