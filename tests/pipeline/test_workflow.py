@@ -17,7 +17,9 @@ import yaml
 from conftest import Workspace, miniature
 from packaging.specifiers import SpecifierSet
 
-from nonnormal.study.results.paths import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, PRETRAINED_FIGURES, records_folder
+from nonnormal.study.config import load
+from nonnormal.study.registry import figures_of, jobs_of
+from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
 from nonnormal.study.results.summary import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
@@ -77,7 +79,7 @@ def test_bound_is_the_sum_of_its_terms(finished):
 
 def test_paper_figures_and_tables_are_there(finished):
     assert (finished.folder / "paper/paper.pdf").read_bytes().startswith(b"%PDF")
-    for figure in set(FIGURES) - set(PRETRAINED_FIGURES):
+    for figure in figures_of(load(finished.folder / "config/digits.yaml")):
         assert (finished.folder / f"paper/figures/{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert (finished.folder / f"paper/figures/{figure}.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_csv(finished.folder / "paper/tables/pairs.csv")
@@ -163,13 +165,12 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
     jobs = workspace.planned()
     assert {job for job in jobs if "run=" in job} == {
         "train run=laplace-laplace",
-        "sample run=laplace-laplace, n_steps=2",
+        "sample run=laplace-laplace",
         "bounds run=laplace-laplace",
-        "fidelity run=laplace-laplace",
         "exchange run=laplace-laplace",
     }
-    assert {"style", "summary", "paper"} <= jobs
-    assert not any(job.startswith(("data", "features", "invariance", "figure figure=losses")) for job in jobs)
+    assert {"fidelity", "summary", "paper"} <= jobs
+    assert not any(job.startswith(("data", "features", "invariance")) for job in jobs)
 
 
 def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
@@ -180,16 +181,15 @@ def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
 
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
-    assert not any(job.startswith(("train", "sample", "features", "style", "invariance")) for job in jobs)
-    assert {f"{rule} run={run}" for rule in ("fidelity", "exchange") for run in RUNS} <= jobs
+    assert not any(job.startswith(("train", "sample", "features", "invariance")) for job in jobs)
+    assert {"fidelity", *(f"exchange run={run}" for run in RUNS)} <= jobs
 
 
 def test_another_number_of_steps_is_drawn_and_bounded_beside_the_others(changed):
     steps = {"n_steps": [2, 3]}
     jobs = changed(lambda study: [study[section].update(steps) for section in ("sampling", "evaluation")]).planned()
-    assert {job for job in jobs if job.startswith("sample ")} == {f"sample run={run}, n_steps=3" for run in RUNS}
-    assert {f"{rule} run={run}" for rule in ("bounds", "fidelity") for run in RUNS} <= jobs
-    untouched = ("train", "exchange", "design run", "recipe", "crossing", "geometry", "extend", "invariance")
+    assert {f"{rule} run={run}" for rule in ("sample", "bounds") for run in RUNS} | {"fidelity"} <= jobs
+    untouched = ("train", "exchange", "design run", "recipe", "crossing", "geometry", "extension", "invariance")
     assert not any(job.startswith(untouched) for job in jobs)
 
 
@@ -209,16 +209,16 @@ def test_a_large_file_made_again_with_the_same_content_makes_nothing_again(tmp_p
 
 
 def test_a_section_of_its_own_reruns_its_own_rule(changed):
-    of_a_run = ("train", "sample", "bounds", "fidelity", "exchange", "style")
+    of_a_run = ("train", "sample", "bounds", "fidelity", "exchange")
     jobs = changed(lambda study: study["invariance"].update(n_paths=200)).planned()
-    assert {"invariance part=line", "invariance part=plane", "summary"} <= jobs
+    assert {"invariance", "summary", "show_convergence"} <= jobs
     assert not any(job.startswith(of_a_run) for job in jobs)
     jobs = changed(lambda study: study["exchange"].update(n_steps=[3])).planned()
     assert {f"exchange run={run}" for run in RUNS} <= jobs
-    assert not any(job.startswith((*of_a_run[:4], "style")) for job in jobs)
+    assert not any(job.startswith(of_a_run[:4]) for job in jobs)
     jobs = changed(lambda study: study["crossing"].update(n_images=9)).planned()
-    assert {"crossing", "summary", "figure figure=crossing", "figure figure=crossing_samples"} <= jobs
-    assert not any(job.startswith((*of_a_run[:4], "style", "geometry", "recipe")) for job in jobs)
+    assert {"crossing", "summary", "show_ablation"} <= jobs
+    assert not any(job.startswith((*of_a_run[:4], "geometry", "recipe")) for job in jobs)
 
 
 def test_a_study_may_leave_out_its_sections(workspace):
@@ -226,8 +226,8 @@ def test_a_study_may_leave_out_its_sections(workspace):
     del study["invariance"], study["exchange"], study["crossing"]
     workspace.write_study(study)
     jobs = workspace.planned()
-    assert {"style", "summary", "paper", "figure figure=style"} <= jobs
-    left_out = ("invariance", "exchange", "crossing")
+    assert {"fidelity", "summary", "paper", "show_pairs"} <= jobs
+    left_out = ("invariance", "convergence", "exchange", "step_swap", "crossing", "ablation")
     assert not any(name in job for name in left_out for job in jobs)
 
 
@@ -237,18 +237,18 @@ def test_an_edit_of_an_own_step_reruns_what_it_made(workspace):
     study = miniature(workspace.study())
     study["invariance"]["steps"] = ["normal", "my_steps:Mine"]
     workspace.write_study(study)
-    target = "results/digits/invariance-plane.csv"
+    target = "results/digits/invariance.csv"
     workspace("snakemake", "--cores", "1", "--quiet", "all", "--", target)
     assert workspace.planned(target) == set()
     step.write_text(step.read_text() + "    # edited\n")
-    assert workspace.planned(target) == {"invariance part=plane"}
+    assert workspace.planned(target) == {"invariance"}
 
 
-def test_deleted_figure_is_the_only_one_remade(finished):
+def test_a_deleted_figure_is_remade_with_those_of_its_experiment_alone(finished):
     figure = finished.folder / "paper/figures/steps.pdf"
     before = figure.read_bytes()
     figure.unlink()
-    assert finished.planned() == {"figure figure=steps", "paper", "page"}
+    assert finished.planned() == {"show_pairs", "paper", "page"}
     finished("snakemake", "--cores", "1", "--quiet", "all")
     assert figure.read_bytes() == before, "the same numbers draw the same bytes"
 
@@ -256,9 +256,10 @@ def test_deleted_figure_is_the_only_one_remade(finished):
 def test_same_study_gives_the_same_bytes(finished, workspace):
     """Also by the commands that are installed, where forks made the other."""
     workspace.write_study(finished.study())
-    target = "results/digits/laplace-laplace/fidelity.csv"
-    workspace.installed("snakemake", "--cores", "2", "--quiet", "all", "--", target)
-    for name in ("weights.safetensors", "training.csv", "fidelity.csv", "samples/2.safetensors"):
+    target = "results/digits/laplace-laplace/exchange.csv"
+    sampled = "results/digits/laplace-laplace/samples/2.safetensors"
+    workspace.installed("snakemake", "--cores", "2", "--quiet", "all", "--", target, sampled)
+    for name in ("weights.safetensors", "training.csv", "exchange.csv", "samples/2.safetensors"):
         path = f"results/digits/laplace-laplace/{name}"
         assert (workspace.folder / path).read_bytes() == (finished.folder / path).read_bytes(), name
 
@@ -304,8 +305,7 @@ def test_every_study_dry_runs(workspace):
         planned = workspace.planned("--configfile", str(study))
         assert planned >= {"data", "features", "summary"}
         if study.name == "pretrained.yaml":
-            made = {"pretrained", "evaluate_pretrained", "table table=pretrained"}
-            made |= {f"figure figure={figure}" for figure in PRETRAINED_FIGURES}
+            made = {"import_pretrained", "pretrained", "show_pretrained"}
             assert planned == made | {"data", "features", "summary", "page"}
         else:
             assert "paper" in planned
@@ -323,7 +323,7 @@ def test_a_network_of_a_folder_is_taken_over_again_where_its_files_change(worksp
     (workspace.folder / "study.yaml").write_text(yaml.safe_dump(study))
     target = f"results/{study['name']}/pretrained/network.safetensors"
     planned = workspace("snakemake", "--dry-run", "--configfile", "study.yaml", "--", target).stdout
-    [inputs] = re.findall(r"^rule pretrained:\n +input: (.*)$", planned, flags=re.MULTILINE)
+    [inputs] = re.findall(r"^rule import_pretrained:\n +input: (.*)$", planned, flags=re.MULTILINE)
     assert [name for name in inputs.split(", ") if name.startswith("network")] == files
 
 
@@ -390,12 +390,15 @@ def test_dvc_stages_depend_on_all_settings_that_their_rules_name(workspace):
     for file in (workspace.folder / "Snakefile", *(workspace.folder / "workflow/rules").glob("*.smk")):
         for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
             rules[name] = set(re.findall(r'(?:lookup\(f?"|settings_of\("|RESOLVED\["|STUDY\.)(\w+)', text))
+    for name, (_, job) in jobs_of(load(PROJECT / "config/digits.yaml")).items():
+        rules[name.replace("-", "_")] = set(job.settings)
     study = yaml.safe_load((PROJECT / "config/digits.yaml").read_text())
     named_by_rules = set()
     for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():
         [parameters] = [entry["config/digits.yaml"] for entry in stage.get("params", [])] or [[]]
         keys = set(study) if "config/digits.yaml" in stage["deps"] else {key.split(".")[0] for key in parameters}
-        needed = set().union(*(rules[rule] for rule in stage["cmd"].split()[1].split(","))) & set(study) - {"resources"}
+        called = stage["cmd"].split()[1].split(",")
+        needed = set().union(*(rules.get(rule, set()) for rule in called)) & set(study) - {"resources"}
         assert needed <= keys, name
         named_by_rules |= needed
     assert {"sampling", "evaluation", "recipe", "crossing", "exchange"} <= named_by_rules
@@ -556,11 +559,11 @@ def test_slurm_profile_asks_for_what_the_study_says(workspace):
 
 def test_a_stage_makes_anew_only_what_snakemake_has_no_records_of(finished):
     """As DVC's cache brings it: newer than the code, and perhaps of other settings."""
-    known, unknown = (f"results/digits/invariance-{part}.csv" for part in ("line", "plane"))
+    known, unknown = (f"results/digits/{name}.csv" for name in ("invariance", "recipe-law"))
     expected, before = (finished.folder / unknown).read_bytes(), (finished.folder / known).stat().st_mtime_ns
     (finished.folder / unknown).write_bytes(b"of other settings")
     (finished.folder / ".snakemake/metadata" / base64.b64encode(unknown.encode()).decode()).unlink()
-    finished("workflow/stage", "invariance", known, unknown)
+    finished("workflow/stage", "invariance,recipe_law", known, unknown)
     assert (finished.folder / unknown).read_bytes() == expected
     assert (finished.folder / known).stat().st_mtime_ns == before
     os.utime(finished.folder / unknown, ns=(before, before))  # so that the summary is the newer one again

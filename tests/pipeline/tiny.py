@@ -9,18 +9,15 @@ import forked
 import yaml
 from conftest import copy_project
 
-from nonnormal.study.config import load
-from nonnormal.study.results import paths as layout
-from nonnormal.study.results.paths import FIGURE_FORMATS, INVARIANCE_PARTS, TABLE_FORMATS, Layout
+from nonnormal.study.config import load, validate
+from nonnormal.study.registry import experiments_of, jobs_of
+from nonnormal.study.results.paths import Layout
 
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")
 FILE = "config/tiny.yaml"
 DESIGN, STATES = "columns", "psld"  # networks of the sections designs and recipe
 NETWORKS = (*RUNS, DESIGN, STATES)
-# Those of the sections that it has.
-FIGURES = [name for name in layout.FIGURES if name not in layout.PRETRAINED_FIGURES]
-TABLES = [name for name in layout.TABLES if name != "pretrained"]
 
 
 def tiny() -> dict:
@@ -44,44 +41,28 @@ def tiny() -> dict:
 
 def stages() -> dict[str, tuple[list[str], list[Path]]]:
     """Arguments and outputs by stage, in the order of the DAG."""
-    one = ["--threads", "1"]
+    study, one = validate(tiny()), ["--threads", "1"]
     found = {
         "data": (["data", "digits"], [LAYOUT.data]),
         "features": (["features", FILE, *one], [LAYOUT.features]),
-        "style": (["evaluate", "style", FILE, *one], [LAYOUT.style]),
-        "geometry": (["evaluate", "geometry", FILE, *one], [LAYOUT.geometry, LAYOUT.trajectories]),
-        f"design {DESIGN}": (["evaluate", "design", FILE, "--run", DESIGN, *one], [LAYOUT.design(DESIGN)]),
-        "extend": (["extend", FILE, *one], [LAYOUT.extension]),
-        "recipe-law": (["evaluate", "recipe-law", FILE], [LAYOUT.recipe_law]),
-        "crossing": (["evaluate", "crossing", FILE, *one], [LAYOUT.crossing, LAYOUT.crossing_samples]),
-        "summary": (["evaluate", "summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]),
-        "paper": (["paper", FILE], [LAYOUT.paper]),
-        "page": (["page", FILE], [LAYOUT.page]),
     }
     for run in NETWORKS:
         train = ["train", FILE, "--run", run, *one]
         found[f"train {run}"] = train, [LAYOUT.weights(run), LAYOUT.log(run)]
-    for run in (RUNS[0], STATES):
-        found[f"recipe {run}"] = ["evaluate", "recipe", FILE, "--run", run, *one], [LAYOUT.recipe(run)]
     for run in RUNS:
-        this = [FILE, "--run", run, *one]
-        found |= {
-            f"sample {run}": (["sample", *this, "--n-steps", "2"], [LAYOUT.samples(run, 2)]),
-            f"bounds {run}": (["evaluate", "bounds", *this], [LAYOUT.bounds(run)]),
-            f"fidelity {run}": (["evaluate", "fidelity", *this], [LAYOUT.fidelity(run)]),
-            f"exchange {run}": (["evaluate", "exchange", *this], [LAYOUT.exchange(run)]),
-        }
-    for part in INVARIANCE_PARTS:
-        found[f"invariance {part}"] = (["evaluate", "invariance", FILE, "--part", part], [LAYOUT.invariance(part)])
-    for name in FIGURES:
-        outputs = [LAYOUT.figure(name, extension) for extension in FIGURE_FORMATS]
-        found[f"figure {name}"] = (["figure", FILE, "--name", name], outputs)
-    for name in TABLES:
-        outputs = [LAYOUT.table(name, extension) for extension in TABLE_FORMATS]
-        found[f"table {name}"] = (["table", FILE, "--name", name], outputs)
-    order = ["data", "features", "train", "sample", "bounds", "fidelity", "exchange", "style", "invariance", "geometry"]
-    order += ["design", "extend", "recipe", "recipe-law", "crossing", "summary", "figure", "table", "paper", "page"]
-    return dict(sorted(found.items(), key=lambda entry: order.index(entry[0].split()[0])))
+        found[f"sample {run}"] = ["sample", FILE, "--run", run, *one], [LAYOUT.samples(run, 2)]
+    for _, job in jobs_of(study).values():
+        for run in job.networks(study) or [None]:
+            named = ["--run", run] if run else []
+            stage = f"{job.name} {run}" if run else job.name
+            found[stage] = ["evaluate", job.name, FILE, *named, *one], job.outputs(LAYOUT, run)
+    found["summary"] = ["summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]
+    for experiment in experiments_of(study):
+        outputs = LAYOUT.figures([figure.name for figure in experiment.figures_of(study)])
+        outputs += LAYOUT.tables([table.name for table in experiment.tables])
+        if outputs:
+            found[f"show {experiment.name}"] = ["show", experiment.name, FILE], outputs
+    return found | {"paper": (["paper", FILE], [LAYOUT.paper]), "page": (["page", FILE], [LAYOUT.page])}
 
 
 STAGES = stages()
