@@ -24,7 +24,6 @@ from PIL import Image
 from sklearn import datasets
 
 from nonnormal import data
-from nonnormal.cli import make
 from nonnormal.data import DATASETS, Source, photos
 from nonnormal.data.decoding import FORMATS
 from nonnormal.data.folder import decode
@@ -36,6 +35,7 @@ from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style
+from nonnormal.study.cli import make
 
 
 def png_16_bits(mode, size):
