@@ -2,6 +2,7 @@
 
 import errno
 import importlib.metadata
+import re
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nonnormal.study import cli
 from nonnormal.study.cli.common import prepare_torch
 
 ROOT = Path(__file__).parents[2]
+app = cli.app  # which `ended` replaces
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -79,6 +81,36 @@ def test_a_study_is_checked_and_told(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.startswith("smoke: digits 1 × 8 × 8, results in results/smoke\n")
     assert "  normal-normal: normal/normal, pixel, vp, " in said
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{path: few, size: 8}", "source.path: .*few .*: found 1 training and 0 test images; needs at least 4 and 2"),
+        ("{path: nowhere, size: 8}", "source.path: .*nowhere: cannot be read as a folder"),
+        ("{path: ~nobody-here/x, size: 8}", 'source.path: found "~nobody-here/x"; the home folder ~nobody-here is not'),
+    ],
+)
+def test_a_check_refuses_a_folder_without_the_images_that_a_study_needs(tmp_path, monkeypatch, capsys, source, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "1.png").touch()
+    study = f"name: own\ndata: folder\nsource: {source}\nfeatures: {{kind: inception}}\nruns: {{normal: {{}}}}\n"
+    (tmp_path / "study.yaml").write_text(study)
+    code, said = ended(monkeypatch, capsys, lambda: app(["check", "study.yaml"], standalone_mode=False))
+    assert code == 2
+    assert re.match(f"error: study.yaml: {words}", said)
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["source: {mirrors: [~nobody-here]}", "pretrained: {path: ~nobody-here/network}"])
+def test_a_path_of_an_unknown_user_is_refused_with_its_key(tmp_path, monkeypatch, capsys, key):
+    study = tmp_path / "study.yaml"
+    study.write_text(f"name: own\ndata: cifar10\nfeatures: {{kind: inception}}\nruns: {{normal: {{}}}}\n{key}\n")
+    told = ended(monkeypatch, capsys, lambda: app(["check", str(study)], standalone_mode=False))
+    assert told[0] == 2
+    assert f"{key.partition(':')[0]}.{key.partition('{')[2].partition(':')[0]}: found " in told[1]
+    assert "the home folder ~nobody-here is not known here; write the whole path" in told[1]
 
 
 def test_a_mistake_of_the_user_ends_in_one_line(monkeypatch, capsys):

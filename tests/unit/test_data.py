@@ -1,12 +1,23 @@
 """Data: each set's images, splits and labels, read by the real loaders from small archives; grey levels and files."""
 
+import ast
 import dataclasses
+import hashlib
+import io
 import math
+import os
+import re
+import shutil
 import socket
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 import torch
 from mirrors import cifar_records, npz, pictures, png, serve, sha256, tar, zipped
 from PIL import Image
@@ -14,10 +25,31 @@ from sklearn import datasets
 
 from nonnormal import data
 from nonnormal.data import DATASETS, Source, photos
+from nonnormal.data.decoding import FORMATS
 from nonnormal.data.folder import decode
+from nonnormal.data.ignored import SYSTEM_NAMES
+from nonnormal.data.images import FEWEST
 from nonnormal.data.registry import describe
 from nonnormal.files import read_tensors
+from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.intervals import Estimate, mean_interval
+from nonnormal.metrics.reference import Reference
+from nonnormal.metrics.style import style
 from nonnormal.study.cli import make
+
+
+def png_16_bits(mode, size):
+    """A dark PNG file of 16 bits per channel, as Pillow reads but does not write them."""
+    kind, channels = {"RGB": (2, 3), "LA": (4, 2), "RGBA": (6, 4)}[mode]
+    rows = size[1] * (b"\0" + b"\0\xc8" * channels * size[0])
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", *size, 16, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(*part) for part in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +286,18 @@ def test_a_cifar10_without_a_batch_is_refused(here):
         data.load("cifar10", placed(here, {CIFAR10: tar(members, "w:gz")}))
 
 
+def test_members_beside_cifar10s_own_are_not_kept(here):
+    members, batches = cifar()
+    members |= {f"more/{i}.bin": bytes(20_000_000) for i in range(5)}
+    source = placed(here, {CIFAR10: tar(members, "w:gz")})
+    tracemalloc.start()
+    try:
+        assert np.array_equal(data.load("cifar10", source).test.images, batches[5][0])
+        assert tracemalloc.get_traced_memory()[1] < 80_000_000
+    finally:
+        tracemalloc.stop()
+
+
 # ---- imagenet32 ------------------------------------------------------------------------------------------------------
 
 
@@ -276,11 +320,12 @@ def test_old_imagenet_is_read_from_tars_of_png(here):
     [
         (png(np.zeros((32, 31, 3), np.uint8)), "expected 32×32 RGB, found 31×32 RGB"),
         (png(np.zeros((32, 32), np.uint8)), "expected 32×32 RGB, found 32×32 L"),
-        (b"no png", "cannot identify image file"),
+        (b"no png", "is no image that can be read; allowed formats: PNG"),
+        (png_16_bits("RGB", (32, 32)), "has more than 8 bits per channel"),
         (png(pictures(1, 0)[0][0].transpose(1, 2, 0))[:200], "truncated"),
         (bytes(70_000), "more than the 65,536 allowed"),
     ],
-    ids=["size", "grey", "no png", "truncated", "large"],
+    ids=["size", "grey", "no png", "16 bits", "truncated", "large"],
 )
 def test_an_old_imagenet_with_another_picture_is_refused_by_name(here, content, words):
     files = {f"{name}_32x32.tar": tar({"x/1.png": content}) for name in ("train", "valid")}
@@ -334,13 +379,27 @@ def test_a_new_imagenet_with_images_missing_is_refused_with_its_hash(here):
         ({"data": np.zeros((3, 3072), np.uint8), "labels": np.ones(2)}, r"expected uint8 \(2, 3072\)"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": np.arange(2)}, "labels are 0 to 1; expected 1 to 1000"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "has no array 'labels'"),
+        ({"labels": np.ones(300_000)}, "member 'labels.npy' has 2,400,128 bytes, more than the 2,097,152 allowed"),
     ],
-    ids=["pickle", "pickled labels", "floats", "rows", "label 0", "no labels"],
+    ids=["pickle", "pickled labels", "floats", "rows", "label 0", "no labels", "huge labels"],
 )
 def test_a_new_imagenet_of_other_arrays_is_refused(here, batch, words):
     files = {name: zipped({"val_data.npz": npz(**batch)}) for name in NEW}
     with pytest.raises(ValueError, match=words):
         data.load("imagenet32_new", placed(here, files))
+
+
+def test_a_new_imagenet_with_more_labels_than_images_is_refused_before_room_is_made_for_them(here):
+    batch = zipped({f"{i}.npz": npz(labels=np.ones(200_000, np.uint8)) for i in range(7)})
+    with pytest.raises(ValueError, match="has 1,400,000 labels; ImageNet has 1,281,167 images"):
+        data.load("imagenet32_new", placed(here, dict.fromkeys(NEW, batch)))
+
+
+def test_files_of_operating_systems_in_an_archive_of_imagenet_are_not_read(here):
+    splits = {"train": pictures(7, 0)[0], "valid": pictures(3, 1)[0]}
+    more = {"train_32x32/._0000001.png": b"a Mac's", "train_32x32/.DS_Store": bytes(100_000)}
+    files = {f"{name}_32x32.tar": tar(more | pngs(images, f"{name}_32x32")) for name, images in splits.items()}
+    assert np.array_equal(data.load("imagenet32_old", placed(here, files)).train.images, splits["train"])
 
 
 @pytest.mark.parametrize("name", ["imagenet32_old", "imagenet32_new"])
@@ -400,7 +459,6 @@ def test_labels_known_before_loading_are_those_of_the_images(tmp_path):
     for place in ("ants", "docs/empty"):  # no image in them
         (tmp_path / "album" / place).mkdir(parents=True)
     (tmp_path / "album" / "docs" / "notes.txt").touch()
-    (tmp_path / "album" / "linked").symlink_to(tmp_path / "album" / "cats")  # whose images are read once
     assert describe("folder", source).classes == 3
     found = data.load("folder", source)
     assert found.train.labels.unique().tolist() == [0, 1, 2]
@@ -429,7 +487,7 @@ def test_a_sideways_photograph_is_put_upright(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"no image", "cannot identify image file"),
+        (b"no image", "is no image that can be read; allowed formats: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP$"),
         (png(pictures(1, 0)[0][0].transpose(1, 2, 0))[:200], "truncated|broken"),
         (png(np.zeros((9, 9), np.uint16)), "has mode I;16; allowed are 8 bits per channel"),
         (png(np.zeros((8000, 8000), np.bool_)), "8000×8000 pixels are more than the 50,000,000 allowed"),
@@ -437,16 +495,291 @@ def test_a_sideways_photograph_is_put_upright(tmp_path):
     ],
     ids=["no image", "cut", "16 bits", "large", "bomb"],
 )
+@pytest.mark.fault("an image that is damaged, of another kind than its name says, or too large")
 def test_an_image_that_cannot_be_used_is_named(content, words):
     with pytest.raises(ValueError, match=f"holiday.png: .*({words})"):
         decode(content, 8, label="holiday.png")
 
 
-def test_a_folder_without_images_for_both_splits_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="of 0 images 0 fall to the test split"):
-        data.load("folder", Source(path=str(tmp_path), size=8))
-    with pytest.raises(ValueError, match="there is no folder"):
-        data.load("folder", Source(path=str(tmp_path / "nowhere"), size=8))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_a_png_of_16_bits_per_channel_is_refused(mode):
+    with pytest.raises(ValueError, match=r"dark\.png: has more than 8 bits per channel; allowed are 8"):
+        decode(png_16_bits(mode, (9, 9)), 8, label="dark.png")
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_of_16_bits_per_channel_is_refused(planes, compression):
+    shape, buffer = ((9, 9, 3) if planes == "contig" else (3, 9, 9)), io.BytesIO()
+    options = {"photometric": "rgb", "planarconfig": planes, "compression": compression}
+    tifffile.imwrite(buffer, np.full(shape, 200, np.uint16), **options)
+    with pytest.raises(ValueError, match=r"dark\.tif: has more than 8 bits per channel; allowed are 8"):
+        decode(buffer.getvalue(), 8, label="dark.tif")
+
+
+@pytest.mark.parametrize("kind", ["P3", "P6"])
+def test_a_ppm_of_16_bits_per_channel_is_refused(kind):
+    pixels = b"1 2 3 " * 16 if kind == "P3" else bytes(96)
+    with pytest.raises(ValueError, match=r"dark\.ppm: has more than 8 bits per channel; allowed are 8"):
+        decode(f"{kind}\n4 4\n1023\n".encode() + pixels, 8, label="dark.ppm")
+
+
+MODES = {"BMP": "RGB L P 1", "GIF": "RGB L P 1", "JPEG": "RGB L CMYK", "PNG": "RGB L P 1"}
+MODES |= {"PPM": "RGB L 1", "TIFF": "RGB L P 1 CMYK", "WEBP": "RGB L P"}
+
+
+@pytest.mark.parametrize(("name", "mode"), [(name, mode) for name, modes in MODES.items() for mode in modes.split()])
+def test_images_of_8_bits_or_less_are_read_in_each_format(name, mode):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "white").convert(mode).save(buffer, name)
+    assert decode(buffer.getvalue(), 8, label="x").unique().tolist() == [255]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "RGB"])
+def test_transparency_shows_a_white_background_whatever_colour_it_hides(mode):
+    picture = Image.new("RGBA", (8, 8), (255, 0, 255, 0))
+    picture.paste((0, 0, 0, 255), (0, 0, 8, 4))  # upper half: opaque
+    options = {"P": {"transparency": 1}, "RGB": {"transparency": (255, 0, 255)}}.get(mode, {})
+    if mode == "P":
+        picture = Image.frombytes("P", (8, 8), bytes(32) + bytes([1] * 32))
+        picture.putpalette([0, 0, 0, 255, 0, 255])
+    elif mode == "PA":
+        options, picture = {}, picture.convert("PA")
+    else:
+        picture = picture.convert(mode)
+    buffer = io.BytesIO()
+    picture.save(buffer, "TIFF" if mode == "PA" else "PNG", **options)
+    assert decode(buffer.getvalue(), 8, label="x")[:, :, 0].tolist() == [[0] * 4 + [255] * 4] * 3
+
+
+def test_half_transparent_pixels_are_mixed_with_white():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (0, 0, 0, 51)).save(buffer, "PNG")
+    assert decode(buffer.getvalue(), 8, label="x").unique().tolist() == [204]
+
+
+PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.fault("an image file that contains a program (PostScript)")
+def test_postscript_in_an_image_file_is_not_run(tmp_path, monkeypatch):
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    source = album(tmp_path / "album", 60)
+    (tmp_path / "album" / "cats" / "x.png").write_bytes(PROGRAM)
+    with pytest.raises(ValueError, match=r"cats/x\.png: is no image that can be read; allowed formats: BMP, GIF"):
+        data.load("folder", source)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(OSError), Image.open(io.BytesIO(PROGRAM)) as image:
+        image.load()
+    assert (tmp_path / "ran").exists(), "the program would have run"
+
+
+def test_pillow_is_told_which_formats_it_may_open_everywhere():
+    calls = [
+        (path.name, node)
+        for path in Path(data.__file__).parents[1].rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Image.open", "imread"))
+    ]
+    assert {"decoding.py", "pictures.py"} <= {name for name, _ in calls}
+    assert [name for name, call in calls if "formats" not in [key.arg for key in call.keywords]] == []
+
+
+IGNORED = (
+    ".ipynb_checkpoints",
+    ".git",
+    "__MACOSX",
+    "@eaDir",
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+)
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_hidden_folders_and_those_of_operating_systems_are_no_images_and_no_class(tmp_path, name):
+    source = album(tmp_path, 60)
+    before = data.load("folder", source)
+    for place in (tmp_path / name, tmp_path / "cats" / name):
+        place.mkdir()
+        for image in (tmp_path / "cats").glob("*.png"):
+            shutil.copy(image, place / f"{image.stem}-checkpoint.png")
+    assert describe("folder", source).classes == 2
+    after = data.load("folder", source)
+    assert torch.equal(after.test.images, before.test.images)
+    assert torch.equal(after.train.images, before.train.images)
+    assert torch.equal(after.train.labels, before.train.labels)
+    assert after.files == before.files
+
+
+def test_the_readme_says_which_images_are_read_and_what_is_ignored():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("Your own images are a data set") : readme.index("Nothing is used before")]
+    assert all(f"`{name}`" in section.casefold() for name in SYSTEM_NAMES)
+    assert set(re.findall(r"\.[a-z]{3,4}\b", section)) >= set(FORMATS)
+    assert f"{FEWEST['train']} training and {FEWEST['test']} test images are the least" in section
+
+
+@pytest.mark.parametrize("name", [".hidden.png", "._cat.png"])
+def test_hidden_images_are_not_read(tmp_path, name):
+    source = album(tmp_path, 60)
+    (tmp_path / name).write_bytes(b"a Mac's")
+    assert len(data.load("folder", source).train.labels) > 0
+
+
+def test_a_hidden_folder_can_be_the_source(tmp_path):
+    assert len(data.load("folder", album(tmp_path / ".cache" / "album", 60)).train.labels) > 0
+
+
+def test_a_linked_class_is_read_as_any_other(tmp_path):
+    source = album(tmp_path / "album", 60)
+    before = data.load("folder", source)
+    (tmp_path / "album" / "dogs").rename(tmp_path / "elsewhere")
+    (tmp_path / "album" / "dogs").symlink_to(tmp_path / "elsewhere")
+    assert describe("folder", source).classes == 2
+    after = data.load("folder", source)
+    assert torch.equal(after.train.images, before.train.images)
+    assert torch.equal(after.test.labels, before.test.labels)
+
+
+@pytest.mark.parametrize("target", ["cats", "."])
+def test_a_folder_that_a_link_leads_to_again_is_refused(tmp_path, target):
+    source = album(tmp_path, 60)
+    (tmp_path / "more").symlink_to(tmp_path / target)
+    with pytest.raises(ValueError, match=r"leads to the same folder as .*; remove one, or the link"):
+        data.look("folder", source)
+
+
+@pytest.mark.parametrize("name", ["birds", "cats/x.png"])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path, name):
+    source = album(tmp_path, 60)
+    (tmp_path / name).symlink_to(tmp_path / "unmounted")
+    with pytest.raises(ValueError, match=f"{name}: (is a link that leads nowhere|cannot be read)"):
+        data.load("folder", source)
+
+
+@pytest.mark.fault("a pipe or a device in a folder of images")
+def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path):
+    source = album(tmp_path, 60)
+    os.mkfifo(tmp_path / "cats" / "f.png")
+    with pytest.raises(ValueError, match=r"cats/f\.png: is no regular file"):
+        data.load("folder", source)
+    (tmp_path / "cats" / "f.png").unlink()
+    (tmp_path / "cats" / "f.png").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"cats/f\.png: is no regular file"):
+        data.load("folder", source)
+
+
+def test_a_huge_image_file_is_refused_before_it_is_read(tmp_path):
+    source = album(tmp_path, 60)
+    with (tmp_path / "cats" / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match=r"huge\.png: has 1,099,511,627,776 bytes, more than the 536,870,912 allowed"):
+        data.load("folder", source)
+
+
+def test_names_of_images_need_not_be_utf_8(tmp_path):
+    source = album(tmp_path, 60)
+    shutil.copy(tmp_path / "cats" / "0.png", os.fsencode(tmp_path) + b"/cats/\xff.png")
+    found = data.load("folder", source)
+    assert len(found.train.images) + len(found.test.images) == 61
+
+
+def test_copies_of_training_images_in_the_test_split_are_pointed_out(tmp_path, caplog):
+    source = album(tmp_path, 60)
+    data.load("folder", source)
+    assert not caplog.records
+    for i in range(60):
+        shutil.copy(tmp_path / "cats" / "0.png", tmp_path / "dogs" / f"copy {i}.png")
+    data.load("folder", source)
+    assert "1 of the test images are copies of training images" in caplog.text
+
+
+def splits_of(n_train, n_test):
+    """Names of images of which as many fall to each split."""
+    train, test, i = [], [], 0
+    while len(train) < n_train or len(test) < n_test:
+        name = f"{i}.png"
+        chosen = test if int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < 2**64 / 10 else train
+        if len(chosen) < (n_test if chosen is test else n_train):
+            chosen.append(name)
+        i += 1
+    return train + test
+
+
+@pytest.mark.parametrize(("n_train", "n_test"), [(0, 0), (3, 2), (4, 1), (100, 1), (0, 5)])
+def test_too_few_images_are_refused_by_the_check_and_before_one_is_read(tmp_path, n_train, n_test):
+    for name in splits_of(n_train, n_test):
+        (tmp_path / name).write_bytes(b"not looked at")
+    source = Source(path=str(tmp_path), size=8)
+    for refused in (data.look, data.load):
+        words = f"found {n_train} training and {n_test} test images; needs at least 4 and 2"
+        with pytest.raises(ValueError, match=rf"source\.path: .*{words}"):
+            refused("folder", source)
+
+
+def test_the_fewest_images_suffice_for_every_measure(tmp_path):
+    for i, name in enumerate(splits_of(4, 2)):
+        (tmp_path / f"{name}").write_bytes(png(pictures(1, i)[0][0].transpose(1, 2, 0)))
+    found = data.load("folder", Source(path=str(tmp_path), size=8))
+    assert (len(found.train.images), len(found.test.images)) == (4, 2)
+    rows = found.train.images.flatten(1).float()
+    centred = rows - rows.mean(0)
+    reference = Reference(
+        lambda images: images.flatten(1).float(), "pixels", "", 4, rows, rows.double().mean(0),
+        (centred.T @ centred).double() / 3, {},
+    )  # fmt: skip
+    generated = torch.randint(256, (8, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    estimates = list(fidelity(generated, reference, resamples=10, seed=0).values())
+    estimates += [Estimate(*mean_interval(values), 2) for values in style(found.test.images, 256).values()]
+    for estimate in estimates:
+        assert math.isfinite(estimate.low)
+        assert math.isfinite(estimate.high)
+
+
+def test_a_data_set_with_too_few_images_is_refused_whatever_its_kind(here):
+    one = cifar_records(*pictures(1, 0))
+    members = {name: one for name in cifar()[0]}
+    with pytest.raises(ValueError, match="data set 'cifar10': found 5 training and 1 test images; needs at least 4"):
+        data.load("cifar10", placed(here, {CIFAR10: tar(members, "w:gz")}))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nowhere", "nowhere: cannot be read as a folder (No such file or directory)"),
+        ("file", "file: cannot be read as a folder (Not a directory)"),
+        ("x" * 300, "xxx: cannot be read as a folder (File name too long)"),
+        ("loop", "loop: cannot be read as a folder (Too many levels of symbolic links)"),
+    ],
+)
+def test_a_path_that_is_no_folder_is_named_with_its_key(here, path, words):
+    (here / "file").touch()
+    (here / "loop").symlink_to(here / "loop")
+    source = Source(path=path, size=8)
+    assert describe("folder", source).classes is None
+    for refused in (data.look, data.load):
+        with pytest.raises(ValueError, match=rf"source\.path: {re.escape(str(here))}.*{re.escape(words)}"):
+            refused("folder", source)
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(tmp_path, monkeypatch):
+    source = album(tmp_path, 60)
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "dogs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for refused in (describe, data.look, data.load):
+        with pytest.raises(ValueError, match=r"source\.path: .*dogs: cannot be read as a folder \(Permission denied\)"):
+            refused("folder", source)
 
 
 # ---- sources ---------------------------------------------------------------------------------------------------------
@@ -476,6 +809,12 @@ def test_a_source_that_does_not_fit_is_refused(name, source, words):
         ("{mirrors: [ftp://x]}", "source.mirrors: .*ftp://x: allowed are http://"),
         ("{sha256: {a: 0}}", r"source.sha256.a: "),
         ("{sha256: {a: ABC}}", r"source.sha256.a: "),
+        (
+            "{path: ~nobody-here/x}",
+            "source.path: .*the home folder ~nobody-here is not known here; write the whole path",
+        ),
+        ("{mirrors: [~nobody-here]}", "source.mirrors: .*the home folder ~nobody-here is not known here"),
+        ('{path: "a\\0b"}', "source.path: .*no path has the character NUL"),
         ("{size: 32.5}", "source.size: "),
         ("{size: 0}", "source.size: .*greater than or equal to 4"),
         ("[1", "source: is not YAML"),

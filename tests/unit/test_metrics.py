@@ -444,6 +444,14 @@ def test_classifier_training_is_reproducible(small):
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.parametrize("n", [4, 33, 64])
+def test_a_classifier_is_trained_on_any_number_of_images(small, n):
+    """A last batch of a single image would have no statistics for batch normalisation."""
+    few = data.ImageData(data.Split(small.train.images[:n], small.train.labels[:n]), small.test, levels=17)
+    network = train_classifier(few, epochs=2, batch_size=min(32, n - 1), learning_rate=1e-3, seed=0)
+    assert network.features(few.train.images).isfinite().all()
+
+
 def test_classifier_training_leaves_the_generator_alone(small):
     torch.manual_seed(1)
     after = torch.rand(1)

@@ -4,7 +4,7 @@ Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of 
 """
 
 from nonnormal.data.images import ImageData, Split, quantise, read, scale, std, write
-from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, load
+from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, load, look
 from nonnormal.data.source import Source
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "describe",
     "file_name",
     "load",
+    "look",
     "quantise",
     "read",
     "scale",

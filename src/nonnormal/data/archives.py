@@ -1,14 +1,14 @@
 """Archives read member by member into memory: nothing is extracted to disk, nothing that they contain is run.
 
 A member that no honest data set has (a path that leads outside, a link, a device, an absurd size) is refused by name
-before its content is read. Knows nothing of images.
+before its content is read, and so are headers and directories that would take much memory. Members that are hidden or
+an operating system's own are left out. Knows nothing of images.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import lzma
 import re
 import stat
 import tarfile
@@ -20,9 +20,16 @@ from typing import BinaryIO
 
 import numpy as np
 
+from nonnormal.data.ignored import ignored
+
+HEADER_LIMIT = 1 << 16
+"""Largest extension of a tar's header, in bytes: a path has 4096 at most."""
+DIRECTORY_LIMIT = 1 << 20
+"""Largest directory of a zip, in bytes: some 10,000 members."""
+
 
 def tar_members(path: Path, *, limit: int) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of each regular file in a tar, compressed or not, in the order of the archive.
+    """(name, content) of each regular file in a tar, by gzip or not compressed, in the order of the archive.
 
     Args:
         path: the archive.
@@ -31,28 +38,68 @@ def tar_members(path: Path, *, limit: int) -> Iterator[tuple[str, bytes]]:
     Raises:
         ValueError: a member is refused, or the archive is damaged.
     """
-    with _readable(path), tarfile.open(path) as archive:
-        for member in _tar_files(archive, path, limit):
+    with _readable(path), _opened(path) as archive:
+        for member in _tar_files(archive, limit):
             yield member.name, archive.extractfile(member).read()
 
 
 def count_tar_members(path: Path, *, limit: int) -> int:
     """Number of regular files in a tar, every one of which `tar_members` would yield."""
-    with _readable(path), tarfile.open(path) as archive:
-        return sum(1 for _ in _tar_files(archive, path, limit))
+    with _readable(path), _opened(path) as archive:
+        return sum(1 for _ in _tar_files(archive, limit))
 
 
-def _tar_files(archive: tarfile.TarFile, path: Path, limit: int) -> Iterator[tarfile.TarInfo]:
+class _Header(tarfile.TarInfo):
+    """A tar header, refused where `tarfile` would take memory for it that the archive's author chooses."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENSIONS and not 0 <= header.size <= HEADER_LIMIT:  # a negative one reads all that follows
+            size = f"{header.size:,} bytes, more than the {HEADER_LIMIT:,} allowed"
+            raise ValueError(f"a header has an extension of {size}; refused")
+        if header.type == tarfile.GNUTYPE_SPARSE:  # has as many further headers as it likes
+            cls._refuse_sparse(header)
+        return header
+
+    def _proc_gnusparse_10(self, following, *_):
+        self._refuse_sparse(following)
+
+    @staticmethod
+    def _refuse_sparse(header: tarfile.TarInfo):
+        raise ValueError(f"member {header.name!r} is a sparse file; refused")
+
+
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+def _opened(path: Path) -> tarfile.TarFile:
+    """A tar, by gzip or not compressed: other compressions take memory that the archive's author chooses."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return tarfile.open(path, "r:gz" if packed else "r:", tarinfo=_Header)
+
+
+def _tar_files(archive: tarfile.TarFile, limit: int) -> Iterator[tarfile.TarInfo]:
     """The regular files of an open tar; what is neither file nor folder is refused."""
     while (member := archive.next()) is not None:
         archive.members.clear()  # tarfile remembers all: gigabytes for a million images
-        _check_name(member.name, path)
-        if member.isdir():
+        archive.pax_headers.clear()  # and what was said for all members, which no data set needs
+        _check_name(member.name)
+        if member.size < 0:  # and the next member would be this one again
+            raise ValueError(f"member {member.name!r} has a negative size; refused")
+        if member.isdir() or ignored(member.name):
             continue
         if not member.isreg():
             kind = "a link" if member.islnk() or member.issym() else "neither file nor folder"
-            raise ValueError(f"{path}: member {member.name!r} is {kind}; refused")
-        _check_size(member.name, member.size, limit, path)
+            raise ValueError(f"member {member.name!r} is {kind}; refused")
+        _check_size(member.name, member.size, limit)
         yield member
 
 
@@ -70,20 +117,36 @@ def zip_members(
     Raises:
         ValueError: a member is refused, or the archive is damaged.
     """
-    label = label or str(path)
-    with _readable(label), zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            _check_name(member.filename, label)
-            if member.is_dir():
-                continue
-            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made under Unix
-            if kind not in (0, stat.S_IFREG):
-                raise ValueError(f"{label}: member {member.filename!r} is a link or a device; refused")
-            if member.flag_bits & 1:
-                raise ValueError(f"{label}: member {member.filename!r} is encrypted; refused")
-            _check_size(member.filename, member.file_size, limit, label)
-            if wanted in (None, member.filename):
-                yield member.filename, archive.read(member)
+    with _readable(label or path), path.open("rb") if isinstance(path, Path) else contextlib.nullcontext(path) as file:
+        _check_directory(file)
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                _check_name(member.filename)
+                if member.is_dir() or ignored(member.filename) or wanted not in (None, member.filename):
+                    continue
+                _check_zip_member(member, limit)
+                # The declared size is asked for: all of a member that unpacks to more would fill the memory.
+                with archive.open(member) as content:
+                    yield member.filename, content.read(member.file_size)
+
+
+def _check_zip_member(member: zipfile.ZipInfo, limit: int) -> None:
+    """Refuses what is no file, cannot be read, or is larger than any that is expected."""
+    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made under Unix
+    if kind not in (0, stat.S_IFREG):
+        raise ValueError(f"member {member.filename!r} is a link or a device; refused")
+    if member.flag_bits & 1:
+        raise ValueError(f"member {member.filename!r} is encrypted; refused")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others without a bound
+        raise ValueError(f"member {member.filename!r} is neither stored nor deflated; refused")
+    _check_size(member.filename, member.file_size, limit)
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Refuses a zip whose directory is large: `zipfile` takes ten times the memory for it."""
+    end = zipfile._EndRecData(file)  # private, but where ZipFile itself takes the size from
+    if end and (size := end[zipfile._ECD_SIZE]) > DIRECTORY_LIMIT:
+        raise ValueError(f"has a directory of {size:,} bytes, more than the {DIRECTORY_LIMIT:,} allowed; refused")
 
 
 def npz_array(content: bytes, name: str, *, limit: int, label: str) -> np.ndarray:
@@ -104,7 +167,7 @@ def npz_array(content: bytes, name: str, *, limit: int, label: str) -> np.ndarra
         raise ValueError(f"{label}: has no array {name!r}")
     try:
         return np.lib.format.read_array(io.BytesIO(array), allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:  # MemoryError: it claims a size that it has not
         raise ValueError(f"{label}: array {name!r}: {error}") from None
 
 
@@ -112,31 +175,33 @@ _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     OSError,
     NotImplementedError,  # an unknown compression
+    RecursionError,  # headers on headers
 )
 
 
 @contextlib.contextmanager
 def _readable(label: Path | str) -> Iterator[None]:
-    """Turns what the libraries raise on a damaged archive into a ValueError that names it."""
+    """Turns what is raised on a damaged or refused archive into a ValueError that names it."""
     try:
         yield
     except FileNotFoundError:
         raise
     except _DAMAGE as error:
         raise ValueError(f"{label}: is no such archive, or is damaged ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None
 
 
-def _check_name(name: str, label: Path | str) -> None:
+def _check_name(name: str) -> None:
     """Refuses a member whose path leads out of the archive."""
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
-        raise ValueError(f"{label}: member {name!r} leads outside of the archive; refused")
+        raise ValueError(f"member {name!r} leads outside of the archive; refused")
 
 
-def _check_size(name: str, size: int, limit: int, label: Path | str) -> None:
+def _check_size(name: str, size: int, limit: int) -> None:
     """Refuses a member that is larger than any that is expected."""
     if size > limit:
-        raise ValueError(f"{label}: member {name!r} has {size:,} bytes, more than the {limit:,} allowed; refused")
+        raise ValueError(f"member {name!r} has {size:,} bytes, more than the {limit:,} allowed; refused")

@@ -34,7 +34,10 @@ def load_cifar10(source: Source) -> ImageData:
         ValueError: a member is missing or is not made of records.
     """
     path, digest = source.obtain(CIFAR10)
-    members = {name.removeprefix("./"): content for name, content in tar_members(path, limit=LIMIT)}
+    members = {}
+    for name, content in tar_members(path, limit=LIMIT):
+        if (name := name.removeprefix("./")) in (*TRAIN, *TEST):
+            members[name] = content
     if missing := [name for name in (*TRAIN, *TEST) if name not in members]:
         raise ValueError(f"{path}: has no member {', '.join(missing)}")
     train, test = (_split({name: members[name] for name in names}) for names in (TRAIN, TEST))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from nonnormal.data.archives import count_tar_members, npz_array, tar_members, zip_members
+from nonnormal.data.decoding import has_more_than_8_bits, opened
 from nonnormal.data.download import DownloadError, File
 from nonnormal.data.images import ImageData, Split
 from nonnormal.data.source import Source
@@ -36,6 +36,7 @@ NEW = {"train": File("Imagenet32_train_npz.zip"), "test": File("Imagenet32_val_n
 NEW_IMAGES = {"train": 1_281_167, "test": 50_000}
 PNG_LIMIT = 1 << 16
 NPZ_LIMIT = 1 << 29  # a tenth of the training images has 394 MB
+LABELS_LIMIT = 1 << 21  # eight bytes for each image that NPZ_LIMIT has room for are less
 
 
 def load_imagenet32_old(source: Source) -> ImageData:
@@ -60,7 +61,7 @@ def load_imagenet32_new(source: Source) -> ImageData:
     splits, hashes = {}, {}
     for split, file in NEW.items():
         path, hashes[file.name] = source.obtain(file)
-        splits[split] = _npz_split(path)
+        splits[split] = _npz_split(path, NEW_IMAGES[split])
         found = len(splits[split].images)
         if found != NEW_IMAGES[split] and file.name not in source.sha256:
             raise DownloadError(
@@ -72,26 +73,27 @@ def load_imagenet32_new(source: Source) -> ImageData:
 
 def _png(content: bytes, label: str) -> torch.Tensor:
     """(3, 32, 32) grey levels of a PNG file."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            if (image.size, image.mode) != ((32, 32), "RGB"):
-                raise ValueError(f"expected 32×32 RGB, found {image.width}×{image.height} {image.mode}")
-            return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on a damaged file
-        raise ValueError(f"{label}: {error}") from None
+    with opened(io.BytesIO(content), label=label, formats=("PNG",)) as image:
+        if (image.size, image.mode) != ((32, 32), "RGB"):
+            raise ValueError(f"expected 32×32 RGB, found {image.width}×{image.height} {image.mode}")
+        if has_more_than_8_bits(image):
+            raise ValueError("has more than 8 bits per channel")
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def _npz_split(path: Path) -> Split:
+def _npz_split(path: Path, most: int) -> Split:
     """Images and labels of the npz files in a zip, ordered by the number in their names."""
     # Labels first, which are small: their number says how large a tensor the images need, allocated once.
-    labels = dict(_arrays(path, "labels"))
+    labels = dict(_arrays(path, "labels", LABELS_LIMIT))
     if not labels:
         raise ValueError(f"{path}: has no npz file")
     order = sorted(labels, key=lambda name: (len(name), name))
     ends = np.cumsum([len(labels[name]) for name in order])
     rows = {name: slice(end - len(labels[name]), end) for name, end in zip(order, ends, strict=True)}
+    if ends[-1] > most:
+        raise ValueError(f"{path}: has {ends[-1]:,} labels; ImageNet has {most:,} images")
     images = torch.empty(ends[-1], 3, 32, 32, dtype=torch.uint8)
-    for name, data in _arrays(path, "data"):
+    for name, data in _arrays(path, "data", NPZ_LIMIT):
         expected = (len(labels[name]), PIXELS)
         if data.dtype != np.uint8 or data.shape != expected:
             raise ValueError(f"{path}: {name}: expected uint8 {expected}, found {data.dtype} {data.shape}")
@@ -102,8 +104,8 @@ def _npz_split(path: Path) -> Split:
     return Split(images, torch.from_numpy(classes - 1))
 
 
-def _arrays(path: Path, array: str) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(path: Path, array: str, limit: int) -> Iterator[tuple[str, np.ndarray]]:
     """(name, array) of each npz file in a zip."""
     for name, content in zip_members(path, limit=NPZ_LIMIT):
         if name.endswith(".npz"):
-            yield name, npz_array(content, array, limit=NPZ_LIMIT, label=f"{path}: {name}")
+            yield name, npz_array(content, array, limit=limit, label=f"{path}: {name}")

@@ -30,6 +30,28 @@ class ImageData:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+FEWEST = {"train": 4, "test": 2}
+"""Images that a study needs of each split: precision and recall look at the fourth nearest training image, and the
+standard error of a mean over test images needs two."""
+
+
+def need_enough(train: int, test: int, label: str) -> None:
+    """Refuse a data set with too few images for a study.
+
+    Args:
+        train, test: images of each split.
+        label: what messages call the data set.
+
+    Raises:
+        ValueError: a split has fewer than `FEWEST`.
+    """
+    if train < FEWEST["train"] or test < FEWEST["test"]:
+        raise ValueError(
+            f"{label}: found {train} training and {test} test images; needs at least {FEWEST['train']} and "
+            f"{FEWEST['test']}"
+        )
+
+
 def scale(images: Tensor, levels: int) -> Tensor:
     """x0 = 2 v/(levels − 1) − 1 in [−1, 1], float32, of grey levels v."""
     return images.float() * (2 / (levels - 1)) - 1

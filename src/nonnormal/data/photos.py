@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from nonnormal.data.decoding import opened
 from nonnormal.data.images import ImageData, Split
 from nonnormal.data.source import Source
 
@@ -44,7 +44,7 @@ def load_photos(source: Source) -> ImageData:
     files = [_locate(package, name) for package, name in PHOTOS]
     parts = []
     for file in files:
-        with Image.open(file) as photo:
+        with file.open("rb") as content, opened(content, label=str(file), formats=("JPEG", "PNG")) as photo:
             parts.append(crops(torch.from_numpy(np.array(photo.convert("RGB")))))
     train, test = (_shuffled(list(split), seed) for seed, split in enumerate(zip(*parts, strict=True)))
     return ImageData(train, test, 256, {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})

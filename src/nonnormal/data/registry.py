@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
 from nonnormal.data.digits import load_digits
-from nonnormal.data.folder import labels_of, load_folder
+from nonnormal.data.folder import labels_of, load_folder, places_of
 from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
-from nonnormal.data.images import ImageData
+from nonnormal.data.images import ImageData, need_enough
 from nonnormal.data.photos import PHOTOS, load_photos
-from nonnormal.data.source import Source
+from nonnormal.data.source import Source, local
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class DataSet:
         files: names of the files that the source may place, mirror or vouch for.
         keys: what the source of a data set without such files must say.
         mem_mb: memory that making it takes.
+        look: refuses a source that lacks what the data set needs, as far as is seen without reading images.
     """
 
     shape: tuple[int, int, int]
@@ -37,6 +38,7 @@ class DataSet:
     files: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     mem_mb: int = 2000
+    look: Callable[[Source], object] | None = None
 
 
 def _names(files: dict) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ DATASETS: dict[str, DataSet] = {
     "cifar10": DataSet((3, 32, 32), 256, 10, load_cifar10, (CIFAR10.name,)),
     "imagenet32_old": DataSet((3, 32, 32), 256, 0, load_imagenet32_old, _names(OLD), mem_mb=16000),
     "imagenet32_new": DataSet((3, 32, 32), 256, 1000, load_imagenet32_new, _names(NEW), mem_mb=16000),
-    "folder": DataSet((3, 0, 0), 256, None, load_folder, keys=("path", "size"), mem_mb=8000),
+    "folder": DataSet((3, 0, 0), 256, None, load_folder, keys=("path", "size"), mem_mb=8000, look=places_of),
 }
 
 
@@ -71,8 +73,8 @@ def describe(name: str, source: Source | None = None) -> DataSet:
     if strange := set(source.sha256) - set(found.files):
         raise ValueError(f"source.sha256: {', '.join(sorted(strange))}: {name} has the files {', '.join(found.files)}")
     if "size" in found.keys:
-        folder = Path(source.path).expanduser()
-        classes = len(labels_of(folder)) if folder.is_dir() else None
+        folder = local(source.path)
+        classes = len(labels_of(folder)) if os.path.isdir(folder) else None  # noqa: PTH112 (Path's raises where it is not known)
         return dataclasses.replace(found, shape=(found.shape[0], source.size, source.size), classes=classes)
     return found
 
@@ -91,6 +93,7 @@ def load(name: str, source: Source | None = None) -> ImageData:
     """
     expected = describe(name, source)
     data = expected.load(source or Source())
+    need_enough(len(data.train.images), len(data.test.images), f"data set {name!r}")
     for split in (data.train, data.test):
         found = (tuple(split.images.shape[1:]), data.levels, int(split.images.max()))
         if found[:2] != (expected.shape, expected.levels) or found[2] >= expected.levels:
@@ -98,3 +101,13 @@ def load(name: str, source: Source | None = None) -> ImageData:
                 f"data set {name!r}: expected {expected.shape} with {expected.levels} levels, found {found}"
             )
     return data
+
+
+def look(name: str, source: Source) -> None:
+    """Refuse a source that lacks what the data set needs, as far as is seen without reading images.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if DATASETS[name].look:
+        DATASETS[name].look(source)

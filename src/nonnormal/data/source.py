@@ -14,9 +14,32 @@ from typing import Annotated
 from urllib.parse import quote
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nonnormal.data.download import File, obtain
+
+
+def local(path: str) -> Path:
+    """The path with ~ in place of a home folder expanded.
+
+    Raises:
+        ValueError: the home folder is not known, or no file can have that path.
+    """
+    if "\0" in path:
+        raise ValueError("no path has the character NUL")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"the home folder {Path(path).parts[0]} is not known here; write the whole path") from None
+
+
+def _checked(path: str) -> str:
+    local(path)
+    return path
+
+
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_checked)]
+"""A file or folder in a study; ~ stands for a home folder."""
 
 
 class Source(BaseModel):
@@ -24,7 +47,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    path: str | None = Field(None, min_length=1)
+    path: LocalPath | None = None
     """Folder of the files that were placed by hand, or the one file; for the data set `folder`, the images."""
     mirrors: tuple[str, ...] = ()
     """Addresses (http, https, file) or folders in place of the data set's own, tried in this order."""
@@ -40,6 +63,8 @@ class Source(BaseModel):
             scheme = re.match(r"(\w+)://", mirror)
             if scheme and scheme[1] not in ("http", "https", "file"):
                 raise ValueError(f"{mirror}: allowed are http://, https://, file:// and folders")
+            if not scheme:
+                local(mirror)
         return mirrors
 
     @property
@@ -53,7 +78,7 @@ class Source(BaseModel):
             file = dataclasses.replace(file, urls=tuple(_address(mirror, file.name) for mirror in self.mirrors))
         if file.name in self.sha256:
             file = dataclasses.replace(file, size=None, sha256=self.sha256[file.name])
-        return obtain(file, placed=None if self.path is None else Path(self.path).expanduser())
+        return obtain(file, placed=None if self.path is None else local(self.path))
 
     def suffix(self, keys: tuple[str, ...]) -> str:
         """Eight hex digits of what these keys say, after a hyphen; empty where they say nothing."""
@@ -80,5 +105,5 @@ class Source(BaseModel):
 
 def _address(mirror: str, name: str) -> str:
     """Address of the file at a mirror, which may be its folder or the address itself."""
-    url = mirror if "://" in mirror else Path(mirror).expanduser().resolve().as_uri()
+    url = mirror if "://" in mirror else local(mirror).resolve().as_uri()
     return url if url.endswith(f"/{quote(name)}") else f"{url.rstrip('/')}/{quote(name)}"

@@ -74,14 +74,15 @@ def train_classifier(
     classes, device = int(data.train.labels.max()) + 1, torch.device(device)
     build = dict(channels=channels, size=size, classes=classes, levels=data.levels)
     network = initialised(lambda: Classifier(**build), derive(seed, "init")).to(device)
-    order = generator(seed, "order")
+    order, n = generator(seed, "order"), len(data.train.images)
+    # A last batch of a single image has no statistics for batch normalisation, and is left out.
+    batches = -(-n // batch_size) - (n % batch_size == 1)
     optimiser = torch.optim.AdamW(network.parameters(), learning_rate)
-    batches = -(-len(data.train.images) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * batches)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "dropout"))
         for _ in range(epochs):
-            for index in torch.randperm(len(data.train.images), generator=order).split(batch_size):
+            for index in torch.randperm(n, generator=order).split(batch_size)[:batches]:
                 optimiser.zero_grad()
                 scores = network(data.train.images[index].to(device))
                 nn.functional.cross_entropy(scores, data.train.labels[index].to(device)).backward()

@@ -17,7 +17,13 @@ app = typer.Typer()
 @app.command()
 def check(study_file: StudyFile) -> None:
     """Check a study file, and tell what it trains."""
+    from nonnormal import data as data_sets
+
     study, layout = open_study(study_file)
+    try:
+        data_sets.look(study.data, study.source)
+    except ValueError as error:
+        raise ValueError(f"{study_file}: {error}") from None
     print(f"{study.name}: {study.data} {' × '.join(map(str, study.dataset.shape))}, results in {layout.root}")
     for name, run in study.networks.items():
         print(f"  {name}: {run.q}/{run.p}, {run.basis}, {run.process.kind}, {run.training.steps} steps")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from nonnormal.data import Source
+from nonnormal.data.source import LocalPath
 from nonnormal.metrics.weights import INCEPTION
 from nonnormal.study.config.settings import MOST, MOST_STEPS, Basis, Flag, Number, Process, Run, Settings, StepNames
 
@@ -169,7 +170,7 @@ class NoiseSchedule(Settings):
 class Pretrained(Settings):
     """A network that exists already, diffusers' UNet2DModel, sampled with several steps."""
 
-    path: str | None = Field(None, min_length=1)
+    path: LocalPath | None = None
     """Folder that save_pretrained wrote, of a pipeline or of a UNet2DModel, with weights in safetensors."""
     hub_id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
     """Repository on the Hugging Face Hub, in place of path."""

@@ -52,7 +52,7 @@ def grid(images: np.ndarray, levels: int) -> bytes:
 
 def embedded(png: bytes) -> Picture:
     """The picture in a data URI, with 256 colours where it is drawn and not photographed, since that is a third."""
-    image = Image.open(io.BytesIO(png))
+    image = Image.open(io.BytesIO(png), formats=("PNG",))
     if image.getextrema()[-1] == (255, 255) or image.mode == "RGB":  # no transparency
         image = image.convert("RGB")
         drawn = image.getcolors(PHOTOGRAPH) is not None
