@@ -5,8 +5,8 @@ Their last digits depend on numpy's linear algebra, which takes its kernels from
 
 Intervals are ours: bootstrap over images for FID and KID, Wilson's for precision and recall (each a share of images,
 given the other set's manifold). The bootstrap computes each distance many times, by torch's linear algebra: Fréchet's
-with a nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, without the eigenvalues of a product that is not symmetric, and
-without D × D matrices where images are few; KID's from one matrix of kernels, or from blocks where images are many.
+with a nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, without the eigenvalues of a product that is not symmetric,
+and without D × D matrices where images are few; KID's from one matrix of kernels, or from blocks where images are many.
 """
 
 from __future__ import annotations
