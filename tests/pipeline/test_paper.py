@@ -12,11 +12,11 @@ import re
 import pytest
 import tiny
 
-from nonnormal import tables
-from nonnormal.cli.show import numbers_of, readable_of
-from nonnormal.layout import tables_of
-from nonnormal.study import validate
-from nonnormal.summary import read_rows, write_rows
+from nonnormal.study.cli.show import numbers_of, readable_of
+from nonnormal.study.config import validate
+from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.results.paths import tables_of
+from nonnormal.study.results.summary import read_rows, write_rows
 
 typst = pytest.importorskip("typst")
 TITLES = {
