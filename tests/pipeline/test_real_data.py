@@ -83,6 +83,7 @@ def test_distances_in_inceptions_features_have_plain_names_and_their_conditions(
             assert (row["n"], row["nfe"], row["train_seed"]) == (8, 2, 0)
             assert (conditions["features"], conditions["weights_sha256"]) == ("inception-v3-compat", digest)
             assert conditions["tool"].startswith("torch-fidelity ")
+            assert conditions["interval_tool"] == "nonnormal"
             assert conditions["n_reference"] == 20
             assert conditions["ema"] == {"vdm": 0.9999, "edm": 0.99929}[run[:3]]
 

@@ -295,6 +295,17 @@ def test_its_metrics_are_those_of_the_code(stated):
                 assert metric in distances or any(re.fullmatch(p, metric) for p in patterns), (one.id, metric)
 
 
+@pytest.mark.parametrize(("left", "expected"), [(0.02, "holds"), (0.15, "undecided"), (0.29, "fails"), (0.75, "fails")])
+def test_three_dimensions_can_fail_however_much_lies_on_the_chord(stated, left, expected):
+    """A bridge has 0.29 on the digits' grid, a line with white noise about it 0.75."""
+    [one] = [one for one in stated.claims if one.id == "three-dimensions"]
+    rows = [row("path_explained_variance", 0.9998, 0.0, components=components) for components in (0, 1, 2)]
+    for path, value in (("sampled", left), ("bridge", 0.29)):
+        rows.append(row("path_residual_variance", value, 0.01, components=2, path=path))
+        rows.append(row("path_residual_variance", 2 * value, 0.01, components=1, path=path))
+    assert judge(one, frame(*rows), "tiny", NAMES).verdict == expected
+
+
 def test_its_tests_are_there(stated):
     named = [name for one in stated.claims for name in one.tested_by or ()]
     assert len(named) > 10

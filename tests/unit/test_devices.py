@@ -182,6 +182,7 @@ PATHS = (
     geometry.end_distance,
     geometry.monotone_share,
     geometry.explained_variance,
+    geometry.residual_variance,
 )
 
 

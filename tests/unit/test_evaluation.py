@@ -347,6 +347,8 @@ def test_fidelity_is_measured_for_each_number_of_steps(samples, reference):
         assert (conditions["sampler"], conditions["step"], conditions["dtype"]) == ("ancestral", "laplace", "float32")
         assert (conditions["reference"], conditions["n_reference"]) == ("train", 60)
         assert conditions["features"] == "classifier of digits"
+        assert conditions["tool"].startswith("torch-fidelity ")
+        assert conditions["interval_tool"] == "nonnormal"
 
 
 @pytest.fixture(scope="module")

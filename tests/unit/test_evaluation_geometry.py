@@ -127,8 +127,10 @@ BY_LEVEL = {"path_chord_distance": "chord length", "path_denoised_chord_distance
 BY_LEVEL |= {"path_norm": "state", "path_denoised_norm": "state", "path_remaining_cosine": "1"}
 WHOLE = {"path_largest_chord_distance": "chord length", "path_largest_denoised_chord_distance": "chord length"}
 WHOLE |= {"path_monotone_share": "share", "path_arc_chord_ratio": "1", "copied_share": "share"}
+WHOLE |= {"path_denoised_own_chord_distance": "own chord length"}
 WHOLE |= {"path_curvature": "1/chord length", "path_torsion": "1/chord length"}
 OTHERS = {"path_explained_variance": "share", "score_deviation": "state", "nearest_train_distance": "state"}
+OTHERS |= {"path_residual_variance": "share"}
 OTHERS |= {"path_fid_digits": FID, "path_denoised_fid_digits": FID}
 OTHERS |= {"solver_fid_digits": FID, "solver_distance": "state"}
 ANCESTRAL = {"ancestral_arc_chord_ratio": "1", "ancestral_ode_distance": "state", "ancestral_end_displacement": "state"}
@@ -470,6 +472,12 @@ def test_shape_of_the_way_is_that_of_the_recorded_trajectories(random):
     explained = [only(rows, "path_explained_variance", components=k).value for k in range(3)]
     assert explained == sorted(explained)
     assert explained == pytest.approx(geometry.explained_variance(path).mean(1).tolist(), rel=1e-4)
+    own = geometry.chord_distance(denoised).amax(0) / (denoised[-1] - denoised[0]).flatten(1).norm(dim=1)
+    assert same(only(rows, "path_denoised_own_chord_distance"), mean(own), rel=1e-3)
+    left = [only(rows, "path_residual_variance", components=k, path="sampled").value for k in (1, 2)]
+    assert left == pytest.approx(geometry.residual_variance(path).mean(1).tolist(), rel=1e-2)
+    control = [only(rows, "path_residual_variance", components=k, path="bridge").value for k in (1, 2)]
+    assert 1 > control[0] > control[1] > 0.01
 
 
 # ---- other steps -----------------------------------------------------------------------------------------------------

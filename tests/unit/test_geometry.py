@@ -7,6 +7,7 @@ import torch
 
 from nonnormal.analysis.geometry import (
     arc_chord_ratio,
+    bridge,
     chord_distance,
     curvature,
     end_distance,
@@ -15,6 +16,7 @@ from nonnormal.analysis.geometry import (
     nearest_image,
     project,
     remaining_cosine,
+    residual_variance,
     score_deviation,
     torsion,
 )
@@ -229,6 +231,51 @@ def test_explained_variance_is_that_of_the_projection():
     expected = (project(path, 3).var(dim=0).cumsum(-1) / total[:, None]).T
     torch.testing.assert_close(explained_variance(path, 3), expected)
     assert (explained_variance(path, 8)[-1] - 1).abs().max() < 1e-12
+
+
+def test_residual_variance_is_what_the_components_leave_across_the_chord():
+    path = normals(9, 4, 1, 3, 3)
+    variances = project(path, 7).var(dim=0)[:, 1:]  # across the chord, one number a component
+    expected = 1 - variances.cumsum(1)[:, :3].T / variances.sum(1)
+    torch.testing.assert_close(residual_variance(path, 3), expected)
+    space = in_many_dimensions(helix(11))
+    torch.testing.assert_close(residual_variance(space)[1], torch.zeros(1, dtype=torch.float64), rtol=0, atol=1e-12)
+    line = torch.linspace(0, 1, 12, dtype=torch.float64).reshape(-1, 1, 1) * torch.tensor([[[4.0, 0.0, 0.0]]])
+    assert residual_variance(line).tolist() == [[0.0], [0.0]]
+
+
+def test_two_components_of_a_bridge_leave_what_its_eigenvalues_say():
+    line = torch.linspace(0, 1, 301, dtype=torch.float64).reshape(-1, 1, 1) * normals(1, 20, 800)
+    walk = line + normals(301, 20, 800, seed=1).cumsum(0) / 100
+    found = residual_variance(bridge(walk, normals(300, 20, 800, seed=2)))[1]
+    assert found.mean().item() == pytest.approx(1 - 6 / math.pi**2, abs=0.01)
+
+
+def test_a_bridge_has_the_ends_the_chord_and_the_steps_of_its_path():
+    path = normals(9, 4, 1, 3, 3).cumsum(0)
+    found = torch.stack([bridge(path, normals(8, 4, 1, 3, 3, seed=seed)) for seed in range(1, 500)])
+    torch.testing.assert_close(found[:, [0, -1]], path[[0, -1]].expand(499, 2, *path.shape[1:]))
+    steps, random = path.flatten(2).diff(dim=0), found.flatten(3).diff(dim=1)
+    chord = (path[-1] - path[0]).flatten(1)
+    chord = chord / chord.norm(dim=-1, keepdim=True)
+    along, random_along = (steps * chord).sum(-1), (random * chord).sum(-1)
+    torch.testing.assert_close(random_along, along.expand_as(random_along))
+    square = steps.square().sum(-1) - along.square()
+    expected = square * (1 - square / square.sum(0))  # of a walk that is tied at its end
+    torch.testing.assert_close((random.square().sum(-1) - along.square()).mean(0), expected, rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize(("beside", "low", "high"), [("noise", 1.5, 5), ("walk", 0.9, 1.1), ("curve", 0, 0.05)])
+def test_a_line_with_noise_about_it_leaves_as_much_as_its_bridge_and_a_curve_does_not(beside, low, high):
+    """On the chord all three have over 0.99 of their variance."""
+    t = torch.linspace(0, 1, 41, dtype=torch.float64).reshape(-1, 1, 1)
+    noise = normals(41, 20, 64, seed=1)
+    bend = torch.cat([(math.pi * t).sin(), (2 * math.pi * t).sin(), (3 * math.pi * t).sin() / 9], dim=-1)
+    curve = torch.einsum("tbk,kbd->tbd", bend, normals(3, 20, 64, seed=3))
+    path = 30 * t * normals(1, 20, 64) + {"noise": noise, "walk": 0.3 * noise.cumsum(0), "curve": curve}[beside] / 4
+    assert explained_variance(path)[0].min() > 0.99
+    control = residual_variance(bridge(path, normals(40, 20, 64, seed=2)))[1]
+    assert low < (residual_variance(path)[1].mean() / control.mean()).item() < high
 
 
 @pytest.mark.parametrize("components", [-1, 3, 9])

@@ -1,18 +1,19 @@
 """FID, KID, precision and recall of generated images against the training split, with intervals of our own.
 
-Features are those of a `Reference`; precision and recall are torch-fidelity's. The Fréchet distance is written with a
-nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, which is torch-fidelity's number without the eigenvalues of a
-product that is not symmetric, and without D × D matrices where images are few. KID is torch-fidelity's number with its
-draw of subsets, by torch's linear algebra: numpy's takes its kernels, and with them the order of its sums, from
-OPENBLAS_* of the environment. Intervals: bootstrap over images for FID and KID, Wilson's for precision and recall (each
-a share of images, given the other set's manifold).
+Features are those of a `Reference`. The values are those of torch-fidelity's own functions, on features in float64.
+Their last digits depend on numpy's linear algebra, which takes its kernels from the processor or OPENBLAS_CORETYPE.
+
+Intervals are ours: bootstrap over images for FID and KID, Wilson's for precision and recall (each a share of images,
+given the other set's manifold). The bootstrap computes each distance many times, by torch's linear algebra: Fréchet's
+with a nuclear norm, S = FᵀF ⇒ tr √(S_a S_b) = ‖F_a F_bᵀ‖_*, without the eigenvalues of a product that is not symmetric,
+and without D × D matrices where images are few; KID's from one matrix of kernels, or from blocks where images are many.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,9 +26,16 @@ from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, propo
 from nonnormal.metrics.reference import Reference
 
 _torchvision.ensure_importable()
-from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402 (torchvision first)
+from torch_fidelity.metric_fid import (  # noqa: E402 (torchvision first)
+    KEY_METRIC_FID,
+    fid_features_to_statistics,
+    fid_statistics_to_metric,
+)
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric  # noqa: E402
+from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402
 
-TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"
+TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"  # of the values
+INTERVAL_TOOL = "nonnormal"  # of the intervals
 _SUBSET = 1000  # images of a KID subset: torch-fidelity's default, as is their number of 100 where images are enough
 _KERNEL = 5000  # images whose whole kernel matrix is held in memory: 200 MB
 
@@ -113,18 +121,25 @@ def _frechet_estimate(
     rows, b = [features.double().to(device) for features in rows], reference.features.double().to(device)
     whole = reference.mean.to(device), _root(reference.covariance.to(device))
 
-    def distance(counts: np.ndarray, against: tuple[Tensor, Tensor]) -> float:
+    def resampled(counts: np.ndarray, against: tuple[Tensor, Tensor]) -> float:
         first, *second = (_frechet(*_moments(a, counts), *against) for a in rows)
         return first - sum(second)
 
     def distances(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         complete = len(b) == reference.n
         pairs = zip(u, v, strict=True)
-        return np.array([distance(counts, _moments(b, others) if complete else whole) for counts, others in pairs])
+        return np.array([resampled(counts, _moments(b, others) if complete else whole) for counts, others in pairs])
 
     n = len(rows[0])
-    value = distance(np.ones(n), whole)
+    first, *second = (_frechet_value(a, reference) for a in rows)
+    value = first - sum(second)
     return Estimate(value, *bootstrap_interval(distances, value, (n, len(b)), resamples=resamples, seed=seed), n)
+
+
+def _frechet_value(rows: Tensor, reference: Reference) -> float:
+    """torch-fidelity's distance of rows (N, D) to the whole training split."""
+    split = {"mu": reference.mean.numpy(), "sigma": reference.covariance.numpy()}
+    return fid_statistics_to_metric(fid_features_to_statistics(rows.cpu()), split, verbose=False)[KEY_METRIC_FID]
 
 
 def _moments(rows: Tensor, counts: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -152,9 +167,17 @@ def _frechet(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> 
 
 
 def _kid(features: Tensor, reference: Tensor, device, *, resamples: int, seed: int) -> Estimate:
-    """The mean over subsets of the unbiased squared MMD with the kernel (xᵀy/D + 1)³."""
+    """The mean over subsets of the unbiased squared MMD with the kernel (xᵀy/D + 1)³.
+
+    Raises:
+        ValueError: there are fewer than four rows of either.
+    """
+    if (smaller := min(len(features), len(reference))) < 4:
+        raise ValueError(f"KID with its interval needs 4 images or more on either side, found {smaller}")
+    options = {"kid_subsets": 100 if smaller >= 2 * _SUBSET else 20, "kid_subset_size": min(smaller // 2, _SUBSET)}
+    options |= {"rng_seed": seed % 2**32, "verbose": False}
+    value = kid_features_to_metric(features.double(), reference.double(), **options)[KEY_METRIC_KID_MEAN]
     a, b = (rows.double().to(device) for rows in (features, reference))
-    value = float(np.mean([_squared_mmd(x, y) for x, y in _subsets(a, b, seed)]))
     if max(len(a), len(b)) > _KERNEL:
         half = Z95 * _kid_error(a, b)
         return Estimate(value, value - half, value + half, len(a))
@@ -169,16 +192,6 @@ def _kid(features: Tensor, reference: Tensor, device, *, resamples: int, seed: i
 
     low, high = bootstrap_interval(squared_mmds, value, (len(a), len(b)), resamples=resamples, seed=seed)
     return Estimate(value, low, high, len(a))  # the estimator may be negative
-
-
-def _subsets(a: Tensor, b: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of subsets of equal size, those that torch-fidelity draws with this seed."""
-    rng = np.random.RandomState(seed % 2**32)
-    smaller = min(len(a), len(b))
-    size = min(smaller // 2, _SUBSET)
-    for _ in range(100 if smaller >= 2 * _SUBSET else 20):
-        x, y = (rows[torch.from_numpy(rng.choice(len(rows), size, replace=False))] for rows in (a, b))
-        yield x, y
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -198,13 +211,8 @@ def _kid_error(a: Tensor, b: Tensor) -> float:
 
     The mean over blocks is itself an unbiased estimate of the MMD, of no less variance than that of all pairs. There
     are two blocks at least, of two rows at least.
-
-    Raises:
-        ValueError: there are fewer than four rows.
     """
     smaller = min(len(a), len(b))
-    if smaller < 4:
-        raise ValueError(f"an interval of KID needs 4 images or more on either side, found {smaller}")
     count = smaller // max(2, min(_SUBSET, smaller // 5))
     blocks = zip(a.tensor_split(count), b.tensor_split(count), strict=True)
     size = smaller // count

@@ -1,6 +1,10 @@
-"""The complete recipe: all linear diffusions of n variables that keep a normal prior.
+"""The complete recipe: linear diffusions of n variables that keep a normal prior.
 
     dz = −β (D + Q) ∇H dt + √(2βD) dw,   H(z) = zᵀ H z / 2,   D symmetric, Q skew, H positive definite, β = β(t).
+
+Every linear diffusion that keeps exp(−H) has this form with D(t) and Q(t). Here D and Q are constant and β alone
+depends on time: a component-wise schedule in which the ratio of two rates moves is not one of these, and VE, whose
+prior is not stationary, has no such form at all.
 
 exp(−H) is stationary whatever D and Q are: with P = H⁻¹, (D + Q) H P + P Hᵀ (D + Q)ᵀ = D + Q + Dᵀ + Qᵀ = 2D, which is
 Lyapunov's equation. D says which variables get noise, Q how they pass it on. The correction tau of the recipe is the
@@ -13,7 +17,8 @@ exp(−F B) and overflows for large B. Here both regimes are one: the series in 
 
 Knows nothing of steps, networks or losses.
 
-Source: PSLD (2303.01748), after Ma et al. (1506.04696); the algorithm for Σ is derived here.
+Source: PSLD (2303.01748), after Ma et al. (1506.04696), for the form; what constant D and Q leave out and the algorithm
+for Σ are derived here.
 """
 
 from __future__ import annotations

@@ -129,7 +129,11 @@ class ComponentWise(Schedule):
         ValueError: shapes, softness or ends are wrong, a component never moves between low and high, or a log-SNR
             is beyond ±700.
 
-    Source: GUD (2410.02667) and its authors' code, where γ = −log_snr; clipping as in that code's sequential schedule.
+    Source: GUD (2410.02667) Eq. 13 and its authors' code, where γ = −log_snr; clipping as in that code's sequential
+        schedule.
+    Deviates: where that code contradicts its docstring, ours follows the docstring. `variance_adjusted_schedule` states
+        Eq. 13, with a (l_i − l_max), but takes the greatest of a l_i + log Σ_i in place of a l_max, and the range of
+        the same for that of a l_i: all its lines are shifted, and fall by another amount.
     """
 
     labels: Tensor
@@ -213,7 +217,12 @@ def variance_labels(variance: Tensor) -> Tensor:
 
 
 def column_labels(shape: tuple[int, int, int]) -> Tensor:
-    """l_i = column: images (C, H, W) are generated from left to right."""
+    """l_i = column: images (C, H, W) are generated from left to right.
+
+    Source: the docstring of GUD's `column_schedule`, "column 0 is generated first".
+    Deviates: the code of `column_schedule` lets the last column wait longest before it is noised, so that it is
+        generated first.
+    """
     return torch.arange(shape[2], dtype=torch.float64).expand(shape)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from nonnormal.data import ImageData
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.metrics import DISTANCES
-from nonnormal.metrics.fidelity import TOOL, fidelity
+from nonnormal.metrics.fidelity import INTERVAL_TOOL, TOOL, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
@@ -150,6 +150,7 @@ def _against(reference: Reference) -> dict:
         "features": reference.name,
         "weights_sha256": reference.weights,
         "tool": TOOL,
+        "interval_tool": INTERVAL_TOOL,
     }
 
 

@@ -23,7 +23,7 @@ from nonnormal.metrics.reference import Reference
 from nonnormal.processes import LinearProcess, uniform_times
 from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ancestral, sample_heun
 from nonnormal.samplers.grid_search import best_grid, euler_costs
-from nonnormal.seeds import ImageNoise
+from nonnormal.seeds import ImageNoise, generator
 from nonnormal.steps import Normal, get
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
@@ -98,7 +98,10 @@ def geometry_rows(
 
 
 def _way(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
-    """Quasi-linearity: distances from the chord, norms, directions, and how much of the way lies in few dimensions."""
+    """Quasi-linearity: distances from the chord, norms, directions, and how much of the way lies in few dimensions.
+
+    The last beside a path without structure, a Brownian bridge around the same chord by steps of the same sizes.
+    """
     path, denoised = recorded.states, recorded.denoised
     chord = (path[-1] - path[0]).flatten(1).norm(dim=1)
     away, away_denoised = geometry.chord_distance(path), geometry.chord_distance(path, denoised)
@@ -119,8 +122,14 @@ def _way(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
     rows.append(scene.mean("path_arc_chord_ratio", geometry.arc_chord_ratio(path), "1"))
     rows.append(scene.mean("path_largest_chord_distance", (away / chord).amax(0), "chord length"))
     rows.append(scene.mean("path_largest_denoised_chord_distance", (away_denoised / chord).amax(0), "chord length"))
+    own = geometry.chord_distance(denoised) / (denoised[-1] - denoised[0]).flatten(1).norm(dim=1)
+    rows.append(scene.mean("path_denoised_own_chord_distance", own.amax(0), "own chord length"))
     for components, explained in enumerate(geometry.explained_variance(path)):
         rows.append(scene.mean("path_explained_variance", explained, "share", components=components))
+    noise = torch.randn(path[1:].shape, generator=generator(scene.study.seed, "geometry", "bridge"))
+    for name, each in {"sampled": path, "bridge": geometry.bridge(path, noise)}.items():
+        for components, left in enumerate(geometry.residual_variance(each), start=1):
+            rows.append(scene.mean("path_residual_variance", left, "share", components=components, path=name))
     curve = geometry.project(path)
     rows.append(scene.mean("path_curvature", (geometry.curvature(curve) * chord).mean(0), "1/chord length"))
     rows.append(scene.mean("path_torsion", (geometry.torsion(curve).abs() * chord).mean(0), "1/chord length"))

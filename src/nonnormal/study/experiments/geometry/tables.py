@@ -9,10 +9,19 @@ from nonnormal.study.results.summary import select, with_condition
 
 _GEOMETRY = {
     "largest distance of a state from the chord, in chord lengths": ("path_largest_chord_distance", {}),
-    "the same of a denoised state": ("path_largest_denoised_chord_distance", {}),
+    "the same of a denoised state, from the states' chord": ("path_largest_denoised_chord_distance", {}),
+    "the same of a denoised state, from the denoised states' own chord": ("path_denoised_own_chord_distance", {}),
     "arc over chord": ("path_arc_chord_ratio", {}),
     "share of variance on the chord": ("path_explained_variance", {"components": 0}),
     "share of variance on the chord and two components": ("path_explained_variance", {"components": 2}),
+    "share of the variance across the chord that two components leave": (
+        "path_residual_variance",
+        {"components": 2, "path": "sampled"},
+    ),
+    "the same of a random path around the chord by steps of the same sizes": (
+        "path_residual_variance",
+        {"components": 2, "path": "bridge"},
+    ),
     "share of trajectories that near their end at every step": ("path_monotone_share", {}),
     "distance of a sample to the nearest training image": ("nearest_train_distance", {"of": "samples"}),
     "the same of a held-out image": ("nearest_train_distance", {"of": "held-out"}),

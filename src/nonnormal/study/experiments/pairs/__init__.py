@@ -47,9 +47,9 @@ EXPERIMENT = Experiment(
             name="steps",
             function="figure_steps:number_of_steps",
             takes=("summary", "fid", "labels"),
-            caption="Fréchet distance in the features of the study's own classifier, normal-limit bound and native "
-            "bound against the number of steps, which is the number of network calls. Bars are 95 % "
-            "intervals over images; they do not cover retraining.",
+            caption="Fréchet distance of samples, normal-limit bound and native bound against the number of steps, "
+            "which is the number of network calls. Bars are 95 % intervals over images; they do not cover "
+            "retraining.",
         ),
         Figure(
             name="style",

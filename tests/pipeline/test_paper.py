@@ -1,0 +1,168 @@
+"""The paper's prose follows from the study: typeset for studies that lack a section, a family, a pair.
+
+The tiny study's files stay as they were made. Its settings and the rows of its summary change, tables are made of them
+again, and the paper is typeset to a text.
+"""
+
+import copy
+import html
+import json
+import re
+
+import pytest
+import tiny
+
+from nonnormal.study.cli.show import numbers_of, readable_of
+from nonnormal.study.config import validate
+from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.results.paths import tables_of
+from nonnormal.study.results.summary import read_rows, write_rows
+
+typst = pytest.importorskip("typst")
+TITLES = {
+    "exchange": "Another step for a trained network",
+    "invariance": "Any step, in law",
+    "geometry": "The geometry of sampling",
+    "designs": "Representation and schedule",
+    "recipe": "The complete recipe: momentum",
+    "crossing": "One network, every axis",
+}
+WORDS = {  # of other sections, where there is such a section
+    "exchange": "Within one network",
+    "geometry": "the way that a sampler takes",
+    "designs": "the order in which it is noised",
+    "recipe": "with a momentum or without",
+}
+
+
+@pytest.fixture
+def paper(project, monkeypatch):
+    """paper(change, rows): the text after a change of the tiny study and of the rows of its summary."""
+
+    def typeset(change=lambda study: None, rows=lambda summary: summary) -> str:
+        monkeypatch.chdir(project.folder)
+        layout, raw = tiny.LAYOUT, copy.deepcopy(tiny.tiny())
+        change(raw)
+        study = validate(raw, tiny.FILE)
+        layout.study.write_text(json.dumps(study.resolved))
+        write_rows(layout.summary, rows(read_rows(layout.summary)))
+        for name in tables_of(study):
+            numbers = numbers_of(name, study, layout)
+            write_rows(layout.table(name, "csv"), numbers)
+            readable = readable_of(name, study, numbers)
+            tables.write_readable(layout.table(name, "typ"), *readable, prose=name == "claims")
+        inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
+        options = dict(root=".", sys_inputs=inputs, ignore_system_fonts=True)
+        assert typst.compile("paper/paper.typ", **options).startswith(b"%PDF")
+        text = typst.compile("paper/paper.typ", format="html", **options).decode()
+        return " ".join(html.unescape(re.sub("<[^>]*>", "", text)).split())
+
+    resolved = (project.folder / tiny.LAYOUT.study).read_bytes()
+    yield typeset
+    (project.folder / tiny.LAYOUT.study).write_bytes(resolved)  # no stage's output, so the project does not put it back
+
+
+def test_a_study_of_all_sections_has_all_of_them(paper):
+    text = paper()
+    assert all(words in text for words in (*TITLES.values(), *WORDS.values()))
+
+
+@pytest.mark.parametrize("section", TITLES)
+def test_a_section_that_is_left_out_is_not_spoken_of(paper, section):
+    text = paper(lambda study: study.pop(section))
+    assert [other for other in TITLES if TITLES[other] not in text] == [section]
+    assert [other for other in WORDS if WORDS[other] not in text] == [section] * (section in WORDS)
+
+
+def test_a_study_of_pairs_alone_has_none_of_the_sections(paper):
+    text = paper(lambda study: [study.pop(section) for section in TITLES])
+    assert not any(words in text for words in (*TITLES.values(), *WORDS.values()))
+    assert "Rademacher" not in text
+
+
+def only_normal(study):
+    study["runs"].pop("laplace-laplace")
+
+
+def test_one_pair_is_compared_with_none(paper):
+    text = paper(only_normal, lambda rows: rows[rows.run != "laplace-laplace"])
+    for words in ("Between networks", "measured by their own bounds", "conventions asks", "Laplace pair's own bound"):
+        assert words not in text
+    assert "train 1 of these pairs" in text
+
+
+def as_trained_again(study):
+    study["runs"]["laplace-laplace"] |= {"q": "uniform", "p": "normal"}
+
+
+def renamed(rows):
+    ours = rows.run == "laplace-laplace"
+    return rows.assign(q=rows.q.mask(ours, "uniform"), p=rows.p.mask(ours, "normal"))
+
+
+def test_training_again_is_spoken_of_where_the_study_has_it(paper):
+    words = "the effect of training again with another seed", "which is retraining alone", "uniform/normal coincides"
+    assert not any(each in paper() for each in words)
+    text = paper(as_trained_again, renamed)
+    assert all(each in text for each in words)
+
+
+# ---- families --------------------------------------------------------------------------------------------------------
+
+
+def steps_in(study, section, *steps):
+    study[section]["steps"] = list(steps)
+
+
+def laws(rows, **names):
+    """Rows of the invariance with other names of the steps; those without a name are left out."""
+    law = rows.run.isna() & rows.metric.str.contains("walk|sampler|path_maximum") & rows.q.notna()
+    rows = rows.assign(q=rows.q.mask(law, rows.q.map(names)), p=rows.p.mask(law, rows.q.map(names)))
+    return rows[~law | rows.q.notna()]
+
+
+@pytest.mark.parametrize("other", ["rademacher", "gumbel", "student_t(df=5)", None])
+def test_families_that_are_named_are_the_studys(paper, other):
+    steps = ["normal", *([other] if other else [])]
+    names = {"normal": "normal"} | ({"gumbel": other} if other else {})
+    text = paper(lambda study: steps_in(study, "invariance", *steps), lambda rows: laws(rows, **names))
+    section = text.split(TITLES["invariance"])[1].split(TITLES["geometry"])[0]
+    assert ("Rademacher" in section) == (other == "rademacher")
+    assert f"of {len(steps)} famil" in section
+    assert "not fitted" not in section  # two numbers of steps are too few for an order
+
+
+def test_a_family_whose_distance_grows_is_not_said_to_converge(paper):
+    def grown(rows):
+        most = (rows.metric == "w1_sampler") & (rows.q == "gumbel") & (rows.nfe == 4)
+        return rows.assign(value=rows.value.mask(most, 9.0))
+
+    assert "distance falls for 2 of 2 families" in paper()
+    assert "distance falls for 1 of 2 families" in paper(rows=grown)
+
+
+@pytest.mark.parametrize(("other", "named"), [("rademacher", True), ("laplace", False)])
+def test_the_rademacher_step_is_among_those_of_the_exchange_where_it_is(paper, other, named):
+    def rows(summary):
+        conditions = summary.conditions.str.replace('"step": "rademacher"', f'"step": "{other}"', regex=False)
+        return summary.assign(
+            conditions=conditions.where(summary.metric.str.startswith("exchange_"), summary.conditions)
+        )
+
+    text = paper(lambda study: steps_in(study, "exchange", "normal", other), rows)
+    assert ("The Rademacher step is among them" in text) == named
+    assert ("for the Laplace step in" in text) != named
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_counted_where_they_were_measured(paper):
+    def more(study):
+        for section in ("recipe", "crossing"):
+            study[section]["n_bounds"] = 100_000
+
+    text = paper(more)
+    assert "100000" not in text
+    assert text.count("Bits/dim of 2 held-out images") + text.count("bits/dim of 2 held-out images") == 2
+    assert "likelihood on 2 held-out images" in text
