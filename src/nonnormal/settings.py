@@ -6,7 +6,9 @@ These models are the source of what is allowed for a run; `study` puts runs toge
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+import re
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import (
@@ -33,6 +35,31 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_of_yaml_1_2(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reads 1e-3 as a number, which YAML 1.1 takes for a text, where a number is asked for."""
+        return _with_numbers(value) if info.field_name in _number_fields(cls) else value
+
+
+@cache
+def _number_fields(model: type[BaseModel]) -> set[str]:
+    return {name for name, field in model.model_fields.items() if _mentions_float(field.annotation)}
+
+
+def _mentions_float(hint: Any) -> bool:
+    return hint is float or any(map(_mentions_float, get_args(hint)))
+
+
+_EXPONENT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
+
+
+def _with_numbers(value: Any) -> Any:
+    """The value, or the list, with numbers in place of texts as 1e-3."""
+    if isinstance(value, list):
+        return [_with_numbers(part) for part in value]
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 MOST_STEPS = 1_000_000  # of a diffusion: each is a number in memory, and of samples a call of the network
