@@ -19,6 +19,7 @@ from nonnormal.files import observed
 from nonnormal.processes import PSLD
 from nonnormal.recipes import denoiser_recipe, design, objective
 from nonnormal.records import Recorder
+from nonnormal.sections import NAME_RULE
 from nonnormal.settings import Process
 from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate
@@ -166,6 +167,14 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path, text):
         f"{{name: a, data: digits, runs: {{a: {{training: {{learning_rate: {text}}}}}}}}}"
     )
     assert load(path).run("a").training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("title", "1e5"), ("runs.plain.process", {"kind": "vp_sde", "beta": ["1e-1", "2e1"]})]
+)
+def test_a_text_like_a_number_is_one_where_a_number_is_asked_for_and_nowhere_else(key, value):
+    found = validate(changed(key, value), "x")
+    assert (found.title, found.run("plain").process.beta) in (("1e5", None), ("", (0.1, 20.0)))
 
 
 @pytest.mark.parametrize(
@@ -371,10 +380,10 @@ def test_defaults_may_be_left_out(defaults):
         ("source.colour", 1, ["source.colour: unknown key", "allowed here: path, mirrors, sha256, size"]),
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
         ("source.mirrors", ["ftp://x"], ["source.mirrors: found", "allowed are http://"]),
-        ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
+        ("name", "a/b", ['name: found "a/b"', NAME_RULE]),
         ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
-        ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
+        ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', NAME_RULE]),
         ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),
         ("runs", ["plain"], ['runs: found ["plain"]', "must be a mapping"]),
         ("runs.plain", 3, ["runs.plain: found 3"]),
@@ -410,10 +419,44 @@ def test_integers_are_written_as_integers(path, value):
     assert f"{path}: found {json.dumps(value)}; Input should be a valid integer" in message
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "logs", "paper"])
-def test_a_run_may_not_be_called_like_a_folder_of_the_study(name):
-    message = mistake(changed(f"runs.{name}", None))
-    assert message == f"study.yaml: runs.{name}: folders of the study; call the run otherwise"
+NAMED = {
+    "runs": None,
+    "designs.runs": None,
+    "recipe.networks": None,
+    "recipe.processes": {"kind": "vp_sde"},
+    "crossing.bases": {"kind": "dct"},
+    "crossing.processes": {"kind": "vp_sde"},
+}
+NUMBERS = ("1", "007", "1e3", "1.5", "0x1f", "1_000", 1, 7, 1.5, True, None)  # some as YAML reads them
+FILES = ("summary.csv", "study.json", "geometry.csv")
+VALUES = ("nan", "true", "null", "inf", "na", "off")
+
+
+@pytest.mark.parametrize("place", NAMED)
+@pytest.mark.parametrize("name", [*NUMBERS, *FILES, *VALUES])
+def test_one_rule_for_all_names_refuses_what_is_read_as_a_value_or_file(place, name):
+    message = mistake(changed(place, {name: NAMED[place]}))
+    assert message.startswith(f"study.yaml: {place}.")
+    assert message.endswith("use another name" if name in VALUES else NAME_RULE)
+
+
+@pytest.mark.parametrize("name", [*NUMBERS[:6], *FILES, *VALUES])
+def test_the_name_of_a_study_has_the_same_rule(name):
+    assert mistake(changed("name", name)).startswith(f"study.yaml: name: found {json.dumps(name)}; ")
+
+
+@pytest.mark.parametrize("place", NAMED)
+@pytest.mark.parametrize("name", ["psld-0.01", "a", "pca_2"])
+def test_a_name_may_have_a_number_in_it(place, name):
+    validate(changed(place, {name: NAMED[place]}), "x")
+
+
+@pytest.mark.parametrize("place", ["runs", "designs.runs", "recipe.networks"])
+@pytest.mark.parametrize("name", ["benchmarks", "law", "logs", "paper", "pretrained", "records", "table"])
+def test_a_network_may_not_be_called_like_a_file_or_folder_of_the_study(place, name):
+    message = mistake(changed(f"{place}.{name}", None))
+    assert message.startswith(f'study.yaml: {place}.{name}: found "{name}"; benchmarks, logs, ')
+    assert message.endswith("are kept for files and folders of the study; use another name")
 
 
 def test_a_mistake_in_widths_is_not_answered_with_attention():
@@ -765,7 +808,7 @@ def test_processes_are_what_they_are_called():
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
         ("runs.plain", PSLD_RUN, ["runs.plain.training.weighting: a network of states belongs into recipe.networks"]),
         ("recipe.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
-        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run or of a folder"]),
+        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run"]),
         ("recipe.networks.a", PSLD_RUN | {"colour": 1}, ["recipe.networks.a.colour: unknown key; allowed here: q, p"]),
         ("recipe.networks.a", {"network": {"widths": [8] * 5}}, ["recipe.networks.a.network.widths: 5 levels"]),
         ("recipe.processes.a.colour", 1, ["recipe.processes.a.colour: unknown key; allowed here: kind, schedule"]),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from nonnormal.tables import (
     listed_steps,
     pairs,
     processes,
+    read_numbers,
     readable_bounds,
     readable_costs,
     readable_crossing,
@@ -246,6 +248,21 @@ def test_csv_has_all_numbers(tmp_path, table):
     found = pd.read_csv(tmp_path / "t.csv")
     assert found.columns.tolist() == table.columns.tolist()
     assert found.normal_bpd.tolist() == table.normal_bpd.tolist()
+
+
+def test_texts_of_a_file_stay_texts(tmp_path):
+    texts = pd.DataFrame({"run": ["007", "nan", "1e3"], "step": ["null", "true", None], "value": [1.5, None, math.inf]})
+    write_rows(tmp_path / "t.csv", texts)
+    found = read_numbers(tmp_path / "t.csv")
+    assert found.run.tolist() == ["007", "nan", "1e3"]
+    assert found.step.tolist()[:2] == ["null", "true"]
+    assert found.step.isna().tolist() == [False, False, True]
+    assert found.value.dtype == float
+    texts = texts.assign(**{column: ["true", "0x1", "n/a"] for column in ("study", "q", "p", "metric", "unit")})
+    texts = texts.assign(conditions="1", train_seed=0, nfe=1, n=1)
+    write_rows(tmp_path / "t.csv", texts)
+    found = read_rows(tmp_path / "t.csv")
+    assert all(found[column].tolist() == texts[column].tolist() for column in ("run", "study", "q", "p", "conditions"))
 
 
 def test_markdown_has_a_row_for_each_number_and_a_column_for_each_run(tmp_path, readable):

@@ -300,9 +300,8 @@ def page(
     ),
 ) -> None:
     """Write the results page: one HTML file with tables, figures, samples and provenance, which needs no network."""
-    import pandas as pd
-
-    from nonnormal.files import reading, write_text
+    from nonnormal import tables
+    from nonnormal.files import write_text
     from nonnormal.page.document import render
 
     study, layout = open_study(study_file)
@@ -310,7 +309,7 @@ def page(
     for name in tables_of(study):
         if not (path := layout.table(name, "csv")).is_file():
             continue
-        numbers[name] = pd.read_csv(reading(path))
+        numbers[name] = tables.read_numbers(path)
         try:
             readable[name] = readable_of(name, study, numbers[name])
         except KeyError as error:

@@ -23,6 +23,7 @@ from nonnormal.sections import (
     Geometry,
     Invariance,
     Name,
+    NetworkName,
     Pretrained,
     Recipe,
     Resources,
@@ -35,9 +36,6 @@ from nonnormal.steps import code_of, get
 
 class StudyError(ValueError):
     """A study file says something that is not allowed; the message lists each key, what was found, what is allowed."""
-
-
-_RESERVED = {"benchmarks", "logs", "paper", "pretrained", "records"}  # folders beside those of the runs
 
 
 class Study(Settings):
@@ -60,7 +58,7 @@ class Study(Settings):
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
     """Settings of every run that does not name others; a run of another process.kind has none of the process."""
-    runs: dict[Name, Run] = {}
+    runs: dict[NetworkName, Run] = {}
     """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
     features: Features = Classifier()
     """Feature network of the Fréchet distance: a classifier where nothing is said."""
@@ -104,13 +102,6 @@ class Study(Settings):
         if name == "slurm":
             raise ValueError("results/slurm is for the logs of SLURM; call the study otherwise")
         return name
-
-    @field_validator("runs")
-    @classmethod
-    def _free_folders(cls, runs: dict[str, Run]) -> dict[str, Run]:
-        if taken := _RESERVED.intersection(runs):
-            raise ValueError(f"{', '.join(sorted(taken))}: folders of the study; call the run otherwise")
-        return runs
 
     @field_validator("data")
     @classmethod
@@ -170,8 +161,8 @@ class Study(Settings):
             raise ValueError("recipe: needs a run of the study whose network it takes")
         if self.recipe and (strange := set(self.recipe.runs or ()) - set(self.runs)):
             raise ValueError(f'recipe.runs: found "{min(strange)}"; the runs are ' + ", ".join(self.runs))
-        if taken := (_RESERVED | set(self.runs) | set(self.design_runs)).intersection(networks):
-            raise ValueError(f"recipe.networks: {min(taken)} is the name of a run or of a folder; use another")
+        if taken := {*self.runs, *self.design_runs}.intersection(networks):
+            raise ValueError(f"recipe.networks: {min(taken)} is the name of a run; use another")
         if states := [name for name, run in self.networks.items() if run.of_states and name not in networks]:
             raise ValueError(
                 f"{self._path(states[0])}.training.weighting: a network of states belongs into recipe.networks"
@@ -206,7 +197,7 @@ class Study(Settings):
     def _designs_have_names_of_their_own(self):
         if not self.designs:
             return self
-        if taken := (_RESERVED | set(self.runs)) & set(self.designs.runs):
+        if taken := set(self.runs) & set(self.designs.runs):
             raise ValueError(f"designs.runs: {', '.join(sorted(taken))}: taken; call the network otherwise")
         if self.designs.extend not in (None, *self.designs.runs):
             raise ValueError(

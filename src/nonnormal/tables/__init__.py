@@ -11,7 +11,7 @@ from nonnormal.tables.pairs import headline, pairs, readable_pairs
 from nonnormal.tables.pretrained import pretrained, pretrained_headline, readable_pretrained
 from nonnormal.tables.recipe import bounds as recipe_bounds
 from nonnormal.tables.recipe import processes, readable_bounds, readable_processes, readable_recipe, recipe
-from nonnormal.tables.text import markdown, write_readable
+from nonnormal.tables.text import markdown, read_numbers, write_readable
 
 __all__ = [
     "claims",
@@ -28,6 +28,7 @@ __all__ = [
     "pretrained",
     "pretrained_headline",
     "processes",
+    "read_numbers",
     "readable_bounds",
     "readable_claims",
     "readable_costs",

@@ -10,6 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 from nonnormal.files import write_text
+from nonnormal.summary import read_table
+
+_TEXTS = ("run", "q", "p", "design", "metric", "quantity", "unit", "D", "Q", "H", "beta", "process", "bound", "step")
+_TEXTS += ("constant", "sampler", "grid", "solver", "name", "measure", "axis", "basis", "against", "kind", "id")
+_TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "verdict", "reason")
+
+
+def read_numbers(path: Path) -> pd.DataFrame:
+    """A table's CSV file, whose names and other texts stay texts, whatever they look like."""
+    return read_table(path, _TEXTS)
 
 
 def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> None:
