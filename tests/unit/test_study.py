@@ -17,10 +17,10 @@ from nonnormal.cli.common import open_study
 from nonnormal.divergence import is_finite
 from nonnormal.files import observed
 from nonnormal.processes import PSLD
-from nonnormal.recipes import denoiser_recipe, design, objective
+from nonnormal.recipes import components, denoiser_recipe, design, objective
 from nonnormal.records import Recorder
 from nonnormal.sections import NAME_RULE
-from nonnormal.settings import Process
+from nonnormal.settings import Process, Run
 from nonnormal.steps import families, get
 from nonnormal.study import StudyError, json_schema, load, validate
 
@@ -579,6 +579,65 @@ def with_pair(q, p):
     return changed("runs.plain", {"q": q, "p": p})
 
 
+# ---- component-wise schedules ----------------------------------------------------------------------------------------
+
+BOX = [[[0] * 8] * 8]
+
+
+@pytest.mark.parametrize("place", ["runs.plain", "designs.runs.wave", "recipe.networks.net"])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"labels": [[[0] * 8] * 7]}, "labels: must have the shape (1, 8, 8) of an image, found (1, 7, 8)"),
+        ({"labels": []}, "labels: must have the shape (1, 8, 8) of an image, found (0,)"),
+        ({"labels": [[[0] * 8] * 7 + [[0] * 7]]}, "must have channels of one height and rows of one length"),
+        ({"labels": [[[0]], [[0], [1]]]}, "must have channels of one height and rows of one length"),
+        ({"labels": [[[0, "x"]]]}, 'labels.0.0.1: found "x"; must be a number'),
+        ({"labels": [[[1e300]]]}, "labels.0.0.0: found 1e+300; Input should be less than or equal to 1000000"),
+        ({"low": 3, "high": 1}, "low: found 3.0; must be smaller than high, which is 1.0"),
+        ({"low": 1, "high": 1}, "low: found 1.0; must be smaller than high, which is 1.0"),
+        ({"low": 20}, "low: 64 of 64 components never move between low = 20 and high = inf, whatever the data"),
+        ({"high": -20}, "high: 64 of 64 components never move between low = -inf and high = -20"),
+        ({"labels": "column", "softness": 0.5, "low": 22}, "low: 32 of 64 components never move between low = 22"),
+        ({"softness": 1e-300}, "softness: found 1e-300; Input should be greater than or equal to 0.001"),
+        ({"labels": "row", "softness": 0.01}, "softness: found 0.01; log-SNRs from 709 to "),
+        ({"kind": "waiting", "delay": 1e300}, "delay: found 1e+300; Input should be less than or equal to 1000"),
+    ],
+)
+def test_a_component_wise_schedule_that_fits_no_images_is_refused_by_key(place, settings, said):
+    schedule = {"kind": "component_wise", "log_snr_max": 9, "log_snr_min": -7} | settings
+    message = mistake(changed(place, {"process": {"schedule": schedule}}))
+    assert message.startswith(f"study.yaml: {place}.process.schedule.")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("basis", ["pixel", "pca", "dct", "fourier", "haar"])
+@pytest.mark.parametrize("labels", ["variance", "column", "row", "frequency", "numbers"])
+@pytest.mark.parametrize(("softness", "low", "high"), [(1, None, None), (0.3, -7, 9), (0.001, -7, 9), (None, -7, 9)])
+def test_what_the_digits_can_have_is_accepted(digits, basis, labels, softness, low, high):
+    """What `check` refuses, the data cannot have: a schedule that can be built of them is accepted."""
+    schedule = {"kind": "component_wise", "labels": BOX if labels == "numbers" else labels, "softness": softness}
+    run = {"basis": {"kind": basis}, "process": {"schedule": schedule | {"low": low, "high": high}}}
+    if labels == "frequency" and basis in ("pixel", "pca"):
+        return
+    try:
+        found = validate({"name": "a", "data": "digits", "runs": {"r": run}}, "x").run("r")
+    except StudyError:
+        run = Run.model_validate(run)
+        with pytest.raises(ValueError, match=r"process\.schedule"):
+            design(run, components(run, digits.train.images, digits.levels))
+    else:
+        design(found, components(found, digits.train.images, digits.levels))
+
+
+def test_a_schedule_that_the_data_do_not_fit_is_refused_with_its_key(digits):
+    schedule = {"kind": "component_wise", "labels": "column", "low": 12}
+    run = validate(changed("runs.plain.process.schedule", schedule), "x").run("plain")
+    with pytest.raises(ValueError, match=r"^process\.schedule: \d+ of 64 components never move"):
+        design(run, components(run, digits.train.images, digits.levels))
+
+
 @pytest.mark.parametrize(
     ("q", "p"),
     [
@@ -729,6 +788,15 @@ def test_sampling_takes_steps_without_density(section):
     assert found.steps == ("rademacher",)
 
 
+@pytest.mark.parametrize("process", ["vp_sde", "psld", "component_wise", "waiting"])
+@pytest.mark.parametrize("named", [None, "plain"])
+def test_geometry_needs_one_noise_level_an_image(process, named):
+    raw = changed("geometry", {"run": named})
+    its = {"kind": process} if process in ("vp_sde", "psld") else {"schedule": {"kind": process}}
+    raw["runs"]["plain"] = {"process": its}
+    assert f'geometry.run: found "plain", whose process is {process}; ' in mistake(raw)
+
+
 def test_geometry_looks_at_the_first_run_unless_another_is_named():
     assert validate(changed("geometry", {}), "x").geometry_run == "plain"
     assert validate(changed("geometry.run", "other"), "x").geometry_run == "other"
@@ -814,6 +882,11 @@ def test_processes_are_what_they_are_called():
         ("recipe.processes.a.colour", 1, ["recipe.processes.a.colour: unknown key; allowed here: kind, schedule"]),
         ("recipe.processes", {}, ["recipe.processes: found {}", "at least 1 item"]),
         ("recipe.runs", ["plane"], ['recipe.runs: found "plane"', "the runs are plain, other"]),
+        (
+            "recipe.processes.a",
+            {"schedule": {"kind": "waiting", "labels": "column"}},
+            ["recipe.processes.a.schedule.kind: found waiting", "one for all components"],
+        ),
         ("recipe.samplers", ["ddim"], ['recipe.samplers.0: found "ddim"']),
         ("recipe.nfe", [2], ["recipe.nfe.0: found 2", "greater than or equal to 3"]),
     ],

@@ -129,6 +129,10 @@ class Study(Settings):
                 raise ValueError(f"{key}.levels: found {basis.levels}, but {size} pixels are not halved so often")
         for name, run in self.networks.items():
             key = self._path(name)
+            try:
+                run.check_schedule(self.dataset.shape, self.dataset.levels)
+            except ValueError as error:
+                raise ValueError(f"{key}.process.schedule.{error}") from None
             halvings = 2 ** (len(run.network.widths) - 1)
             if size % halvings:
                 raise ValueError(
@@ -150,8 +154,17 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _geometry_has_a_run(self):
-        if self.geometry and self.geometry.run not in (None, *self.runs):
+        if not self.geometry:
+            return self
+        if self.geometry.run not in (None, *self.runs):
             raise ValueError(f'geometry.run: found "{self.geometry.run}"; the runs are ' + ", ".join(self.runs))
+        process = self.runs[self.geometry_run].process
+        if process.kind != "vp" or process.schedule.by_component:
+            found = process.kind if process.kind != "vp" else process.schedule.kind
+            raise ValueError(
+                f'geometry.run: found "{self.geometry_run}", whose process is {found}; geometry needs a run of the '
+                "process vp with one schedule for all components"
+            )
         return self
 
     @model_validator(mode="after")
@@ -163,6 +176,12 @@ class Study(Settings):
             raise ValueError(f'recipe.runs: found "{min(strange)}"; the runs are ' + ", ".join(self.runs))
         if taken := {*self.runs, *self.design_runs}.intersection(networks):
             raise ValueError(f"recipe.networks: {min(taken)} is the name of a run; use another")
+        for name, process in self.recipe.processes.items() if self.recipe else ():
+            if process.schedule.by_component:
+                kind = process.schedule.kind
+                raise ValueError(
+                    f"recipe.processes.{name}.schedule.kind: found {kind}; the recipe needs one for all components"
+                )
         if states := [name for name, run in self.networks.items() if run.of_states and name not in networks]:
             raise ValueError(
                 f"{self._path(states[0])}.training.weighting: a network of states belongs into recipe.networks"
