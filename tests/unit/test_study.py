@@ -770,9 +770,8 @@ def test_a_section_is_there_where_it_is_named(section):
     assert getattr(validate(changed(section, None), "x"), section) is None
     found = getattr(validate(changed(section, {}), "x"), section)
     assert found.steps == ("normal", "laplace", "uniform")
-    assert getattr(validate(changed(f"{section}.steps", ["student_t( df=5.0 )"]), "x"), section).steps == (
-        "student_t(df=5)",
-    )
+    raw = changed(f"{section}.steps", ["normal", "student_t( df=5.0 )"])
+    assert getattr(validate(raw, "x"), section).steps == ("normal", "student_t(df=5)")
 
 
 @pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=5)))
@@ -784,8 +783,19 @@ def test_sections_say_which_are_named(named):
 
 @pytest.mark.parametrize("section", ["exchange", "geometry", "crossing"])
 def test_sampling_takes_steps_without_density(section):
-    found = getattr(validate(changed(f"{section}.steps", ["rademacher"]), "x"), section)
-    assert found.steps == ("rademacher",)
+    found = getattr(validate(changed(f"{section}.steps", ["normal", "rademacher"]), "x"), section)
+    assert found.steps == ("normal", "rademacher")
+
+
+@pytest.mark.parametrize(
+    ("named", "steps"),
+    [
+        (["laplace", "rademacher"], ("normal", "laplace", "rademacher")),
+        (["laplace", "normal"], ("laplace", "normal")),
+    ],
+)
+def test_the_normal_step_is_always_exchanged(named, steps):
+    assert validate(changed("exchange.steps", named), "x").exchange.steps == steps
 
 
 @pytest.mark.parametrize("process", ["vp_sde", "psld", "component_wise", "waiting"])

@@ -347,6 +347,53 @@ def test_typst_is_typeset(tmp_path, readable):
     assert typst.compile(str(tmp_path / "t.typ"), ignore_system_fonts=True).startswith(b"%PDF")
 
 
+MARKUP = ["//", "a//b", "/* a", "*/", "https://a.b", "$\\frac{", "$x$", "a -- b", "a---b", "a-?b", "a...", "= a", "- a"]
+MARKUP += [
+    "+ a",
+    "/ a: b",
+    "1. a",
+    "*a*",
+    "_a_",
+    "`a",
+    "#a",
+    "@a",
+    "<a>",
+    "[a",
+    "a]",
+    "~",
+    "\\",
+    '"',
+    "//\\",
+    '//"',
+    "}",
+    "{",
+]
+
+
+# A table that compares the text of its first two columns with texts.json, and shows nothing.
+COMPARED = r"""
+#let said(it) = if type(it) == str { it } else if it == [ ] { " " } else if it.func() == smartquote { "\"" } else if (
+  it.has("text")) { it.text } else if it.has("children") { it.children.map(said).join("") } else { panic(it) }
+#let table(..args) = {
+  let cells = args.pos().filter(it => not (it.func() in (std.table.hline, std.table.header)))
+  for (texts, cell) in json("texts.json").zip(cells.chunks(3)) {
+    for i in (0, 1) { assert.eq(said(cell.at(i)).replace("\u{200b}", ""), texts) }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("prose", [False, True])
+def test_typst_shows_a_text_letter_by_letter(tmp_path, prose):
+    typst = pytest.importorskip("typst")
+    texts = pd.DataFrame({"column //": MARKUP, "last": ["-1.5"] * len(MARKUP)}, index=pd.Index(MARKUP, name="$first"))
+    write_readable(tmp_path / "t.typ", texts, prose=prose)
+    (tmp_path / "texts.json").write_text(json.dumps(MARKUP))
+    content = (tmp_path / "t.typ").read_text(encoding="utf-8")
+    (tmp_path / "compared.typ").write_text(COMPARED + content.replace("table.h", "std.table.h"))
+    typst.compile(str(tmp_path / "compared.typ"), ignore_system_fonts=True)
+
+
 # ---- conventions and costs -------------------------------------------------------------------------------------------
 
 

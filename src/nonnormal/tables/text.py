@@ -63,12 +63,8 @@ def _bars(text: str) -> str:
 
 
 def _typst(table: pd.DataFrame, prose: bool = False) -> str:
-    def escaped(text: str) -> str:
-        text = re.sub(r"([\\_*`$#@<>~\[\]])", r"\\\1", text)
-        return re.sub(r"(?<=[_/])(?=\w)", "\u200b", text) if prose else text  # where a long name may be broken
-
     def row(cells: Iterable[str], mark: str = "") -> str:
-        return ", ".join(f"[{mark}{escaped(cell)}{mark}]" for cell in cells)
+        return ", ".join(f"[{mark}{_escaped(cell, prose)}{mark}]" for cell in cells)
 
     head = row([table.index.name or "", *table.columns], mark="*")
     lines = zip(table.index, table.to_numpy(), strict=True)
@@ -77,6 +73,18 @@ def _typst(table: pd.DataFrame, prose: bool = False) -> str:
     columns = f"({', '.join(_widths(table))})" if prose else len(table.columns) + 1
     rules = "  table.hline(),\n  table.header({head}),\n  table.hline(stroke: 0.5pt),\n{body}\n  table.hline(),\n"
     return f"#table(\n  columns: {columns},\n  align: ({align}),\n{rules.format(head=head, body=body)})\n"
+
+
+# Comments, links, dashes, soft hyphens and ellipses, and what begins a list, a heading or a term.
+_MORE_THAN_LETTERS = re.compile(r"//|/\*|\*/|--|-\?|\.\.\.|^\s*([-+=/]+|\d+\.)(\s|$)")
+
+
+def _escaped(text: str, prose: bool) -> str:
+    """Typst markup that shows the text letter by letter; long names of prose may be broken."""
+    broken = re.sub(r"(?<=[_/])(?=\w)", "\u200b", text) if prose else text
+    if _MORE_THAN_LETTERS.search(text):
+        return '#"' + re.sub(r'([\\"])', r"\\\1", broken) + '"'
+    return re.sub(r"([\\_*`$#@<>~\[\]])", r"\\\1", broken)
 
 
 def _widths(table: pd.DataFrame) -> list[str]:
