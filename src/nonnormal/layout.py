@@ -5,6 +5,7 @@ Every path is relative to the folder of the project. Run names and numbers of st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,38 @@ def records_folder(path: Path | str) -> Path | None:
     if not 0 < depth < len(parts) or ".." in parts or parts[depth] == "records":
         return None
     return Path(*parts[:depth], "records", *parts[depth:])
+
+
+_COMMANDS = {  # by what a path matches, that of a result after results/<study>/; STUDY is the study's file
+    r"data/([a-z0-9_]+)\.safetensors": r"data \1",  # a source that changes the images is in the study alone
+    r"features\.safetensors": "features STUDY",
+    r"([^/]+)/(?:weights\.safetensors|training\.csv)": r"train STUDY --run \1",
+    r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --n-steps \2",
+    r"([^/]+)/(bounds|fidelity|exchange|design|recipe)\.csv": r"evaluate \2 STUDY --run \1",
+    r"(style|geometry|crossing|pretrained|recipe-law)\.csv": r"evaluate \1 STUDY",
+    r"invariance-([a-z]+)\.csv": r"evaluate invariance STUDY --part \1",
+    r"trajectories\.safetensors": "evaluate geometry STUDY",
+    r"crossing\.safetensors": "evaluate crossing STUDY",
+    r"extension\.safetensors": "extend STUDY",
+    r"pretrained/network\.safetensors": "pretrained STUDY",
+    r"pretrained/samples\.safetensors": "evaluate pretrained STUDY",
+    r"summary\.csv|provenance\.json|metrics\.json": "evaluate summary STUDY",
+    r"paper/(figure|table)s/(\w+)\.(?:pdf|png|csv|md|typ)": r"\1 STUDY --name \2",
+    r"paper/paper\.pdf": "paper STUDY",
+    r"(?:paper/)?results\.html": "page STUDY",
+}
+
+
+def command_for(path: Path | str) -> str | None:
+    """The command that makes a result, with STUDY for the study's file; None for a file that no command makes."""
+    path = Path(path).as_posix()
+    within = re.sub("^results/[^/]+/", "", path)
+    if within == path and not path.startswith(("data/", "paper/")):
+        return None
+    for pattern, command in _COMMANDS.items():
+        if found := re.fullmatch(pattern, within):
+            return f"nonnormal {found.expand(command)}"
+    return None
 
 
 @dataclass(frozen=True)
