@@ -4,6 +4,8 @@ import errno
 import importlib.metadata
 import itertools
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy  # whose linear algebra is one of the pools
@@ -121,6 +123,16 @@ def test_a_study_is_checked_and_told(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert said.startswith("smoke: digits 1 × 8 × 8, results in results/smoke\n")
     assert "  normal-normal: normal/normal, pixel, vp, " in said
+
+
+def test_a_mistake_in_a_study_is_found_before_heavy_imports(tmp_path):
+    """Each takes a third of a second or more, of the three in which `check` answers."""
+    (tmp_path / "x.yaml").write_text("name: a\ndata: digits\nruns: {1: null}\n")
+    code = "import sys\nfrom nonnormal import cli\ntry: cli.main()\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "check", tmp_path / "x.yaml"], capture_output=True, text=True)
+    assert (done.returncode, "runs.1: found 1; a name begins with a letter" in done.stderr) == (2, True)
+    heavy = {"diffusers", "matplotlib", "pandas", "scipy.interpolate", "scipy.stats", "sklearn", "typst"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_a_mistake_of_the_user_ends_in_one_line(monkeypatch, capsys):
