@@ -14,9 +14,9 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 from typer.main import get_command
 
-from nonnormal import cli
-from nonnormal.cli.common import prepare_torch
-from nonnormal.layout import FIGURES, INVARIANCE_PARTS, TABLES, Layout, command_for
+from nonnormal.study import cli
+from nonnormal.study.cli.common import prepare_torch
+from nonnormal.study.results.paths import FIGURES, INVARIANCE_PARTS, TABLES, Layout, command_for
 
 ROOT = Path(__file__).parents[2]
 

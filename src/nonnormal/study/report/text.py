@@ -1,0 +1,95 @@
+"""Tables as people read them: numbers as text, in Markdown and Typst."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from nonnormal.files import write_text
+from nonnormal.study.results.summary import read_table
+
+_TEXTS = ("run", "q", "p", "design", "metric", "quantity", "unit", "D", "Q", "H", "beta", "process", "bound", "step")
+_TEXTS += ("constant", "sampler", "grid", "solver", "name", "measure", "axis", "basis", "against", "kind", "id")
+_TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "verdict", "reason")
+
+
+def read_numbers(path: Path) -> pd.DataFrame:
+    """A table's CSV file, whose names and other texts stay texts, whatever they look like."""
+    return read_table(path, _TEXTS)
+
+
+def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> None:
+    """Writes tables of strings in the format of the suffix, .md or .typ; the index of each is its first column.
+
+    Columns stand to the right, as numbers do; those of prose to the left, and in Typst as wide as their text asks for.
+    """
+    one = markdown if path.suffix == ".md" else _typst
+    write_text(path, "\n".join(one(table, prose) for table in tables))
+
+
+def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
+    """Value ± half the interval, to the first digit of the half that is not 0, and no further than the sixth.
+
+    A half of 100 or more has two digits that count. A value without an interval has as many as asked for.
+    """
+    value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
+    if pd.isna(value):
+        return "–"
+    factor = 1000 if column == "kid" else 1
+    if low is None:
+        return f"{value * factor:{sign}.{digits}f}"
+    half = (high - low) / 2 * factor
+    if half < 5e-7:
+        return f"{value * factor:{sign}.6f} (± under 1e-6)"
+    place = -math.floor(math.log10(half))
+    digits = max(place, 0) if half < 100 else place + 1
+    value, half = (round(number, digits) for number in (value * factor, half))
+    return f"{value:{sign}z.{max(digits, 0)}f} ± {half:.{max(digits, 0)}f}"
+
+
+def markdown(table: pd.DataFrame, prose: bool = False) -> str:
+    """A table of strings in Markdown."""
+    align = ("left", *("left" if prose else "right" for _ in table.columns))
+    table = table.rename(index=_bars).map(_bars)
+    return table.to_markdown(colalign=align, disable_numparse=True) + "\n"
+
+
+def _bars(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _typst(table: pd.DataFrame, prose: bool = False) -> str:
+    def row(cells: Iterable[str], mark: str = "") -> str:
+        return ", ".join(f"[{mark}{_escaped(cell, prose)}{mark}]" for cell in cells)
+
+    head = row([table.index.name or "", *table.columns], mark="*")
+    lines = zip(table.index, table.to_numpy(), strict=True)
+    body = "\n".join(f"  {row((title, *cells))}," for title, cells in lines)
+    align = "left" + (", left" if prose else ", right") * len(table.columns)
+    columns = f"({', '.join(_widths(table))})" if prose else len(table.columns) + 1
+    rules = "  table.hline(),\n  table.header({head}),\n  table.hline(stroke: 0.5pt),\n{body}\n  table.hline(),\n"
+    return f"#table(\n  columns: {columns},\n  align: ({align}),\n{rules.format(head=head, body=body)})\n"
+
+
+# Comments, links, dashes, soft hyphens and ellipses, and what begins a list, a heading or a term.
+_MORE_THAN_LETTERS = re.compile(r"//|/\*|\*/|--|-\?|\.\.\.|^\s*([-+=/]+|\d+\.)(\s|$)")
+
+
+def _escaped(text: str, prose: bool) -> str:
+    """Typst markup that shows the text letter by letter; long names of prose may be broken."""
+    broken = re.sub(r"(?<=[_/])(?=\w)", "\u200b", text) if prose else text
+    if _MORE_THAN_LETTERS.search(text):
+        return '#"' + re.sub(r'([\\"])', r"\\\1", broken) + '"'
+    return re.sub(r"([\\_*`$#@<>~\[\]])", r"\\\1", broken)
+
+
+def _widths(table: pd.DataFrame) -> list[str]:
+    """Widths of columns of prose: a part of the page for each that wraps, after the root of its texts' usual length."""
+    lengths = [[*map(len, cells)] or [1] for cells in (table.index, *(table[name] for name in table))]
+    # The quadratic mean, in which one long text among short ones counts without widening the column for all of them.
+    usual = [math.sqrt(sum(n * n for n in found) / len(found)) for found in lengths]
+    return [f"{math.sqrt(n):.1f}fr" if max(found) > 20 else "auto" for n, found in zip(usual, lengths, strict=True)]
