@@ -126,6 +126,12 @@ def _places(node: Any):
         yield from _places(value)
 
 
+def merge_bomb() -> str:
+    """A study whose merge keys unfold to 9⁹ pairs."""
+    levels = [f"l{i}: &l{i}\n  <<: [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 10)]
+    return "\n".join(["l0: &l0 {k: 1}", *levels]) + "\n"
+
+
 def bomb(depth: int = 40) -> str:
     """A study of a few lines that unfolds to 2 to the power of depth values."""
     lines = ["name: bomb", "data: digits", "runs: {r: null}", "defaults:", "  a0: &a0 [x, x]"]

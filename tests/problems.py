@@ -74,6 +74,12 @@ class HyperbolicSecant(Symmetric):
         return 2 / math.pi * torch.atan(torch.exp(math.pi / 2 * z))
 
 
+class MarkupSecant(HyperbolicSecant):
+    """The same law under a name that Typst and matplotlib read as markup."""
+
+    name = "$\\frac{//"
+
+
 class WideSecant(HyperbolicSecant):
     """No step: the same law of variance 2."""
 

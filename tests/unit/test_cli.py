@@ -2,17 +2,23 @@
 
 import errno
 import importlib.metadata
+import itertools
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy  # whose linear algebra is one of the pools
 import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
+from typer.main import get_command
 
 from nonnormal.study import cli
 from nonnormal.study.cli.common import prepare_torch
+from nonnormal.study.registry import command_for
+from nonnormal.study.results.paths import Layout
 
 ROOT = Path(__file__).parents[2]
 app = cli.app  # which `ended` replaces
@@ -64,10 +70,49 @@ def ended(monkeypatch, capsys, app):
 
 def test_a_file_that_is_not_there_is_named_with_what_makes_it(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    code, said = ended(monkeypatch, capsys, Path("results/x/weights.safetensors").open)
-    made = "make it first: snakemake --cores all --configfile STUDY -- results/x/weights.safetensors"
-    assert (code, said) == (2, f"error: results/x/weights.safetensors: there is no such file; {made}\n")
+    ways = {
+        "results/x/a/weights.safetensors": "nonnormal train STUDY --run a, or ",
+        "data/digits.safetensors": "nonnormal data digits, or ",
+        "data/folder-0123abcd.safetensors": "",  # made from a source that the study names
+        "results/x/study.json": "",
+    }
+    for path, way in ways.items():
+        made = f"make it first: {way}snakemake --cores all --configfile STUDY -- {path}"
+        said = f"error: {path}: there is no such file; {made}\n"
+        assert ended(monkeypatch, capsys, Path(path).open) == (2, said)
     assert ended(monkeypatch, capsys, Path("study.yaml").open) == (2, "error: study.yaml: there is no such file\n")
+
+
+@pytest.mark.parametrize("headline", [False, True])
+def test_every_result_has_the_command_that_makes_it(headline):
+    at = Layout("x", "digits", headline)
+    made = {
+        "data digits": [at.data],
+        "features STUDY": [at.features],
+        "train STUDY --run a-1": [at.weights("a-1"), at.log("a-1")],
+        "sample STUDY --run a-1 --n-steps 10": [at.samples("a-1", 10)],
+        "evaluate style STUDY": [at.style],
+        "evaluate geometry STUDY": [at.geometry, at.trajectories],
+        "evaluate crossing STUDY": [at.crossing, at.crossing_samples],
+        "evaluate pretrained STUDY": [at.pretrained, at.pretrained_samples],
+        "evaluate recipe-law STUDY": [at.recipe_law],
+        "evaluate summary STUDY": [at.summary, at.provenance, at.metrics],
+        "extend STUDY": [at.extension],
+        "pretrained STUDY": [at.pretrained_network],
+        "paper STUDY": [at.paper],
+        "page STUDY": [at.page],
+    }
+    made |= {f"evaluate {name} STUDY --run a": [getattr(at, name)("a")] for name in ("bounds", "fidelity", "exchange")}
+    made |= {f"evaluate {name} STUDY --run a": [getattr(at, name)("a")] for name in ("design", "recipe")}
+    made |= {f"evaluate invariance STUDY --part {part}": [at.invariance(part)] for part in INVARIANCE_PARTS}
+    made |= {f"figure STUDY --name {name}": at.figures([name]) for name in FIGURES}
+    made |= {f"table STUDY --name {name}": at.tables([name]) for name in TABLES}
+    for command, paths in made.items():
+        assert {command_for(path) for path in paths} == {f"nonnormal {command}"}
+        place = get_command(cli.app)  # of which there must be such a command
+        for word in itertools.takewhile(lambda word: word.islower() and word != "digits", command.split()):
+            place = place.commands[word]
+    assert command_for(at.study) is command_for("config/x.yaml") is command_for("paper/paper.typ") is None
 
 
 def test_the_version_is_the_packages(capsys):
@@ -111,6 +156,16 @@ def test_a_path_of_an_unknown_user_is_refused_with_its_key(tmp_path, monkeypatch
     assert told[0] == 2
     assert f"{key.partition(':')[0]}.{key.partition('{')[2].partition(':')[0]}: found " in told[1]
     assert "the home folder ~nobody-here is not known here; write the whole path" in told[1]
+
+
+def test_a_mistake_in_a_study_is_found_before_heavy_imports(tmp_path):
+    """Each takes a third of a second or more, of the three in which `check` answers."""
+    (tmp_path / "x.yaml").write_text("name: a\ndata: digits\nruns: {1: null}\n")
+    code = "import sys\nfrom nonnormal.study import cli\ntry: cli.main()\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "check", tmp_path / "x.yaml"], capture_output=True, text=True)
+    assert (done.returncode, "runs.1: found 1; a name begins with a letter" in done.stderr) == (2, True)
+    heavy = {"diffusers", "matplotlib", "pandas", "scipy.interpolate", "scipy.stats", "sklearn", "typst"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_a_mistake_of_the_user_ends_in_one_line(monkeypatch, capsys):

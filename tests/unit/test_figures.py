@@ -1,12 +1,14 @@
 """Figures: what is drawn are the summary's numbers, for few runs and for many, and where a number cannot be had."""
 
 import itertools
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
+from nonnormal.study.results.sample_grid import sample_rows
 
 from nonnormal.analysis import geometry
 from nonnormal.analysis import recorder as trajectories
@@ -26,7 +28,7 @@ from nonnormal.study.experiments.pairs.figure_style import style_differences
 from nonnormal.study.experiments.phase_space import figures as recipe_figures
 from nonnormal.study.experiments.representations.figures import extension
 from nonnormal.study.experiments.step_swap.figures import exchange
-from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles
+from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import select, with_condition
 
@@ -423,6 +425,16 @@ def crossing_summary(solvers=("euler",), bounds=(10, 100)):
     return frame(summary.rows)
 
 
+@pytest.mark.parametrize("n_cells", [1, 3])
+def test_crossing_is_drawn_of_the_normal_step_alone_and_of_the_base_alone(n_cells):
+    rows = crossing_summary(solvers=())
+    for cell in CELLS[n_cells:]:
+        rows = rows[~rows.conditions.map(lambda text, cell=cell: cell.items() <= json.loads(text).items())]
+    steps = rows.conditions.map(lambda text: json.loads(text).get("step"))
+    for part in (rows, rows[steps.isna() | (steps == "normal")]):
+        crossing_figures.crossing(part, "fid_digits").canvas.draw()
+
+
 def test_crossing_has_a_column_an_axis_with_the_base_first():
     rows = crossing_summary()
     figure = crossing_figures.crossing(rows, "fid_digits")
@@ -673,6 +685,30 @@ def test_parts_of_extended_images_are_framed_and_hide_nothing(channels):
             assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
             assert [(frame.get_x(), frame.get_x() + frame.get_width()) for frame in axis.patches] == [*map(tuple, ends)]
             assert not axis.lines
+
+
+# ---- names of steps from elsewhere -----------------------------------------------------------------------------------
+
+
+def test_the_name_of_a_step_is_shown_letter_by_letter():
+    """matplotlib takes what stands between two dollar signs for mathematics, and fails where it is none."""
+    step = "problems:MarkupSecant"
+    label, image = f"{get(step)}/{get(step)}", np.zeros((2, 1, 8, 8), np.uint8)
+    shown = {
+        f"pixel/{name}/{part}": torch.zeros(2, 1, 8, 8) for name in ("normal", step) for part in ("noise", "state")
+    }
+    shown |= {f"pixel/{name}/image": torch.zeros(2, 1, 8, 8) for name in ("normal", step)}
+    figures = [loss_shapes([(step, step)]), sample_rows({label: image}, 17)]
+    figures.append(crossing_figures.crossing_samples(shown, ["pixel"], [step], 17))
+    for figure, text in zip(figures, (label, label, f"{get(step)}, pixel"), strict=True):
+        figure.canvas.draw()
+        found = [
+            its.get_text().replace("\\$", "$").replace("\n", "")
+            for its in figure.findobj(plt.matplotlib.text.Text)
+            if "frac" in its.get_text()
+        ]
+        assert found == [text]
+        assert step_style(step)["label"] == line_styles({label: (step, step)})[label]["label"].split("/\\$")[0]
 
 
 # ---- runs of one pair ------------------------------------------------------------------------------------------------

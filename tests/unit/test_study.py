@@ -19,8 +19,9 @@ from nonnormal.steps.divergence import is_finite
 from nonnormal.study import config as study
 from nonnormal.study.cli.common import open_study
 from nonnormal.study.config import StudyError, json_schema, load, validate
-from nonnormal.study.config.build import denoiser_recipe, design, objective
-from nonnormal.study.config.settings import Process
+from nonnormal.study.config.build import components, denoiser_recipe, design, objective
+from nonnormal.study.config.sections import NAME_RULE
+from nonnormal.study.config.settings import Process, Run
 from nonnormal.study.results import paths as layout
 from nonnormal.study.results.records import Recorder
 
@@ -167,6 +168,14 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path, text):
         f"{{name: a, data: digits, runs: {{a: {{training: {{learning_rate: {text}}}}}}}}}"
     )
     assert load(path).run("a").training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("title", "1e5"), ("runs.plain.process", {"kind": "vp_sde", "beta": ["1e-1", "2e1"]})]
+)
+def test_a_text_like_a_number_is_one_where_a_number_is_asked_for_and_nowhere_else(key, value):
+    found = validate(changed(key, value), "x")
+    assert (found.title, found.run("plain").process.beta) in (("1e5", None), ("", (0.1, 20.0)))
 
 
 @pytest.mark.parametrize(
@@ -372,10 +381,10 @@ def test_defaults_may_be_left_out(defaults):
         ("source.colour", 1, ["source.colour: unknown key", "allowed here: path, mirrors, sha256, size"]),
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
         ("source.mirrors", ["ftp://x"], ["source.mirrors: found", "allowed are http://"]),
-        ("name", "a/b", ['name: found "a/b"', "^[a-z0-9][a-z0-9_-]*$"]),
+        ("name", "a/b", ['name: found "a/b"', NAME_RULE]),
         ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
-        ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', "^[a-z0-9]"]),
+        ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', NAME_RULE]),
         ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),
         ("runs", ["plain"], ['runs: found ["plain"]', "must be a mapping"]),
         ("runs.plain", 3, ["runs.plain: found 3"]),
@@ -411,10 +420,44 @@ def test_integers_are_written_as_integers(path, value):
     assert f"{path}: found {json.dumps(value)}; Input should be a valid integer" in message
 
 
-@pytest.mark.parametrize("name", ["benchmarks", "logs", "paper"])
-def test_a_run_may_not_be_called_like_a_folder_of_the_study(name):
-    message = mistake(changed(f"runs.{name}", None))
-    assert message == f"study.yaml: runs.{name}: folders of the study; call the run otherwise"
+NAMED = {
+    "runs": None,
+    "designs.runs": None,
+    "recipe.networks": None,
+    "recipe.processes": {"kind": "vp_sde"},
+    "crossing.bases": {"kind": "dct"},
+    "crossing.processes": {"kind": "vp_sde"},
+}
+NUMBERS = ("1", "007", "1e3", "1.5", "0x1f", "1_000", 1, 7, 1.5, True, None)  # some as YAML reads them
+FILES = ("summary.csv", "study.json", "geometry.csv")
+VALUES = ("nan", "true", "null", "inf", "na", "off")
+
+
+@pytest.mark.parametrize("place", NAMED)
+@pytest.mark.parametrize("name", [*NUMBERS, *FILES, *VALUES])
+def test_one_rule_for_all_names_refuses_what_is_read_as_a_value_or_file(place, name):
+    message = mistake(changed(place, {name: NAMED[place]}))
+    assert message.startswith(f"study.yaml: {place}.")
+    assert message.endswith("use another name" if name in VALUES else NAME_RULE)
+
+
+@pytest.mark.parametrize("name", [*NUMBERS[:6], *FILES, *VALUES])
+def test_the_name_of_a_study_has_the_same_rule(name):
+    assert mistake(changed("name", name)).startswith(f"study.yaml: name: found {json.dumps(name)}; ")
+
+
+@pytest.mark.parametrize("place", NAMED)
+@pytest.mark.parametrize("name", ["psld-0.01", "a", "pca_2"])
+def test_a_name_may_have_a_number_in_it(place, name):
+    validate(changed(place, {name: NAMED[place]}), "x")
+
+
+@pytest.mark.parametrize("place", ["runs", "designs.runs", "recipe.networks"])
+@pytest.mark.parametrize("name", ["benchmarks", "law", "logs", "paper", "pretrained", "records", "table"])
+def test_a_network_may_not_be_called_like_a_file_or_folder_of_the_study(place, name):
+    message = mistake(changed(f"{place}.{name}", None))
+    assert message.startswith(f'study.yaml: {place}.{name}: found "{name}"; benchmarks, logs, ')
+    assert message.endswith("are kept for files and folders of the study; use another name")
 
 
 def test_a_mistake_in_widths_is_not_answered_with_attention():
@@ -535,6 +578,65 @@ def test_a_run_is_compared_with_the_normal_pair_of_its_weighting():
 
 def with_pair(q, p):
     return changed("runs.plain", {"q": q, "p": p})
+
+
+# ---- component-wise schedules ----------------------------------------------------------------------------------------
+
+BOX = [[[0] * 8] * 8]
+
+
+@pytest.mark.parametrize("place", ["runs.plain", "designs.runs.wave", "recipe.networks.net"])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"labels": [[[0] * 8] * 7]}, "labels: must have the shape (1, 8, 8) of an image, found (1, 7, 8)"),
+        ({"labels": []}, "labels: must have the shape (1, 8, 8) of an image, found (0,)"),
+        ({"labels": [[[0] * 8] * 7 + [[0] * 7]]}, "must have channels of one height and rows of one length"),
+        ({"labels": [[[0]], [[0], [1]]]}, "must have channels of one height and rows of one length"),
+        ({"labels": [[[0, "x"]]]}, 'labels.0.0.1: found "x"; must be a number'),
+        ({"labels": [[[1e300]]]}, "labels.0.0.0: found 1e+300; Input should be less than or equal to 1000000"),
+        ({"low": 3, "high": 1}, "low: found 3.0; must be smaller than high, which is 1.0"),
+        ({"low": 1, "high": 1}, "low: found 1.0; must be smaller than high, which is 1.0"),
+        ({"low": 20}, "low: 64 of 64 components never move between low = 20 and high = inf, whatever the data"),
+        ({"high": -20}, "high: 64 of 64 components never move between low = -inf and high = -20"),
+        ({"labels": "column", "softness": 0.5, "low": 22}, "low: 32 of 64 components never move between low = 22"),
+        ({"softness": 1e-300}, "softness: found 1e-300; Input should be greater than or equal to 0.001"),
+        ({"labels": "row", "softness": 0.01}, "softness: found 0.01; log-SNRs from 709 to "),
+        ({"kind": "waiting", "delay": 1e300}, "delay: found 1e+300; Input should be less than or equal to 1000"),
+    ],
+)
+def test_a_component_wise_schedule_that_fits_no_images_is_refused_by_key(place, settings, said):
+    schedule = {"kind": "component_wise", "log_snr_max": 9, "log_snr_min": -7} | settings
+    message = mistake(changed(place, {"process": {"schedule": schedule}}))
+    assert message.startswith(f"study.yaml: {place}.process.schedule.")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("basis", ["pixel", "pca", "dct", "fourier", "haar"])
+@pytest.mark.parametrize("labels", ["variance", "column", "row", "frequency", "numbers"])
+@pytest.mark.parametrize(("softness", "low", "high"), [(1, None, None), (0.3, -7, 9), (0.001, -7, 9), (None, -7, 9)])
+def test_what_the_digits_can_have_is_accepted(digits, basis, labels, softness, low, high):
+    """What `check` refuses, the data cannot have: a schedule that can be built of them is accepted."""
+    schedule = {"kind": "component_wise", "labels": BOX if labels == "numbers" else labels, "softness": softness}
+    run = {"basis": {"kind": basis}, "process": {"schedule": schedule | {"low": low, "high": high}}}
+    if labels == "frequency" and basis in ("pixel", "pca"):
+        return
+    try:
+        found = validate({"name": "a", "data": "digits", "runs": {"r": run}}, "x").run("r")
+    except StudyError:
+        run = Run.model_validate(run)
+        with pytest.raises(ValueError, match=r"process\.schedule"):
+            design(run, components(run, digits.train.images, digits.levels))
+    else:
+        design(found, components(found, digits.train.images, digits.levels))
+
+
+def test_a_schedule_that_the_data_do_not_fit_is_refused_with_its_key(digits):
+    schedule = {"kind": "component_wise", "labels": "column", "low": 12}
+    run = validate(changed("runs.plain.process.schedule", schedule), "x").run("plain")
+    with pytest.raises(ValueError, match=r"^process\.schedule: \d+ of 64 components never move"):
+        design(run, components(run, digits.train.images, digits.levels))
 
 
 @pytest.mark.parametrize(
@@ -669,9 +771,8 @@ def test_a_section_is_there_where_it_is_named(section):
     assert getattr(validate(changed(section, None), "x"), section) is None
     found = getattr(validate(changed(section, {}), "x"), section)
     assert found.steps == ("normal", "laplace", "uniform")
-    assert getattr(validate(changed(f"{section}.steps", ["student_t( df=5.0 )"]), "x"), section).steps == (
-        "student_t(df=5)",
-    )
+    raw = changed(f"{section}.steps", ["normal", "student_t( df=5.0 )"])
+    assert getattr(validate(raw, "x"), section).steps == ("normal", "student_t(df=5)")
 
 
 @pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=5)))
@@ -683,8 +784,28 @@ def test_sections_say_which_are_named(named):
 
 @pytest.mark.parametrize("section", ["exchange", "geometry", "crossing"])
 def test_sampling_takes_steps_without_density(section):
-    found = getattr(validate(changed(f"{section}.steps", ["rademacher"]), "x"), section)
-    assert found.steps == ("rademacher",)
+    found = getattr(validate(changed(f"{section}.steps", ["normal", "rademacher"]), "x"), section)
+    assert found.steps == ("normal", "rademacher")
+
+
+@pytest.mark.parametrize(
+    ("named", "steps"),
+    [
+        (["laplace", "rademacher"], ("normal", "laplace", "rademacher")),
+        (["laplace", "normal"], ("laplace", "normal")),
+    ],
+)
+def test_the_normal_step_is_always_exchanged(named, steps):
+    assert validate(changed("exchange.steps", named), "x").exchange.steps == steps
+
+
+@pytest.mark.parametrize("process", ["vp_sde", "psld", "component_wise", "waiting"])
+@pytest.mark.parametrize("named", [None, "plain"])
+def test_geometry_needs_one_noise_level_an_image(process, named):
+    raw = changed("geometry", {"run": named})
+    its = {"kind": process} if process in ("vp_sde", "psld") else {"schedule": {"kind": process}}
+    raw["runs"]["plain"] = {"process": its}
+    assert f'geometry.run: found "plain", whose process is {process}; ' in mistake(raw)
 
 
 def test_geometry_looks_at_the_first_run_unless_another_is_named():
@@ -766,12 +887,17 @@ def test_processes_are_what_they_are_called():
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
         ("runs.plain", PSLD_RUN, ["runs.plain.training.weighting: a network of states belongs into recipe.networks"]),
         ("recipe.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
-        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run or of a folder"]),
+        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run"]),
         ("recipe.networks.a", PSLD_RUN | {"colour": 1}, ["recipe.networks.a.colour: unknown key; allowed here: q, p"]),
         ("recipe.networks.a", {"network": {"widths": [8] * 5}}, ["recipe.networks.a.network.widths: 5 levels"]),
         ("recipe.processes.a.colour", 1, ["recipe.processes.a.colour: unknown key; allowed here: kind, schedule"]),
         ("recipe.processes", {}, ["recipe.processes: found {}", "at least 1 item"]),
         ("recipe.runs", ["plane"], ['recipe.runs: found "plane"', "the runs are plain, other"]),
+        (
+            "recipe.processes.a",
+            {"schedule": {"kind": "waiting", "labels": "column"}},
+            ["recipe.processes.a.schedule.kind: found waiting", "one for all components"],
+        ),
         ("recipe.samplers", ["ddim"], ['recipe.samplers.0: found "ddim"']),
         ("recipe.nfe", [2], ["recipe.nfe.0: found 2", "greater than or equal to 3"]),
     ],

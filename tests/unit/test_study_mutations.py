@@ -58,16 +58,17 @@ def test_no_mistake_is_answered_by_a_traceback(seeds, answer, tmp_path, happened
     )
 
 
-@pytest.mark.fault("a study file that unfolds without end, or to 2⁴⁰ values")
+@pytest.mark.fault("a study file that unfolds without end, or to 2⁴⁰ or 9⁹ values")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (mutations.bomb(), "unfolds to more than"),
+        (mutations.merge_bomb(), "unfolds to more than"),
         ("name: x\ndata: digits\nruns: &a {r: *a}\n", "refers to itself"),
         ("name: " + "[" * 1000, "nested too deeply"),
         ("name: " + "[" * 50 + "]" * 50, "nested more than 32 deep"),
     ],
-    ids=["bomb", "itself", "1000 brackets", "50 brackets"],
+    ids=["bomb", "merge keys", "itself", "1000 brackets", "50 brackets"],
 )
 def test_a_study_without_end_is_refused(content, said, tmp_path, happened):
     (tmp_path / "study.yaml").write_text(content)
@@ -84,7 +85,7 @@ def test_a_study_without_end_is_refused(content, said, tmp_path, happened):
         ("name", "/etc", "name: found"),
         ("runs", {"../../outside": None}, "runs.../../outside: found"),
         ("runs", {"/etc/cron.d": None}, "runs./etc/cron.d: found"),
-        ("runs", {"records": None}, "folders of the study"),
+        ("runs", {"records": None}, "kept for files and folders of the study"),
         ("data", "../digits", "data: found"),
         ("source", {"path": "/etc"}, "source.path: does not fit digits"),
         ("defaults", {"q": "../outside:Step"}, "names no step"),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,21 @@ def test_csv_has_all_numbers(tmp_path, table):
     assert found.normal_bpd.tolist() == table.normal_bpd.tolist()
 
 
+def test_texts_of_a_file_stay_texts(tmp_path):
+    texts = pd.DataFrame({"run": ["007", "nan", "1e3"], "step": ["null", "true", None], "value": [1.5, None, math.inf]})
+    write_rows(tmp_path / "t.csv", texts)
+    found = read_numbers(tmp_path / "t.csv")
+    assert found.run.tolist() == ["007", "nan", "1e3"]
+    assert found.step.tolist()[:2] == ["null", "true"]
+    assert found.step.isna().tolist() == [False, False, True]
+    assert found.value.dtype == float
+    texts = texts.assign(**{column: ["true", "0x1", "n/a"] for column in ("study", "q", "p", "metric", "unit")})
+    texts = texts.assign(conditions="1", train_seed=0, nfe=1, n=1)
+    write_rows(tmp_path / "t.csv", texts)
+    found = read_rows(tmp_path / "t.csv")
+    assert all(found[column].tolist() == texts[column].tolist() for column in ("run", "study", "q", "p", "conditions"))
+
+
 def test_markdown_has_a_row_for_each_number_and_a_column_for_each_run(tmp_path, readable):
     write_readable(tmp_path / "t.md", readable)
     lines = (tmp_path / "t.md").read_text(encoding="utf-8").splitlines()
@@ -322,6 +338,53 @@ def test_typst_is_typeset(tmp_path, readable):
     typst = pytest.importorskip("typst")
     write_readable(tmp_path / "t.typ", readable)
     assert typst.compile(str(tmp_path / "t.typ"), ignore_system_fonts=True).startswith(b"%PDF")
+
+
+MARKUP = ["//", "a//b", "/* a", "*/", "https://a.b", "$\\frac{", "$x$", "a -- b", "a---b", "a-?b", "a...", "= a", "- a"]
+MARKUP += [
+    "+ a",
+    "/ a: b",
+    "1. a",
+    "*a*",
+    "_a_",
+    "`a",
+    "#a",
+    "@a",
+    "<a>",
+    "[a",
+    "a]",
+    "~",
+    "\\",
+    '"',
+    "//\\",
+    '//"',
+    "}",
+    "{",
+]
+
+
+# A table that compares the text of its first two columns with texts.json, and shows nothing.
+COMPARED = r"""
+#let said(it) = if type(it) == str { it } else if it == [ ] { " " } else if it.func() == smartquote { "\"" } else if (
+  it.has("text")) { it.text } else if it.has("children") { it.children.map(said).join("") } else { panic(it) }
+#let table(..args) = {
+  let cells = args.pos().filter(it => not (it.func() in (std.table.hline, std.table.header)))
+  for (texts, cell) in json("texts.json").zip(cells.chunks(3)) {
+    for i in (0, 1) { assert.eq(said(cell.at(i)).replace("\u{200b}", ""), texts) }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("prose", [False, True])
+def test_typst_shows_a_text_letter_by_letter(tmp_path, prose):
+    typst = pytest.importorskip("typst")
+    texts = pd.DataFrame({"column //": MARKUP, "last": ["-1.5"] * len(MARKUP)}, index=pd.Index(MARKUP, name="$first"))
+    write_readable(tmp_path / "t.typ", texts, prose=prose)
+    (tmp_path / "texts.json").write_text(json.dumps(MARKUP))
+    content = (tmp_path / "t.typ").read_text(encoding="utf-8")
+    (tmp_path / "compared.typ").write_text(COMPARED + content.replace("table.h", "std.table.h"))
+    typst.compile(str(tmp_path / "compared.typ"), ignore_system_fonts=True)
 
 
 # ---- conventions and costs -------------------------------------------------------------------------------------------

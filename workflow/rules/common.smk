@@ -1,6 +1,7 @@
 """The study behind the rules: checked before any job starts, with all defaults filled in."""
 
 import json
+import re
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
@@ -46,7 +47,7 @@ def settings_of(section, *keys):
 
 
 wildcard_constraints:
-    run="|".join(STUDY.networks),
+    run="|".join(map(re.escape, STUDY.networks)),
 
 
 # Commands read the study from a file that is no rule's input: each rule declares in its params the settings it uses, so

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.polynomial import legendre
-from scipy.interpolate import PPoly
 
 if TYPE_CHECKING:
+    from scipy.interpolate import PPoly
+
     from nonnormal.steps.base import Step
 
 _TERMS = 16
@@ -85,6 +86,8 @@ class Panels:
         """The same function, quick to evaluate."""
         powers = (self.coefficients @ _POWERS).T[::-1] / self.half ** np.arange(_TERMS)[::-1, None]
         edges = np.append(self.centre - self.half, self.centre[-1] + self.half[-1])
+        from scipy.interpolate import PPoly  # a third of a second, which only a transform needs
+
         return PPoly(powers, edges)
 
 

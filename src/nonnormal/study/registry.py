@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -77,3 +78,38 @@ def _named(known: Mapping[str, Any], name: str, kind: str) -> Any:
     if name not in known:
         raise ValueError(f"found {name!r}; this study has no such {kind}, but {', '.join(known)}")
     return known[name]
+
+
+_COMMANDS = {  # by what a path matches, that of a result after results/<study>/; STUDY is the study's file
+    r"data/([a-z0-9_]+)\.safetensors": r"data \1",  # a source that changes the images is in the study alone
+    r"features\.safetensors": "features STUDY",
+    r"([^/]+)/(?:weights\.safetensors|training\.csv)": r"train STUDY --run \1",
+    r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --n-steps \2",
+    r"pretrained/network\.safetensors": "pretrained STUDY",
+    r"summary\.csv|provenance\.json|metrics\.json": "summary STUDY",
+    r"paper/paper\.pdf": "paper STUDY",
+    r"(?:paper/)?results\.html": "page STUDY",
+}
+
+
+def command_for(path: Path | str) -> str | None:
+    """The command that makes a result, with STUDY for the study's file; None for a file that no command makes."""
+    path = Path(path).as_posix()
+    within = re.sub("^results/[^/]+/", "", path)
+    if within == path and not path.startswith(("data/", "paper/")):
+        return None
+    for pattern, command in _COMMANDS.items():
+        if found := re.fullmatch(pattern, within):
+            return f"nonnormal {found.expand(command)}"
+    for experiment in all_experiments():
+        shown = {("figure", each.name) for each in experiment.figures} | {
+            ("table", each.name) for each in experiment.tables
+        }
+        found = re.fullmatch(r"paper/(figure|table)s/(\w+)\.(?:pdf|png|csv|md|typ)", within)
+        if found and found.groups() in shown:
+            return f"nonnormal show {experiment.name} STUDY"
+        for job in experiment.jobs:
+            named = r"([^/]+)/" if job.each else "()"
+            if found := re.fullmatch(rf"{named}{re.escape(job.name)}\.(?:csv|safetensors)", within):
+                return f"nonnormal evaluate {job.name} STUDY" + f" --run {found[1]}" * job.each
+    return None

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from nonnormal.study.cli import evaluate, make, show
+from nonnormal.study.registry import command_for
 
 app = typer.Typer(
     help="Diffusion models with any step distribution.",
@@ -97,10 +98,11 @@ def _absent(error: FileNotFoundError) -> str:
     """Which file there is not, and how a result is made."""
     if not error.filename:
         return str(error)
-    made = Path(error.filename).parts[:1] in (("data",), ("results",), ("paper",))
-    return f"{error.filename}: there is no such file" + made * (
-        f"; make it first: snakemake --cores all --configfile STUDY -- {error.filename}"
-    )
+    absent, command = f"{error.filename}: there is no such file", command_for(error.filename)
+    if Path(error.filename).parts[:1] not in (("data",), ("results",), ("paper",)):
+        return absent
+    ways = [*([command] if command else []), f"snakemake --cores all --configfile STUDY -- {error.filename}"]
+    return f"{absent}; make it first: {', or '.join(ways)}"
 
 
 def _ours(error: Exception) -> bool:

@@ -106,9 +106,8 @@ def paper(
 @recorded
 def page(study_file: StudyFile) -> None:
     """Write the results page: one HTML file with tables, figures, samples and provenance, which needs no network."""
-    import pandas as pd
-
-    from nonnormal.files import reading, write_text
+    from nonnormal.files import write_text
+    from nonnormal.study.report import text
     from nonnormal.study.report.page.document import render
     from nonnormal.study.results.context import Context
 
@@ -117,7 +116,7 @@ def page(study_file: StudyFile) -> None:
     for name, (experiment, chosen) in tables_of(study).items():
         if not (path := layout.table(name, "csv")).is_file():
             continue
-        numbers[name] = pd.read_csv(reading(path))
+        numbers[name] = text.read_numbers(path)
         try:
             readable[name] = experiment.readable(chosen, numbers[name], context)
         except KeyError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -14,9 +13,7 @@ from nonnormal.data import DataSet, scale
 from nonnormal.objectives.losses import ELBO, Design, Perceptual, StateMatching
 from nonnormal.processes import VP
 from nonnormal.steps import Normal, get
-from nonnormal.study.config.settings import Run
-
-_SINGLE = 170  # log-SNR beyond which sigma, or alpha = exp(log_snr / 2), leaves float32
+from nonnormal.study.config.settings import SINGLE, Run, resolution
 
 
 def components(run: Run, images: Tensor, levels: int) -> Components:
@@ -24,22 +21,26 @@ def components(run: Run, images: Tensor, levels: int) -> Components:
 
     What varies less than rounding to grey levels, spacing/√12, counts as varying so much.
     """
-    return run.basis.fit(images, floor=2 / (levels - 1) / math.sqrt(12), scale=partial(scale, levels=levels))
+    return run.basis.fit(images, floor=resolution(levels), scale=partial(scale, levels=levels))
 
 
 def design(run: Run, components: Components | None = None) -> Design:
     """The run's point of the design space; `components` where its basis or schedule is fitted to data.
 
     Raises:
-        ValueError: with these data a component's log-SNR leaves single precision, in which networks compute.
+        ValueError: with these data a component never moves, or its log-SNR leaves single precision, in which
+            networks compute.
     """
     basis = PIXEL if components is None else components.basis
-    process = run.process.build(components)
+    try:
+        process = run.process.build(components)
+    except ValueError as error:
+        raise ValueError(f"process.schedule: {error}") from None
     if isinstance(process, VP):
         high, low = process.schedule.log_snr(0.0).max().item(), process.schedule.log_snr(1.0).min().item()
-        if max(high, -low) > _SINGLE:
+        if max(high, -low) > SINGLE:
             raise ValueError(
-                f"process.schedule: log-SNRs from {high:.4g} to {low:.4g} leave single precision (±{_SINGLE}): cap "
+                f"process.schedule: log-SNRs from {high:.4g} to {low:.4g} leave single precision (±{SINGLE}): cap "
                 "them by low and high, or soften the order"
             )
     return Design(process, get(run.q), get(run.p), basis, run.training.convention)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from nonnormal.study.config.sections import FEATURES
+from nonnormal.study.config.sections import FEATURES, NAME_PATTERN, NAME_RULE
 from nonnormal.study.config.settings import Basis, Process, Run, Settings
 from nonnormal.study.config.study import Study
 
@@ -96,6 +96,8 @@ def _allowed(detail: Mapping[str, Any]) -> str:
     if detail["type"] in ("too_short", "too_long"):
         bound, n = ("least", "min_length") if detail["type"] == "too_short" else ("most", "max_length")
         return f"must be a list of at {bound} {context[n]} item{'s' * (context[n] > 1)}"
+    if context.get("pattern") == NAME_PATTERN or (detail["loc"][-1:] == ("[key]",) and detail["type"] == "string_type"):
+        return NAME_RULE
     if detail["type"] in _KINDS:
         return f"must be {_KINDS[detail['type']]}"
     return detail["msg"].removeprefix("Value error, ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,12 @@ from nonnormal.study.config.study import Study, StudyError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is given twice is a mistake, where PyYAML takes the last."""
+    """YAML whose size is bounded, and in which a key that is given twice is a mistake, where PyYAML takes the last."""
+
+    def get_single_node(self):
+        node = super().get_single_node()  # aliases and merge keys, which unfold after this, are still references here
+        _extent(node, {}, 0)
+        return node
 
     def compose_mapping_node(self, anchor):
         node, lines = super().compose_mapping_node(anchor), {}
@@ -41,7 +45,7 @@ def validate(raw: Any, source: str | Mapping[str, Any]) -> Study:
     """The study in `raw`, the content of a study file.
 
     Args:
-        raw: numbers may be texts as 1e-3, which YAML 1.1 does not take for one.
+        raw: mappings, lists and values; a number may be a text as 1e-3, which YAML 1.1 does not take for one.
         source: name of the file; of several, laid over one another in their order, the content by name.
 
     Raises:
@@ -50,7 +54,7 @@ def validate(raw: Any, source: str | Mapping[str, Any]) -> Study:
     files = {source: raw} if isinstance(source, str) else source
     try:
         _extent(raw, {}, 0)
-        return Study.model_validate(_with_numbers(raw))
+        return Study.model_validate(raw)
     except ValidationError as error:
         lines = [in_one_line(f"{_holder(files, key)}: {text}") for key, text in explain(error.errors(), raw)]
         raise StudyError("\n".join(dict.fromkeys(lines))) from None
@@ -90,18 +94,6 @@ def read(path: Path | str) -> Any:
         raise StudyError(in_one_line(f"{path}: is not {kind} ({error})")) from None
 
 
-_NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
-
-
-def _with_numbers(node: Any) -> Any:
-    """The same with numbers in place of texts as 1e-3, which are numbers in YAML 1.2 and texts in 1.1."""
-    if isinstance(node, Mapping):
-        return {key: _with_numbers(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_with_numbers(value) for value in node]
-    return float(node) if isinstance(node, str) and _NUMBER.fullmatch(node) else node
-
-
 def _holder(files: Mapping[str, Any], key: tuple) -> str:
     """The file that says most of the way to a key; of several the last, which counts."""
 
@@ -124,15 +116,25 @@ _MOST_VALUES, _DEEPEST = 2_000_000, 32
 def _extent(node: Any, known: dict[int, int], depth: int) -> int:
     """Number of values that a node unfolds to, each that is referred to counted as often as it is.
 
+    Args:
+        node: of YAML, or what was made of it.
+        known: extents of nodes by id, of those that have been counted.
+        depth: of the node.
+
     Raises:
         StudyError: too many, too deep, or the node contains itself.
     """
-    if not isinstance(node, Mapping | list):
+    if isinstance(node, yaml.MappingNode):
+        children = [part for pair in node.value for part in pair]
+    elif isinstance(node, Mapping):
+        children = node.values()
+    elif isinstance(node, list | yaml.SequenceNode):
+        children = node.value if isinstance(node, yaml.SequenceNode) else node
+    else:
         return 1
     if depth > _DEEPEST:
         raise StudyError(f"is nested more than {_DEEPEST} deep, or refers to itself")
     if id(node) not in known:
-        children = node.values() if isinstance(node, Mapping) else node
         known[id(node)] = 1 + sum(_extent(child, known, depth + 1) for child in children)
     if known[id(node)] > _MOST_VALUES:
         raise StudyError(f"unfolds to more than {_MOST_VALUES:,} values")

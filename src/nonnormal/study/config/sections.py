@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from nonnormal.data import Source
 from nonnormal.data.source import LocalPath
@@ -20,7 +20,35 @@ from nonnormal.study.config.settings import MOST, MOST_STEPS, Basis, Flag, Numbe
 # That a study may leave out; so it may designs, which are listed by their networks.
 OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing")
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+_WORDS = ("false", "inf", "infinity", "na", "nan", "no", "none", "null", "off", "on", "true", "yes")
+
+
+def _no_value(name: str) -> str:
+    """The name, unless readers of tables, YAML or JSON take it for a value."""
+    if name in _WORDS:
+        raise ValueError(f"readers of tables and of YAML take {name} for a value; use another name")
+    return name
+
+
+# The one rule for names, of a study, its networks, processes and bases: they are folders, keys, cells of tables and
+# parts of file names, so none is read as a number or ends like a file.
+NAME_PATTERN = r"^[a-z][a-z0-9_-]*([0-9]\.[0-9][a-z0-9_-]*)*$"
+NAME_RULE = "a name begins with a letter and has a to z, 0 to 9, - and _, and a point between digits alone"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64), AfterValidator(_no_value)]
+
+# Folders beside those of the networks; the log of recipe-law beside those of recipe-<network>; the page's run-table
+# beside its run-<network>.
+_TAKEN = ("benchmarks", "logs", "paper", "pretrained", "records", "law", "table")
+
+
+def _free(name: str) -> str:
+    """The name, unless it is that of a file, folder or part of the page beside those of networks."""
+    if name in _TAKEN:
+        raise ValueError(f"{', '.join(_TAKEN)} are kept for files and folders of the study; use another name")
+    return name
+
+
+NetworkName = Annotated[Name, AfterValidator(_free)]
 
 
 class Classifier(Settings):
@@ -139,11 +167,16 @@ class Exchange(Settings):
     """Each network sampled with other steps than its own: may the step of a network be changed after training?"""
 
     steps: StepNames = ("normal", "laplace", "uniform")
-    """Step families."""
+    """Step families; the normal, which the others are compared with, is always there."""
     n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10,), min_length=1)
     """Numbers of sampling steps."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images per network, step and number of steps."""
+
+    @field_validator("steps")
+    @classmethod
+    def _with_the_normal(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
+        return steps if "normal" in steps else ("normal", *steps)
 
 
 class NoiseSchedule(Settings):
@@ -228,7 +261,7 @@ class Geometry(Settings):
 class Designs(Settings):
     """Networks of other representations and schedules, compared with one another rather than with the pairs."""
 
-    runs: dict[Name, Run] = Field(min_length=1)
+    runs: dict[NetworkName, Run] = Field(min_length=1)
     """The networks: what each says replaces the study's defaults, key by key."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Samples of each network."""
@@ -246,7 +279,6 @@ _PROCESSES = {
     **{f"psld-{friction}": {"kind": "psld", "friction_x": friction} for friction in (0.01, 0.02, 0.25)},
 }
 
-ProcessName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
 StateSampler = Literal["ancestral", "em", "sscs", "flow_euler", "flow_heun"]
 
 
@@ -256,9 +288,9 @@ class Recipe(Settings):
     runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Runs whose networks are used: an image denoiser in every process, a network of states in its own. The first run
     where it is null."""
-    networks: dict[ProcessName, Run] = {}
+    networks: dict[NetworkName, Run] = {}
     """Networks trained for this section alone; what each says replaces the defaults of runs, key by key."""
-    processes: dict[ProcessName, Process] = Field(
+    processes: dict[Name, Process] = Field(
         default_factory=lambda: {name: Process(**keys) for name, keys in _PROCESSES.items()}, min_length=1
     )
     """Processes by name, without the defaults of runs."""
@@ -298,9 +330,9 @@ class Crossing(Settings):
     """Run whose network is used; the first where it is null. All its components have one schedule."""
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families; the normal is always there."""
-    bases: dict[ProcessName, Basis] = {name: Basis(kind=name) for name in ("pca", "dct", "haar")}
+    bases: dict[Name, Basis] = {name: Basis(kind=name) for name in ("pca", "dct", "haar")}
     """Bases by name in which the step's coordinates are independent, orthonormal."""
-    processes: dict[ProcessName, Process] = {name: Process(**_PROCESSES[name]) for name in ("cld", "psld-0.01")}
+    processes: dict[Name, Process] = {name: Process(**_PROCESSES[name]) for name in ("cld", "psld-0.01")}
     """Processes by name, without the defaults of runs."""
     grids: tuple[Literal["quadratic", "log_snr", "polynomial"], ...] = ("quadratic", "polynomial")
     """Grids of times: quadratic in time; equal steps of log-SNR; EDM's levels, with rho = 7."""

@@ -6,7 +6,9 @@ These models are the source of what is allowed for a run; `study` puts runs toge
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+import re
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from pydantic import (
@@ -23,6 +25,7 @@ from pydantic import (
 from torch import Tensor
 
 from nonnormal import bases, steps
+from nonnormal.bases import PIXEL
 from nonnormal.processes import PSLD, VP, LinearProcess, schedules, vp_recipe
 from nonnormal.steps import divergence
 from nonnormal.steps.conventions import PRINTED_PAIRS, is_printed
@@ -35,8 +38,34 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_of_yaml_1_2(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reads 1e-3 as a number, which YAML 1.1 takes for a text, where a number is asked for."""
+        return _with_numbers(value) if info.field_name in _number_fields(cls) else value
+
+
+@cache
+def _number_fields(model: type[BaseModel]) -> set[str]:
+    return {name for name, field in model.model_fields.items() if _mentions_float(field.annotation)}
+
+
+def _mentions_float(hint: Any) -> bool:
+    return hint is float or any(map(_mentions_float, get_args(hint)))
+
+
+_EXPONENT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
+
+
+def _with_numbers(value: Any) -> Any:
+    """The value, or the list, with numbers in place of texts as 1e-3."""
+    if isinstance(value, list):
+        return [_with_numbers(part) for part in value]
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+
 
 MOST_STEPS = 1_000_000  # of a diffusion: each is a number in memory, and of samples a call of the network
+SINGLE = 170  # log-SNR beyond which sigma, or alpha = exp(log_snr / 2), leaves float32
 MOST = 1_000_000_000  # of anything else that is counted
 
 # Not what Python would make of a text or of true.
@@ -97,7 +126,13 @@ class Basis(Settings):
         return bases.rotation(self.kind, images, levels=self.levels, scale=scale)
 
 
-Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[Number, ...], ...], ...]
+def resolution(levels: int) -> float:
+    """Standard deviation of rounding to grey levels of [−1, 1]: their distance over √12."""
+    return 2 / (levels - 1) / math.sqrt(12)
+
+
+_Label = Annotated[Number, Field(ge=-1e6, le=1e6)]
+Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[_Label, ...], ...], ...]
 
 
 class Schedule(Settings):
@@ -113,14 +148,22 @@ class Schedule(Settings):
     labels: Labels = "variance"
     """Order of components, larger first to be noised and last to be generated: variance (small is last), frequency
     (high is last), column, row, or numbers (C, H, W)."""
-    softness: Number | None = Field(1.0, gt=0)
+    softness: Number | None = Field(1.0, ge=1e-3)
     """Of component_wise: towards 0 autoregressive, 1 standard diffusion if by variance, null one SNR for all."""
-    delay: Number = Field(1.0, ge=0)
+    delay: Number = Field(1.0, ge=0, le=1e3)
     """Of waiting: windows between the starts of neighbouring labels."""
     low: Number | None = Field(None, ge=-700, le=700)
     """Of component_wise: log-SNR below which components wait; nowhere where it is null."""
     high: Number | None = Field(None, ge=-700, le=700)
     """Of component_wise: log-SNR above which components wait; nowhere where it is null."""
+
+    @field_validator("labels")
+    @classmethod
+    def _rectangular(cls, labels: Any) -> Any:
+        rows = [] if isinstance(labels, str) else [row for channel in labels for row in channel]
+        if len({len(channel) for channel in labels if rows}) > 1 or len({len(row) for row in rows}) > 1:
+            raise ValueError("must have channels of one height and rows of one length, as an image (C, H, W)")
+        return labels
 
     @model_validator(mode="after")
     def _of_its_kind(self):
@@ -139,6 +182,8 @@ class Schedule(Settings):
                 f"log_snr_max = {self.log_snr_max} must be larger than log_snr_min = {self.log_snr_min}: "
                 "time 0 is data, time 1 is the prior"
             )
+        if None not in (self.low, self.high) and self.low >= self.high:
+            raise ValueError(f"low: found {self.low}; must be smaller than high, which is {self.high}")
         return self
 
     def __str__(self) -> str:
@@ -164,25 +209,67 @@ class Schedule(Settings):
         if not self.by_component:
             kinds = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}
             return (kinds | {"polynomial": schedules.Polynomial})[self.kind](*ends)
-        labels = self._labels(components)
+        labels = self._labels(tuple(components.std.shape), components.basis, components.variance)
         if self.kind == "waiting":
             return schedules.waiting(labels, self.delay, *ends)
         softness = math.inf if self.softness is None else self.softness
-        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
-        return schedules.ComponentWise(labels, softness, components.variance, *ends, low, high)
+        return schedules.ComponentWise(labels, softness, components.variance, *ends, *self._clip)
 
-    def _labels(self, components: bases.Components) -> Tensor:
-        shape = tuple(components.std.shape)
+    @property
+    def _clip(self) -> tuple[float, float]:
+        """Low and high, infinite where they are null."""
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+
+    def _labels(self, shape: tuple[int, ...], basis: bases.Basis, variance: Tensor) -> Tensor:
         if not isinstance(self.labels, str):
             labels = torch.tensor(self.labels, dtype=torch.float64)
             if tuple(labels.shape) != shape:
-                raise ValueError(f"labels must have the shape {shape} of an image, found {tuple(labels.shape)}")
+                raise ValueError(f"labels: must have the shape {shape} of an image, found {tuple(labels.shape)}")
             return labels
         if self.labels == "variance":
-            return schedules.variance_labels(components.variance)
+            return schedules.variance_labels(variance)
         if self.labels == "frequency":
-            return components.basis.frequency(shape)
+            return basis.frequency(shape)
         return {"column": schedules.column_labels, "row": schedules.row_labels}[self.labels](shape)
+
+    def check(self, shape: tuple[int, ...], basis: bases.Basis, least: float, most: float) -> None:
+        """Refuses what fits no images of a shape.
+
+        Args:
+            shape: of an image, (C, H, W).
+            basis: fixed, or of any kind where the labels are not frequencies.
+            least, most: variances between which those of all components are.
+
+        Raises:
+            ValueError: key, what was found, what is allowed.
+        """
+        if not self.by_component:
+            return
+        labels = self._labels(shape, basis, torch.ones(shape))
+        if self.kind == "waiting":  # whatever the data, each component falls from one end to the other
+            return
+        (low, high), rate = self._clip, 0.0 if self.softness is None else 1 / self.softness
+        # Each component starts at log_snr_max + ahead − log Σ and ends at log_snr_min − behind − log Σ.
+        ahead, behind = (labels.max() - labels) * rate, (labels - labels.min()) * rate
+        nearest, farthest = -math.log(most), -math.log(least)
+        highest, lowest = farthest, nearest
+        if self.labels == "variance":  # ahead and behind are differences of log Σ, at most by its whole range
+            highest = max(farthest, nearest + (farthest - nearest) * rate)
+            lowest = min(nearest, farthest - (farthest - nearest) * rate)
+        still = (self.log_snr_max + ahead + highest <= low) | (self.log_snr_min - behind + lowest >= high)
+        if still.any():
+            key = "high" if math.isinf(low) else "low"
+            raise ValueError(
+                f"{key}: {still.sum()} of {still.numel()} components never move between low = {low:g} and high = "
+                f"{high:g}, whatever the data: begin with log_snr_max above low, and end with log_snr_min below high"
+            )
+        first = (self.log_snr_max + ahead + nearest).clamp(max=high).max().item()
+        last = (self.log_snr_min - behind + farthest).clamp(min=low).min().item()
+        if first > SINGLE or last < -SINGLE:
+            raise ValueError(
+                f"softness: found {self.softness:g}; log-SNRs from {first:.4g} to {last:.4g} leave single precision "
+                f"(±{SINGLE}): cap them by low and high, or soften the order"
+            )
 
 
 class Process(Settings):
@@ -405,6 +492,15 @@ class Run(Settings):
                 "the noise of the state; use eps"
             )
         return self
+
+    def check_schedule(self, shape: tuple[int, int, int], levels: int) -> None:
+        """Refuses a component-wise schedule that fits no images (C, H, W) of so many grey levels, naming the key."""
+        if not self.process.schedule.by_component:
+            return
+        fixed = PIXEL if self.basis.kind == "pca" else self.basis.rotation(torch.zeros(1, *shape))
+        most = 1.0 if self.basis.whiten or self.basis.kind == "pixel" else float(math.prod(shape))
+        least = 1.0 if self.basis.whiten else resolution(levels) ** 2
+        self.process.schedule.check(shape, fixed, least, most)
 
     @property
     def of_states(self) -> bool:

@@ -25,6 +25,7 @@ from nonnormal.study.config.sections import (
     Geometry,
     Invariance,
     Name,
+    NetworkName,
     Pretrained,
     Recipe,
     Resources,
@@ -35,9 +36,6 @@ from nonnormal.study.config.settings import Flag, Run, Settings
 
 class StudyError(ValueError):
     """A study file says something that is not allowed; the message lists each key, what was found, what is allowed."""
-
-
-_RESERVED = {"benchmarks", "logs", "paper", "pretrained", "records"}  # folders beside those of the runs
 
 
 class Study(Settings):
@@ -60,7 +58,7 @@ class Study(Settings):
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
     """Settings of every run that does not name others; a run of another process.kind has none of the process."""
-    runs: dict[Name, Run] = {}
+    runs: dict[NetworkName, Run] = {}
     """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
     features: Features = Classifier()
     """Feature network of the Fréchet distance: a classifier where nothing is said."""
@@ -105,13 +103,6 @@ class Study(Settings):
             raise ValueError("results/slurm is for the logs of SLURM; call the study otherwise")
         return name
 
-    @field_validator("runs")
-    @classmethod
-    def _free_folders(cls, runs: dict[str, Run]) -> dict[str, Run]:
-        if taken := _RESERVED.intersection(runs):
-            raise ValueError(f"{', '.join(sorted(taken))}: folders of the study; call the run otherwise")
-        return runs
-
     @field_validator("data")
     @classmethod
     def _known_data(cls, name: str) -> str:
@@ -138,6 +129,10 @@ class Study(Settings):
                 raise ValueError(f"{key}.levels: found {basis.levels}, but {size} pixels are not halved so often")
         for name, run in self.networks.items():
             key = self._path(name)
+            try:
+                run.check_schedule(self.dataset.shape, self.dataset.levels)
+            except ValueError as error:
+                raise ValueError(f"{key}.process.schedule.{error}") from None
             halvings = 2 ** (len(run.network.widths) - 1)
             if size % halvings:
                 raise ValueError(
@@ -159,8 +154,17 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _geometry_has_a_run(self):
-        if self.geometry and self.geometry.run not in (None, *self.runs):
+        if not self.geometry:
+            return self
+        if self.geometry.run not in (None, *self.runs):
             raise ValueError(f'geometry.run: found "{self.geometry.run}"; the runs are ' + ", ".join(self.runs))
+        process = self.runs[self.geometry_run].process
+        if process.kind != "vp" or process.schedule.by_component:
+            found = process.kind if process.kind != "vp" else process.schedule.kind
+            raise ValueError(
+                f'geometry.run: found "{self.geometry_run}", whose process is {found}; geometry needs a run of the '
+                "process vp with one schedule for all components"
+            )
         return self
 
     @model_validator(mode="after")
@@ -170,8 +174,14 @@ class Study(Settings):
             raise ValueError("recipe: needs a run of the study whose network it takes")
         if self.recipe and (strange := set(self.recipe.runs or ()) - set(self.runs)):
             raise ValueError(f'recipe.runs: found "{min(strange)}"; the runs are ' + ", ".join(self.runs))
-        if taken := (_RESERVED | set(self.runs) | set(self.design_runs)).intersection(networks):
-            raise ValueError(f"recipe.networks: {min(taken)} is the name of a run or of a folder; use another")
+        if taken := {*self.runs, *self.design_runs}.intersection(networks):
+            raise ValueError(f"recipe.networks: {min(taken)} is the name of a run; use another")
+        for name, process in self.recipe.processes.items() if self.recipe else ():
+            if process.schedule.by_component:
+                kind = process.schedule.kind
+                raise ValueError(
+                    f"recipe.processes.{name}.schedule.kind: found {kind}; the recipe needs one for all components"
+                )
         if states := [name for name, run in self.networks.items() if run.of_states and name not in networks]:
             raise ValueError(
                 f"{self._path(states[0])}.training.weighting: a network of states belongs into recipe.networks"
@@ -206,7 +216,7 @@ class Study(Settings):
     def _designs_have_names_of_their_own(self):
         if not self.designs:
             return self
-        if taken := (_RESERVED | set(self.runs)) & set(self.designs.runs):
+        if taken := set(self.runs) & set(self.designs.runs):
             raise ValueError(f"designs.runs: {', '.join(sorted(taken))}: taken; call the network otherwise")
         if self.designs.extend not in (None, *self.designs.runs):
             raise ValueError(

@@ -40,7 +40,7 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         parts += [_picture(layout, study.name, "designs"), _folded("Each design in numbers", _table(layout, "designs"))]
     parts.append(f"{_conditions(study, layout)}\n")
     if study.headline:
-        parts.append(claims_block(pd.read_csv(layout.table("claims", "csv"))))
+        parts.append(claims_block(text.read_numbers(layout.table("claims", "csv"))))
     write_text(target, "\n".join([f"{head}{start}", *parts]) + end + tail)
 
 

@@ -30,9 +30,8 @@ def sample_rows(samples: Mapping[str, np.ndarray], levels: int, n_columns: int =
         grey = row.shape[-1] == 1
         axis.imshow(row[..., 0] if grey else row, cmap="gray_r" if grey else None, vmin=0, vmax=1)
         # A pair of long names goes on two lines, so that the images keep their room.
-        axis.set_ylabel(
-            label if len(label) < 20 else label.replace("/", "/\n"), rotation=0, ha="right", va="center", labelpad=6
-        )
+        text = theme.literal(label if len(label) < 20 else label.replace("/", "/\n"))
+        axis.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
         for spine in axis.spines.values():

@@ -10,6 +10,17 @@ from pathlib import Path
 import pandas as pd
 
 from nonnormal.files import write_text
+from nonnormal.study.results.summary import read_table
+
+_TEXTS = ("run", "q", "p", "design", "metric", "quantity", "unit", "D", "Q", "H", "beta", "process", "bound", "step")
+_TEXTS += ("constant", "sampler", "grid", "solver", "name", "measure", "axis", "basis", "against", "kind", "id")
+_TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "verdict", "reason")
+
+
+def read_numbers(path: Path) -> pd.DataFrame:
+    """A table's CSV file, whose names and other texts stay texts, whatever they look like."""
+    return read_table(path, _TEXTS)
+
 
 SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
 """What tables and figures call the solvers of `samplers.SOLVERS`."""
@@ -61,12 +72,8 @@ def _bars(text: str) -> str:
 
 
 def _typst(table: pd.DataFrame, prose: bool = False) -> str:
-    def escaped(text: str) -> str:
-        text = re.sub(r"([\\_*`$#@<>~\[\]])", r"\\\1", text)
-        return re.sub(r"(?<=[_/])(?=\w)", "\u200b", text) if prose else text  # where a long name may be broken
-
     def row(cells: Iterable[str], mark: str = "") -> str:
-        return ", ".join(f"[{mark}{escaped(cell)}{mark}]" for cell in cells)
+        return ", ".join(f"[{mark}{_escaped(cell, prose)}{mark}]" for cell in cells)
 
     head = row([table.index.name or "", *table.columns], mark="*")
     lines = zip(table.index, table.to_numpy(), strict=True)
@@ -75,6 +82,18 @@ def _typst(table: pd.DataFrame, prose: bool = False) -> str:
     columns = f"({', '.join(_widths(table))})" if prose else len(table.columns) + 1
     rules = "  table.hline(),\n  table.header({head}),\n  table.hline(stroke: 0.5pt),\n{body}\n  table.hline(),\n"
     return f"#table(\n  columns: {columns},\n  align: ({align}),\n{rules.format(head=head, body=body)})\n"
+
+
+# Comments, links, dashes, soft hyphens and ellipses, and what begins a list, a heading or a term.
+_MORE_THAN_LETTERS = re.compile(r"//|/\*|\*/|--|-\?|\.\.\.|^\s*([-+=/]+|\d+\.)(\s|$)")
+
+
+def _escaped(text: str, prose: bool) -> str:
+    """Typst markup that shows the text letter by letter; long names of prose may be broken."""
+    broken = re.sub(r"(?<=[_/])(?=\w)", "\u200b", text) if prose else text
+    if _MORE_THAN_LETTERS.search(text):
+        return '#"' + re.sub(r'([\\"])', r"\\\1", broken) + '"'
+    return re.sub(r"([\\_*`$#@<>~\[\]])", r"\\\1", broken)
 
 
 def _widths(table: pd.DataFrame) -> list[str]:

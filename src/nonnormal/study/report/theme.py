@@ -52,6 +52,11 @@ def apply() -> None:
     )
 
 
+def literal(text: str) -> str:
+    """The text, of which matplotlib takes nothing for mathematics: a step from elsewhere is called as it likes."""
+    return text.replace("$", r"\$")
+
+
 def line_style(q: str, p: str, again: int = 0) -> dict:
     """Colour, dash, marker and width of the pair q/p, in the first run that has it or in one after that."""
     colour = tuple(1 - 0.65**again * (1 - part) for part in mpl.colors.to_rgb(_COLOURS.get(get(q).name, "0.6")))
@@ -66,7 +71,7 @@ def line_style(q: str, p: str, again: int = 0) -> dict:
         "markersize": 6 if reference else 3.5,
         "alpha": 0.55 if reference else 1,
         "zorder": 1.9 if reference else 2,
-        "label": f"{get(q)}/{get(p)}",
+        "label": literal(f"{get(q)}/{get(p)}"),
     }
 
 
@@ -75,7 +80,7 @@ def line_styles(pairs: Mapping[str, tuple[str, str]]) -> dict[str, dict]:
     seen: Counter[tuple[str, str]] = Counter()
     styles = {}
     for label, pair in pairs.items():
-        styles[label] = line_style(*pair, again=seen[pair]) | {"label": label}
+        styles[label] = line_style(*pair, again=seen[pair]) | {"label": literal(label)}
         seen[pair] += 1
     return styles
 
@@ -104,7 +109,11 @@ def legend_below(figure: Figure, axis: Axes, title: str) -> None:
 def step_style(step: str) -> dict:
     """Colour and marker of a single step."""
     name = get(step).name
-    return {"color": _COLOURS.get(name, "0.6"), "marker": _STEP_MARKERS.get(name, "D"), "label": str(get(step))}
+    return {
+        "color": _COLOURS.get(name, "0.6"),
+        "marker": _STEP_MARKERS.get(name, "D"),
+        "label": literal(str(get(step))),
+    }
 
 
 def beside(i: int, n: int, width: float = 0.64) -> float:

@@ -6,7 +6,7 @@ A row has a value with a 95 % interval, unit, sample size, network calls and con
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +28,7 @@ COLUMNS = (
     "nfe",
     "conditions",
 )
+_TEXTS = ("study", "run", "q", "p", "metric", "unit", "conditions")
 _INTEGERS = {"train_seed": "Int64", "nfe": "Int64", "n": "Int64"}
 
 
@@ -40,8 +41,20 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
 def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
     """Rows of one or several files of `write_rows`, with `conditions` still as JSON text."""
     paths = [paths] if isinstance(paths, Path) else list(paths)
-    frames = [pd.read_csv(reading(path), dtype=_INTEGERS) for path in paths]
+    frames = [read_table(path, _TEXTS, _INTEGERS) for path in paths]
     return pd.concat(frames, ignore_index=True)
+
+
+def read_table(path: Path, texts: Iterable[str], others: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A CSV file, whose columns of texts stay texts, whatever they look like; only an empty cell is missing.
+
+    Args:
+        path: of the file.
+        texts: names of columns of texts, of which the file may have some.
+        others: types of other columns; of those not named, pandas finds the type.
+    """
+    types = dict.fromkeys(texts, str) | dict(others or {})
+    return pd.read_csv(reading(path), dtype=types, keep_default_na=False, na_values=[""])
 
 
 def select(rows: pd.DataFrame, metric: str, **conditions: object) -> pd.DataFrame:

@@ -66,10 +66,10 @@ def crossing(summary: pd.DataFrame, fid: str) -> Figure:
     axes[2, 1].set_yscale("symlog", linthresh=1)
     axes[2, 1].yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1))
     shown = table[(table.against == "normal step") & (table.measure == "bpd_difference") & (table.axis != "basis")]
-    axes[2, 1].set_ylim(4 * min(shown.low.min(), -1), 4 * max(shown.high.max(), 1))
+    axes[2, 1].set_ylim(4 * min([-1, *shown.low]), 4 * max([1, *shown.high]))
     axes[2, 2].set_axis_off()
     handles, labels = axes[0, 2].get_legend_handles_labels()
-    bounds = sorted(table[table.measure == "bpd_total"]["T"].unique())
+    bounds = sorted(table[table.measure == "bpd_total"]["T"].unique()) if len(shown) else []
     for n_steps, face in zip(bounds, ({}, {"markerfacecolor": "white"}), strict=False):
         looks = [theme.step_style(step) | {"ls": "none", "markersize": 3.5} | face for step in shown.step.unique()]
         handles.append(tuple(Line2D([], [], **look) for look in looks))
@@ -147,7 +147,9 @@ def crossing_samples(
         blocks = ((noise / _LARGEST + 1) / 2, (state + 1) / 2, image / (levels - 1))
         for panel, images in zip(trio, blocks, strict=True):
             _strip(panel, images[:n_columns].clamp(0, 1).numpy(), diverging=panel is trio[0])
-        trio[0].set_ylabel(f"{get(step)}, {basis}", rotation=0, ha="right", va="center", labelpad=6, fontsize=7)
+        trio[0].set_ylabel(
+            theme.literal(f"{get(step)}, {basis}"), rotation=0, ha="right", va="center", labelpad=6, fontsize=7
+        )
     for panel, title in zip(
         axes[0], ("noise of one step", "state after it, with the noise", "image in the end"), strict=True
     ):

@@ -42,7 +42,7 @@ def exchange(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figu
         picture = axis.imshow(apart, cmap="RdBu_r", norm=_SHADES, aspect="auto", alpha=0.5)
         for (i, j), number in np.ndenumerate(value):
             axis.text(j, i, f"{number:.1f}\n±{half[i, j]:.1f}", ha="center", va="center", fontsize=6.5)
-        axis.set_yticks(range(len(runs)), [labels[run] for run in runs])
+        axis.set_yticks(range(len(runs)), [theme.literal(labels[run]) for run in runs])
         axis.set_title(f"{fid}, {n_steps} steps")
         axis.grid(False)
     axes[-1, 0].set_xticks(range(len(steps)), steps, rotation=30, ha="right", rotation_mode="anchor", fontsize=7)
