@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from nonnormal import tables
-from nonnormal.files import atomic, write_text
+from nonnormal.files import atomic, read_json, write_text
 from nonnormal.layout import Layout
 from nonnormal.provenance import revision_of
 from nonnormal.study import Study
+from nonnormal.summary import read_table
 
 IMAGES = Path("docs/images")
 _SHOWN = {
@@ -39,7 +39,7 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         parts += [_picture(layout, study.name, "designs"), _folded("Each design in numbers", _table(layout, "designs"))]
     parts.append(f"{_conditions(study, layout)}\n")
     if study.headline:
-        parts.append(claims_block(pd.read_csv(layout.table("claims", "csv"))))
+        parts.append(claims_block(read_table(layout.table("claims", "csv"))))
     write_text(target, "\n".join([f"{head}{start}", *parts]) + end + tail)
 
 
@@ -80,7 +80,7 @@ def _folded(summary: str, text: str) -> str:
 
 def _conditions(study: Study, layout: Layout) -> str:
     """What the numbers depend on, in a paragraph."""
-    made = json.loads(layout.provenance.read_text(encoding="utf-8"))
+    made = read_json(layout.provenance)
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
     trained: dict[str, list[str]] = {}

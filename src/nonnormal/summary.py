@@ -5,13 +5,14 @@ A row has a value with a 95 % interval, unit, sample size, network calls and con
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic, reading
+from nonnormal.files import atomic, reading, remade
 
 COLUMNS = (
     "study",
@@ -38,10 +39,31 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
 
 
 def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
-    """Rows of one or several files of `write_rows`, with `conditions` still as JSON text."""
+    """Rows of one or several files of `write_rows`, with `conditions` still as JSON text.
+
+    Raises:
+        ValueError: a file is damaged.
+        FileNotFoundError: there is no such file.
+    """
     paths = [paths] if isinstance(paths, Path) else list(paths)
-    frames = [pd.read_csv(reading(path), dtype=_INTEGERS) for path in paths]
+    frames = [read_table(path, dtype=_INTEGERS) for path in paths]
     return pd.concat(frames, ignore_index=True)
+
+
+def read_table(path: Path, dtype: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The table in a CSV file of ours.
+
+    Raises:
+        ValueError: the file is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    content = reading(path).read_bytes()
+    try:
+        if not content.endswith(b"\n"):
+            raise ValueError("cut off within a row")
+        return pd.read_csv(io.BytesIO(content), dtype=dtype)
+    except (ValueError, TypeError) as error:  # ValueError: also no UTF-8, no columns, rows of unequal lengths
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {remade(path)}") from None
 
 
 def select(rows: pd.DataFrame, metric: str, **conditions: object) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """A tiny study with every stage, made once without faults, and its commands as processes."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -11,7 +10,6 @@ from conftest import copy_project
 
 from nonnormal import layout
 from nonnormal.layout import FIGURE_FORMATS, INVARIANCE_PARTS, TABLE_FORMATS, Layout
-from nonnormal.study import load
 
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")
@@ -131,10 +129,6 @@ def new_project(folder: Path) -> Path:
 def make(folder: Path) -> Project:
     """The tiny study made by its commands in turn; contents by path and seconds by stage of a run without faults."""
     project = Project(new_project(folder), forked.context())
-    (project.folder / LAYOUT.root).mkdir(parents=True)
-    (project.folder / LAYOUT.study).write_text(
-        json.dumps(load(project.folder / FILE).resolved, indent=2, ensure_ascii=False) + "\n"
-    )
     seconds = {}
     project.run(["--help"])  # which starts the server: its time is no stage's
     for stage in STAGES:

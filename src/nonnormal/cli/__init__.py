@@ -97,10 +97,10 @@ def _absent(error: FileNotFoundError) -> str:
     """Which file there is not, and how a result is made."""
     if not error.filename:
         return str(error)
+    from nonnormal.files import making
+
     made = Path(error.filename).parts[:1] in (("data",), ("results",), ("paper",))
-    return f"{error.filename}: there is no such file" + made * (
-        f"; make it first: snakemake --cores all --configfile STUDY -- {error.filename}"
-    )
+    return f"{error.filename}: there is no such file" + made * f"; make it first: {making(error.filename)}"
 
 
 def _ours(error: Exception) -> bool:

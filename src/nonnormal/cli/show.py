@@ -77,10 +77,8 @@ def _one_of(name: str, known: Iterable[str], kind: str) -> None:
 
 def _draw(name: str, study, layout: Layout):
     """The figure of that name, from the files of the study."""
-    import pandas as pd
-
-    from nonnormal.files import read_tensors, reading
-    from nonnormal.summary import read_rows
+    from nonnormal.files import read_tensors
+    from nonnormal.summary import read_rows, read_table
 
     pairs = {run: (settings.q, settings.p) for run, settings in study.runs.items()}
     if name == "cost":
@@ -154,7 +152,7 @@ def _draw(name: str, study, layout: Layout):
         return style_differences(read_rows(layout.summary), study.labels)
     from nonnormal.figures.training import training_curves
 
-    logs = {run: pd.read_csv(reading(layout.log(run))) for run in pairs}
+    logs = {run: read_table(layout.log(run)) for run in pairs}
     return training_curves({study.labels[run]: (*pairs[run], log) for run, log in logs.items()})
 
 
@@ -277,9 +275,12 @@ def paper(
     """Typeset the paper from figures, tables and the summary."""
     import typst
 
-    from nonnormal.files import reading, write_bytes
+    from nonnormal.files import observed, read_json, reading, write_bytes, write_json
+    from nonnormal.summary import read_rows
 
     study, layout = open_study(study_file)
+    with observed(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
+        write_json(layout.study, study.resolved)
     references = source.parent / "references"
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.summary, layout.provenance]
     for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
@@ -287,6 +288,9 @@ def paper(
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
+    # Files that were damaged are refused here, by name, before Typst reads them.
+    read_rows(layout.summary)
+    read_json(layout.provenance)
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
 
@@ -300,17 +304,16 @@ def page(
     ),
 ) -> None:
     """Write the results page: one HTML file with tables, figures, samples and provenance, which needs no network."""
-    import pandas as pd
-
-    from nonnormal.files import reading, write_text
+    from nonnormal.files import write_text
     from nonnormal.page.document import render
+    from nonnormal.summary import read_table
 
     study, layout = open_study(study_file)
     numbers, readable = {}, {}
     for name in tables_of(study):
         if not (path := layout.table(name, "csv")).is_file():
             continue
-        numbers[name] = pd.read_csv(reading(path))
+        numbers[name] = read_table(path)
         try:
             readable[name] = readable_of(name, study, numbers[name])
         except KeyError as error:

@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
 from nonnormal.figures import theme
-from nonnormal.files import read_tensors, reading
+from nonnormal.files import read_json, read_tensors, reading
 from nonnormal.layout import (
     CROSSING_FIGURES,
     DESIGN_FIGURES,
@@ -37,7 +37,7 @@ from nonnormal.page.numbers import laid_out, packed
 from nonnormal.page.pictures import embedded, grid
 from nonnormal.provenance import revision_of
 from nonnormal.study import Study
-from nonnormal.summary import read_rows
+from nonnormal.summary import read_rows, read_table
 from nonnormal.tables.text import cell
 
 Caption = Callable[[str, str], str]
@@ -77,9 +77,10 @@ def render(
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
     for kind in ("figure", "table"):
-        if not reading(captions / f"{kind}.rst").is_file():
+        if not (captions / f"{kind}.rst").is_file():
             raise FileNotFoundError(f"--captions: there is no {captions / kind}.rst")
-    provenance = json.loads(reading(layout.provenance).read_text(encoding="utf-8"))
+        reading(captions / f"{kind}.rst")
+    provenance = read_json(layout.provenance)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([files(__package__), captions]),
         autoescape=lambda name: name == "page.html.jinja",
@@ -176,7 +177,7 @@ def _networks(
             images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
             samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
         part, figures = _part(study, name)
-        log = pd.read_csv(reading(layout.log(name)))
+        log = read_table(layout.log(name))
         made = [layout.weights(name), layout.log(name)]
         made += [layout.samples(name, n_steps) for n_steps in drawn]
         made += [path for path in parts if path.parent == layout.run(name) and path.is_file()]
