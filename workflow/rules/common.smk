@@ -42,7 +42,8 @@ def retries_of(job):
     return 0 if failed else job.rule.restart_times
 
 
-Job.restart_times = property(retries_of)  # Snakemake itself retries whatever the exit code is, and has no setting for it
+# Snakemake itself retries whatever the exit code is, and has no setting for it.
+Job.restart_times = property(retries_of)
 
 
 def growing(amount):
