@@ -7,8 +7,8 @@ import pytest
 import tiny
 import yaml
 
-from nonnormal import cli
 from nonnormal.files import read_tensors
+from nonnormal.study import cli
 
 PLACED = ("features", "train", "sample", "bounds", "fidelity", "exchange", "geometry", "design", "extend", "recipe")
 STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "crossing")]
