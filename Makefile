@@ -85,10 +85,10 @@ readme: $(READY) ## Put results of STUDY into the README, between its markers
 
 clean: ## Remove results, data and environment, but nothing that git keeps
 	git clean -ffdXq -- results data site paper .snakemake
-	rm -rf $(VENV)
+	rm -rf "$(VENV)"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[workflow,dev]'
-	@touch $@
+	$(PYTHON) -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[workflow,dev]'
+	@touch "$@"

@@ -4,9 +4,15 @@ snakemake --cores all                                        # the default study
 snakemake --cores all --configfile config/smoke.yaml         # another one
 """
 
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+if not Path(workflow.basedir).samefile(Path.cwd()):  # studies, data and results are found from there
+    raise WorkflowError(f"the workflow runs at the top of the project: cd {workflow.basedir}, without --directory")
 
 if not workflow.configfiles:
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -58,9 +59,12 @@ def reading(path: Path | str) -> Path:
     """The path, of which the observer is told that it is about to be read.
 
     Raises:
+        FileNotFoundError: there is no such file; the error has its name, which some libraries' errors lack.
         ValueError: the observer knows that the file is damaged.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if (told := _observer.get()) and path.is_file():
         told.reading(path)
     return path
@@ -157,6 +161,38 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str, advice: str | None = None) -> dict[str, Any]:
+    """The mapping in a JSON file of `write_json`.
+
+    Args:
+        path: of the file.
+        advice: what to do about a damaged file, where it is not a result that a command makes again.
+
+    Raises:
+        ValueError: the file holds no JSON, or something else than a mapping.
+        FileNotFoundError: there is no such file.
+    """
+    path = reading(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged (no JSON: {error}); {advice or remade(path)}") from None
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise ValueError(f"{path} is damaged (expected a mapping, found {kind}); {advice or remade(path)}")
+    return found
+
+
+def making(path: Path | str) -> str:
+    """The command that makes a result."""
+    return f"snakemake --cores all --configfile STUDY -- {shlex.quote(str(path))}"
+
+
+def remade(path: Path | str) -> str:
+    """What to do about a damaged result, for messages."""
+    return f"delete it and make it again: {making(path)}"
 
 
 def sha256_of(path: Path) -> str:

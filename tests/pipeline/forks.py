@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import select
+import shlex
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 COMMANDS = {"nonnormal": "nonnormal.study.cli", "snakemake": "snakemake.cli"}
-CLIENT = """#!{python} -SE
+CLIENT = """
 import sys
 sys.path.insert(0, {here!r})
 import forks
@@ -37,7 +38,9 @@ def forked() -> Iterator[Path]:
         address = folder / "socket"
         for command in COMMANDS:
             script = folder / command
-            script.write_text(CLIENT.format(python=sys.executable, here=here, address=str(address), command=command))
+            code = CLIENT.format(here=here, address=str(address), command=command)
+            # Through a shell: a path with a blank cannot stand behind #!.
+            script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -SE -c {shlex.quote(code)} "$@"\n')
             script.chmod(0o755)
         server = subprocess.Popen([sys.executable, __file__, str(address)])
         try:

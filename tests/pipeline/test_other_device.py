@@ -1,7 +1,5 @@
 """Every command that takes a device, on one that refuses what a GPU refuses: it ends, with the CPU's numbers."""
 
-import json
-
 import elsewhere
 import numpy as np
 import pandas as pd
@@ -11,7 +9,6 @@ import yaml
 
 from nonnormal.files import read_tensors
 from nonnormal.study import cli
-from nonnormal.study import config as study
 
 PLACED = ("features", "train", "sample", "bounds", "fidelity", "exchange", "geometry", "design", "extend", "recipe")
 STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "crossing")]
@@ -38,8 +35,6 @@ def results(tmp_path_factory):
                 patch.setattr(place, "prepare_torch", lambda asked, threads, device=device: device)
             (folder / "config").mkdir()
             (folder / tiny.FILE).write_text(yaml.safe_dump(broad()))
-            tiny.LAYOUT.study.parent.mkdir(parents=True)
-            tiny.LAYOUT.study.write_text(json.dumps(study.load(tiny.FILE).resolved))
             cli.app(tiny.STAGES["data"][0], standalone_mode=False)
             for stage in STAGES:
                 _run(stage, device)

@@ -109,6 +109,21 @@ def test_the_workflow_starts_a_preempted_training_again(workspace, undisturbed):
     assert "going on from step" in log
 
 
+def test_the_workflow_starts_a_training_that_diverged_only_once(workspace):
+    lengthen(workspace, retries=3)
+    path = workspace.folder / "config/smoke.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["defaults"]["training"] |= {"learning_rate": 1e30, "warmup": 0}
+    path.write_text(yaml.safe_dump(study))
+    weights = f"results/smoke/{RUN}/weights.safetensors"
+    command = ("snakemake", "--cores", "1", "--configfile", "config/smoke.yaml", "--", weights)
+    done = workspace(*command, check=False)
+    assert done.returncode == 1
+    assert "Trying to restart" not in done.stdout
+    log = (workspace.folder / f"results/smoke/logs/train-{RUN}.log").read_text()
+    assert "error: training diverged at step" in log
+
+
 def test_two_processes_train_as_the_workflow_starts_them(workspace):
     lengthen(workspace, gpus=2)
     planned = workspace(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -123,15 +124,21 @@ def test_training_that_hits_its_time_limit_is_resubmitted_until_done(cluster, wo
 
 
 def test_jobs_ask_for_gpus_and_after_a_failure_for_more(cluster, workspace):
-    """Every job fails, since the data are none."""
+    """Every job is killed, as one that takes more memory than it asked for."""
     edit(workspace, resources={"gpus": 2, "mem_mb": 3000, "runtime": 10, "retries": 1})
     partitions = {"cpu": {"max_runtime": 1440}, "gpu": {"max_runtime": 1440, "max_gpu": 2}}
     (workspace.folder / "partitions.yaml").write_text(yaml.safe_dump({"partitions": partitions}))
     (workspace.folder / "data").mkdir()
     (workspace.folder / "data/digits.safetensors").write_bytes(b"none")
+    killed = workspace.folder / "killed"
+    killed.mkdir()
+    for name in ("nonnormal", "torchrun"):
+        (killed / name).write_text("#!/bin/sh\nkill -KILL $$\n")
+        (killed / name).chmod(0o755)
+    path = os.pathsep.join([str(killed), workspace.environment()["PATH"]])
     targets = ("results/smoke/features.safetensors", f"results/smoke/{RUN}/weights.safetensors")
     more = ("--slurm-partition-config", "partitions.yaml", "--retries", "1", "--keep-going")
-    done = workspace(*cluster.at(workspace.folder), *SLURM, *more, "--", *targets, check=False)
+    done = workspace(*cluster.at(workspace.folder), *SLURM, *more, "--", *targets, check=False, PATH=path)
     assert done.returncode == 1
 
     jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(workspace.folder)]

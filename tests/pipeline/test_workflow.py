@@ -50,6 +50,17 @@ def changed(finished):
     finished.write_study(before)
 
 
+@pytest.mark.parametrize("arguments", [("--directory", "other"), ("--snakefile", "../Snakefile")])
+def test_running_from_elsewhere_is_refused(workspace, arguments):
+    other = workspace.folder / "other"
+    other.mkdir()
+    space = dataclasses.replace(workspace, folder=other) if "--snakefile" in arguments else workspace
+    done = space("snakemake", "--dry-run", "--cores", "1", *arguments, check=False)
+    assert done.returncode == 1
+    assert f"the workflow runs at the top of the project: cd {workspace.folder}" in done.stdout
+    assert not list(other.glob("results"))
+
+
 def test_summary_has_real_numbers_for_every_pair(finished):
     summary = pd.read_csv(finished.folder / "results/digits/summary.csv")
     assert list(summary.columns) == list(COLUMNS)

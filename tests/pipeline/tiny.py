@@ -1,6 +1,5 @@
 """A tiny study with every stage, made once without faults, and its commands as processes."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ import forked
 import yaml
 from conftest import copy_project
 
-from nonnormal.study.config import load, validate
+from nonnormal.study.config import validate
 from nonnormal.study.registry import experiments_of, jobs_of
 from nonnormal.study.results.paths import Layout
 
@@ -112,10 +111,6 @@ def new_project(folder: Path) -> Path:
 def make(folder: Path) -> Project:
     """The tiny study made by its commands in turn; contents by path and seconds by stage of a run without faults."""
     project = Project(new_project(folder), forked.context())
-    (project.folder / LAYOUT.root).mkdir(parents=True)
-    (project.folder / LAYOUT.study).write_text(
-        json.dumps(load(project.folder / FILE).resolved, indent=2, ensure_ascii=False) + "\n"
-    )
     seconds = {}
     project.run(["--help"])  # which starts the server: its time is no stage's
     for stage in STAGES:

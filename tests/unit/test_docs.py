@@ -88,3 +88,10 @@ def test_moments_of_the_families_are_those_of_the_code():
         step = get(name)
         moments = step.skewness, step.excess_kurtosis, step.fisher_information
         assert [float(value) for value in printed] == pytest.approx(moments, abs=5e-5)
+
+
+def test_the_rules_that_ask_for_a_gpu_are_named_for_clusters():
+    [named] = re.findall(r"one line for each of (.+)$", (DOCS / "clusters.md").read_text(), re.MULTILINE)
+    rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    found = re.findall(r"^rule (\w+):\n((?:(?!^rule ).*\n?)*)", rules, re.MULTILINE)
+    assert set(named.split(", ")) == {name for name, text in found if re.search(r"^\s+gpu=GPU", text, re.MULTILINE)}

@@ -28,7 +28,7 @@ from nonnormal.study.report.page.lineage import lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.results import records
-from nonnormal.study.results.paths import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout
+from nonnormal.study.results.paths import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout, figures_of, tables_of
 from nonnormal.study.results.records import Recorder
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import COLUMNS, read_rows, write_rows
@@ -242,17 +242,17 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
 
     monkeypatch.chdir(tmp_path)
     study, layout = made(RAW | {"headline": True}, tmp_path)
-    write_json(layout.study, study.resolved)
+    write_json(Path("s.json"), study.resolved)
     source, other = Path("paper/paper.typ"), Path("paper/references/published.csv")
     removed = layout.figure("exchange", "png")
-    for path in (source, other, removed, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
+    shown = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study))]
+    for path in (source, other, removed, *shown, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("words")
-    app(["paper", str(layout.study)], standalone_mode=False)
+    app(["paper", "s.json"], standalone_mode=False)
     [record] = Path("paper/records/paper.pdf").glob("*.json")
     inputs = set(json.loads(record.read_text())["inputs"])
-    drawn = layout.figure("samples", "png")
-    assert inputs == {*map(str, (source, other, layout.study, layout.summary, layout.provenance, drawn))} | {
+    assert inputs == {*map(str, (source, other, layout.study, layout.summary, layout.provenance, *shown))} | {
         str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS
     }
     assert Layout("s", "digits").photographs == []
@@ -439,6 +439,12 @@ def test_lineage_tells_what_has_changed_and_what_has_no_record(tmp_path, monkeyp
     make(rows, "2", data, command="nonnormal evaluate bounds s.yaml")
     data.write_text("other")
     assert [entry["state"] for entry in lineage([rows], {})] == ["changed since", "as made"]
+    [place] = Path("results/s/records/b.csv").glob("*.json")
+    kept = place.read_text()
+    place.write_text(kept.replace("bounds", "design"))
+    with pytest.raises(ValueError, match=f"{place} is damaged, or was edited"):
+        lineage([rows], {})
+    place.write_text(kept)
     write_text("pulled", "3")
     [entry] = lineage([Path("pulled")], {})
     assert (entry["command"], entry["inputs"]) == (None, [])

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nonnormal.files import observed, reading, sha256_of, write_text
+from nonnormal.files import observed, read_json, reading, sha256_of, write_json, write_text
 from nonnormal.study.cli.common import recorded
 from nonnormal.study.config import validate
 from nonnormal.study.results import records
 from nonnormal.study.results.paths import records_folder
 from nonnormal.study.results.records import Recorder, chain, lines
-from nonnormal.study.results.summary import read_rows
+from nonnormal.study.results.summary import read_table
 
 DATA, WEIGHTS, FIGURE = "data/d.csv", "results/s/r/weights.csv", "paper/figures/f.txt"
 STUDY = {"name": "s", "data": "digits", "seed": 3, "runs": {"r": None, "other": {"training": {"seed": 5}}}}
@@ -25,6 +25,11 @@ def make(path, content, *inputs, command="nonnormal make"):
         for each in inputs:
             reading(each)
         write_text(path, content)
+
+
+def edit(place, **entries):
+    """A record that says something else, and has the seal of what it says."""
+    write_json(place, records.sealed(json.loads(place.read_text()) | entries))
 
 
 @pytest.fixture
@@ -126,7 +131,7 @@ def test_older_contents_keep_their_records(project):
     (project / WEIGHTS).write_bytes(before)
     assert [link.path for link in chain(project / WEIGHTS).inputs] == [DATA]
     with observed(Recorder(["x"])):
-        assert read_rows(project / WEIGHTS).a.tolist() == [2]
+        assert read_table(project / WEIGHTS).a.tolist() == [2]
 
 
 def test_the_newest_record_is_the_one_that_says_so(project):
@@ -134,12 +139,12 @@ def test_the_newest_record_is_the_one_that_says_so(project):
     [older] = records_folder(WEIGHTS).iterdir()
     make(WEIGHTS, "a\n7\n", DATA)
     newer = sha256_of(project / WEIGHTS)
-    older.write_text(json.dumps(json.loads(older.read_text()) | {"ended": "2001-01-01T00:00:00+00:00"}))
+    edit(older, ended="2001-01-01T00:00:00+00:00")
     (project / WEIGHTS).unlink()
     assert chain(project / WEIGHTS).expected == newer
     (project / WEIGHTS).write_text("a\n")
     with observed(Recorder(["x"])), pytest.raises(ValueError, match=f"expected SHA-256 {newer}"):
-        read_rows(project / WEIGHTS)
+        read_table(project / WEIGHTS)
 
 
 def test_a_file_without_records_has_no_chain(project):
@@ -155,7 +160,7 @@ def test_a_table_that_its_records_disown_is_not_used(project, content, happened)
     expected = sha256_of(project / WEIGHTS)
     (project / WEIGHTS).write_text(content)
     with observed(Recorder(["x"])), pytest.raises(ValueError, match="damaged, or was changed") as error:
-        read_rows(project / WEIGHTS)
+        read_table(project / WEIGHTS)
     for words in (WEIGHTS, expected, sha256_of(project / WEIGHTS), "delete it to have it made again"):
         assert words in str(error.value)
     happened("refused, with the file's name, both hashes and what to do")
@@ -164,7 +169,7 @@ def test_a_table_that_its_records_disown_is_not_used(project, content, happened)
 def test_a_file_without_records_is_used(project):
     pd.DataFrame({"a": [5]}).to_csv("results/s/pulled.csv", index=False)
     with observed(Recorder(["x"])):
-        assert read_rows(project / "results/s/pulled.csv").a.tolist() == [5]
+        assert read_table(project / "results/s/pulled.csv").a.tolist() == [5]
 
 
 @pytest.mark.fault("the clock goes backwards while a command runs")
@@ -176,3 +181,74 @@ def test_a_clock_that_goes_backwards_changes_no_duration(project, monkeypatch, h
     assert record["ended"] < record["started"]
     assert 0 <= record["seconds"] < 60
     happened("the record's times are the clock's, its duration is not")
+
+
+@pytest.mark.fault("a record of a result is damaged, emptied, edited by hand, or copied from another")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "no JSON"),
+        ("[]", "expected a mapping, found list"),
+        ("[" * 100_000, "no JSON"),
+        ("\xff", "no JSON"),
+        ("{}", "expected SHA-256 None of its entries"),
+    ],
+)
+@pytest.mark.parametrize("of", [FIGURE, WEIGHTS, DATA])
+def test_a_damaged_record_is_named_with_what_to_do(project, of, content, reason, happened):
+    [place] = records_folder(of).iterdir()
+    place.write_text(content, encoding="latin-1")
+    with pytest.raises(ValueError, match=re.escape(f"{place} is damaged")) as error:
+        chain(project / FIGURE)
+    assert reason in str(error.value)
+    assert f"delete it and {of}, and make that again: snakemake --cores all --configfile STUDY -- {of}" in str(
+        error.value
+    )
+    assert "\n" not in str(error.value)
+    happened("refused, with the record's name and what to do")
+
+
+@pytest.mark.parametrize(
+    "entries", [{"command": "nonnormal train s --run other"}, {"seconds": 1}, {"inputs": {}}, {"note": "mine"}]
+)
+def test_a_record_that_was_edited_is_not_shown_as_made(project, entries):
+    [place] = records_folder(WEIGHTS).iterdir()
+    record = json.loads(place.read_text())
+    place.write_text(json.dumps(record, indent=8))  # the same entries, laid out otherwise
+    assert chain(project / FIGURE).state == "as made"
+    place.write_text(json.dumps(record | entries))
+    with pytest.raises(ValueError, match=re.escape(f"{place} is damaged, or was edited: expected SHA-256")):
+        chain(project / FIGURE)
+
+
+def test_a_record_of_another_file_is_refused(project):
+    [place], [other] = records_folder(WEIGHTS).iterdir(), records_folder(DATA).iterdir()
+    place.write_bytes(other.read_bytes())
+    with pytest.raises(ValueError, match=re.escape(f"{place} is the record of another file, {DATA}")):
+        chain(project / FIGURE)
+
+
+@pytest.mark.parametrize("of", [WEIGHTS, FIGURE])
+def test_a_chain_that_leads_back_to_itself_is_refused(project, of):
+    [place], [last] = records_folder(of).iterdir(), records_folder(FIGURE).iterdir()
+    edit(place, inputs={of: place.stem} if of == FIGURE else {FIGURE: last.stem})
+    with pytest.raises(ValueError, match=re.escape(f"{last} says that the file was made from itself")):
+        chain(project / FIGURE)
+
+
+@pytest.mark.parametrize("content", ["a,b\n1", "", "a,b\n1,2\n3,4,5\n", "\xff\n", 'a,b\n1,"2\n'])
+def test_a_damaged_table_without_records_is_named_with_what_to_do(project, content):
+    path = Path("results/s/pulled.csv")
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(
+        ValueError, match=r"^results/s/pulled\.csv is damaged \(.*; delete it and make it again"
+    ) as error:
+        read_table(path)
+    assert str(error.value).endswith("snakemake --cores all --configfile STUDY -- results/s/pulled.csv")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1', "", "[]"])
+def test_a_damaged_json_file_is_named_with_what_to_do(project, content):
+    Path("results/s/provenance.json").write_text(content)
+    with pytest.raises(ValueError, match=r"^results/s/provenance\.json is damaged \(.*; delete it and make it again"):
+        read_json("results/s/provenance.json")

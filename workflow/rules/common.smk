@@ -2,8 +2,10 @@
 
 import json
 import re
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.jobs import Job
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
@@ -28,6 +30,20 @@ BENCHMARKS = LAYOUT.root / "benchmarks"
 GPUS = STUDY.resources.gpus or None  # of a training; None asks for none, some executors take 0 for a request
 GPU = GPUS and 1  # of all other jobs, which have one process
 ENVIRONMENT = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
+
+
+def retries_of(job):
+    """How often a job may start again: never if its log has an error of the command, which would end the same again.
+
+    A training that was told to stop (code 75) and a job that was killed, e.g. for its memory, have no such line.
+    """
+    said = [Path(log).read_text(errors="replace") for log in job.log if Path(log).is_file()]
+    failed = any(line.startswith("error: ") for text in said for line in text.splitlines())
+    return 0 if failed else job.rule.restart_times
+
+
+# Snakemake itself retries whatever the exit code is, and has no setting for it.
+Job.restart_times = property(retries_of)
 
 
 def growing(amount):

@@ -90,18 +90,22 @@ def main() -> None:
     except RuntimeError as error:
         if type(error).__name__ not in EXIT_CODES:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODES[type(error).__name__])
+        code = EXIT_CODES[type(error).__name__]
+        # The workflow retries no job whose log has an error; a training that was told to stop has none.
+        print("error: " * (code != EXIT_CODES["TrainingStopped"]) + str(error), file=sys.stderr)
+        sys.exit(code)
 
 
 def _absent(error: FileNotFoundError) -> str:
     """Which file there is not, and how a result is made."""
     if not error.filename:
         return str(error)
+    from nonnormal.files import making
+
     absent, command = f"{error.filename}: there is no such file", command_for(error.filename)
     if Path(error.filename).parts[:1] not in (("data",), ("results",), ("paper",)):
         return absent
-    ways = [*([command] if command else []), f"snakemake --cores all --configfile STUDY -- {error.filename}"]
+    ways = [*([command] if command else []), making(error.filename)]
     return f"{absent}; make it first: {', or '.join(ways)}"
 
 

@@ -88,9 +88,12 @@ def paper(
     """Typeset the paper from figures, tables and the summary."""
     import typst
 
-    from nonnormal.files import reading, write_bytes
+    from nonnormal.files import observed, read_json, reading, write_bytes, write_json
+    from nonnormal.study.results.summary import read_rows
 
     study, layout = open_study(study_file)
+    with observed(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
+        write_json(layout.study, study.resolved)
     references = source.parent / "references"
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.summary, layout.provenance]
     for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
@@ -98,6 +101,9 @@ def paper(
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
+    # Files that were damaged are refused here, by name, before Typst reads them.
+    read_rows(layout.summary)
+    read_json(layout.provenance)
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
 

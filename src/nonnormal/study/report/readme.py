@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic, write_text
+from nonnormal.files import atomic, read_json, write_text
 from nonnormal.study.config import Study
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.report import text
@@ -81,7 +80,7 @@ def _folded(summary: str, text: str) -> str:
 
 def _conditions(study: Study, layout: Layout) -> str:
     """What the numbers depend on, in a paragraph."""
-    made = json.loads(layout.provenance.read_text(encoding="utf-8"))
+    made = read_json(layout.provenance)
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
     trained: dict[str, list[str]] = {}

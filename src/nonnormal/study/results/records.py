@@ -3,13 +3,15 @@
 Each result has records beside its study, one for each content that a command gave it, named by the content's SHA-256:
 results/<study>/records/<file>/<SHA-256>.json. A record is written before the file takes its name, so there is no file
 without its record, and older contents keep theirs. It holds what its command had read until then, as SHA-256 by path:
-from file to file, these are the chain from a figure back to the data. Times differ between runs, so nothing that
+from file to file, these are the chain from a figure back to the data. It is sealed with the SHA-256 of what it says, so
+one that was damaged or edited is refused. Times differ between runs, so nothing that
 is made may depend on them: the results page reads records, and tells nothing of them that differs.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import shlex
 import sys
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nonnormal.files import observed, sha256_of, write_json
+from nonnormal.files import making, observed, read_json, sha256_of, write_json
 from nonnormal.study.results import provenance
 from nonnormal.study.results.paths import records_folder
 
@@ -73,7 +75,7 @@ class Recorder:
             **self._code,
         }
         with observed(None):
-            write_json(record_path(path, digest), record)
+            write_json(record_path(path, digest), sealed(record))
 
 
 def study_facts(study, run: str | None) -> dict[str, Any]:
@@ -97,6 +99,40 @@ def record_path(path: Path | str, digest: str) -> Path:
     return records_folder(relative(path)) / f"{digest}.json"
 
 
+SEAL = "record_sha256"
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the SHA-256 of its other entries, whatever their order and layout in the file."""
+    entries = {key: value for key, value in record.items() if key != SEAL}
+    text = json.dumps(entries, sort_keys=True)
+    return entries | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def read_record(path: Path | str, digest: str) -> dict[str, Any]:
+    """The record of the file with that content.
+
+    Raises:
+        ValueError: it is damaged, was edited, or is the record of another file.
+    """
+    place = record_path(path, digest)
+    with observed(None):
+        record = read_json(place, _advice(path))
+    if (found := sealed(record)[SEAL]) != (expected := record.get(SEAL)):
+        raise ValueError(
+            f"{place} is damaged, or was edited: expected SHA-256 {expected} of its entries, found {found}; "
+            + _advice(path)
+        )
+    if (record["file"], record["sha256"]) != (relative(path), digest):
+        raise ValueError(f"{place} is the record of another file, {record['file']}; {_advice(path)}")
+    return record
+
+
+def _advice(path: Path | str) -> str:
+    """What to do about a damaged record of the file."""
+    return f"delete it and {relative(path)}, and make that again: {making(relative(path))}"
+
+
 def check(path: Path) -> str:
     """SHA-256 of a file, which is one of those that its records name, if it has any.
 
@@ -106,8 +142,8 @@ def check(path: Path) -> str:
     digest, recorded = sha256_of(path), _recorded(path)
     if recorded and digest not in recorded:
         raise ValueError(
-            f"{path} is damaged, or was changed: expected SHA-256 {_newest(recorded)}, found {digest}; delete it to "
-            f"have it made again, or delete {records_folder(relative(path))} if it shall be used as it is"
+            f"{path} is damaged, or was changed: expected SHA-256 {_newest(path, recorded)}, found {digest}; "
+            f"delete it to have it made again, or delete {records_folder(relative(path))} if it shall be used as it is"
         )
     return digest
 
@@ -118,17 +154,20 @@ def _recorded(path: Path) -> dict[str, Path]:
     return {record.stem: record for record in folder.glob("*.json")} if folder else {}
 
 
-def _newest(recorded: dict[str, Path]) -> str:
+def _newest(path: Path, recorded: dict[str, Path]) -> str:
     """The SHA-256 that was written last, as the records say: of copies, the files' own times say nothing."""
 
     def ended(digest: str) -> tuple[str, float]:
-        record = recorded[digest]
-        return json.loads(record.read_text(encoding="utf-8"))["ended"], record.stat().st_mtime
+        return read_record(path, digest)["ended"], recorded[digest].stat().st_mtime
 
     return max(recorded, key=ended)
 
 
 # ---- the chain -------------------------------------------------------------------------------------------------------
+
+
+class NoRecordError(ValueError):
+    """No command recorded that it wrote the file."""
 
 
 @dataclass(frozen=True)
@@ -171,27 +210,31 @@ def chain(path: Path, known: dict[tuple[str, str], Link] | None = None) -> Link:
         known: the links that are found, by path and SHA-256; what is in it already is not looked at again.
 
     Raises:
-        ValueError: no command recorded that it wrote this file.
+        NoRecordError: no command recorded that it wrote this file.
+        ValueError: a record of the chain is damaged.
         FileNotFoundError: there is neither file nor record.
     """
     recorded = _recorded(path)
     if not recorded and not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     if not recorded:
-        raise ValueError(f"{path}: no command recorded that it wrote this file")
+        raise NoRecordError(f"{path}: no command recorded that it wrote this file")
     found = sha256_of(path) if path.is_file() else None
-    expected = found if found in recorded else _newest(recorded)
+    expected = found if found in recorded else _newest(path, recorded)
     return _link(relative(path), expected, {} if known is None else known)
 
 
-def _link(path: str, expected: str, known: dict[tuple[str, str], Link]) -> Link:
-    """The link of a file with the content that it had, and so on; `known` are those already found."""
+def _link(path: str, expected: str, known: dict[tuple[str, str], Link], above: tuple = ()) -> Link:
+    """The link of a file with the content that it had, and so on; `known` are those found, `above` those on the way."""
     if (path, expected) in known:
         return known[path, expected]
     file, record = Path(path), None
     if records_folder(path) and (place := record_path(path, expected)).is_file():
-        record = json.loads(place.read_text(encoding="utf-8"))
-    inputs = tuple(_link(name, digest, known) for name, digest in (record or {}).get("inputs", {}).items())
+        if (path, expected) in above:
+            raise ValueError(f"{place} says that the file was made from itself; {_advice(path)}")
+        record = read_record(path, expected)
+    below = (record or {}).get("inputs", {}).items()
+    inputs = tuple(_link(name, digest, known, (*above, (path, expected))) for name, digest in below)
     found = sha256_of(file) if file.is_file() else None
     known[path, expected] = Link(path, expected, found, record, inputs)
     return known[path, expected]

@@ -5,13 +5,14 @@ A row has a value with a 95 % interval, unit, sample size, network calls and con
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic, reading
+from nonnormal.files import atomic, reading, remade
 
 COLUMNS = (
     "study",
@@ -39,22 +40,36 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
 
 
 def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
-    """Rows of one or several files of `write_rows`, with `conditions` still as JSON text."""
+    """Rows of one or several files of `write_rows`, with `conditions` still as JSON text.
+
+    Raises:
+        ValueError: a file is damaged.
+        FileNotFoundError: there is no such file.
+    """
     paths = [paths] if isinstance(paths, Path) else list(paths)
     frames = [read_table(path, _TEXTS, _INTEGERS) for path in paths]
     return pd.concat(frames, ignore_index=True)
 
 
-def read_table(path: Path, texts: Iterable[str], others: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A CSV file, whose columns of texts stay texts, whatever they look like; only an empty cell is missing.
+def read_table(path: Path, texts: Iterable[str] = (), others: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A CSV file of ours, whose columns of texts stay texts, whatever they look like; only an empty cell is missing.
 
     Args:
         path: of the file.
         texts: names of columns of texts, of which the file may have some.
         others: types of other columns; of those not named, pandas finds the type.
+
+    Raises:
+        ValueError: the file is damaged.
+        FileNotFoundError: there is no such file.
     """
-    types = dict.fromkeys(texts, str) | dict(others or {})
-    return pd.read_csv(reading(path), dtype=types, keep_default_na=False, na_values=[""])
+    content, types = reading(path).read_bytes(), dict.fromkeys(texts, str) | dict(others or {})
+    try:
+        if not content.endswith(b"\n"):
+            raise ValueError("cut off within a row")
+        return pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=[""])
+    except (ValueError, TypeError) as error:  # ValueError: also no UTF-8, no columns, rows of unequal lengths
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {remade(path)}") from None
 
 
 def select(rows: pd.DataFrame, metric: str, **conditions: object) -> pd.DataFrame:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from nonnormal.files import reading
 from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
 from nonnormal.study.experiments.pairs.figure_training import training_curves
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.results.context import Context
+from nonnormal.study.results.summary import read_table
 
 
 def samples(context: Context) -> Figure:
@@ -22,7 +21,7 @@ def samples(context: Context) -> Figure:
 def training(context: Context) -> Figure:
     """Training curves of all runs."""
     logs = {
-        context.labels[run]: (settings.q, settings.p, pd.read_csv(reading(context.layout.log(run))))
+        context.labels[run]: (settings.q, settings.p, read_table(context.layout.log(run)))
         for run, settings in context.study.runs.items()
     }
     return training_curves(logs)

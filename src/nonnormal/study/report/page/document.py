@@ -17,7 +17,7 @@ import yaml
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
-from nonnormal.files import read_tensors, reading
+from nonnormal.files import read_json, read_tensors, reading
 from nonnormal.study.config import Study
 from nonnormal.study.registry import experiment_named, experiments_of, figures_of, parts, tables_of
 from nonnormal.study.report import theme
@@ -29,7 +29,7 @@ from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.paths import Layout
 from nonnormal.study.results.provenance import revision_of
-from nonnormal.study.results.summary import read_rows
+from nonnormal.study.results.summary import read_rows, read_table
 
 PRETRAINED = "pretrained"  # what the page calls the network that existed already; no run may have that name
 
@@ -54,7 +54,7 @@ def render(
     if missing := [path for path in needed(study, layout) if not path.is_file()]:
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
-    provenance = json.loads(reading(layout.provenance).read_text(encoding="utf-8"))
+    provenance = read_json(layout.provenance)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([files(__package__)]),
         autoescape=lambda name: name == "page.html.jinja",
@@ -139,7 +139,7 @@ def _networks(
             images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
             samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
         part, figures = _part(study, name)
-        log = pd.read_csv(reading(layout.log(name)))
+        log = read_table(layout.log(name))
         made = [layout.weights(name), layout.log(name)]
         made += [layout.samples(name, n_steps) for n_steps in drawn]
         made += [path for path in measured if path.parent == layout.run(name) and path.is_file()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nonnormal.files import sha256_of
-from nonnormal.study.results.records import Link, chain, relative
+from nonnormal.study.results.records import Link, NoRecordError, chain, relative
 
 Known = dict[tuple[str, str], Link]
 
@@ -54,7 +54,7 @@ def _link(path: Path, known: Known) -> Link:
     """The chain of a file; of one without records the file alone."""
     try:
         return chain(path, known)
-    except ValueError:
+    except NoRecordError:
         digest = sha256_of(path)
         return Link(relative(path), digest, digest, None, ())
 
