@@ -246,7 +246,7 @@ _PROCESSES = {
 }
 
 ProcessName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
-StateSampler = Literal["ancestral", "em", "sscs", "flow_euler", "flow_heun"]
+StateSampler = Literal["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]
 
 
 class Recipe(Settings):
@@ -261,8 +261,15 @@ class Recipe(Settings):
         default_factory=lambda: {name: Process(**keys) for name, keys in _PROCESSES.items()}, min_length=1
     )
     """Processes by name, without the defaults of runs."""
-    samplers: Annotated[tuple[StateSampler, ...], Field(min_length=1)] = ("ancestral", "em", "sscs", "flow_heun")
-    """Samplers; all but the ancestral end in one denoising step, which is one of their calls."""
+    samplers: Annotated[tuple[StateSampler, ...], Field(min_length=1)] = (
+        "ancestral",
+        "em",
+        "sscs",
+        "sscs_midpoint",
+        "flow_heun",
+    )
+    """Samplers; all but the ancestral end in one denoising step, which is one of their calls. sscs takes score and
+    rates at the start of a step, as the code of PSLD and CLD does; sscs_midpoint, which is ours, in its middle."""
     grids: Annotated[tuple[Literal["uniform", "quadratic"], ...], Field(min_length=1)] = ("quadratic",)
     """Grids of times."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((10, 20, 50), min_length=1)
@@ -271,7 +278,7 @@ class Recipe(Settings):
     """Tolerances, relative and absolute, of the adaptive flow."""
     steps: StepNames = ("normal", "laplace", "uniform")
     """Step families of the sampled noise."""
-    step_samplers: tuple[Literal["ancestral", "em", "sscs"], ...] = ("sscs",)
+    step_samplers: tuple[Literal["ancestral", "em", "sscs", "sscs_midpoint"], ...] = ("sscs",)
     """Samplers of other steps than the normal, which all samplers have."""
     step_nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = (20,)
     """Their network calls."""

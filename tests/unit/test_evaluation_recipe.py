@@ -41,7 +41,7 @@ RAW = {
             }
         },
         "processes": {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}},
-        "samplers": ["ancestral", "em", "sscs", "flow_heun"],
+        "samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_heun"],
         "nfe": [4, 7],
         "tolerances": [0.1],
         "steps": ["laplace", "rademacher", "normal"],
@@ -60,6 +60,7 @@ CALLS = {
     "ancestral": {4: 4, 7: 7},
     "em": {4: 4, 7: 7},
     "sscs": {4: 4, 7: 7},
+    "sscs_midpoint": {4: 4, 7: 7},
     "flow_heun": {4: 3, 7: 7},
 }
 

@@ -1,6 +1,7 @@
 """Figures: what is drawn are the summary's numbers, for few runs and for many, and where a number cannot be had."""
 
 import itertools
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from matplotlib.container import ErrorbarContainer
 
 from nonnormal import geometry, trajectories
+from nonnormal.evaluation.recipe import WALKS
 from nonnormal.evaluation.rows import frame, row
 from nonnormal.figures import crossing as crossing_figures
 from nonnormal.figures import geometry as drawings
@@ -24,6 +26,7 @@ from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.processes import PSLD, vp_recipe
 from nonnormal.samplers import SOLVERS
+from nonnormal.sections import StateSampler
 from nonnormal.steps import get
 from nonnormal.study import validate
 from nonnormal.summary import select, with_condition
@@ -351,11 +354,11 @@ def test_an_error_as_large_as_its_value_is_a_bar_at_its_place(convergence):
 
 def recipe_summary():
     summary = Summary(study(1))
-    for process, sampler, nfe in itertools.product(("vp-sde", "cld", "psld"), ("ancestral", "em"), (10, 50)):
+    for process, sampler, nfe in itertools.product(("vp-sde", "cld", "psld"), get_args(StateSampler), (10, 50)):
         at = dict(process=process, sampler=sampler, grid="quadratic", step="normal", budget=nfe)
         summary.add("nn", "recipe_fid_digits", nfe, **at)
-    for process, step, nfe in itertools.product(("vp-sde", "cld"), ("normal", "laplace"), (4, 16)):
-        summary.add("nn", "recipe_w1", nfe, process=process, sampler="ancestral", grid="quadratic")
+    for process, sampler, step, nfe in itertools.product(("vp-sde", "cld"), WALKS, ("normal", "laplace"), (4, 16)):
+        summary.add("nn", "recipe_w1", nfe, process=process, sampler=sampler, grid="quadratic")
         summary.rows[-1] |= {"q": step, "p": step}
     for process in ("vp-sde", "cld"):
         summary.add("nn", "recipe_w1_floor", None, process=process)
@@ -368,7 +371,7 @@ def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
     for axis in axes:
         lines = bars(axis)
-        assert list(lines) == ["ancestral", "em"]
+        assert list(lines) == list(get_args(StateSampler))
         for sampler, line in lines.items():
             found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler=sampler)
             assert_drawn(line, found, "nfe", apart=0.15)
@@ -381,7 +384,9 @@ def test_recipe_law_has_a_line_a_step_and_the_floor():
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld"]
     for axis in axes:
         *lines, floor = axis.lines
-        assert [line.get_label() for line in lines] == ["normal, ancestral", "laplace, ancestral"]
+        labels = {f"{step}, {sampler}" for step in ("normal", "laplace") for sampler in WALKS}
+        assert {line.get_label() for line in lines} == labels
+        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(labels)
         [expected] = select(rows, "recipe_w1_floor", process=axis.get_title()).value
         assert set(floor.get_ydata()) == {expected}
 

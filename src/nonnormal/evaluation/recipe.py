@@ -36,12 +36,18 @@ from nonnormal.samplers import (
     sample_flow_euler,
     sample_flow_heun,
     sample_sscs,
+    sample_sscs_midpoint,
 )
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import Normal, get
 from nonnormal.study import Study
 
-WALKS = {"ancestral": sample_ancestral, "em": sample_em, "sscs": sample_sscs}
+WALKS = {
+    "ancestral": sample_ancestral,
+    "em": sample_em,
+    "sscs": sample_sscs,
+    "sscs_midpoint": sample_sscs_midpoint,
+}
 FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
 _FLOOR_DRAWS = 20
