@@ -95,9 +95,9 @@ class Evaluation(Settings):
     """Numbers of steps T of the bounds, next to each run's own."""
     n_evaluations: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
     """Network calls an image of a bound from limit marginals: with more steps than these, a stratified draw of them."""
-    flow_tolerance: Number | None = Field(1e-4, gt=0, le=1e-3)
-    """Tolerance of the probability-flow likelihood, relative and absolute; at 1e-2 the solver misses what there is to
-    see. Left out where it is null."""
+    flow_tolerance: Number | None = Field(1e-4, gt=0, le=1e-4)
+    """Tolerance of the probability-flow likelihood, relative and absolute; at 1e-3 the solver's bias can be as large as
+    the interval over images. Left out where it is null."""
     bootstrap: int = Field(100, strict=True, ge=10, le=MOST)
     """Resamples for the intervals of FID and KID."""
 

@@ -31,7 +31,7 @@ RAW = {
     "defaults": {"network": {"widths": [8], "groups": 4}},
     "runs": {"nn": {}},
     "sampling": {"batch_size": 5},
-    "evaluation": {"bootstrap": 10, "flow_tolerance": 1e-3},
+    "evaluation": {"bootstrap": 10, "flow_tolerance": 1e-4},
     "recipe": {
         "networks": {
             "own": {
