@@ -8,6 +8,7 @@ randomised linear algebra), seeded before or put back after. Splits of data sets
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 
@@ -20,8 +21,12 @@ _AHEAD = 1 << 16  # numbers that an image draws at once: 128 MB of float32 for 5
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for a named purpose: the first 8 bytes of SHA-256 of "seed/name/…", so that no two collide."""
-    path = "/".join(map(str, (seed, *names)))
+    """A 63-bit seed for a named purpose: the first 8 bytes of SHA-256 of "seed/name/…", so that no two collide.
+
+    A path with a slash in a name is written as a JSON list instead, which no other path is. A number is its digits.
+    """
+    parts = list(map(str, (seed, *names)))
+    path = json.dumps(parts) if any("/" in part for part in parts) else "/".join(parts)
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
 
 

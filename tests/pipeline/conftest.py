@@ -101,7 +101,7 @@ def miniature(study: dict) -> dict:
     study["defaults"]["training"] |= {"n_steps": 3, "steps": 6, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
     study["features"] = {"epochs": 1}
     study["sampling"] = {"n_images": 16, "n_steps": [2]}
-    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": 1e-3, "bootstrap": 10}
+    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": 1e-4, "bootstrap": 10}
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}

@@ -19,7 +19,7 @@ def broad() -> dict:
     found = tiny.tiny()
     found["defaults"]["training"] |= {"accumulate": 2}
     found["exchange"]["steps"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
-    found["recipe"] |= {"samplers": ["ancestral", "em", "sscs", "flow_euler", "flow_heun"]}
+    found["recipe"] |= {"samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]}
     found["crossing"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
     return found
 

@@ -15,7 +15,15 @@ from nonnormal.denoisers import OptimalDenoiser
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.objectives.probability_flow import log_density
 from nonnormal.processes import PSLD, vp_recipe
-from nonnormal.samplers import GRIDS, SOLVERS, sample_ancestral, sample_em, sample_flow_adaptive, sample_sscs
+from nonnormal.samplers import (
+    GRIDS,
+    SOLVERS,
+    sample_ancestral,
+    sample_em,
+    sample_flow_adaptive,
+    sample_sscs,
+    sample_sscs_midpoint,
+)
 from nonnormal.steps import get
 from nonnormal.steps.divergence import is_finite, shift_kl
 
@@ -143,6 +151,7 @@ WALKS = {
     "ancestral": partial(sample_ancestral, step=get("laplace")),
     "em": partial(sample_em, step=get("laplace")),
     "sscs": partial(sample_sscs, step=get("laplace")),
+    "sscs_midpoint": partial(sample_sscs_midpoint, step=get("laplace")),
     "flow_adaptive": partial(sample_flow_adaptive, rtol=1e-2, atol=1e-2),
 }
 

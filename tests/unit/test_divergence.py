@@ -23,6 +23,7 @@ from nonnormal.steps.divergence import (
     _CLOSED_FORMS,
     _ExpExcess,
     _integrate,
+    _integrate_slope,
     _table,
     constant,
     curvature,
@@ -30,6 +31,7 @@ from nonnormal.steps.divergence import (
     is_finite,
     shift_kl,
 )
+from nonnormal.steps.quadrature import expectation_nodes
 
 DOUBLE = torch.float64
 GOLDEN = Path(__file__).parents[1] / "golden" / "shift_kl.csv"
@@ -85,6 +87,7 @@ def test_golden_table(q, p, delta, nats):
 # ---- an independent quadrature ---------------------------------------------------------------------------------------
 
 ROOT2, ROOT3, ROOT6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
+EULER, WIDTH = 0.5772156649015329, math.sqrt(6) / math.pi  # of the gumbel law
 
 
 def log_t(df, z):
@@ -186,6 +189,24 @@ def test_equals_scipys_quadrature_at_zero(q, p):
 @given(pair=st.sampled_from(FINITE), size=st.floats(12.01, 40), sign=st.sampled_from([-1, 1]))
 def test_equals_scipys_quadrature_beyond_the_table(pair, size, sign):
     assert evaluate(*pair, sign * size) == pytest.approx(by_quadrature(*pair, sign * size), rel=1e-8)
+
+
+@pytest.mark.parametrize("size", [20.0, 1e2, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("p", ["laplace", *(f"generalized_normal(shape={b})" for b in (0.7, 1.5, 3.3, 5.9))])
+@pytest.mark.parametrize(
+    "q", ["normal", "student_t(df=9)", "gumbel", *(f"generalized_normal(shape={b})" for b in (3.3, 5.9))]
+)
+def test_a_kink_far_away_takes_no_digits(q, p, size, sign):
+    """Held against quadrature that is cut where q is, and not at the kink, which q does not reach."""
+    if not is_finite(q, p):
+        return
+    law, b = get(q), 1.0 if p == "laplace" else get(p).shape
+    z, w = (nodes[0] for nodes in expectation_nodes(law, torch.tensor([[-8.0, -4, -2, -1, 1, 2, 4, 8]], dtype=DOUBLE)))
+    scale = 1 / ROOT2 if p == "laplace" else get(p)._scale
+    norm = get(p).log_prob(torch.zeros((), dtype=DOUBLE))
+    expected = -law.entropy - (w * (norm - ((z - sign * size) / scale).abs().pow(b))).sum()
+    assert evaluate(q, p, sign * size) == pytest.approx(expected.item(), rel=1e-8)
 
 
 # Where supports end: [low, high] holds the shifts for which p(z − d) covers q.
@@ -639,9 +660,7 @@ def test_curvature_with_a_normal_model_is_one(q):
 @pytest.mark.parametrize("q", DENSE)
 def test_curvature_with_a_laplace_model_is_the_density_at_its_kink(q):
     """K = √2 E|z − d| + …, so K″(0) = 2√2 q(0): 2/√π for the normal, 2/√6 for the uniform, 2 for laplace itself."""
-    # The quotient over ±1e-3 is off in first order where q has a kink at 0, in the order of its cusp where it has one.
-    rel = 2e-2 if "0.7" in q else 2e-3
-    assert curvature(q, "laplace") == pytest.approx(2 * ROOT2 * scipy_law(q).pdf(0), rel=rel)
+    assert curvature(q, "laplace") == pytest.approx(2 * ROOT2 * scipy_law(q).pdf(0), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -654,10 +673,65 @@ def test_curvature_with_a_laplace_model_is_the_density_at_its_kink(q):
         ("logistic", "logistic", math.pi**2 / 9),
         ("generalized_normal(shape=2)", "normal", 1.0),
         ("normal", "generalized_normal(shape=2)", 1.0),
+        # K″(d) = E_q exp(−(z − d)/b − γ)/b² with b = √6/π
+        ("uniform", "gumbel", math.exp(-EULER) / WIDTH**2 * math.sinh(ROOT3 / WIDTH) / (ROOT3 / WIDTH)),
+        ("exponential", "gumbel", math.exp(1 / WIDTH - EULER) / (WIDTH**2 * (1 + 1 / WIDTH))),
+        ("laplace", "gumbel", math.exp(-EULER) / WIDTH**2 / (1 - 0.5 / WIDTH**2)),
     ],
 )
 def test_curvatures(q, p, expected):
-    assert curvature(q, p) == pytest.approx(expected, rel=1e-6)
+    assert curvature(q, p) == pytest.approx(expected, rel=1e-12)
+
+
+def curvature_at(q, p, delta):
+    """K″ by automatic differentiation, twice."""
+    delta = torch.tensor(delta, dtype=DOUBLE, requires_grad=True)
+    (slope,) = torch.autograd.grad(shift_kl(q, p, delta).sum(), delta, create_graph=True)
+    return torch.autograd.grad(slope.sum(), delta)[0]
+
+
+@pytest.mark.parametrize(("q", "p"), FINITE)
+def test_curvature_by_quadrature_is_that_of_differences_of_the_slope(q, p):
+    """Off the points where it jumps or is infinite."""
+    h, delta = 2e-3, torch.tensor([-40.0, -13.0, -2.9, -0.53, 0.021, 0.4, 1.7, 7.3, 13.0], dtype=DOUBLE)
+    slope = {k: _integrate(get(q), get(p), delta + k * h)[1] for k in (-2, -1, 1, 2)}
+    expected = (8 * (slope[1] - slope[-1]) - (slope[2] - slope[-2])) / (12 * h)
+    torch.testing.assert_close(_integrate_slope(get(q), get(p), delta)[1], expected, rtol=5e-6, atol=5e-6)
+
+
+# Derivatives of tables cost a second each: smooth ones, and some with kinks that meet those of q.
+TWICE = [pair for pair in FORMULAS if pair in FINITE] + [
+    *(("gumbel", "logistic"), ("arcsine", "student_t(df=5)"), ("exponential", "gumbel"), ("logistic", "laplace")),
+    *(("generalized_normal(shape=0.7)", "generalized_normal(shape=0.7)"), ("uniform", "generalized_normal(shape=1.5)")),
+]
+
+
+@pytest.mark.parametrize(("q", "p"), TWICE)
+def test_the_second_derivative_is_the_curvature(q, p):
+    """On both sides of ±12, too, where a table ends; at 0 exactly."""
+    points = [-40.0, -13.0, -2.9, -0.53, 0.0, 0.021, 0.4, 1.7, 7.3, 13.0]
+    found = curvature_at(q, p, points)
+    expected = _integrate_slope(get(q), get(p), torch.tensor(points, dtype=DOUBLE))[1]
+    torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-6)
+    assert found[4].item() == pytest.approx(curvature(q, p), rel=1e-9)
+
+
+def test_second_derivative_of_nested_supports():
+    """K′(d) = ½/√3 log((r + d)/(r − d)), r = √6 − √3, and no slope where K is infinite."""
+    room, shift = ROOT6 - ROOT3, 0.3
+    expected = (1 / (room + shift) + 1 / (room - shift)) / (2 * ROOT3)
+    assert curvature_at("uniform", "triangular", [shift, 1.0, 5.0]).tolist() == pytest.approx(
+        [expected, 0, 0], rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("pair", [("laplace", "laplace"), ("gumbel", "logistic"), ("uniform", "student_t(df=5)")])
+def test_second_derivative_serves_a_hessian_and_keeps_float32(pair):
+    delta = torch.tensor([-0.7, 0.3, 2.0])
+    hessian = torch.autograd.functional.hessian(lambda d: shift_kl(*pair, d).sum(), delta)
+    assert hessian.dtype == torch.float32
+    expected = torch.diag(curvature_at(*pair, delta.double().tolist()))
+    torch.testing.assert_close(hessian.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ RAW = {
         "n_images": 6,
         "n_steps": [2, 9],
         "n_evaluations": CALLS,
-        "flow_tolerance": 1e-3,
+        "flow_tolerance": 1e-4,
         "bootstrap": 10,
     },
     "exchange": {"steps": ["rademacher", "normal"], "n_steps": [3, 2, 3], "n_images": 12},
@@ -196,7 +196,7 @@ def test_bounds_are_the_means_of_their_images(denoiser, digits, bounds):
     found = only(bounds, "bpd_total", run="ll", bound="continuous")
     assert same(found, Estimate(*mean_interval(bits_per_dim(terms.total, 64).numpy()), 6))
     for law in ("uniform", "normal"):
-        options = dict(levels=17, seeds=seeds, dequantisation=law, rtol=1e-3, atol=1e-3)
+        options = dict(levels=17, seeds=seeds, dequantisation=law, rtol=1e-4, atol=1e-4)
         nats, calls = flow_bound(denoiser, point.process, x0, **options)
         found = only(bounds, "bpd_total", run="ll", bound="flow", dequantisation=law)
         assert same(found, Estimate(*mean_interval(bits_per_dim(nats, 64).numpy()), 6))
@@ -246,7 +246,7 @@ def test_the_exact_convention_with_its_constant_at_every_step_is_the_native_boun
 def test_flow_says_how_it_was_solved_and_is_left_out_without_tolerance(bounds, denoiser, digits):
     for found in select(bounds, "bpd_total", bound="flow").itertuples():
         conditions = json.loads(found.conditions)
-        assert (conditions["solver"], conditions["tolerance"], conditions["trace"]) == ("dopri5", 1e-3, "hutchinson")
+        assert (conditions["solver"], conditions["tolerance"], conditions["trace"]) == ("dopri5", 1e-4, "hutchinson")
         assert found.nfe >= 8  # two steps of Dormand and Prince's pair
     study = changed(evaluation={"flow_tolerance": None, "n_steps": [T]})
     assert select(bound_rows(study, "nn", denoiser, digits), "bpd_total", bound="flow").empty

@@ -28,7 +28,7 @@ RAW = {
         "training": {"n_steps": 4},
     },
     "runs": {"plain": None},
-    "evaluation": {"n_images": 12, "n_evaluations": 3, "bootstrap": 10, "flow_tolerance": 1e-3},
+    "evaluation": {"n_images": 12, "n_evaluations": 3, "bootstrap": 10, "flow_tolerance": 1e-4},
     "designs": {
         "n_images": 16,
         "n_steps": [3, 2],

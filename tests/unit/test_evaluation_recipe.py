@@ -31,7 +31,7 @@ RAW = {
     "defaults": {"network": {"widths": [8], "groups": 4}},
     "runs": {"nn": {}},
     "sampling": {"batch_size": 5},
-    "evaluation": {"bootstrap": 10, "flow_tolerance": 1e-3},
+    "evaluation": {"bootstrap": 10, "flow_tolerance": 1e-4},
     "recipe": {
         "networks": {
             "own": {
@@ -41,7 +41,7 @@ RAW = {
             }
         },
         "processes": {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}},
-        "samplers": ["ancestral", "em", "sscs", "flow_heun"],
+        "samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_heun"],
         "nfe": [4, 7],
         "tolerances": [0.1],
         "steps": ["laplace", "rademacher", "normal"],
@@ -60,6 +60,7 @@ CALLS = {
     "ancestral": {4: 4, 7: 7},
     "em": {4: 4, 7: 7},
     "sscs": {4: 4, 7: 7},
+    "sscs_midpoint": {4: 4, 7: 7},
     "flow_heun": {4: 3, 7: 7},
 }
 

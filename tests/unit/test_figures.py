@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +18,7 @@ from nonnormal.processes import PSLD, vp_recipe
 from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
 from nonnormal.study.config import validate
+from nonnormal.study.config.sections import StateSampler
 from nonnormal.study.experiments.ablation import figures as crossing_figures
 from nonnormal.study.experiments.convergence.figures import invariance
 from nonnormal.study.experiments.geometry import figures as drawings
@@ -26,6 +28,7 @@ from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
 from nonnormal.study.experiments.pairs.figure_steps import number_of_steps
 from nonnormal.study.experiments.pairs.figure_style import style_differences
 from nonnormal.study.experiments.phase_space import figures as recipe_figures
+from nonnormal.study.experiments.phase_space.measure import WALKS
 from nonnormal.study.experiments.representations.figures import extension
 from nonnormal.study.experiments.step_swap.figures import exchange
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
@@ -354,11 +357,11 @@ def test_an_error_as_large_as_its_value_is_a_bar_at_its_place(convergence):
 
 def recipe_summary():
     summary = Summary(study(1))
-    for process, sampler, nfe in itertools.product(("vp-sde", "cld", "psld"), ("ancestral", "em"), (10, 50)):
+    for process, sampler, nfe in itertools.product(("vp-sde", "cld", "psld"), get_args(StateSampler), (10, 50)):
         at = dict(process=process, sampler=sampler, grid="quadratic", step="normal", budget=nfe)
         summary.add("nn", "recipe_fid_digits", nfe, **at)
-    for process, step, nfe in itertools.product(("vp-sde", "cld"), ("normal", "laplace"), (4, 16)):
-        summary.add("nn", "recipe_w1", nfe, process=process, sampler="ancestral", grid="quadratic")
+    for process, sampler, step, nfe in itertools.product(("vp-sde", "cld"), WALKS, ("normal", "laplace"), (4, 16)):
+        summary.add("nn", "recipe_w1", nfe, process=process, sampler=sampler, grid="quadratic")
         summary.rows[-1] |= {"q": step, "p": step}
     for process in ("vp-sde", "cld"):
         summary.add("nn", "recipe_w1_floor", None, process=process)
@@ -371,7 +374,7 @@ def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
     for axis in axes:
         lines = bars(axis)
-        assert list(lines) == ["ancestral", "em"]
+        assert list(lines) == list(get_args(StateSampler))
         for sampler, line in lines.items():
             found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler=sampler)
             assert_drawn(line, found, "nfe", apart=0.15)
@@ -384,7 +387,9 @@ def test_recipe_law_has_a_line_a_step_and_the_floor():
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld"]
     for axis in axes:
         *lines, floor = axis.lines
-        assert [line.get_label() for line in lines] == ["normal, ancestral", "laplace, ancestral"]
+        labels = {f"{step}, {sampler}" for step in ("normal", "laplace") for sampler in WALKS}
+        assert {line.get_label() for line in lines} == labels
+        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(labels)
         [expected] = select(rows, "recipe_w1_floor", process=axis.get_title()).value
         assert set(floor.get_ydata()) == {expected}
 

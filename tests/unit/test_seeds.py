@@ -22,6 +22,11 @@ def test_different_names_give_different_seeds():
     assert len({derive(*path) for path in paths}) == len(paths)
 
 
+def test_a_slash_in_a_name_is_no_separator():
+    paths = [(0, *names) for names in (("a/b",), ("a", "b"), ("a/", "b"), ("a", "/b"), ("a", "", "b"), ("a//b",))]
+    assert len({derive(*path) for path in paths}) == len(paths)
+
+
 def test_seeds_fit_a_generator():
     assert all(0 <= derive(0, i) < 2**63 for i in range(1000))
     assert generator(0, "a").initial_seed() == derive(0, "a")

@@ -1,7 +1,9 @@
 """Steps from elsewhere: what they say of themselves is held against their density and their draws."""
 
 import math
+import sys
 import time
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -19,6 +21,10 @@ def ignoring(shape, *, generator=None, dtype=torch.float32, device="cpu"):
 
 def failing(*arguments):
     raise KeyError("x")
+
+
+def leaving(*arguments, **options):
+    sys.exit(0)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,10 @@ def failing(*arguments):
         ("sf", lambda z: (1 - SECANT.cdf(z)) ** 2, r"sf\(.*log_prob has"),
         ("log_prob", lambda z: 1.0, r"log_prob returns a float \(must be a tensor\)"),
         ("log_prob", failing, "log_prob raises KeyError: 'x'"),
+        ("sample", leaving, "sample raises SystemExit: 0"),
+        ("log_prob", leaving, "log_prob raises SystemExit: 0"),
+        ("support", property(leaving), "cannot be checked: SystemExit"),
+        ("name", property(leaving), "cannot be checked: SystemExit"),
         ("excess_kurtosis", 3.0, r"excess_kurtosis 3 \(log_prob has 2\)"),
         ("skewness", 0.1, r"skewness 0.1 \(log_prob has .*0\)"),
         ("fisher_information", 1.0, r"fisher_information 1 \(log_prob has 1.2337\)"),
@@ -77,3 +87,98 @@ def test_every_family_is_what_it_says(name):
     start = time.perf_counter()
     check(get(name))
     assert time.perf_counter() - start < 2  # a tenth of that on a machine with nothing else to do
+
+
+@dataclass(frozen=True)
+class Atoms(Symmetric):
+    """Three atoms, 0 with probability 1 − 1/a² and ±a with half of the rest each."""
+
+    a: float = math.sqrt(2)
+
+    name = "atoms"
+    fisher_information = math.inf
+    has_density = False
+
+    @property
+    def support(self):
+        return -self.a, self.a
+
+    @property
+    def excess_kurtosis(self):
+        return self.a**2 - 3
+
+    def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
+        u = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
+        half = 0.5 / self.a**2
+        return (((u >= 1 - half).double() - (u < half).double()) * self.a).to(dtype)
+
+    def log_prob(self, z):
+        raise StepError("atoms has no density")
+
+    def cdf(self, z):
+        half = 0.5 / self.a**2
+        below, middle, above = (z >= place for place in (-self.a, 0, self.a))
+        return half * below.to(z.dtype) + (1 - 2 * half) * middle.to(z.dtype) + half * above.to(z.dtype)
+
+    def sf(self, z):
+        return 1 - self.cdf(z)
+
+
+@pytest.mark.parametrize("a", [math.sqrt(2), math.sqrt(3), 1.3, 4.0])
+def test_atoms_that_float32_rounds_are_where_the_law_has_them(a):
+    """√2 is rounded down, √3 up."""
+    check(Atoms(a))
+
+
+def test_atoms_beside_those_of_the_law_are_refused():
+    own = type("Own", (Atoms,), {"name": "own", "cdf": lambda self, z: Atoms.cdf(self, z - 1e-3)})
+    with pytest.raises(StepError, match=r"sample: 20,000 draws are 0\.\d* away from cdf"):
+        check(own())
+
+
+OWN = """
+from dataclasses import dataclass
+from problems import HyperbolicSecant
+
+@dataclass(frozen=True)
+class Text(HyperbolicSecant):
+    name = "text"
+    kind: str = "plain"
+
+class Unhashed(HyperbolicSecant):
+    name = "unhashed"
+    __hash__ = None
+
+@dataclass(frozen=True)
+class Listed(HyperbolicSecant):
+    name = "listed"
+    knots: list = None
+    def __post_init__(self):
+        object.__setattr__(self, "knots", [1.0])
+
+class Leaving(HyperbolicSecant):
+    name = "leaving"
+    def __init__(self):
+        raise SystemExit(0)
+"""
+
+
+@pytest.fixture
+def own_steps(tmp_path, monkeypatch):
+    (tmp_path / "own_steps.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("own_steps", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Unhashed", "unhashable"), ("Listed", "unhashable"), ("Leaving", r"own_steps:Leaving': SystemExit\(0\)")],
+)
+def test_a_class_that_makes_no_step_is_refused(own_steps, name, words):
+    with pytest.raises(StepError, match=words):
+        get(f"own_steps:{name}")
+
+
+def test_a_step_may_have_a_field_of_text(own_steps):
+    assert str(get("own_steps:Text")) == "text(kind='plain')"

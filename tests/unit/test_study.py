@@ -332,7 +332,11 @@ def test_defaults_may_be_left_out(defaults):
         ),
         ("evaluation.n_evaluations", 0, ["evaluation.n_evaluations: found 0", "greater than or equal to 1"]),
         ("evaluation.flow_tolerance", 0, ["evaluation.flow_tolerance: found 0", "greater than 0"]),
-        ("evaluation.flow_tolerance", 0.01, ["evaluation.flow_tolerance: found 0.01", "less than or equal to 0.001"]),
+        (
+            "evaluation.flow_tolerance",
+            3e-4,
+            ["evaluation.flow_tolerance: found 0.0003", "less than or equal to 0.0001"],
+        ),
         ("invariance.n_samples", 99, ["invariance.n_samples: found 99", "greater than or equal to 100"]),
         ("exchange.n_images", 7, ["exchange.n_images: found 7", "greater than or equal to 8"]),
         ("exchange.n_steps", [10, 0], ["exchange.n_steps.1: found 0", "greater than or equal to 1"]),

@@ -608,7 +608,7 @@ PROCESSES = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0),
 @pytest.fixture
 def recipes():
     number, found = itertools.count(1), []
-    for name, sampler, budget in itertools.product(PROCESSES, ("em", "sscs"), (10, 50)):
+    for name, sampler, budget in itertools.product(PROCESSES, ("em", "sscs", "sscs_midpoint"), (10, 50)):
         at = dict(process=name, sampler=sampler, grid="quadratic", step="normal", budget=budget)
         found.append(row("nn", "recipe_fid_digits", float(next(number)), budget, **at))
     at = dict(process="cld", sampler="sscs", grid="quadratic", step="laplace", budget=10)
@@ -632,15 +632,16 @@ FRICTIONS = {"vp-sde": None, "cld": 0.0, "psld-0.25": 0.25}
 
 def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
     found = recipe(recipes, sweep, "fid_digits", FRICTIONS)
-    assert len(found) == 13  # of the normal step
+    assert len(found) == 19  # of the normal step
     assert 99.0 not in set(found.value)
     published = found.dropna(subset="published").groupby("process").published.unique()
     assert {name: values.tolist() for name, values in published.items()} == {"cld": [3.64], "psld-0.25": [4.99]}
     assert set(found.dropna(subset="published").sampler) == {"em"}
     readable = readable_recipe(found)
     assert readable.columns.tolist() == ["10 calls", "50 calls", "CIFAR-10, 1000 calls"]
-    assert readable.loc["cld, em"].tolist() == ["5.0 ± 0.2", "6.0 ± 0.2", "3.64"]
+    assert readable.loc["cld, em"].tolist() == ["7.0 ± 0.2", "8.0 ± 0.2", "3.64"]
     assert readable.loc["vp-sde, sscs", "CIFAR-10, 1000 calls"] == "–"
+    assert readable.index[3:6].tolist() == ["cld, em", "cld, sscs", "cld, sscs_midpoint"]
 
 
 def test_bounds_of_processes_have_a_column_a_bound(recipes):

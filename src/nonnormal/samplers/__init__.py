@@ -18,6 +18,7 @@ from nonnormal.samplers.sde import (
     sample_flow_euler,
     sample_flow_heun,
     sample_sscs,
+    sample_sscs_midpoint,
 )
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "sample_heun",
     "sample_ipndm",
     "sample_sscs",
+    "sample_sscs_midpoint",
     "uniform",
 ]

@@ -3,7 +3,8 @@
 With dz = F z dt + G dw, prior N(0, P) and the score s of `denoisers.score`, time runs from t down to t − h:
 
     Euler–Maruyama   z ← z − h (F z − G Gᵀ s) + √h G ξ
-    SSCS             half a step of the stationary process, z ← z + h G Gᵀ (s + P⁻¹ z), and half a step of it again
+    SSCS             half a step of the stationary process, z ← z + h G Gᵀ (s + P⁻¹ z), and half a step of it again;
+                     G and s are those of t (`sample_sscs`), or those of the middle of the step (`sample_sscs_midpoint`)
     flow             dz/dt = F z − ½ G Gᵀ s, by Euler's method, Heun's, or adaptive steps
 
 The reverse equation is the prior's own, run backwards, plus G Gᵀ (s + P⁻¹ z), which vanishes where z has forgotten the
@@ -11,8 +12,8 @@ data. SSCS does the first exactly, by the law of z_s | z_t of the stationary pro
 
     N(K z_t, (I − KΦ) P (I − KΦ)ᵀ + K Σ Kᵀ),   K = P Φᵀ P⁻¹,
 
-and the second by one step of Euler's between its halves (Strang's splitting). ξ has independent coordinates from any
-step of unit variance. A chain ends at the last time with y = x_0 + σ eps, or, after one more network call, with x̂0.
+and the second by one step of Euler's between its halves. ξ has independent coordinates from any step of unit variance.
+A chain ends at the last time with y = x_0 + σ eps, or, after one more network call, with x̂0.
 Deviates: PSLD's code ends with one step of Euler's without noise to t = 0, which is x̂0 to first order in t_min.
 
 Knows steps, processes and denoisers, but nothing of training.
@@ -99,16 +100,53 @@ def sample_em(
 def sample_sscs(
     denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Half a stationary step, z ← z + h G Gᵀ (s + P⁻¹ z) half-way, half a stationary step; one network call a step.
+    """Half a stationary step, z ← z + h G Gᵀ (s + P⁻¹ z), half a stationary step; one network call a step.
 
-    Weak order 1, for the middle is Euler's; where the score is the prior's it is exact for steps of any size.
+    Score and rates are those of the time at which the step begins, in the second half step too, as in the sources'
+    code. Weak order 1; where the score is the prior's it keeps the prior for steps of any size.
 
     Args, Returns, Raises: as `sample_em`; the process must keep its prior.
 
-    Source: CLD (2112.07068) §4 Algorithm 1; for any process that keeps its prior: derived here.
-
-    Deviates: PSLD's code takes the score at the time where the step begins; here it is that of the middle.
+    Source: CLD (2112.07068) §4 Algorithm 1 and its code, PSLD's code [code]; for any process that keeps its prior:
+    derived here.
     """
+
+    def schedule(t, middle, s):
+        return t, (t, middle)
+
+    return _split(denoiser, process, step, shape, schedule, options)
+
+
+def sample_sscs_midpoint(
+    denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
+) -> Tensor:
+    """`sample_sscs` with score and G of the middle of the step, and each half step by the rates of its own time.
+
+    Weak order 1, since the step between the halves is Euler's; where the score is the prior's it is exact for steps of
+    any size.
+
+    Args, Returns, Raises: as `sample_sscs`.
+
+    Source: derived here.
+
+    Deviates: CLD's and PSLD's code takes score and rates at the time where the step begins (`sample_sscs`).
+    """
+
+    def schedule(t, middle, s):
+        return middle, (middle, s)
+
+    return _split(denoiser, process, step, shape, schedule, options)
+
+
+def _split(
+    denoiser: Denoiser,
+    process: LinearProcess,
+    step: Step,
+    shape: tuple[int, ...],
+    schedule: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, tuple[Tensor, Tensor]]],
+    options: Options,
+) -> Tensor:
+    """SSCS, with the time of score and G and the interval of the second half step from `schedule(t, middle, s)`."""
     basis, prior = options.get("basis", PIXEL), process.prior_covariance()
     _keeps(process, prior)
     precision = torch.linalg.inv(prior)
@@ -122,10 +160,11 @@ def sample_sscs(
 
     def move(z, t, s, noise):
         middle = (s + t) / 2
+        at, second = schedule(t, middle, s)
         z = stationary(z, t, middle, noise)
-        _, spread = process.sde(middle)
-        pull = score(denoiser, process, z, middle, basis) + apply(precision, z)
-        return stationary(z + (t - s).item() * apply(spread, pull), middle, s, noise)
+        _, spread = process.sde(at)
+        pull = score(denoiser, process, z, at, basis) + apply(precision, z)
+        return stationary(z + (t - s).item() * apply(spread, pull), *second, noise)
 
     return _walk(denoiser, process, shape, move, **options)
 

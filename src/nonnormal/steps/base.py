@@ -200,11 +200,13 @@ def get(family: str | Step, **parameters: float) -> Step:
         raise StepError(f"{name} needs {', '.join(sorted(needed))}, as {name}({example})")
     try:
         step = cls(**parameters)
+        hash(step)
     except StepError:
         raise
-    except Exception as error:  # a wrong parameter, or whatever a class from elsewhere does
+    except (Exception, SystemExit) as error:  # a wrong parameter, or whatever a class from elsewhere does
         allowed = ", ".join(field.name for field in fields(cls)) or "none"
-        raise StepError(f"step family {name!r}: {error}; its parameters: {allowed}") from None
+        said = error if isinstance(error, Exception) else repr(error)
+        raise StepError(f"step family {name!r}: {said}; its parameters: {allowed}") from None
     if ":" in name and step not in _CHECKED:
         check(step)
         _CHECKED.add(step)
@@ -231,11 +233,11 @@ def check(step: Step, tolerance: float = 1e-6) -> None:
     Raises:
         StepError: naming the class, what is wrong, what was found and what it must be.
     """
-    known = _FAMILIES.get(getattr(step, "name", None), type(step))
-    taken = [f"name: {step.name!r} is taken by {known.__module__}:{known.__name__}"] if known is not type(step) else []
     try:
-        wrong = taken or list(mistakes(step, tolerance))
-    except Exception as error:  # of a statement that is no number, say
+        known = _FAMILIES.get(getattr(step, "name", None), type(step))
+        taken = known is not type(step) and f"name: {step.name!r} is taken by {known.__module__}:{known.__name__}"
+        wrong = [taken] if taken else list(mistakes(step, tolerance))
+    except (Exception, SystemExit) as error:  # of a statement that is no number, say
         wrong = [f"cannot be checked: {type(error).__name__}: {error}"]
     if wrong:
         raise StepError(f"step {type(step).__module__}:{step!r} {'; '.join(wrong)}")
@@ -257,8 +259,10 @@ def _transform(step: Step) -> Callable[[np.ndarray], np.ndarray]:
         ) from None
 
 
-def _digits(value: float) -> str:
-    """As short as possible, with all digits."""
+def _digits(value: object) -> str:
+    """As short as possible, with all digits; what is no number, as it is written in code."""
+    if not isinstance(value, int | float):
+        return repr(value)
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import torch
@@ -38,7 +38,7 @@ def closed_form(q: type[Step], p: type[Step]):
 
 
 def shift_kl(q: Step | str, p: Step | str, delta: Tensor | float) -> Tensor:
-    """K_{q,p}(d) = ∫ q(z) log( q(z) / p(z − d) ) dz, nats, elementwise and differentiable in d.
+    """K_{q,p}(d) = ∫ q(z) log( q(z) / p(z − d) ) dz, nats, elementwise and twice differentiable in d.
 
     Args:
         q: step of the true process, or its family's name.
@@ -68,16 +68,14 @@ def constant(q: Step | str, p: Step | str) -> float:
 def curvature(q: Step | str, p: Step | str) -> float:
     """K″(0): what a model with many steps pays is T K(0) + ½ K″(0) Σ d². For q = p the Fisher information of location.
 
-    For different steps the difference quotient of K′ over ±1e-3, as q smooths a kink of p; ∞ where K is.
+    ∞ where K is.
     """
     q, p = get(q), get(p)
     if not is_finite(q, p):
         return math.inf
     if q == p:
         return q.fisher_information
-    delta = torch.tensor([-1e-3, 1e-3], dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(shift_kl(q, p, delta).sum(), delta)
-    return ((slope[1] - slope[0]) / 2e-3).item()
+    return _integrate_slope(q, p, torch.zeros(1, dtype=torch.float64))[1].item()
 
 
 def is_finite(q: Step | str, p: Step | str) -> bool:
@@ -275,8 +273,23 @@ class _ExpExcess(torch.autograd.Function):
     def backward(ctx, gradient):
         x, size = ctx.saved_tensors
         if torch.is_grad_enabled():  # of a derivative that will be differentiated
-            return gradient * x.sign() * torch.expm1(-ctx.rate * x.abs()) * -ctx.rate, None
+            return gradient * _ExpSlope.apply(x, ctx.rate), None
         return _signed(gradient, x).mul_(size), None
+
+
+class _ExpSlope(torch.autograd.Function):
+    """rate · sign(x) (1 − exp(−a)) with a = rate · |x|; its slope rate² exp(−a), at 0 as well, where sign has none."""
+
+    @staticmethod
+    def forward(ctx, x, rate):
+        ctx.save_for_backward(x)
+        ctx.rate = rate
+        return x.sign() * torch.expm1(-rate * x.abs()) * -rate
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * ctx.rate**2 * torch.exp(-ctx.rate * x.abs()), None
 
 
 def _signed(gradient: Tensor, x: Tensor) -> Tensor:
@@ -326,6 +339,7 @@ class _Table:
     Attributes:
         low, high: shifts for which the supports nest; K is ∞ outside of [low, high].
         nodes, value, slope: (N,), float64, rising in the nodes.
+        rule: (q, p, d) -> (value, slope) by quadrature.
     """
 
     q: Step
@@ -335,6 +349,7 @@ class _Table:
     nodes: Tensor
     value: Tensor
     slope: Tensor
+    rule: Callable[[Step, Step, Tensor], tuple[Tensor, Tensor]]
 
     REACH = 12.0
     SPACING = 1 / 64
@@ -347,7 +362,7 @@ class _Table:
         start, stop = max(low, -cls.REACH), min(high, cls.REACH)
         if not start <= stop or not _tails_allow(q, p):
             empty = torch.zeros(0, dtype=torch.float64)
-            return cls(q, p, math.inf, -math.inf, empty, empty, empty)
+            return cls(q, p, math.inf, -math.inf, empty, empty, empty, _integrate)
         breaks = [a - b for a in q.kinks for b in p.kinks] + [low, high]
         even = torch.arange(start, stop, cls.SPACING, dtype=torch.float64)
         # Each octave of the distance, from 1 to 1e-9, in 24 steps: near a break K may go like its power or logarithm.
@@ -357,7 +372,13 @@ class _Table:
             near += [point - graded, torch.tensor([point], dtype=torch.float64), point + graded]
         nodes = torch.cat(near)
         nodes = nodes[(nodes >= start) & (nodes <= stop)].unique()
-        return cls(q, p, low, high, nodes, *_integrate(q, p, nodes))
+        return cls(q, p, low, high, nodes, *_integrate(q, p, nodes), _integrate)
+
+    @cached_property
+    def derivative(self) -> _Table:
+        """K′ and K″ at the same nodes, integrated when a second derivative is first asked for."""
+        value, slope = _integrate_slope(self.q, self.p, self.nodes)
+        return replace(self, value=value, slope=slope, rule=_integrate_slope)
 
     def __call__(self, d: Tensor) -> tuple[Tensor, Tensor]:
         """(K, K′) at d, of any shape, in its floating type and on its device; computed in float64."""
@@ -384,7 +405,7 @@ class _Table:
         k, rise = torch.where(far.isnan(), far, math.inf), torch.zeros_like(far)
         nested = far.isfinite() & (far >= self.low) & (far <= self.high)
         if nested.any():
-            k[nested], rise[nested] = _integrate(self.q, self.p, far[nested])
+            k[nested], rise[nested] = self.rule(self.q, self.p, far[nested])
         value[where], slope[where] = k.to(value), rise.to(slope)
 
     def _interpolate(self, d: Tensor, value: Tensor, slope: Tensor) -> None:
@@ -424,35 +445,112 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def forward(ctx, delta, table):
         value, slope = table(delta.detach())
-        ctx.save_for_backward(slope)
+        ctx.save_for_backward(delta, slope)
+        ctx.table = table
         return value
+
+    @staticmethod
+    def backward(ctx, gradient):
+        delta, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # of a derivative that will be differentiated
+            slope = _Slope.apply(delta, slope, ctx.table)
+        return gradient * slope, None
+
+
+class _Slope(torch.autograd.Function):
+    """A table's slope, which is known, going forward and its second derivative going back."""
+
+    @staticmethod
+    def forward(ctx, delta, slope, table):
+        ctx.save_for_backward(delta)
+        ctx.table = table
+        return slope.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        (slope,) = ctx.saved_tensors
-        return gradient * slope, None
+        (delta,) = ctx.saved_tensors
+        return gradient * ctx.table.derivative(delta)[1], None, None
+
+
+_FAR = 16.0  # beyond it a shifted kink makes a piece so long that quadrature has too few nodes where q is
 
 
 def _integrate(q: Step, p: Step, d: Tensor, chunk: int = 2048) -> tuple[Tensor, Tensor]:
-    """(K, K′) at shifts d (D,) by quadrature: K = −h(q) − E_q[log p(z − d)], K′ = E_q[(log p)′(z − d)]."""
+    """K = −h(q) − E_q[log p(z − d)] and K′ = E_q[(log p)′(z − d)] at shifts d (D,) by quadrature."""
     value, slope = torch.empty_like(d), torch.empty_like(d)
     kinks, rest = torch.tensor(p.kinks, dtype=torch.float64), _beyond(q, p) - q.entropy
-    for i in range(0, len(d), chunk):
-        part = d[i : i + chunk].unsqueeze(1)
-        z, w = expectation_nodes(q, part + kinks)
-        with torch.inference_mode(False), torch.enable_grad():
-            y = (z - part).clamp(*p.support).requires_grad_()
-            log_p = p.log_prob(y) + 0 * y  # on the graph even where p is flat
-            (score,) = torch.autograd.grad(log_p.sum(), y)
+    for where in _chunks(d, chunk):
+        part = d[where].unsqueeze(1)
+        z, w = expectation_nodes(q, _cuts(part, part + kinks))
+        log_p, score = _derivatives(p, z - part, 1)
         # A node that rounding put on a kink has next to no weight, and there log p or its slope may be infinite.
-        lost = (y.detach().unsqueeze(-1) == kinks).any(-1) & ~(log_p.isfinite() & score.isfinite())
+        lost = _on(z - part, p, kinks) & ~(log_p.isfinite() & score.isfinite())
         w = torch.where(lost, 0.0, w)
-        value[i : i + chunk] = rest - _weighted(w, log_p.detach())
-        slope[i : i + chunk] = _weighted(w, score)
+        value[where] = rest - _weighted(w, log_p)
+        slope[where] = _weighted(w, score)
     if q == p:  # exactly, also where quadrature has few digits
         value[d == 0], slope[d == 0] = 0.0, 0.0
     return value, slope
+
+
+def _integrate_slope(q: Step, p: Step, d: Tensor, chunk: int = 512) -> tuple[Tensor, Tensor]:
+    """K′ = E_q[s(z − d)] and K″ = −∫ q(z) s′(z − d) dz, s = (log p)′, at shifts d (D,) by quadrature.
+
+    Where s jumps or s′ cannot be integrated, at a kink b of p, the integral is Hadamard's finite part: within `room` of
+    the kink q(b + d) is taken off q(z), and its part of the integral, q(b + d) times the rise of s, is added.
+    """
+    slope, bend = torch.empty_like(d), torch.empty_like(d)
+    kinks = torch.tensor(p.kinks, dtype=torch.float64)
+    room = min(1.0, *(kinks.sort().values.diff() / 2).tolist()) if len(kinks) > 1 else 1.0
+    for where in _chunks(d, chunk):
+        part = d[where].unsqueeze(1)
+        places = part + kinks
+        below, above = (places - room).clamp(*q.support), (places + room).clamp(*q.support)
+        z, w = expectation_nodes(q, _cuts(part, torch.cat([places, below, above], 1)))
+        _, score, change = _derivatives(p, z - part, 2)
+        w = torch.where(_on(z - part, p, kinks) & ~(score.isfinite() & change.isfinite()), 0.0, w)
+        log_q, heights, share = q.log_prob(z), q.log_prob(places), torch.ones_like(z)
+        for i in range(len(kinks)):
+            near = (z - places[:, i : i + 1]).abs() < room
+            share -= torch.where(near, (heights[:, i : i + 1] - log_q).exp(), 0.0)
+        rise = _derivatives(p, above - part, 1)[1] - _derivatives(p, below - part, 1)[1]
+        slope[where] = _weighted(w, score)
+        bend[where] = -_weighted(w, change * share) - _weighted(heights.exp(), rise)
+    if q == p and math.isfinite(q.fisher_information):
+        slope[d == 0], bend[d == 0] = 0.0, q.fisher_information
+    return slope, bend
+
+
+def _chunks(d: Tensor, size: int) -> list[Tensor]:
+    """Indices of d, in parts; far shifts have parts of their own."""
+    far = d.abs() > _FAR
+    return [part for group in (~far, far) for part in group.nonzero().flatten().split(size) if len(part)]
+
+
+def _cuts(d: Tensor, places: Tensor) -> Tensor:
+    """The places (D, m) at which to cut; for far shifts d (D, 1) also some between them and q, each 64 times as far."""
+    if not (d.abs() > _FAR).any():
+        return places
+    steps = 8 * 64.0 ** torch.arange(7, dtype=torch.float64)
+    between = places.sign().unsqueeze(-1) * torch.minimum(places.abs().unsqueeze(-1), steps)
+    return torch.cat([places, between.flatten(1)], 1)
+
+
+def _derivatives(p: Step, y: Tensor, order: int) -> list[Tensor]:
+    """Log p and its derivatives up to the order, at y within p's support."""
+    with torch.inference_mode(False), torch.enable_grad():
+        y = y.clamp(*p.support).requires_grad_()
+        found = [p.log_prob(y) + 0 * y]  # on the graph even where p is flat
+        for k in range(order):
+            (slope,) = torch.autograd.grad(found[-1].sum(), y, create_graph=k + 1 < order)
+            found.append(slope + 0 * y if k + 1 < order else slope)
+    return [part.detach() for part in found]
+
+
+def _on(y: Tensor, p: Step, kinks: Tensor) -> Tensor:
+    """Which of y lie on a kink, or on the end of p's support."""
+    return (y.clamp(*p.support).unsqueeze(-1) == kinks).any(-1)
 
 
 def _weighted(w: Tensor, f: Tensor) -> Tensor:

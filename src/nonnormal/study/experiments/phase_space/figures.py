@@ -20,6 +20,7 @@ _SAMPLERS = {
     "ancestral": ("o", "C0"),
     "em": ("s", "C1"),
     "sscs": ("^", "C2"),
+    "sscs_midpoint": ("P", "C6"),
     "flow_euler": ("v", "C3"),
     "flow_heun": ("D", "C4"),
     "flow_adaptive": ("*", "C5"),
@@ -134,7 +135,7 @@ def recipe_law(summary: pd.DataFrame) -> Figure:
     rows = with_condition(with_condition(select(summary, "recipe_w1"), "process"), "sampler")
     names = list(dict.fromkeys(rows.process))
     figure, axes = plt.subplots(1, len(names), figsize=(theme.WIDTH, 2.9), sharey=True, squeeze=False)
-    dashes = {sampler: ("-", "--", ":")[i] for i, sampler in enumerate(dict.fromkeys(rows.sampler))}
+    dashes = {sampler: ("-", "--", ":", "-.")[i] for i, sampler in enumerate(dict.fromkeys(rows.sampler))}
     for name, axis in zip(names, axes[0], strict=True):
         for (step, sampler), group in rows[rows.process == name].groupby(["q", "sampler"], sort=False):
             line = group.sort_values("nfe")

@@ -33,6 +33,7 @@ from nonnormal.samplers import (
     sample_flow_euler,
     sample_flow_heun,
     sample_sscs,
+    sample_sscs_midpoint,
 )
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import Normal, get
@@ -42,7 +43,12 @@ from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows
 from nonnormal.study.results.rows import bits_row, frame, row
 
-WALKS = {"ancestral": sample_ancestral, "em": sample_em, "sscs": sample_sscs}
+WALKS = {
+    "ancestral": sample_ancestral,
+    "em": sample_em,
+    "sscs": sample_sscs,
+    "sscs_midpoint": sample_sscs_midpoint,
+}
 FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
 _FLOOR_DRAWS = 20
