@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, pixels_of, predict_x0
+from nonnormal.denoisers import Denoiser, basis_of, pixels_of, predict_x0
 from nonnormal.objective import Design, Loss, marginal_state
 from nonnormal.processes import (
     LinearProcess,
@@ -94,7 +94,7 @@ def bound(
 
     Raises:
         ValueError: as many seeds as images are needed, two levels, and one network call or more; a bridge walk is asked
-            to leave out steps.
+            to leave out steps; the design's basis is another one than the denoiser's own, of other noise.
     """
     need_levels(levels)
     n_evaluations = n_steps if n_evaluations is None else min(n_evaluations, n_steps)
@@ -173,7 +173,7 @@ def continuous_bound(
     levels: int,
     n_evaluations: int,
     seeds: Sequence[int],
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     batch_size: int = 512,
 ) -> Bound:
     """Prior KL + ½ ∫ Σ_i −SNR_i′(t) E(x̂0 − x0)_i² dt − E log p(x0 | y at t_min): the normal bound for T → ∞.
@@ -189,17 +189,19 @@ def continuous_bound(
         levels: number of grey levels.
         n_evaluations: network calls an image.
         seeds: one an image; image i's terms depend on seed i alone.
-        basis: of the state.
+        basis: of the state; the denoiser's own where it is None.
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, and one network call or more.
+        ValueError: as many seeds as images are needed, and one network call or more;
+            another basis than the denoiser's own, of other noise.
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B; a SNR for each component, of any linear process: derived.
     """
     need_levels(levels)
     one_seed_an_image(seeds, x0)
     _some_evaluations(n_evaluations)
+    basis = basis_of(denoiser, basis)
     low, high = (process.mean_log_snr(t).item() for t in (1.0, process.t_min))
     parts = []
     width = (high - low) / n_evaluations

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.conventions import Convention, constant, step_loss
-from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.denoisers import Denoiser, predict_x0, predict_x0_observed
 from nonnormal.processes import LinearProcess, apply, cholesky, embed, solve_lower, uniform_times
 from nonnormal.state_networks import PhaseSpaceNetwork, Target, noise_factor
 from nonnormal.steps import Step
@@ -101,7 +101,7 @@ class Design:
         process: schedule, drift and diffusion.
         q: step of the true process.
         p: step of the model.
-        basis: representation in which coordinates are counted.
+        basis: representation in which coordinates are counted; of a denoiser whose basis is whitened it must be that.
         convention: of the loss.
     """
 
@@ -232,8 +232,8 @@ class Perceptual:
         c0 = self.design.basis.forward(x0)
         sigma = (self.log_sigma_mean + self.log_sigma_std * level).exp()
         column = sigma.reshape(-1, *(1,) * (c0.dim() - 1))
-        noisy = self.design.basis.inverse(c0 + column * noise)
-        c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
+        observed, noisy = torch.ones(1, dtype=torch.float64), c0 + column * noise
+        c0_hat = predict_x0_observed(denoiser, observed, sigma, noisy, self.design.basis, axes=1)
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
         return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
 

@@ -686,6 +686,19 @@ def test_sampling_takes_steps_without_density(section):
     assert found.steps == ("rademacher",)
 
 
+def test_geometry_looks_at_a_network_whose_noise_is_white_on_pixels():
+    raw = changed("geometry", {"n_images": 16, "n_paths": 4})
+    raw["runs"]["plain"] = {"basis": {"kind": "pca", "whiten": True}, "network": {"statistics": "component"}}
+    said = mistake(raw)
+    assert "runs.plain.basis.whiten: found true; geometry compares" in said
+    assert "name another run in geometry.run" in said
+    raw["geometry"]["run"] = "other"
+    validate(raw, "a.yaml")
+    rotated = changed("geometry", {"n_images": 16, "n_paths": 4})
+    rotated["runs"]["plain"] = {"basis": {"kind": "pca"}}
+    validate(rotated, "a.yaml")
+
+
 def test_geometry_looks_at_the_first_run_unless_another_is_named():
     assert validate(changed("geometry", {}), "x").geometry_run == "plain"
     assert validate(changed("geometry.run", "other"), "x").geometry_run == "other"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, StateDenoiser, predict_x0_observed
+from nonnormal.bases import Basis
+from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, predict_x0_observed
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step
@@ -29,7 +29,7 @@ def sample_ancestral(
     *,
     times: Tensor,
     seeds: Sequence[int],
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
@@ -45,7 +45,7 @@ def sample_ancestral(
         shape: (N, C, H, W), or (N, ...) for other data.
         times: the T + 1 times of the grid in [process.t_min, 1], in either order.
         seeds: N seeds, one an image.
-        basis: representation in which the step's coordinates are independent.
+        basis: representation in which the step's coordinates are independent; the denoiser's own where it is None.
         dtype: of the state; coefficients are float64 in any case.
         device: of the state.
         batch_size: images per network call, all where it is None.
@@ -60,12 +60,13 @@ def sample_ancestral(
 
     Raises:
         ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1];
-            known images or mask are of another shape.
+            known images or mask are of another shape;
+            the basis is another one than the denoiser's own, of other noise.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
-    times = falling(times, seeds, shape)
+    times, basis = falling(times, seeds, shape), basis_of(denoiser, basis)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")

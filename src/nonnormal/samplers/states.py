@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, predict_x0, score
+from nonnormal.bases import Basis
+from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
 from nonnormal.probability_flow import unhurried, velocity
 from nonnormal.processes import LinearProcess, apply, cholesky, contract
 from nonnormal.samplers.ancestral import Callback, falling
@@ -49,7 +49,7 @@ class Options(TypedDict, total=False):
     times: the grid in [process.t_min, 1], in either order.
     seeds: N seeds, one an image.
     denoise: whether the result is x̂0 of the last state, for one network call more, in place of its y; true if left out.
-    basis: representation in which the step's coordinates are independent.
+    basis: representation in which the step's coordinates are independent; the denoiser's own if left out.
     dtype: of the state, float32 if left out; coefficients are float64 in any case.
     device: of the state.
     batch_size: images per network call, all if left out.
@@ -59,7 +59,7 @@ class Options(TypedDict, total=False):
     times: Tensor
     seeds: Sequence[int]
     denoise: bool
-    basis: Basis
+    basis: Basis | None
     dtype: torch.dtype
     device: torch.device | str
     batch_size: int | None
@@ -82,11 +82,12 @@ def sample_em(
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1].
+        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1];
+            the basis is another one than the denoiser's own, of other noise.
 
     Source: Song et al. (2011.13456) App. D; any other step: li2024 §3.
     """
-    basis = options.get("basis", PIXEL)
+    basis = options.get("basis")
 
     def move(z, t, s, noise):
         drift, spread = process.sde(t)
@@ -109,7 +110,7 @@ def sample_sscs(
 
     Deviates: PSLD's code takes the score at the time where the step begins; here it is that of the middle.
     """
-    basis, prior = options.get("basis", PIXEL), process.prior_covariance()
+    basis, prior = options.get("basis"), process.prior_covariance()
     _keeps(process, prior)
     precision = torch.linalg.inv(prior)
 
@@ -141,7 +142,7 @@ def sample_flow_euler(
     """
 
     def move(z, t, s, noise):
-        return z - (t - s).item() * velocity(denoiser, process, z, t, options.get("basis", PIXEL))
+        return z - (t - s).item() * velocity(denoiser, process, z, t, options.get("basis"))
 
     return _walk(denoiser, process, shape, move, **options)
 
@@ -155,7 +156,7 @@ def sample_flow_heun(
 
     Source: EDM (2206.00364) Algorithm 1, in the states of the process.
     """
-    basis = options.get("basis", PIXEL)
+    basis = options.get("basis")
 
     def move(z, t, s, noise):
         h, here = (t - s).item(), velocity(denoiser, process, z, t, basis)
@@ -184,7 +185,7 @@ def sample_flow_adaptive(
 
     Source: PSLD (2303.01748), which solves the flow by an adaptive method of order 5(4); torchdiffeq.
     """
-    basis = options.get("basis", PIXEL)
+    basis = options.get("basis")
 
     def move(z, t, s, noise):
         def rate(time, state):
@@ -207,14 +208,14 @@ def _walk(
     times: Tensor,
     seeds: Sequence[int],
     denoise: bool = True,
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Moves states from the prior down the grid, batch by batch."""
-    times = falling(times, seeds, shape)
+    times, basis = falling(times, seeds, shape), basis_of(denoiser, basis)
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     images = []

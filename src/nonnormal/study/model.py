@@ -164,6 +164,15 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _geometry_has_white_noise(self):
+        if self.geometry and self.runs[self.geometry_run].basis.whiten:
+            raise ValueError(
+                f"runs.{self.geometry_run}.basis.whiten: found true; geometry compares the network with the optimal "
+                "denoiser, whose noise is white on pixels; name another run in geometry.run"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _recipe_has_runs(self):
         networks = self.recipe.networks if self.recipe else {}
         if self.recipe and not self.recipe.runs and not self.runs:
