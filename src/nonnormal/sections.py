@@ -236,7 +236,7 @@ class Designs(Settings):
     flow: Flag = False
     """Whether the probability-flow likelihood is measured, too."""
     extend: str | None = None
-    """Network that completes and continues images to the right; none where it is null."""
+    """Network of the pixel basis that completes and continues images to the right; none where it is null."""
 
 
 _PROCESSES = {

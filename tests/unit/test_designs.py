@@ -391,6 +391,18 @@ def test_extension_keeps_what_there_is_and_adds_columns_for_each_round():
             extend(denoiser, VP(), X0[:2], kept=kept, seeds=[[0, 1]], **options)
 
 
+def test_extension_keeps_columns_of_pixels_also_whitened_and_takes_no_other_components():
+    covariance = 0.2 * torch.eye(64).double()
+    law = NormalDenoiser(torch.zeros(SHAPE).double(), covariance, Whitened.fit(PIXEL, X0, FLOOR))
+    options = dict(kept=5, seeds=[[0, 1]], step=get("normal"), times=uniform_times(4), dtype=torch.float64)
+    assert torch.equal(extend(law, VP(), X0[:2], **options)[..., :8], X0[:2])
+    for basis in (DCT(), fitted("pca").basis, fitted("haar", whiten=True).basis):
+        with pytest.raises(ValueError, match=r"columns are known of pixels alone, found components of (DCT|PCA|Haar)"):
+            extend(replace(law, basis=basis), VP(), X0[:2], **options)
+    with pytest.raises(ValueError, match="columns are known of pixels alone, found components of DCT"):
+        extend(replace(law, basis=PIXEL), VP(), X0[:2], basis=DCT(), **options)
+
+
 def test_known_images_of_another_shape_are_refused():
     mask = torch.ones(SHAPE, dtype=torch.bool)
     with pytest.raises(ValueError, match="known takes images"):

@@ -363,6 +363,19 @@ def test_defaults_may_be_left_out(defaults):
             {"kind": "component_wise", "labels": "frequency"},
             ["runs.plain.process.schedule.labels", "pixel have no frequency"],
         ),
+        *(
+            (
+                "runs.plain",
+                {"basis": {"kind": kind}, "process": {"schedule": {"kind": schedule, "labels": labels}}},
+                [f"runs.plain.process.schedule.labels: the components of {kind} have no {labels}s; use variance"],
+            )
+            for kind, schedule, labels in (("pca", "waiting", "column"), ("haar", "component_wise", "row"))
+        ),
+        (
+            "designs",
+            {"runs": {"wave": {"basis": {"kind": "dct"}}}, "extend": "wave"},
+            ["designs.runs.wave.basis.kind: found dct", "designs.extend keeps columns of pixels"],
+        ),
         ("designs", {"runs": {"plain": None}}, ["designs.runs: plain: taken"]),
         ("designs", {"runs": {"wave": None}, "extend": "plain"}, ['designs.extend: found "plain"', "wave"]),
         ("designs.runs.wave.basis.kind", "sine", ['designs.runs.wave.basis.kind: found "sine"']),

@@ -221,6 +221,11 @@ class Study(Settings):
             raise ValueError(
                 f'designs.extend: found "{self.designs.extend}"; the networks are ' + ", ".join(self.designs.runs)
             )
+        if self.designs.extend and (kind := self.designs.runs[self.designs.extend].basis.kind) != "pixel":
+            raise ValueError(
+                f"designs.runs.{self.designs.extend}.basis.kind: found {kind}; designs.extend keeps columns of pixels, "
+                "which are no components of it; use pixel"
+            )
         return self
 
     @property
