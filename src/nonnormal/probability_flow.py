@@ -33,7 +33,7 @@ from torchdiffeq import odeint
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, score
-from nonnormal.likelihood import categorical_log_prob, need_levels, pixel_levels, state_shape
+from nonnormal.likelihood import categorical_log_prob, need_grey_levels, pixel_levels, state_shape
 from nonnormal.processes import LinearProcess, apply, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
@@ -75,7 +75,12 @@ def log_density(
 
     Returns:
         (N,) nats, float64, and the number of calls, each of them on all of z.
+
+    Raises:
+        ValueError: t is below the process's t_min, or 1 or above.
     """
+    if not process.t_min <= t < 1:
+        raise ValueError(f"t must be in [{process.t_min:g}, 1), found {t:g}")
     calls = 0
 
     def rate(time: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -158,10 +163,10 @@ def flow_bound(
         (N,) nats, float64, and the network calls an image, of the batch that took most.
 
     Raises:
-        ValueError: as many seeds as images are needed; another dequantisation or trace;
+        ValueError: as many seeds as images are needed; images off the grid of levels; another dequantisation or trace;
             another basis than the denoiser's own, of other noise.
     """
-    need_levels(levels)
+    need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)
     basis = basis_of(denoiser, basis)
     for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):

@@ -323,6 +323,11 @@ def test_information_is_that_of_a_normal_channel_and_its_gain_the_derivative():
         torch.testing.assert_close(slower, (before - after) / 2e-5, rtol=1e-5, atol=1e-8)
 
 
+def test_information_is_asked_of_no_time_before_the_noise():
+    with pytest.raises(ValueError, match=r"PSLD has times from t_min = 0\.001 to 1, found 0$"):
+        information(PSLD(), torch.ones(SHAPE).double(), torch.tensor([0.0, 0.5]).double())
+
+
 def test_the_harder_the_order_the_fewer_components_are_generated_at_once():
     """From all together to block after block, as many as a label has, if what the data do not resolve is left out."""
     labels = torch.arange(4).repeat_interleave(3).reshape(1, 4, 3).double()
@@ -401,6 +406,15 @@ def test_extension_keeps_columns_of_pixels_also_whitened_and_takes_no_other_comp
             extend(replace(law, basis=basis), VP(), X0[:2], **options)
     with pytest.raises(ValueError, match="columns are known of pixels alone, found components of DCT"):
         extend(replace(law, basis=PIXEL), VP(), X0[:2], basis=DCT(), **options)
+
+
+def test_grey_levels_are_no_known_images():
+    known = (((X0[:2] + 1) * 8).to(torch.uint8), torch.ones(SHAPE, dtype=torch.bool))
+    law = NormalDenoiser(X0[0], torch.eye(64))
+    with pytest.raises(
+        ValueError, match=r"known takes images in \[−1, 1\] as data\.scale makes them, found torch\.uint8"
+    ):
+        sample_ancestral(law, VP(), "normal", (2, *SHAPE), times=uniform_times(2), seeds=[0, 1], known=known)
 
 
 def test_known_images_of_another_shape_are_refused():

@@ -27,7 +27,7 @@ def extend(
     *,
     kept: int,
     seeds: Sequence[Sequence[int]],
-    step: Step,
+    step: Step | str,
     times: Tensor,
     **options,
 ) -> Tensor:

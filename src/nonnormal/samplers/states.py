@@ -38,7 +38,7 @@ from nonnormal.probability_flow import unhurried, velocity
 from nonnormal.processes import LinearProcess, apply, cholesky, contract
 from nonnormal.samplers.ancestral import Callback, falling
 from nonnormal.seeds import ImageNoise
-from nonnormal.steps import Normal, Step
+from nonnormal.steps import Normal, Step, get
 
 Move = Callable[[Tensor, Tensor, Tensor, ImageNoise], Tensor]  # (state at t, t, s, noise) -> state at s
 
@@ -46,7 +46,7 @@ Move = Callable[[Tensor, Tensor, Tensor, ImageNoise], Tensor]  # (state at t, t,
 class Options(TypedDict, total=False):
     """What all samplers of states take by name.
 
-    times: the grid in [process.t_min, 1], in either order.
+    times: the grid in [process.t_min, 1], in either order; 1 is one of them.
     seeds: N seeds, one an image.
     denoise: whether the result is x̂0 of the last state, for one network call more, in place of its y; true if left out.
     basis: representation in which the step's coordinates are independent; the denoiser's own if left out.
@@ -67,14 +67,14 @@ class Options(TypedDict, total=False):
 
 
 def sample_em(
-    denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
+    denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
     """Z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
 
     Args:
         denoiser: in VE coordinates, or a network of states.
         process: any.
-        step: law of ξ; the prior draw is normal for every step.
+        step: law of ξ, or its name; the prior draw is normal for every step.
         shape: (N, C, H, W), or (N, C, ...) for other data.
         options: see `Options`; times and seeds are needed.
 
@@ -82,12 +82,12 @@ def sample_em(
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1];
-            the basis is another one than the denoiser's own, of other noise.
+        ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
+            or does not begin at t = 1; the basis is another one than the denoiser's own, of other noise.
 
     Source: Song et al. (2011.13456) App. D; any other step: li2024 §3.
     """
-    basis = options.get("basis")
+    step, basis = get(step), options.get("basis")
 
     def move(z, t, s, noise):
         drift, spread = process.sde(t)
@@ -98,7 +98,7 @@ def sample_em(
 
 
 def sample_sscs(
-    denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
+    denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
     """Half a stationary step, z ← z + h G Gᵀ (s + P⁻¹ z) half-way, half a stationary step; one network call a step.
 
@@ -110,7 +110,7 @@ def sample_sscs(
 
     Deviates: PSLD's code takes the score at the time where the step begins; here it is that of the middle.
     """
-    basis, prior = options.get("basis"), process.prior_covariance()
+    step, basis, prior = get(step), options.get("basis"), process.prior_covariance()
     _keeps(process, prior)
     precision = torch.linalg.inv(prior)
 
@@ -215,7 +215,7 @@ def _walk(
     callback: Callback | None = None,
 ) -> Tensor:
     """Moves states from the prior down the grid, batch by batch."""
-    times, basis = falling(times, seeds, shape), basis_of(denoiser, basis)
+    times, basis = falling(times, seeds, shape, process), basis_of(denoiser, basis)
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     images = []
