@@ -7,16 +7,15 @@ import pytest
 import torch
 from problems import small_recipe
 
-from nonnormal import recipes
+from nonnormal.analysis.information import generated_at_once, information
 from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened, moments
-from nonnormal.checkpoints import build_denoiser, load_denoiser, save_weights
 from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser, counted, predict_x0, score
-from nonnormal.information import generated_at_once, information
-from nonnormal.likelihood import bound, continuous_bound
-from nonnormal.objective import ELBO, Design, Perceptual
-from nonnormal.probability_flow import flow_bound, log_density, velocity
+from nonnormal.objectives.bounds import bound, continuous_bound
+from nonnormal.objectives.losses import ELBO, Design, Perceptual
+from nonnormal.objectives.probability_flow import flow_bound, log_density, velocity
 from nonnormal.processes import PSLD, VP, uniform_times
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
 from nonnormal.samplers import (
     extend,
     sample_ancestral,
@@ -26,9 +25,10 @@ from nonnormal.samplers import (
     sample_flow_heun,
     sample_sscs,
 )
-from nonnormal.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
-from nonnormal.settings import Run
 from nonnormal.steps import get
+from nonnormal.study.config import build as recipes
+from nonnormal.study.config.settings import Run
+from nonnormal.training.checkpoints import build_denoiser, load_denoiser, save_weights
 
 LEVELS, SHAPE = 17, (1, 8, 8)
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 from problems import MIXTURE_1D, PROCESSES, VPS, ComponentWiseVP, PerPixel, PhaseSpace, Rotation
 
-from nonnormal.divergence import constant, shift_kl
-from nonnormal.objective import (
+from nonnormal.objectives.losses import (
     ELBO,
     Design,
     Loss,
@@ -18,6 +17,7 @@ from nonnormal.objective import (
 )
 from nonnormal.processes import PSLD
 from nonnormal.steps import get
+from nonnormal.steps.divergence import constant, shift_kl
 
 DENOISER = PerPixel(MIXTURE_1D)
 PAIRS = [
