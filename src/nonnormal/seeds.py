@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nonnormal.steps import Step
+from nonnormal.steps import Step, get
 
 _AHEAD = 1 << 16  # numbers that an image draws at once: 128 MB of float32 for 500 images
 
@@ -64,17 +64,18 @@ class ImageNoise:
         self.shape, self.dtype, self.device = tuple(shape), dtype, device
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
-    def draw(self, step: Step) -> Tensor:
+    def draw(self, step: Step | str) -> Tensor:
         """The next z of every image, (B, *shape)."""
+        step = get(step)
         draws = [step.sample(self.shape, generator=g, dtype=self.dtype, device=self.device) for g in self.generators]
         return torch.stack(draws)
 
-    def draws(self, step: Step, n: int) -> Iterator[Tensor]:
+    def draws(self, step: Step | str, n: int) -> Iterator[Tensor]:
         """The next n z of every image, (B, *shape) each, drawn many at a time: each image's generator is asked seldom.
 
         How many depends on the image's shape and n alone. Other draws in between come from further on.
         """
-        ahead = max(_AHEAD // max(math.prod(self.shape), 1), 1)
+        step, ahead = get(step), max(_AHEAD // max(math.prod(self.shape), 1), 1)
         for first in range(0, n, ahead):
             shape = (min(ahead, n - first), *self.shape)
             parts = [step.sample(shape, generator=g, dtype=self.dtype, device=self.device) for g in self.generators]

@@ -10,12 +10,21 @@ from problems import small_recipe
 from nonnormal.analysis.information import generated_at_once, information
 from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened, moments
 from nonnormal.data import scale
-from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser
-from nonnormal.objectives.bounds import bound
-from nonnormal.objectives.losses import ELBO, Design
+from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser, counted, predict_x0, score
+from nonnormal.objectives.bounds import bound, continuous_bound
+from nonnormal.objectives.losses import ELBO, Design, Perceptual
+from nonnormal.objectives.probability_flow import flow_bound, log_density, velocity
 from nonnormal.processes import PSLD, VP, uniform_times
 from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
-from nonnormal.samplers import extend, sample_ancestral
+from nonnormal.samplers import (
+    extend,
+    sample_ancestral,
+    sample_em,
+    sample_flow_adaptive,
+    sample_flow_euler,
+    sample_flow_heun,
+    sample_sscs,
+)
 from nonnormal.steps import get
 from nonnormal.study.config import build as recipes
 from nonnormal.study.config.settings import Run
@@ -205,6 +214,97 @@ def test_one_snr_for_all_is_standard_diffusion_in_the_whitened_space(step):
         torch.testing.assert_close(getattr(terms[0], term), getattr(terms[1], term), rtol=1e-6, atol=1e-6)
 
 
+# ---- the denoiser's own basis ----------------------------------------------------------------------------------------
+
+WHITE = Whitened.fit(DCT(), X0, FLOOR)
+COVARIANCE = torch.cov(X0.flatten(1).T) + FLOOR**2 * torch.eye(64).double()
+WHITE_LAW = NormalDenoiser(X0.mean(0), COVARIANCE, WHITE)
+STATE = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+def by_sampler(sampler, *step, **solver):
+    options = dict(times=uniform_times(3), seeds=[0, 1], dtype=torch.float64) | solver
+    return lambda law, **more: sampler(law, VP(LinearLogSNR(7.0, -7.0)), *step, (2, *SHAPE), **options, **more)
+
+
+def by_bound(law, basis=PIXEL):
+    point = Design(VP(), get("laplace"), get("laplace"), basis)
+    return bound(law, point, X0[:2], levels=LEVELS, n_steps=3, seeds=[0, 1])[0].total
+
+
+def by_loss(kind, *settings):
+    def loss(law, basis=PIXEL):
+        return kind(Design(VP(), get("laplace"), get("laplace"), basis), *settings)(
+            law, X0[:2], torch.Generator().manual_seed(0)
+        )
+
+    return loss
+
+
+LOOSE = dict(rtol=1e-2, atol=1e-2)
+WITH_A_BASIS = {
+    "predict_x0": lambda law, **more: predict_x0(law, VP(), STATE, 0.4, **more),
+    "score": lambda law, **more: score(law, VP(), STATE, 0.4, **more),
+    "velocity": lambda law, **more: velocity(law, VP(), STATE, 0.4, **more),
+    "log_density": lambda law, **more: log_density(law, VP(), STATE, 0.4, probe=STATE.sign(), **LOOSE, **more)[0],
+    "ancestral": by_sampler(sample_ancestral, get("laplace")),
+    "em": by_sampler(sample_em, get("laplace")),
+    "sscs": by_sampler(sample_sscs, get("laplace")),
+    "flow_euler": by_sampler(sample_flow_euler),
+    "flow_heun": by_sampler(sample_flow_heun),
+    "flow_adaptive": by_sampler(sample_flow_adaptive, **LOOSE),
+    "continuous": lambda law, **more: (
+        continuous_bound(law, VP(), X0[:2], levels=LEVELS, n_evaluations=3, seeds=[0, 1], **more).total
+    ),
+    "flow": lambda law, **more: flow_bound(law, VP(), X0[:2], levels=LEVELS, seeds=[0, 1], **LOOSE, **more)[0],
+}
+OF_A_DESIGN = {"bound": by_bound, "elbo": by_loss(ELBO, 5), "perceptual": by_loss(Perceptual, 0.5)}
+
+
+@pytest.mark.parametrize("basis", [WHITE, DCT()], ids=["whitened", "dct"])
+@pytest.mark.parametrize("name", WITH_A_BASIS)
+def test_a_denoiser_is_used_in_its_own_basis_unless_another_is_given(name, basis):
+    law, call = replace(WHITE_LAW, basis=basis), WITH_A_BASIS[name]
+    expected = call(law, basis=basis)
+    assert torch.equal(call(law), expected)
+    assert torch.equal(call(counted(law)), expected)  # whoever counts its calls keeps its basis
+
+
+@pytest.mark.parametrize("name", WITH_A_BASIS | OF_A_DESIGN)
+def test_a_whitened_denoiser_is_refused_another_basis_in_which_its_noise_is_another(name):
+    call = (WITH_A_BASIS | OF_A_DESIGN)[name]
+    for basis in (PIXEL, DCT()):
+        with pytest.raises(ValueError, match=r"white noise of the basis .* expects; give basis=denoiser\.basis"):
+            call(WHITE_LAW, basis=basis)
+    with pytest.raises(
+        ValueError, match="noise that is not white of the basis Whitened needs a denoiser of that basis"
+    ):
+        call(WHITE_LAW, basis=Whitened.fit(PIXEL, X0, FLOOR))
+    assert call(WHITE_LAW, basis=WHITE).isfinite().all()
+
+
+@pytest.mark.parametrize("name", OF_A_DESIGN)
+def test_a_design_that_names_no_basis_is_one_of_pixels_and_refuses_a_whitened_denoiser(name):
+    with pytest.raises(
+        ValueError, match="white noise of the basis Pixel is not the noise that NormalDenoiser of White"
+    ):
+        OF_A_DESIGN[name](WHITE_LAW)
+
+
+@pytest.mark.parametrize("name", WITH_A_BASIS | OF_A_DESIGN)
+def test_white_noise_is_white_in_every_orthonormal_basis_so_a_denoiser_of_one_serves_all(name):
+    call, law = (WITH_A_BASIS | OF_A_DESIGN)[name], replace(WHITE_LAW, basis=DCT())
+    for basis in (PIXEL, fitted("pca").basis):
+        expected = call(replace(law, basis=basis), basis=basis)
+        torch.testing.assert_close(call(law, basis=basis), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_samples_of_a_whitened_denoiser_have_the_datas_deviation():
+    options = dict(times=uniform_times(60), seeds=range(300), dtype=torch.float64)
+    drawn = sample_ancestral(WHITE_LAW, VP(LinearLogSNR(9.0, -7.0)), get("normal"), (300, *SHAPE), **options)
+    assert drawn.std().item() == pytest.approx(COVARIANCE.diagonal().mean().sqrt().item(), rel=0.1)
+
+
 # ---- information -----------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +321,11 @@ def test_information_is_that_of_a_normal_channel_and_its_gain_the_derivative():
         torch.testing.assert_close(coarse, 0.5 * (1 + variance / (sigma**2 + 0.09)).log())
         before, after = (information(process, variance, t + h, floor=0.3)[0] for h in (-1e-5, 1e-5))
         torch.testing.assert_close(slower, (before - after) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
+def test_information_is_asked_of_no_time_before_the_noise():
+    with pytest.raises(ValueError, match=r"PSLD has times from t_min = 0\.001 to 1, found 0$"):
+        information(PSLD(), torch.ones(SHAPE).double(), torch.tensor([0.0, 0.5]).double())
 
 
 def test_the_harder_the_order_the_fewer_components_are_generated_at_once():
@@ -289,6 +394,27 @@ def test_extension_keeps_what_there_is_and_adds_columns_for_each_round():
     for kept in (0, 8):
         with pytest.raises(ValueError, match=f"kept must be between 1 and 7 columns, found {kept}"):
             extend(denoiser, VP(), X0[:2], kept=kept, seeds=[[0, 1]], **options)
+
+
+def test_extension_keeps_columns_of_pixels_also_whitened_and_takes_no_other_components():
+    covariance = 0.2 * torch.eye(64).double()
+    law = NormalDenoiser(torch.zeros(SHAPE).double(), covariance, Whitened.fit(PIXEL, X0, FLOOR))
+    options = dict(kept=5, seeds=[[0, 1]], step=get("normal"), times=uniform_times(4), dtype=torch.float64)
+    assert torch.equal(extend(law, VP(), X0[:2], **options)[..., :8], X0[:2])
+    for basis in (DCT(), fitted("pca").basis, fitted("haar", whiten=True).basis):
+        with pytest.raises(ValueError, match=r"columns are known of pixels alone, found components of (DCT|PCA|Haar)"):
+            extend(replace(law, basis=basis), VP(), X0[:2], **options)
+    with pytest.raises(ValueError, match="columns are known of pixels alone, found components of DCT"):
+        extend(replace(law, basis=PIXEL), VP(), X0[:2], basis=DCT(), **options)
+
+
+def test_grey_levels_are_no_known_images():
+    known = (((X0[:2] + 1) * 8).to(torch.uint8), torch.ones(SHAPE, dtype=torch.bool))
+    law = NormalDenoiser(X0[0], torch.eye(64))
+    with pytest.raises(
+        ValueError, match=r"known takes images in \[−1, 1\] as data\.scale makes them, found torch\.uint8"
+    ):
+        sample_ancestral(law, VP(), "normal", (2, *SHAPE), times=uniform_times(2), seeds=[0, 1], known=known)
 
 
 def test_known_images_of_another_shape_are_refused():

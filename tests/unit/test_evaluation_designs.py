@@ -1,5 +1,6 @@
 """Designs measured: rows, table and figures of networks of other representations and schedules."""
 
+import copy
 import json
 
 import pandas as pd
@@ -107,6 +108,18 @@ def test_images_are_completed_and_continued_from_what_is_given(digits, denoisers
     assert continued.shape == (len(given), 1, 8, 8 + 4 * ROUNDS)
     assert torch.equal(continued[..., :8], given)
     assert continued.dtype == torch.uint8
+
+
+def test_columns_of_whitened_pixels_are_kept_too(digits):
+    raw = copy.deepcopy(RAW)
+    raw["designs"]["runs"]["columns"] |= {"basis": {"whiten": True}, "network": {"statistics": "component"}}
+    study = validate(raw, "tiny.yaml")
+    settings = study.run("columns")
+    parts = components(settings, digits.train.images, digits.levels)
+    network = build_denoiser(denoiser_recipe(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
+    found = extended(study, "columns", network, digits)
+    assert torch.equal(found["completed"][..., :4], found["given"][..., :4])
+    assert torch.equal(found["continued"][..., :8], found["given"])
 
 
 def test_samples_do_not_depend_on_their_company(denoisers):

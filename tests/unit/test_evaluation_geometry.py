@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import pandas as pd
@@ -13,6 +14,7 @@ from problems import small_denoiser
 from nonnormal import data
 from nonnormal.analysis import geometry
 from nonnormal.analysis import recorder as trajectories
+from nonnormal.bases import DCT
 from nonnormal.denoisers import GaussianMixtureDenoiser, OptimalDenoiser
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
@@ -232,12 +234,28 @@ def first_states(scene):
         callback=seen.append,
     )
     alpha = scene.process.marginal(1.0)[0].item()
-    return seen[0]["x"] / alpha, scene.noise(4)
+    return scene.basis.inverse(seen[0]["x"]) / alpha, scene.noise(4)
 
 
 def test_ancestral_paths_start_from_the_noise_of_the_ode(scene):
     ancestral, ode = first_states(scene(NORMAL))
     torch.testing.assert_close(ancestral, ode)
+
+
+def test_they_do_so_in_the_networks_own_basis(scene):
+    ancestral, ode = first_states(scene(replace(NORMAL, basis=DCT())))
+    torch.testing.assert_close(ancestral, ode, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(ode, scene(NORMAL).noise(4))
+
+
+def test_other_steps_are_those_of_the_networks_own_components_and_their_paths_of_pixels(scene):
+    """The normal law's denoiser is one in all bases, and so is the law of the normal step's paths."""
+    own = frame(_other_steps(scene(replace(NORMAL, basis=DCT()))))
+    pixels = frame(_other_steps(scene(NORMAL)))
+    for metric in ANCESTRAL:
+        one, other = (select(rows, metric, step="normal") for rows in (own, pixels))
+        assert one.value.tolist() == pytest.approx(other.value.tolist(), rel=0.25)
+        assert one.value.tolist() != other.value.tolist()
 
 
 def test_where_variance_explodes_they_start_from_the_same_state(scene):

@@ -1,5 +1,6 @@
 """The complete recipe's rows: what is sampled and bounded, by which calls, and what is known of it."""
 
+import copy
 import json
 import math
 
@@ -12,14 +13,15 @@ from nonnormal.data import quantise, scale
 from nonnormal.denoisers import GaussianMixtureDenoiser
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import mean_interval
-from nonnormal.objectives.bounds import bits_per_dim, bound
+from nonnormal.objectives.bounds import bits_per_dim, bound, continuous_bound
 from nonnormal.objectives.losses import Design
+from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import PSLD, quadratic_times, vp_recipe
 from nonnormal.samplers import sample_sscs
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
-from nonnormal.study.config.build import denoiser_recipe
+from nonnormal.study.config.build import components, denoiser_recipe
 from nonnormal.study.experiments.phase_space.measure import law_distance, law_rows, recipe_rows, steps_of
 from nonnormal.study.results.summary import COLUMNS, select, with_condition
 from nonnormal.training.checkpoints import build_denoiser
@@ -132,6 +134,28 @@ def test_bounds_are_those_of_the_processes(rows, digits, name):
     found = unfolded(select(rows, "recipe_bpd_total", process=name), "bound", "step")
     kinds = [("T steps", "normal"), ("T steps", "laplace"), ("continuous", "normal"), ("flow", "")]
     assert list(zip(found.bound, found.step.fillna(""), strict=True)) == kinds  # a rademacher step has none
+
+
+def test_a_network_is_measured_in_its_own_basis(digits, reference):
+    """Of one whose basis is whitened the noise of pixels would be another."""
+    raw = copy.deepcopy(RAW)
+    raw["runs"]["nn"] = {"basis": {"kind": "dct", "whiten": True}, "network": {"statistics": "component"}}
+    study = validate(raw, "tiny.yaml")
+    settings, (x0, process) = study.run("nn"), (scale(digits.test.images[:2], 17), PSLD())
+    parts = components(settings, digits.train.images, 17)
+    network = build_denoiser(denoiser_recipe(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
+    found = recipe_rows(study, "nn", network, digits, reference)
+    options = dict(levels=17, seeds=study.image_seeds("recipe bound", 2), basis=parts.basis)
+    terms = continuous_bound(network, process, x0, n_evaluations=100, **options).total
+    nats, _ = flow_bound(network, process, x0, rtol=1e-3, atol=1e-3, **options)
+    for kind, expected in (("continuous", terms), ("flow", nats)):
+        [row] = select(found, "recipe_bpd_total", process="psld-0.01", bound=kind).itertuples()
+        assert row.value == pytest.approx(mean_interval(bits_per_dim(expected, 64).numpy())[0])
+    seeds = dict(times=quadratic_times(3, process.t_min), seeds=study.image_seeds("recipe", 8), batch_size=5)
+    images = sample_sscs(network, process, get("laplace"), (8, 1, 8, 8), basis=parts.basis, **seeds)
+    expected = fidelity(quantise(images, 17), reference, resamples=10, seed=derive(3, "fidelity"))["fid"]
+    [row] = select(found, "recipe_fid_digits", process="psld-0.01", sampler="sscs", step="laplace").itertuples()
+    assert row.value == pytest.approx(expected.value, rel=1e-3)
 
 
 def test_a_network_of_states_is_measured_in_its_own_process(digits, reference):

@@ -478,3 +478,43 @@ def test_one_grey_level_is_refused():
     ):
         with pytest.raises(ValueError, match="levels must be 2 or more, found 1"):
             measure()
+
+
+BOUNDS = {
+    "T steps": lambda x0, **other: draw(DENOISER, design("normal", "normal"), x0, **other),
+    "continuous": lambda x0, **other: limit(DENOISER, x0, **other),
+    "flow": lambda x0, **other: flow_bound(
+        DENOISER, VPS["vp-digits"], x0, **dict(levels=17, seeds=range(len(x0)), rtol=1e-2, atol=1e-2) | other
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_images_are_numbers_on_the_grid_of_their_grey_levels(name):
+    measure, x0 = BOUNDS[name], grey_images(2)
+    measure(x0.float())  # rounding is no mistake
+    with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; data\.scale"):
+        measure(((x0 + 1) * 8).to(torch.uint8))
+    between, beyond, nothing = x0.clone(), x0.clone(), x0.clone()
+    between[0, 0, 0, 0], beyond[1, 0, 1, 1], nothing[0, 0, 0, 1] = 0.06, 1.125, torch.nan
+    for images, found in ((between, "0.06"), (beyond, "1.125"), (nothing, "nan")):
+        with pytest.raises(
+            ValueError, match=f"1 of {x0.numel()} numbers .* none of 17 equally .* the first is {found};"
+        ):
+            measure(images)
+    for levels in (16, 18, 256):
+        with pytest.raises(ValueError, match=f"none of {levels} equally spaced grey levels"):
+            measure(x0, levels=levels)
+    with pytest.raises(ValueError, match=r"levels must be a whole number, found 17\.5"):
+        measure(x0, levels=17.5)
+
+
+def test_a_bound_has_one_step_or_more():
+    with pytest.raises(ValueError, match="n_steps must be 1 or more, found 0"):
+        draw(DENOISER, design("normal", "normal"), grey_images(1), n_steps=0)
+
+
+def test_a_reconstruction_takes_the_name_of_a_step():
+    x0 = grey_images(1)
+    found = discretised_log_prob("laplace", x0, x0 + 0.1, 0.2, 17)
+    assert torch.equal(found, discretised_log_prob(get("laplace"), x0, x0 + 0.1, 0.2, 17))

@@ -5,7 +5,17 @@ import pytest
 import torch
 from problems import MIXTURE_1D, PROCESSES, VPS, ComponentWiseVP, PerPixel, PhaseSpace, Rotation
 
-from nonnormal.objectives.losses import ELBO, Design, Perceptual, antithetic, marginal_state, whitened_error
+from nonnormal.objectives.losses import (
+    ELBO,
+    Design,
+    Loss,
+    Perceptual,
+    StateMatching,
+    antithetic,
+    marginal_state,
+    whitened_error,
+)
+from nonnormal.processes import PSLD
 from nonnormal.steps import get
 from nonnormal.steps.divergence import constant, shift_kl
 
@@ -188,3 +198,36 @@ def test_every_process_of_the_shelf_whitens_to_finite_numbers():
         delta = whitened_error(process, 0.05, 0.1, normals(2, 1, 2, 3), normals(2, 1, 2, 3, seed=1))
         assert delta.shape == (2, process.n, 2, 3)
         assert delta.isfinite().all()
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_steps", [0, -1])
+def test_a_chain_has_one_step_or_more(n_steps):
+    with pytest.raises(ValueError, match=f"n_steps must be 1 or more, found {n_steps}"):
+        ELBO(design("normal", "normal"), n_steps)
+
+
+@pytest.mark.parametrize(("q", "p"), [("uniform", "uniform"), ("normal", "uniform"), ("laplace", "arcsine")])
+def test_a_pair_of_infinite_divergence_has_no_loss(q, p):
+    for make in (lambda d: ELBO(d, 20), lambda d: Perceptual(d, 0.5), lambda d: StateMatching(d, "hsm")):
+        with pytest.raises(
+            ValueError, match=f"the divergence of the pair {q}/{p} is infinite; take a p with wider tails"
+        ):
+            make(design(q, p))
+
+
+def test_grey_levels_are_no_images():
+    grey = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    of_states = StateMatching(Design(PSLD(), "normal", "normal"), "hsm")
+    for each in (*objectives(design("normal", "normal")), of_states):
+        with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; data\.scale"):
+            each.loss(DENOISER, grey, *each.draw(grey.shape, generator()))
+
+
+def test_a_pair_may_be_named():
+    assert Design(PSLD(), "laplace", "student_t(df=5)") == Design(PSLD(), get("laplace"), get("student_t", df=5))
+    assert Loss("uniform", "laplace") == Loss(get("uniform"), get("laplace"))
+    with pytest.raises(ValueError, match="unknown step family 'laplac'; known families: normal"):
+        Design(PSLD(), "laplac", "normal")

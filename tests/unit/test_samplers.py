@@ -1,12 +1,21 @@
 """Ancestral sampler: what a sample may depend on, and what is refused."""
 
+from functools import partial
+
 import pytest
 import torch
 from problems import MIXTURE_1D, STEPS, VPS, PerPixel, Rotation, small_denoiser
 
 from nonnormal.denoisers import NormalDenoiser
-from nonnormal.processes import PSLD, apply, uniform_times
-from nonnormal.samplers import sample_ancestral
+from nonnormal.processes import PSLD, VP, apply, uniform_times, vp_recipe
+from nonnormal.samplers import (
+    sample_ancestral,
+    sample_em,
+    sample_flow_adaptive,
+    sample_flow_euler,
+    sample_flow_heun,
+    sample_sscs,
+)
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import get
 
@@ -123,6 +132,36 @@ def test_a_grid_without_distinct_times_is_refused(times):
 def test_a_grid_that_leaves_the_unit_interval_is_refused(times):
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         sample(times=times)
+
+
+@pytest.mark.parametrize("sampler", [sample_ancestral, sample_em, sample_sscs])
+def test_a_step_may_be_named(sampler):
+    options = dict(times=uniform_times(3), seeds=[0, 1])
+    named, made = (sampler(EXACT, VP(), step, (2, 1, 2, 2), **options) for step in ("laplace", get("laplace")))
+    assert torch.equal(named, made)
+    with pytest.raises(ValueError, match="unknown step family 'laplac'; known families: normal"):
+        sampler(EXACT, VP(), "laplac", (2, 1, 2, 2), **options)
+
+
+OF_TIMES = {
+    **{"ancestral": partial(sample_ancestral, step="normal"), "em": partial(sample_em, step="normal")},
+    **{"sscs": partial(sample_sscs, step="normal"), "euler": sample_flow_euler, "heun": sample_flow_heun},
+    "adaptive": partial(sample_flow_adaptive, rtol=1e-2, atol=1e-2),
+}
+
+
+@pytest.mark.parametrize("name", OF_TIMES)
+def test_a_grid_goes_from_the_prior_to_no_earlier_time_than_the_process_has(name):
+    sampler, options = OF_TIMES[name], dict(shape=(1, 1, 2, 2), seeds=[0])
+    for process in (PSLD(), vp_recipe()):
+        kind, t_min = type(process).__name__, f"{process.t_min:g}"
+        with pytest.raises(ValueError, match=rf"{kind} has times from t_min = {t_min} to 1, found 0$"):
+            sampler(EXACT, process, times=uniform_times(3), **options)
+        with pytest.raises(ValueError, match=r"a grid begins at t = 1, where the prior is drawn, found 0\.9$"):
+            sampler(EXACT, process, times=[process.t_min, 0.5, 0.9], **options)
+        rounded = uniform_times(3, process.t_min).float()  # may lie below t_min, which is no number of float32
+        for times in (rounded, [1.0, 0.5, 0.1]):
+            assert sampler(EXACT, process, times=times, **options).isfinite().all()
 
 
 def test_phase_space_is_walked_with_the_same_denoiser():

@@ -24,7 +24,7 @@ from nonnormal.samplers import (
     sde as states,
 )
 from nonnormal.seeds import ImageNoise
-from nonnormal.steps import get
+from nonnormal.steps import Normal, get
 
 NORMAL = get("normal")
 WALKS = {"em": sample_em, "sscs": sample_sscs, "sscs_midpoint": sample_sscs_midpoint}
@@ -173,7 +173,7 @@ def test_sscs_keeps_the_prior_where_there_are_no_data(monkeypatch, process, samp
 def test_mean_of_the_data_is_found(process):
     """With all noise 0 the chain is that of the mean."""
     denoiser = NormalDenoiser(torch.full((1, 1, 1), 0.3, dtype=torch.float64), torch.tensor([[0.2]]).double())
-    quiet = type("Quiet", (), {"sample": lambda self, shape, **o: torch.zeros(shape, dtype=torch.float64)})()
+    quiet = type("Quiet", (Normal,), {"sample": lambda self, shape, **o: torch.zeros(shape, dtype=torch.float64)})()
     options = dict(times=uniform_times(100, process.t_min), dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(states, "Normal", lambda: quiet)

@@ -377,6 +377,19 @@ def test_defaults_may_be_left_out(defaults):
             {"kind": "component_wise", "labels": "frequency"},
             ["runs.plain.process.schedule.labels", "pixel have no frequency"],
         ),
+        *(
+            (
+                "runs.plain",
+                {"basis": {"kind": kind}, "process": {"schedule": {"kind": schedule, "labels": labels}}},
+                [f"runs.plain.process.schedule.labels: the components of {kind} have no {labels}s; use variance"],
+            )
+            for kind, schedule, labels in (("pca", "waiting", "column"), ("haar", "component_wise", "row"))
+        ),
+        (
+            "designs",
+            {"runs": {"wave": {"basis": {"kind": "dct"}}}, "extend": "wave"},
+            ["designs.runs.wave.basis.kind: found dct", "designs.extend keeps columns of pixels"],
+        ),
         ("designs", {"runs": {"plain": None}}, ["designs.runs: plain: taken"]),
         ("designs", {"runs": {"wave": None}, "extend": "plain"}, ['designs.extend: found "plain"', "wave"]),
         ("designs.runs.wave.basis.kind", "sine", ['designs.runs.wave.basis.kind: found "sine"']),
@@ -810,6 +823,19 @@ def test_geometry_needs_one_noise_level_an_image(process, named):
     its = {"kind": process} if process in ("vp_sde", "psld") else {"schedule": {"kind": process}}
     raw["runs"]["plain"] = {"process": its}
     assert f'geometry.run: found "plain", whose process is {process}; ' in mistake(raw)
+
+
+def test_geometry_looks_at_a_network_whose_noise_is_white_on_pixels():
+    raw = changed("geometry", {"n_images": 16, "n_paths": 4})
+    raw["runs"]["plain"] = {"basis": {"kind": "pca", "whiten": True}, "network": {"statistics": "component"}}
+    said = mistake(raw)
+    assert "runs.plain.basis.whiten: found true; geometry compares" in said
+    assert "name another run in geometry.run" in said
+    raw["geometry"]["run"] = "other"
+    validate(raw, "a.yaml")
+    rotated = changed("geometry", {"n_images": 16, "n_paths": 4})
+    rotated["runs"]["plain"] = {"basis": {"kind": "pca"}}
+    validate(rotated, "a.yaml")
 
 
 def test_geometry_looks_at_the_first_run_unless_another_is_named():

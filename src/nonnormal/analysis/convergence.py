@@ -31,7 +31,7 @@ from scipy.interpolate import CubicSpline
 from nonnormal.denoisers import GaussianMixtureDenoiser
 from nonnormal.processes import VP, LinearProcess, uniform_times
 from nonnormal.processes.schedules import LinearLogSNR
-from nonnormal.steps import Step
+from nonnormal.steps import Step, get
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Grid:
 
 
 def sampler_distances(
-    step: Step, n_steps: int, grid: Grid, mixture: Mixture = MIXTURE, process: LinearProcess = PROCESS
+    step: Step | str, n_steps: int, grid: Grid, mixture: Mixture = MIXTURE, process: LinearProcess = PROCESS
 ) -> tuple[float, float]:
     """(W1, KS) of what the ancestral sampler draws in n_steps steps to the limit's law at t = 0; exact denoiser.
 
@@ -119,7 +119,7 @@ def sampler_distances(
 
 
 def walk_distances(
-    step: Step, n_steps: int, grid: Grid, mixture: Mixture = MIXTURE, process: LinearProcess = PROCESS
+    step: Step | str, n_steps: int, grid: Grid, mixture: Mixture = MIXTURE, process: LinearProcess = PROCESS
 ) -> tuple[float, float]:
     """(W1, KS) of the walk x_t = Φ x_s + √Σ z from data to t = 1, in n_steps steps, to the limit's x at t = 1.
 
@@ -176,10 +176,10 @@ PLANE = PlaneMixture()
 
 
 def plane_sampler(
-    step: Step, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
+    step: Step | str, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
 ) -> torch.Tensor:
     """N draws (n, 2) of the ancestral sampler with the exact denoiser of `PLANE`, started from the limit's law."""
-    denoiser, times = PLANE.denoiser(), uniform_times(n_steps)
+    step, denoiser, times = get(step), PLANE.denoiser(), uniform_times(n_steps)
     x = PLANE.sample(process, 1.0, n, generator)
     for k in range(n_steps, 0, -1):
         coef_xt, coef_x0, spread = (v.item() for v in process.posterior(times[k - 1], times[k]))
@@ -190,10 +190,10 @@ def plane_sampler(
 
 
 def plane_walk(
-    step: Step, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
+    step: Step | str, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
 ) -> torch.Tensor:
     """N draws (n, 2) of the walk x_t = Φ x_s + √Σ z from the limit's x at t = 0, for `PLANE`, to t = 1."""
-    times = uniform_times(n_steps)
+    step, times = get(step), uniform_times(n_steps)
     x = PLANE.sample(process, 0.0, n, generator)
     for k in range(n_steps):
         phi, sigma = (v.item() for v in process.transition(times[k], times[k + 1]))
@@ -220,12 +220,12 @@ def sliced_distances(
     return tuple(float(v) for v in np.mean(found, axis=0))
 
 
-def path_maximum_distance(step: Step, n_steps: int, n_paths: int, seed: int) -> float:
+def path_maximum_distance(step: Step | str, n_steps: int, n_paths: int, seed: int) -> float:
     """KS distance of max(0, S_1, …, S_T)/√T, S sums of steps, to |N(0, 1)|, the maximum of Brownian motion on [0, 1].
 
     Donsker's theorem as a functional: f = 0, g = 1 in the structured random walk. By sampling n_paths paths.
     """
-    generator = torch.Generator().manual_seed(seed)
+    step, generator = get(step), torch.Generator().manual_seed(seed)
     position = torch.zeros(n_paths, dtype=torch.float64)
     highest = position.clone()
     for _ in range(n_steps):
@@ -252,6 +252,6 @@ def order(n_steps: list[int], distances: list[float]) -> tuple[float, float, flo
     return -fit.slope, -fit.slope - half, -fit.slope + half
 
 
-def characteristic(step: Step, omega: np.ndarray) -> np.ndarray:
+def characteristic(step: Step | str, omega: np.ndarray) -> np.ndarray:
     """φ(ω) = E exp(iωz) of a step, complex128."""
-    return step.characteristic(torch.from_numpy(np.ascontiguousarray(omega))).numpy()
+    return get(step).characteristic(torch.from_numpy(np.ascontiguousarray(omega))).numpy()

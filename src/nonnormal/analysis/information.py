@@ -29,7 +29,12 @@ def information(
         variance: Σ_i, positive.
         t: times in [t_min, 1], (T,).
         floor: ε_i, a number or one for each; 0 counts digits that grey levels do not have.
+
+    Raises:
+        ValueError: a time is below t_min, where nothing is noisy.
     """
+    if t.min() < process.t_min:
+        raise ValueError(f"{type(process).__name__} has times from t_min = {process.t_min:g} to 1, found {t.min():.6g}")
     snr, fall = process.log_snr_rate(t)
     size = t.shape + (1,) * variance.dim()
     snr, fall = (value if value.dim() > t.dim() else value.reshape(size) for value in (snr, fall))

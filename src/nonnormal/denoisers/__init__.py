@@ -3,7 +3,9 @@
 All denoisers speak one language, VE coordinates: `denoiser(x, sigma) -> x0_hat` with x = x0 + sigma·eps, all of them
 images. A state of any linear process is carried there by `LinearProcess.observation` (`predict_x0`), so a network
 trained on one process is used on every other, momentum or not. Sigma is a number, (B,), or one level for each component
-of an orthonormal basis, ([B,] C, H, W): then the noise is Uᵀ(sigma ⊙ eps), and the denoiser names U as its `basis`.
+of a basis U, ([B,] C, H, W): then the noise is U⁻¹(sigma ⊙ eps), and the denoiser names U as its `basis`. A denoiser
+whose basis is whitened is called with noise that is white there, also if sigma is a number. Samplers and bounds take
+the denoiser's own basis unless they are given another one, and refuse one in which its noise would be another.
 
 Networks of any parametrisation are wrapped by `NetworkDenoiser`; normals, mixtures of normals and finite sets of images
 have exact denoisers. Knows processes, but nothing of losses or of what kind of network it wraps.
@@ -15,6 +17,7 @@ from nonnormal.denoisers.base import (
     Denoiser,
     StateDenoiser,
     alpha_and_level,
+    basis_of,
     counted,
     pixels_of,
     predict_x0,
@@ -36,6 +39,7 @@ __all__ = [
     "StateDenoiser",
     "Wrapper",
     "alpha_and_level",
+    "basis_of",
     "counted",
     "fourier_features",
     "pixels_of",

@@ -19,16 +19,27 @@ class StateDenoiser(ABC):
     """What predicts from a whole state of one process, not from its observation y: see `state_networks`."""
 
     @abstractmethod
-    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """Coefficients of x̂0, (B, C, ...)."""
 
     @abstractmethod
-    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """∇ log p(x_t), in x_t's shape, as far as noise moves the state."""
 
 
+def basis_of(denoiser: Denoiser | StateDenoiser, basis: Basis | None = None) -> Basis:
+    """The given basis; where it is None the denoiser's own, which is pixels for a denoiser without a `basis`."""
+    if basis is None:
+        basis = getattr(denoiser, "basis", None)
+    return PIXEL if basis is None else basis
+
+
 def predict_x0(
-    denoiser: Denoiser | StateDenoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
+    denoiser: Denoiser | StateDenoiser,
+    process: LinearProcess,
+    xt: Tensor,
+    t: float | Tensor,
+    basis: Basis | None = None,
 ) -> Tensor:
     """x̂0(x_t, t) = U denoiser(U⁻¹ y, σ) with y = wᵀ x_t = x_0 + σ eps, of any linear process.
 
@@ -37,14 +48,15 @@ def predict_x0(
         process: gives w and σ by `observation`.
         xt: state (B, n·C, ...), coefficients in `basis`.
         t: time, a number or (B,).
-        basis: U. If it is orthonormal and σ one level an image, white noise on coefficients is white noise on pixels,
-            and any denoiser serves; else the denoiser must name this basis as its own.
+        basis: U, the denoiser's own where it is None. If U and the denoiser's own basis are orthonormal and σ is one
+            level an image, white noise on coefficients is white noise on pixels, and any denoiser serves; else the
+            denoiser must name this basis as its own.
 
     Returns:
         Coefficients of x̂0, (B, C, ...).
 
     Raises:
-        ValueError: the noise is not white, and the denoiser has no basis or another one.
+        ValueError: the noise is not white, or not white where the denoiser expects it, and the bases differ.
     """
     if isinstance(denoiser, StateDenoiser):
         return denoiser.predict_x0(process, xt, t, basis)
@@ -52,7 +64,7 @@ def predict_x0(
 
 
 def predict_x0_observed(
-    denoiser: Denoiser, weights: Tensor, sigma: Tensor, xt: Tensor, basis: Basis = PIXEL, *, axes: int = 0
+    denoiser: Denoiser, weights: Tensor, sigma: Tensor, xt: Tensor, basis: Basis | None = None, *, axes: int = 0
 ) -> Tensor:
     """`predict_x0` for w and σ of `LinearProcess.observation`, where they are known already.
 
@@ -60,8 +72,8 @@ def predict_x0_observed(
         weights, sigma: w and σ.
         axes: of time in them, which come before the components: 0 where it is a number, 1 where it is (B,).
     """
-    components = sigma.shape[axes:]
-    if components or not basis.orthonormal:
+    basis, components = basis_of(denoiser, basis), sigma.shape[axes:]
+    if components or not (basis.orthonormal and basis_of(denoiser).orthonormal):
         _same_basis(denoiser, basis, components)
     x = basis.inverse(contract(weights, xt))
     return basis.forward(denoiser(x, sigma.to(xt)))
@@ -70,16 +82,24 @@ def predict_x0_observed(
 def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -> None:
     """Refuses a denoiser that has no basis or another one than the noise."""
     found = getattr(denoiser, "basis", None)
-    if found is None or not basis.matches(found):
-        noise = f"a noise level for each of {tuple(components)} components" if components else "noise that is not white"
+    if found is not None and basis.matches(found):
+        return
+    name = f"{type(denoiser).__name__} of {'no basis' if found is None else type(found).__name__}"
+    if not components and basis.orthonormal:
         raise ValueError(
-            f"{noise} of the basis {type(basis).__name__} needs a denoiser of that basis, found "
-            f"{type(denoiser).__name__} of {'no basis' if found is None else type(found).__name__}"
+            f"white noise of the basis {type(basis).__name__} is not the noise that {name} expects; "
+            "give basis=denoiser.basis"
         )
+    noise = f"a noise level for each of {tuple(components)} components" if components else "noise that is not white"
+    raise ValueError(f"{noise} of the basis {type(basis).__name__} needs a denoiser of that basis, found {name}")
 
 
 def score(
-    denoiser: Denoiser | StateDenoiser, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL
+    denoiser: Denoiser | StateDenoiser,
+    process: LinearProcess,
+    xt: Tensor,
+    t: float | Tensor,
+    basis: Basis | None = None,
 ) -> Tensor:
     """∇ log p(x_t) = C⁻¹ (A (x̂0, 0) − x_t): Tweedie's formula, exact for an exact denoiser; in x_t's shape.
 
@@ -114,10 +134,10 @@ def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, 
 
 
 class Counted:
-    """The same denoiser, with `nfe`, the number of its calls, whatever the size of their batches."""
+    """The same denoiser and basis, with `nfe`, the number of its calls, whatever the size of their batches."""
 
     def __init__(self, denoiser: Denoiser):
-        self.denoiser, self.nfe = denoiser, 0
+        self.denoiser, self.basis, self.nfe = denoiser, getattr(denoiser, "basis", None), 0
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """x̂0 (B, ...), counted once."""
@@ -131,12 +151,12 @@ class CountedStates(StateDenoiser):
     def __init__(self, denoiser: StateDenoiser):
         self.denoiser, self.nfe = denoiser, 0
 
-    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """x̂0 (B, C, ...), counted once."""
         self.nfe += 1
         return self.denoiser.predict_x0(process, xt, t, basis)
 
-    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """The score, counted once."""
         self.nfe += 1
         return self.denoiser.score(process, xt, t, basis)

@@ -81,7 +81,7 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
         log_snr = (-2 * sigma.log()).to(x).expand(len(z))
         return self.network(torch.cat(channels, dim=1), log_snr).to(z.dtype)
 
-    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """x̂0 (B, C, ...) of the state xt (B, 2C, ...)."""
         self._serves(process, basis)
         noise, factor = self(xt, t), noise_factor(process, t, self.target)
@@ -95,7 +95,7 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
         spread = sigma.square()[..., None] * solve_lower(factor, a[..., :1])[..., 0]
         return contract(weights, xt) - contract(spread, noise)
 
-    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+    def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """−L⁻ᵀ eps_hat, in xt's shape; 0 for a position that no noise moves, whose score nothing asks for."""
         self._serves(process, basis)
         noise, factor = self(xt, t), noise_factor(process, t, self.target)
@@ -103,9 +103,9 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
             return torch.cat([torch.zeros_like(noise), -noise / trailing(factor[..., 1, 1], noise)], dim=1)
         return -apply(torch.linalg.inv(factor).mT, noise)
 
-    def _serves(self, process: LinearProcess, basis: Basis) -> None:
+    def _serves(self, process: LinearProcess, basis: Basis | None) -> None:
         """Refuses another process or basis than its own."""
         if process != self.process:
             raise ValueError(f"a network of the states of {self.process} does not serve {process}")
-        if basis != PIXEL:
+        if basis not in (None, PIXEL):
             raise ValueError(f"a network of states needs the pixel basis, found {type(basis).__name__}")

@@ -27,19 +27,20 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, pixels_of, predict_x0
-from nonnormal.objectives.losses import Design, Loss, marginal_state
+from nonnormal.denoisers import Denoiser, basis_of, pixels_of, predict_x0
+from nonnormal.objectives.losses import Design, Loss, marginal_state, need_numbers
 from nonnormal.processes import (
     LinearProcess,
     apply,
     component_mean,
     contract,
     embed,
+    need_steps,
     trailing,
     uniform_times,
 )
 from nonnormal.seeds import ImageNoise, one_seed_an_image
-from nonnormal.steps import Normal, Step
+from nonnormal.steps import Normal, Step, get
 
 Marginals = Literal["limit", "bridge"]
 
@@ -93,10 +94,12 @@ def bound(
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, two levels, and one network call or more; a bridge walk is asked
-            to leave out steps.
+        ValueError: as many seeds as images are needed, two levels, and one step and network call or more; images off
+            the grid of levels; a bridge walk is asked to leave out steps; the design's basis is another one than the
+            denoiser's own, of other noise.
     """
-    need_levels(levels)
+    need_grey_levels(x0, levels)
+    need_steps(n_steps)
     n_evaluations = n_steps if n_evaluations is None else min(n_evaluations, n_steps)
     _some_evaluations(n_evaluations)
     if marginals == "bridge" and n_evaluations < n_steps:
@@ -173,7 +176,7 @@ def continuous_bound(
     levels: int,
     n_evaluations: int,
     seeds: Sequence[int],
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     batch_size: int = 512,
 ) -> Bound:
     """Prior KL + ½ ∫ Σ_i −SNR_i′(t) E(x̂0 − x0)_i² dt − E log p(x0 | y at t_min): the normal bound for T → ∞.
@@ -189,17 +192,19 @@ def continuous_bound(
         levels: number of grey levels.
         n_evaluations: network calls an image.
         seeds: one an image; image i's terms depend on seed i alone.
-        basis: of the state.
+        basis: of the state; the denoiser's own where it is None.
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, and one network call or more.
+        ValueError: as many seeds as images are needed, and one network call or more; images off the grid of levels;
+            another basis than the denoiser's own, of other noise.
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B; a SNR for each component, of any linear process: derived.
     """
-    need_levels(levels)
+    need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)
     _some_evaluations(n_evaluations)
+    basis = basis_of(denoiser, basis)
     low, high = (process.mean_log_snr(t).item() for t in (1.0, process.t_min))
     parts = []
     width = (high - low) / n_evaluations
@@ -229,9 +234,33 @@ def _some_evaluations(n: int) -> None:
 
 
 def need_levels(levels: int) -> None:
-    """Refuses fewer grey levels than there are between black and white."""
+    """Refuses fewer grey levels than there are between black and white, and what is no number of levels."""
     if levels < 2:
         raise ValueError(f"levels must be 2 or more, found {levels}")
+    if levels != int(levels):
+        raise ValueError(f"levels must be a whole number, found {levels}")
+
+
+_OFF_GRID = 0.01  # spacings of grey levels: more than float32 rounds by, less than any other grid differs by
+
+
+def need_grey_levels(x0: Tensor, levels: int) -> None:
+    """Refuses images that are not on the grid of `levels` equally spaced grey levels of [−1, 1].
+
+    Raises:
+        ValueError: fewer than two levels; images of integers, or with a number between two levels or beyond the ends.
+    """
+    need_levels(levels)
+    need_numbers(x0)
+    place = (x0.double() + 1) * ((levels - 1) / 2)
+    nearest = place.round().clamp(0, levels - 1)
+    on_grid = (place - nearest).abs() <= _OFF_GRID
+    if not on_grid.all():
+        found = x0[~on_grid]
+        raise ValueError(
+            f"{len(found)} of {x0.numel()} numbers of the images are on none of {levels} equally spaced grey levels of "
+            f"[−1, 1], the first is {found[0].item():.6g}; data.scale(images, levels) makes such images"
+        )
 
 
 def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
@@ -251,7 +280,7 @@ def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
     return 0.5 * (mean.square().flatten(1).sum(1) + total_spread)
 
 
-def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Tensor, levels: int) -> Tensor:
+def discretised_log_prob(p: Step | str, x0: Tensor, centre: Tensor, scale: float | Tensor, levels: int) -> Tensor:
     """Log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
 
     The bins are those of `levels` equally spaced levels on [−1, 1], bounded half-way between them; the outermost take
@@ -260,6 +289,7 @@ def discretised_log_prob(p: Step, x0: Tensor, centre: Tensor, scale: float | Ten
     |(log p)″(e)|/s² nats: below 5e-3 for every family but student_t, whose mass does not fall so low within 1e60.
     """
     need_levels(levels)
+    p = get(p)
     x0, centre, scale = x0.double(), centre.double(), torch.as_tensor(scale, dtype=torch.float64, device=x0.device)
     half = 1 / (levels - 1)
     upper = torch.where(x0 > 1 - half, math.inf, x0 + half)

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.denoisers import Denoiser, predict_x0, predict_x0_observed
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, Target, noise_factor
-from nonnormal.processes import LinearProcess, apply, cholesky, embed, solve_lower, uniform_times
-from nonnormal.steps import Step
+from nonnormal.processes import LinearProcess, apply, cholesky, embed, need_steps, solve_lower, uniform_times
+from nonnormal.steps import Step, get
 from nonnormal.steps.conventions import Convention, constant, step_loss
+from nonnormal.steps.divergence import is_finite
 
 Draws = tuple[Tensor, Tensor]
 
@@ -40,14 +41,17 @@ class Loss:
     """What missing x_0 by x̂0 costs in a step: K_{q,p} of the whitened error, or a loss as the paper prints it.
 
     Attributes:
-        q: step of the true process.
-        p: step of the model.
+        q: step of the true process, or its name.
+        p: step of the model, or its name.
         convention: `exact`, or one of the paper's for the pairs that it prints.
     """
 
     q: Step
     p: Step
     convention: Convention = "exact"
+
+    def __post_init__(self):
+        _named(self)
 
     def __call__(
         self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
@@ -99,9 +103,9 @@ class Design:
 
     Attributes:
         process: schedule, drift and diffusion.
-        q: step of the true process.
-        p: step of the model.
-        basis: representation in which coordinates are counted.
+        q: step of the true process, or its name.
+        p: step of the model, or its name.
+        basis: representation in which coordinates are counted; of a denoiser whose basis is whitened it must be that.
         convention: of the loss.
     """
 
@@ -111,10 +115,38 @@ class Design:
     basis: Basis = PIXEL
     convention: Convention = "exact"
 
+    def __post_init__(self):
+        _named(self)
+
     @property
     def loss(self) -> Loss:
         """The loss that the pair brings with it."""
         return Loss(self.q, self.p, self.convention)
+
+
+def _named(pair: Loss | Design) -> None:
+    """Puts the steps in the place of their names."""
+    for name in ("q", "p"):
+        object.__setattr__(pair, name, get(getattr(pair, name)))
+
+
+def need_numbers(x0: Tensor) -> None:
+    """Refuses grey levels in the place of images in [−1, 1].
+
+    Raises:
+        ValueError: the images are integers.
+    """
+    if not x0.is_floating_point():
+        raise ValueError(f"images are numbers in [−1, 1], found {x0.dtype}; data.scale(images, levels) makes them")
+
+
+def _trainable(design: Design) -> None:
+    """Refuses a pair whose loss is infinite or not defined, and so moves no weight."""
+    if design.convention == "exact" and not is_finite(design.q, design.p):
+        raise ValueError(
+            f"the divergence of the pair {design.q}/{design.p} is infinite; take a p with wider tails, or the normal "
+            "pair for training"
+        )
 
 
 def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
@@ -182,6 +214,10 @@ class ELBO:
     design: Design
     n_steps: int
 
+    def __post_init__(self):
+        need_steps(self.n_steps)
+        _trainable(self.design)
+
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(k (B,), standard normal noise (B, n·C, H, W)) for a batch of images of that shape."""
         k = (antithetic(shape[0], generator) * self.n_steps).floor()
@@ -190,6 +226,7 @@ class ELBO:
 
     def loss(self, denoiser: Denoiser, x0: Tensor, k: Tensor, noise: Tensor) -> Tensor:
         """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        need_numbers(x0)
         design, c0 = self.design, self.design.basis.forward(x0)
         times = uniform_times(self.n_steps, design.process.t_min)
         s, t = times[k.long()], times[k.long() + 1]
@@ -222,6 +259,9 @@ class Perceptual:
     log_sigma_mean: float = -1.2
     log_sigma_std: float = 1.2
 
+    def __post_init__(self):
+        _trainable(self.design)
+
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(standard normal level (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
         options = dict(generator=generator, dtype=dtype, device=generator.device)
@@ -229,11 +269,12 @@ class Perceptual:
 
     def loss(self, denoiser: Denoiser, x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
         """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        need_numbers(x0)
         c0 = self.design.basis.forward(x0)
         sigma = (self.log_sigma_mean + self.log_sigma_std * level).exp()
         column = sigma.reshape(-1, *(1,) * (c0.dim() - 1))
-        noisy = self.design.basis.inverse(c0 + column * noise)
-        c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
+        observed, noisy = torch.ones(1, dtype=torch.float64), c0 + column * noise
+        c0_hat = predict_x0_observed(denoiser, observed, sigma, noisy, self.design.basis, axes=1)
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
         return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
 
@@ -261,6 +302,9 @@ class StateMatching:
     target: Target
     momentum_alone: bool = False
 
+    def __post_init__(self):
+        _trainable(self.design)
+
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(u in [0, 1) (B,), standard normal noise (B, 3C, H, W) of state and first momentum) for a batch of images."""
         u = antithetic(shape[0], generator)
@@ -269,6 +313,7 @@ class StateMatching:
 
     def loss(self, network: PhaseSpaceNetwork, x0: Tensor, u: Tensor, noise: Tensor) -> Tensor:
         """Loss (B,), nats per coordinate of the image, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        need_numbers(x0)
         process, channels = self.design.process, x0.shape[1]
         t = process.t_min + (1 - process.t_min) * u
         eps, first = noise[:, : 2 * channels], noise[:, 2 * channels :]

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, score
-from nonnormal.objectives.bounds import categorical_log_prob, need_levels, pixel_levels, state_shape
+from nonnormal.bases import Basis
+from nonnormal.denoisers import Denoiser, basis_of, score
+from nonnormal.objectives.bounds import categorical_log_prob, need_grey_levels, pixel_levels, state_shape
 from nonnormal.processes import LinearProcess, apply, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
@@ -42,7 +42,9 @@ Dequantisation = Literal["uniform", "normal"]
 Trace = Literal["hutchinson", "exact"]
 
 
-def velocity(denoiser: Denoiser, process: LinearProcess, z: Tensor, t: float | Tensor, basis: Basis = PIXEL) -> Tensor:
+def velocity(
+    denoiser: Denoiser, process: LinearProcess, z: Tensor, t: float | Tensor, basis: Basis | None = None
+) -> Tensor:
     """V(z, t) = F z − ½ G Gᵀ ∇ log p(z), in z's shape. Args as in `denoisers.score`."""
     drift, noise = process.sde(t)
     return apply(drift, z) - 0.5 * apply(noise, score(denoiser, process, z, t, basis))
@@ -54,7 +56,7 @@ def log_density(
     z: Tensor,
     t: float,
     *,
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     probe: Tensor | None = None,
     rtol: float = 1e-4,
     atol: float = 1e-4,
@@ -66,14 +68,19 @@ def log_density(
         process: any.
         z: states (N, n·C, ...), coefficients in `basis`.
         t: time at which the density is asked, at least t_min.
-        basis: of the state.
+        basis: of the state; the denoiser's own where it is None.
         probe: v (N, n·C, ...) with E v vᵀ = I: Hutchinson's trace v·(∂v/∂z)v. Where it is None the trace is exact, by
             one backward pass a coordinate.
         rtol, atol: tolerances of the adaptive solver (Dormand–Prince 5(4)), which chooses its steps for all of z.
 
     Returns:
         (N,) nats, float64, and the number of calls, each of them on all of z.
+
+    Raises:
+        ValueError: t is below the process's t_min, or 1 or above.
     """
+    if not process.t_min <= t < 1:
+        raise ValueError(f"t must be in [{process.t_min:g}, 1), found {t:g}")
     calls = 0
 
     def rate(time: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -130,7 +137,7 @@ def flow_bound(
     *,
     levels: int,
     seeds: Sequence[int],
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     dequantisation: Dequantisation = "uniform",
     trace: Trace = "hutchinson",
     rtol: float = 1e-4,
@@ -145,7 +152,7 @@ def flow_bound(
         x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels.
         seeds: one an image, for its dequantisation and its probe.
-        basis: of the state.
+        basis: of the state; the denoiser's own where it is None.
         dequantisation: see above.
         trace: `hutchinson` with one Rademacher probe an image, or `exact`.
         rtol, atol: of the solver.
@@ -156,10 +163,12 @@ def flow_bound(
         (N,) nats, float64, and the network calls an image, of the batch that took most.
 
     Raises:
-        ValueError: as many seeds as images are needed; another dequantisation or trace.
+        ValueError: as many seeds as images are needed; images off the grid of levels; another dequantisation or trace;
+            another basis than the denoiser's own, of other noise.
     """
-    need_levels(levels)
+    need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)
+    basis = basis_of(denoiser, basis)
     for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):
         if found not in get_args(kind):
             raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, found {found!r}")

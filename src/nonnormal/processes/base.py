@@ -257,16 +257,28 @@ def ordered(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
     return s, t
 
 
+def need_steps(n_steps: int) -> None:
+    """Refuses a chain without steps.
+
+    Raises:
+        ValueError: n_steps is under 1.
+    """
+    if n_steps < 1:
+        raise ValueError(f"n_steps must be 1 or more, found {n_steps}")
+
+
 def uniform_times(n_steps: int, t_min: float = 0.0) -> Tensor:
-    """The n_steps + 1 times from t_min to 1, equally spaced, float64."""
+    """The n_steps + 1 times from t_min to 1, equally spaced, float64; n_steps ≥ 1."""
+    need_steps(n_steps)
     return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps)
 
 
 def quadratic_times(n_steps: int, t_min: float = 0.0) -> Tensor:
-    """The n_steps + 1 times t_min + (1 − t_min) (k/n_steps)², from t_min to 1, dense at the data, float64.
+    """The n_steps + 1 times t_min + (1 − t_min) (k/n_steps)², from t_min to 1, dense at the data, float64; n_steps ≥ 1.
 
     Source: PSLD (2303.01748), its authors' code.
     """
+    need_steps(n_steps)
     return t_min + (1 - t_min) * (torch.arange(n_steps + 1, dtype=torch.float64) / n_steps).square()
 
 

@@ -11,25 +11,27 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, StateDenoiser, predict_x0_observed
+from nonnormal.bases import Basis
+from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, predict_x0_observed
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise
-from nonnormal.steps import Normal, Step
+from nonnormal.steps import Normal, Step, get
 
 Callback = Callable[[dict], None]
+
+_ROUNDING = 1e-7  # of a time in float32
 
 
 @torch.no_grad()
 def sample_ancestral(
     denoiser: Denoiser,
     process: LinearProcess,
-    step: Step,
+    step: Step | str,
     shape: tuple[int, ...],
     *,
     times: Tensor,
     seeds: Sequence[int],
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
@@ -41,11 +43,11 @@ def sample_ancestral(
     Args:
         denoiser: in VE coordinates, or of the states of this process.
         process: its `posterior` gives the coefficients.
-        step: law of z; the prior draw is normal for every step.
+        step: law of z, or its name; the prior draw is normal for every step.
         shape: (N, C, H, W), or (N, ...) for other data.
-        times: the T + 1 times of the grid in [process.t_min, 1], in either order.
+        times: the T + 1 times of the grid in [process.t_min, 1], in either order; 1 is one of them.
         seeds: N seeds, one an image.
-        basis: representation in which the step's coordinates are independent.
+        basis: representation in which the step's coordinates are independent; the denoiser's own where it is None.
         dtype: of the state; coefficients are float64 in any case.
         device: of the state.
         batch_size: images per network call, all where it is None.
@@ -59,16 +61,19 @@ def sample_ancestral(
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1];
-            known images or mask are of another shape.
+        ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
+            or does not begin at t = 1; known images or mask are of another shape, or the images no numbers in [−1, 1];
+            the basis is another one than the denoiser's own, of other noise.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
-    times = falling(times, seeds, shape)
+    times, step, basis = falling(times, seeds, shape, process), get(step), basis_of(denoiser, basis)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
+    if known is not None and not known[0].is_floating_point():
+        raise ValueError(f"known takes images in [−1, 1] as data.scale makes them, found {known[0].dtype}")
     # All to the state's dtype and device at once: on a GPU each such step would be waited for.
     weights, levels = (value.to(device, dtype) for value in process.observation(times))
     coefficients = [value.to(device, dtype) for value in process.posterior(times[1:], times[:-1])]
@@ -96,12 +101,12 @@ def sample_ancestral(
     return torch.cat(images)
 
 
-def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """The times of a grid, falling, float64.
+def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], process: LinearProcess) -> Tensor:
+    """The times of a grid, from 1 down to the process's t_min or a later time, float64.
 
     Raises:
         ValueError: no image is asked for, or the number of seeds is not that of the images; the grid has under two
-            times, or times that repeat or leave [0, 1].
+            times, or times that repeat or leave [t_min, 1]; the first is not t = 1, at which the prior is drawn.
     """
     if not shape[0]:
         raise ValueError(f"one image or more is needed, found shape {tuple(shape)}")
@@ -110,4 +115,9 @@ def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tens
     times = as_time(times).sort(descending=True).values
     if len(times) < 2 or (times.diff() == 0).any():
         raise ValueError(f"a grid needs two or more distinct times, found {times.tolist()}")
-    return times
+    first, last = times[0].item(), times[-1].item()
+    if first < 1 - _ROUNDING:
+        raise ValueError(f"a grid begins at t = 1, where the prior is drawn, found {first:.6g}")
+    if last < process.t_min - _ROUNDING:
+        raise ValueError(f"{type(process).__name__} has times from t_min = {process.t_min:g} to 1, found {last:.6g}")
+    return times.clamp(min=process.t_min)

@@ -72,7 +72,8 @@ def sample_euler(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Cal
 
     Args:
         denoiser: r(x, sigma), in VE coordinates; called with sigma as a 0-dimensional tensor of x's type.
-        x: state at sigmas[0], (B, ...); for noise, sigmas[0] times a standard normal.
+        x: state at sigmas[0], images (B, ...); for noise, sigmas[0] times a standard normal, on the components of the
+            denoiser's basis where that is whitened: `basis.inverse(…)` of it.
         sigmas: (T + 1,), falling, positive but for a last 0.
         callback: called at each step with {"i", "sigma", "x", "denoised"}, after r is known and before x moves.
 

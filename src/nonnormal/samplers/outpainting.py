@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nonnormal.denoisers import Denoiser
+from nonnormal.bases import PIXEL
+from nonnormal.denoisers import Denoiser, basis_of
 from nonnormal.processes import LinearProcess
 from nonnormal.samplers.ancestral import sample_ancestral
 from nonnormal.steps import Step
@@ -26,7 +27,7 @@ def extend(
     *,
     kept: int,
     seeds: Sequence[Sequence[int]],
-    step: Step,
+    step: Step | str,
     times: Tensor,
     **options,
 ) -> Tensor:
@@ -34,17 +35,21 @@ def extend(
 
     Args:
         denoiser, process, step, times: as in `sample_ancestral`.
-        images: (N, C, H, W); components must be pixels, whose columns are known or not.
+        images: (N, C, H, W).
         kept: columns that a round knows, 1 … W − 1.
         seeds: for each round N seeds.
-        options: more of `sample_ancestral`.
+        options: more of `sample_ancestral`; the basis must be pixels, whitened or not, whose columns are known or not.
 
     Returns:
         (N, C, H, W + rounds·(W − kept)).
 
     Raises:
-        ValueError: kept is no number of columns that leaves any to sample.
+        ValueError: kept is no number of columns that leaves any to sample; another basis than pixels; as in
+            `sample_ancestral`.
     """
+    basis = basis_of(denoiser, options.get("basis"))
+    if basis.rotation != PIXEL:
+        raise ValueError(f"columns are known of pixels alone, found components of {type(basis.rotation).__name__}")
     width = images.shape[-1]
     if not 0 < kept < width:
         raise ValueError(f"kept must be between 1 and {width - 1} columns, found {kept}")

@@ -33,13 +33,13 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from nonnormal.bases import PIXEL, Basis
-from nonnormal.denoisers import Denoiser, predict_x0, score
+from nonnormal.bases import Basis
+from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
 from nonnormal.objectives.probability_flow import unhurried, velocity
 from nonnormal.processes import LinearProcess, apply, cholesky, contract
 from nonnormal.samplers.ancestral import Callback, falling
 from nonnormal.seeds import ImageNoise
-from nonnormal.steps import Normal, Step
+from nonnormal.steps import Normal, Step, get
 
 Move = Callable[[Tensor, Tensor, Tensor, ImageNoise], Tensor]  # (state at t, t, s, noise) -> state at s
 
@@ -47,10 +47,10 @@ Move = Callable[[Tensor, Tensor, Tensor, ImageNoise], Tensor]  # (state at t, t,
 class Options(TypedDict, total=False):
     """What all samplers of states take by name.
 
-    times: the grid in [process.t_min, 1], in either order.
+    times: the grid in [process.t_min, 1], in either order; 1 is one of them.
     seeds: N seeds, one an image.
     denoise: whether the result is x̂0 of the last state, for one network call more, in place of its y; true if left out.
-    basis: representation in which the step's coordinates are independent.
+    basis: representation in which the step's coordinates are independent; the denoiser's own if left out.
     dtype: of the state, float32 if left out; coefficients are float64 in any case.
     device: of the state.
     batch_size: images per network call, all if left out.
@@ -60,7 +60,7 @@ class Options(TypedDict, total=False):
     times: Tensor
     seeds: Sequence[int]
     denoise: bool
-    basis: Basis
+    basis: Basis | None
     dtype: torch.dtype
     device: torch.device | str
     batch_size: int | None
@@ -68,14 +68,14 @@ class Options(TypedDict, total=False):
 
 
 def sample_em(
-    denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
+    denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
     """Z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
 
     Args:
         denoiser: in VE coordinates, or a network of states.
         process: any.
-        step: law of ξ; the prior draw is normal for every step.
+        step: law of ξ, or its name; the prior draw is normal for every step.
         shape: (N, C, H, W), or (N, C, ...) for other data.
         options: see `Options`; times and seeds are needed.
 
@@ -83,11 +83,12 @@ def sample_em(
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1].
+        ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
+            or does not begin at t = 1; the basis is another one than the denoiser's own, of other noise.
 
     Source: Song et al. (2011.13456) App. D; any other step: li2024 §3.
     """
-    basis = options.get("basis", PIXEL)
+    step, basis = get(step), options.get("basis")
 
     def move(z, t, s, noise):
         drift, spread = process.sde(t)
@@ -98,7 +99,7 @@ def sample_em(
 
 
 def sample_sscs(
-    denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
+    denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
     """Half a stationary step, z ← z + h G Gᵀ (s + P⁻¹ z), half a stationary step; one network call a step.
 
@@ -118,7 +119,7 @@ def sample_sscs(
 
 
 def sample_sscs_midpoint(
-    denoiser: Denoiser, process: LinearProcess, step: Step, shape: tuple[int, ...], **options: Unpack[Options]
+    denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
     """`sample_sscs` with score and G of the middle of the step, and each half step by the rates of its own time.
 
@@ -147,7 +148,7 @@ def _split(
     options: Options,
 ) -> Tensor:
     """SSCS, with the time of score and G and the interval of the second half step from `schedule(t, middle, s)`."""
-    basis, prior = options.get("basis", PIXEL), process.prior_covariance()
+    step, basis, prior = get(step), options.get("basis"), process.prior_covariance()
     _keeps(process, prior)
     precision = torch.linalg.inv(prior)
 
@@ -180,7 +181,7 @@ def sample_flow_euler(
     """
 
     def move(z, t, s, noise):
-        return z - (t - s).item() * velocity(denoiser, process, z, t, options.get("basis", PIXEL))
+        return z - (t - s).item() * velocity(denoiser, process, z, t, options.get("basis"))
 
     return _walk(denoiser, process, shape, move, **options)
 
@@ -194,7 +195,7 @@ def sample_flow_heun(
 
     Source: EDM (2206.00364) Algorithm 1, in the states of the process.
     """
-    basis = options.get("basis", PIXEL)
+    basis = options.get("basis")
 
     def move(z, t, s, noise):
         h, here = (t - s).item(), velocity(denoiser, process, z, t, basis)
@@ -223,7 +224,7 @@ def sample_flow_adaptive(
 
     Source: PSLD (2303.01748), which solves the flow by an adaptive method of order 5(4); torchdiffeq.
     """
-    basis = options.get("basis", PIXEL)
+    basis = options.get("basis")
 
     def move(z, t, s, noise):
         def rate(time, state):
@@ -246,14 +247,14 @@ def _walk(
     times: Tensor,
     seeds: Sequence[int],
     denoise: bool = True,
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Moves states from the prior down the grid, batch by batch."""
-    times = falling(times, seeds, shape)
+    times, basis = falling(times, seeds, shape, process), basis_of(denoiser, basis)
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     images = []

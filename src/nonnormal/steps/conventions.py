@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nonnormal.steps.base import Step
+from nonnormal.steps.base import Step, get
 from nonnormal.steps.divergence import exp_excess, shift_kl
 
 Convention = Literal["exact", "main_text", "appendix"]
@@ -40,16 +40,16 @@ _UNIFORM_CONSTANT = {
 }
 
 
-def is_printed(q: Step, p: Step) -> bool:
+def is_printed(q: Step | str, p: Step | str) -> bool:
     """Whether the paper prints a loss for the pair."""
-    return (q.name, p.name) in PRINTED_PAIRS
+    return (get(q).name, get(p).name) in PRINTED_PAIRS
 
 
-def step_loss(q: Step, p: Step, delta: Tensor, convention: Convention = "exact") -> Tensor:
+def step_loss(q: Step | str, p: Step | str, delta: Tensor, convention: Convention = "exact") -> Tensor:
     """K_{q,p}(delta) as a convention has it, nats, elementwise.
 
     Args:
-        q, p: steps of the true process and of the model.
+        q, p: steps of the true process and of the model, or their names.
         delta: whitened error; for the printed conventions its small-step form r √(2w).
         convention: `exact` is `divergence.shift_kl`.
 
@@ -58,6 +58,7 @@ def step_loss(q: Step, p: Step, delta: Tensor, convention: Convention = "exact")
     """
     if convention == "exact":
         return shift_kl(q, p, delta)
+    q, p = get(q), get(p)
     if not is_printed(q, p):
         pairs = ", ".join("/".join(pair) for pair in PRINTED_PAIRS)
         raise ValueError(f"convention {convention!r}: the paper prints no loss for {q}/{p}; it prints {pairs}")
@@ -68,6 +69,6 @@ def step_loss(q: Step, p: Step, delta: Tensor, convention: Convention = "exact")
     return exp_excess(linear) if q.name == "laplace" else torch.where(delta.abs() <= 1, square + 0.5, linear)
 
 
-def constant(q: Step, p: Step, convention: Convention = "exact") -> float:
+def constant(q: Step | str, p: Step | str, convention: Convention = "exact") -> float:
     """The loss at delta = 0, nats: owed by a model whose mean is perfect."""
     return step_loss(q, p, torch.zeros((), dtype=torch.float64), convention).item()

@@ -237,7 +237,7 @@ class Geometry(Settings):
     """Trajectories, solvers and the optimal denoiser, looked at with one network."""
 
     run: str | None = None
-    """Run whose network is used; the first where it is null."""
+    """Run whose network is used, of a basis that is not whitened; the first where it is null."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images of the recorded trajectories and of each solver."""
     n_levels: int = Field(40, strict=True, ge=4, le=MOST_STEPS)
@@ -270,7 +270,7 @@ class Designs(Settings):
     flow: Flag = False
     """Whether the probability-flow likelihood is measured, too."""
     extend: str | None = None
-    """Network that completes and continues images to the right; none where it is null."""
+    """Network of the pixel basis that completes and continues images to the right; none where it is null."""
 
 
 _PROCESSES = {

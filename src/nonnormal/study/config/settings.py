@@ -147,7 +147,7 @@ class Schedule(Settings):
     """log-SNR at t = 1, the prior."""
     labels: Labels = "variance"
     """Order of components, larger first to be noised and last to be generated: variance (small is last), frequency
-    (high is last), column, row, or numbers (C, H, W)."""
+    (high is last; of dct, fourier, haar), column, row (of pixel, dct, fourier), or numbers (C, H, W)."""
     softness: Number | None = Field(1.0, ge=1e-3)
     """Of component_wise: towards 0 autoregressive, 1 standard diffusion if by variance, null one SNR for all."""
     delay: Number = Field(1.0, ge=0, le=1e3)
@@ -479,6 +479,11 @@ class Run(Settings):
             raise ValueError("network.statistics: whitened components have no deviation in common; use component")
         if self.process.schedule.labels == "frequency" and self.basis.kind in ("pixel", "pca"):
             raise ValueError(f"process.schedule.labels: the components of {self.basis.kind} have no frequency")
+        if self.process.schedule.labels in ("column", "row") and self.basis.kind in ("pca", "haar"):
+            raise ValueError(
+                f"process.schedule.labels: the components of {self.basis.kind} have no "
+                f"{self.process.schedule.labels}s; use variance, or pixels"
+            )
         return self
 
     @model_validator(mode="after")

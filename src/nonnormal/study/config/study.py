@@ -168,6 +168,15 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _geometry_has_white_noise(self):
+        if self.geometry and self.runs[self.geometry_run].basis.whiten:
+            raise ValueError(
+                f"runs.{self.geometry_run}.basis.whiten: found true; geometry compares the network with the optimal "
+                "denoiser, whose noise is white on pixels; name another run in geometry.run"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _recipe_has_runs(self):
         networks = self.recipe.networks if self.recipe else {}
         if self.recipe and not self.recipe.runs and not self.runs:
@@ -221,6 +230,11 @@ class Study(Settings):
         if self.designs.extend not in (None, *self.designs.runs):
             raise ValueError(
                 f'designs.extend: found "{self.designs.extend}"; the networks are ' + ", ".join(self.designs.runs)
+            )
+        if self.designs.extend and (kind := self.designs.runs[self.designs.extend].basis.kind) != "pixel":
+            raise ValueError(
+                f"designs.runs.{self.designs.extend}.basis.kind: found {kind}; designs.extend keeps columns of pixels, "
+                "which are no components of it; use pixel"
             )
         return self
 

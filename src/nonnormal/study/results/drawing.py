@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Basis
+from nonnormal.bases import Basis
 from nonnormal.data import quantise
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.processes import LinearProcess, uniform_times
@@ -46,7 +46,7 @@ def drawn(
     times: Tensor,
     seeds: Sequence[int],
     *,
-    basis: Basis = PIXEL,
+    basis: Basis | None = None,
     device: str = "cpu",
     callback: Callable[[dict], None] | None = None,
 ) -> Tensor:

@@ -1,7 +1,8 @@
 """Geometry of sampling with one network: its trajectories, solvers, the optimal denoiser, and the paths of other steps.
 
 ODE trajectories live in VE coordinates, x = x0 + sigma·eps, between the noise levels sigma/alpha of the run's process,
-on EDM's polynomial grid with a last step to 0. Image i starts from the same noise everywhere.
+on EDM's polynomial grid with a last step to 0. Image i starts from the same noise everywhere. The run's basis
+is orthonormal: its noise is white on pixels, as the optimal denoiser's is. Other steps are those of its components.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from nonnormal.analysis import geometry
 from nonnormal.analysis import recorder as trajectories
 from nonnormal.data import ImageData, quantise, scale
-from nonnormal.denoisers import Counted, Denoiser, OptimalDenoiser, alpha_and_level
+from nonnormal.denoisers import Counted, Denoiser, OptimalDenoiser, alpha_and_level, basis_of
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
@@ -41,7 +42,7 @@ class Scene:
     def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"):
         self.study, self.settings, self.data, self.reference = study, study.geometry, data, reference
         self.run = study.geometry_run
-        self.denoiser, self.device = denoiser, device
+        self.denoiser, self.basis, self.device = denoiser, basis_of(denoiser), device
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape
         self.sigma_max, self.sigma_min = (alpha_and_level(self.process, t)[1].item() for t in (1.0, 0.0))
@@ -56,7 +57,8 @@ class Scene:
         """States of the first n images at the first level, (n, C, H, W): those that ancestral sampling starts from."""
         alpha, _ = alpha_and_level(self.process, 1.0)
         prior_std = self.process.prior_covariance().sqrt().item() / alpha.item()
-        return prior_std * ImageNoise(self.seeds[:n], self.shape, torch.float32, self.device).draw(Normal())
+        drawn = ImageNoise(self.seeds[:n], self.shape, torch.float32, self.device).draw(Normal())
+        return self.basis.inverse(prior_std * drawn)
 
     def row(self, metric: str, estimate: Estimate, unit: str, nfe: int | None = None, **conditions) -> dict:
         """A row of the summary."""
@@ -259,7 +261,7 @@ def _other_steps(scene: Scene) -> list[dict]:
                 times=times,
                 seeds=scene.seeds[:few],
                 device=scene.device,
-                callback=lambda at, kept=kept: kept.append(at["x"].cpu()),
+                callback=lambda at, kept=kept: kept.append(scene.basis.inverse(at["x"]).cpu()),
             )
             states = [x / a for x, a in zip(kept, alpha.tolist(), strict=False)]
             rows += _path_rows(scene, name, n_steps, torch.stack([*states, images.cpu()]) * to_vp, ode)

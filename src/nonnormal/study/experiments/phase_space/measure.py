@@ -1,7 +1,8 @@
 """The complete recipe, measured: networks of a study in processes with and without momentum.
 
 An image denoiser predicts x_0 from y = wᵀz, so it samples and bounds every linear process without being trained for it.
-A network of states belongs to the process it was trained in. Image i has the same seed everywhere.
+A network of states belongs to the process it was trained in. Every process moves the components of the network's own
+basis. Image i has the same seed everywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from nonnormal.analysis.convergence import MIXTURE
 from nonnormal.data import ImageData, quantise, scale
-from nonnormal.denoisers import Denoiser, StateDenoiser, counted
+from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, counted
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.bounds import bound, continuous_bound
@@ -183,7 +184,8 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     draws = dict(
         levels=scene.data.levels, n_steps=settings.bound_steps, n_evaluations=calls, seeds=seeds, losses=losses
     )
-    bounds = bound(scene.denoiser, Design(process, Normal(), Normal()), x0, **draws)
+    point = Design(process, Normal(), Normal(), basis_of(scene.denoiser))
+    bounds = bound(scene.denoiser, point, x0, **draws)
     for step, terms in zip(steps, bounds, strict=True):
         at = common | {"bound": "T steps", "step": step, "T": settings.bound_steps, "marginals": "limit"}
         for term in ("total", "prior", "diffusion", "reconstruction"):
