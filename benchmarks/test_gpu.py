@@ -16,7 +16,7 @@ import torch
 
 from nonnormal import data
 from nonnormal.study import config as study
-from nonnormal.study.config.build import denoiser_recipe, objective
+from nonnormal.study.config.build import model_config, objective
 from nonnormal.study.results import provenance
 from nonnormal.training.checkpoints import build_denoiser
 from nonnormal.training.loop import train
@@ -53,7 +53,7 @@ def measured(run, dataset, images, *, warm: int, steps: int, **how) -> dict:
         **how: settings of the training in place of the run's.
     """
     device = images.device
-    denoiser = build_denoiser(denoiser_recipe(run, dataset, sigma_data=0.5)).to(device)
+    denoiser = build_denoiser(model_config(run, dataset, sigma_data=0.5)).to(device)
     flops = flops_per_image(denoiser, dataset.shape)
     if device.type == "cuda":
         gc.collect()  # a compiled network of the last round refers to itself

@@ -16,7 +16,7 @@ from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.probability_flow import log_density, normal_log_prob, velocity
 from nonnormal.steps import get
 from nonnormal.study import config as study
-from nonnormal.study.config.build import denoiser_recipe, design
+from nonnormal.study.config.build import design, model_config
 from nonnormal.training.checkpoints import build_denoiser
 
 # After our metrics, which see to it that torchvision can be imported.
@@ -39,7 +39,7 @@ def test_flow_likelihood(compare):
     digits = study.load(STUDY)
     images = data.load(digits.data)
     run = digits.run("normal-normal")
-    denoiser = build_denoiser(denoiser_recipe(run, digits.dataset, sigma_data=0.5)).eval().requires_grad_(False)
+    denoiser = build_denoiser(model_config(run, digits.dataset, sigma_data=0.5)).eval().requires_grad_(False)
     process, draws = design(run).process, torch.Generator().manual_seed(0)
     x0 = data.scale(images.test.images[:N_IMAGES], images.levels).double()
     probe = get("rademacher").sample(x0.shape, generator=draws, dtype=torch.float64)

@@ -11,7 +11,7 @@ from nonnormal import data
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.study import config as study
-from nonnormal.study.config.build import denoiser_recipe, design, objective
+from nonnormal.study.config.build import design, model_config, objective
 from nonnormal.training import loop as training
 from nonnormal.training.checkpoints import build_denoiser
 
@@ -37,7 +37,7 @@ def x0(digits):
 
 
 def recipe(digits, run):
-    return denoiser_recipe(run, digits.dataset, sigma_data=0.5)
+    return model_config(run, digits.dataset, sigma_data=0.5)
 
 
 def trained(digits, run, x0, folder, steps):

@@ -305,7 +305,7 @@ class Rotation(Basis):
 
 
 def small_recipe(*, dropout: float = 0.0, **denoiser) -> dict:
-    """Recipe of a U-Net denoiser for 1×8×8 images, small enough for a test."""
+    """Configuration of a U-Net denoiser for 1×8×8 images, small enough for a test."""
     channels = 1 + 2 * len(denoiser.get("fourier", ()))
     network = dict(in_channels=channels, out_channels=1, image_size=8, widths=[8, 16], groups=4, dropout=dropout)
     return {"network": network, "denoiser": denoiser}

@@ -87,10 +87,8 @@ def made(saved, tmp_path_factory):
             command("features", "study.yaml")
             command("pretrained", "study.yaml")
             command("evaluate", "pretrained", "study.yaml")
-            command("evaluate", "summary", "study.yaml")
-            for name in ("pretrained", "pretrained_samples"):
-                command("figure", "study.yaml", "--name", name)
-            command("table", "study.yaml", "--name", "pretrained")
+            command("summary", "study.yaml")
+            command("show", "pretrained", "study.yaml")
         finally:
             torch.set_num_threads(threads)
     return project, Layout("tiny", "digits")
@@ -101,10 +99,10 @@ def test_another_device_gives_the_same_numbers(made, tmp_path, monkeypatch):
     shutil.copytree(project, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluate, "prepare_torch", lambda asked, threads: elsewhere.DEVICE)
-    (tmp_path / layout.pretrained).unlink()
+    (tmp_path / layout.rows("pretrained")).unlink()
     with elsewhere.pretended():
         command("evaluate", "pretrained", "study.yaml")
-    first, second = (pd.read_csv(folder / layout.pretrained) for folder in (project, tmp_path))
+    first, second = (pd.read_csv(folder / layout.rows("pretrained")) for folder in (project, tmp_path))
     pd.testing.assert_frame_equal(first, second, rtol=5e-2, atol=5e-3)
 
 
@@ -155,7 +153,7 @@ def test_rows_say_which_network_it_is(made, saved):
 def test_the_first_images_are_those_of_diffusers_with_the_normal_step(made, saved):
     """The same seeds in a pipeline of diffusers, which knows nothing of this project."""
     project, layout = made
-    shown = read_tensors(project / layout.pretrained_samples)[0]["6/normal"]
+    shown = read_tensors(project / layout.arrays("pretrained"))[0]["6/normal"]
     seeds = study.validate(changed(path=str(saved)), "").image_seeds("pretrained", 16)
     pipeline = DDPMPipeline.from_pretrained(saved)
     pipeline.set_progress_bar_config(disable=True)

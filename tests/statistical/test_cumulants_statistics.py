@@ -7,7 +7,7 @@ import torch
 
 from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.bases import DCT, PIXEL, Haar
-from nonnormal.processes import PSLD, VP, apply, cholesky, contract, embed, quadratic_times, uniform_times
+from nonnormal.processes import PSLD, VP, apply, cholesky, lift, project, quadratic_times, uniform_times
 from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.steps import get
 
@@ -33,8 +33,8 @@ def test_noise_of_the_bridge_walk_has_the_share_of_the_steps_kurtosis(process, t
     for k in range(1, len(times) - 1):
         gain, coefficient, factor = process.posterior(times[k], times[k - 1])
         noise = step.sample((N, *shape), generator=source, dtype=x0.dtype)
-        state = apply(gain, state) + apply(coefficient, embed(x0, process.n)) + apply(factor, noise)
-        seen = basis.inverse(contract(weights[k], state)) / sigmas[k]
+        state = apply(gain, state) + apply(coefficient, lift(x0, process.n)) + apply(factor, noise)
+        seen = basis.inverse(project(weights[k], state)) / sigmas[k]
         found = seen.pow(4).mean() / seen.square().mean() ** 2 - 3
         assert found.item() == pytest.approx(expected[k].item(), abs=5 * math.sqrt(24 / N / 8))
     assert expected[1] < -0.1

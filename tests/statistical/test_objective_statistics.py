@@ -8,7 +8,7 @@ from problems import MIXTURE_1D, VPS, PerPixel
 from scipy import stats
 
 from nonnormal.objectives.bounds import bound
-from nonnormal.objectives.losses import ELBO, Design, Perceptual
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss
 from nonnormal.steps import get
 from nonnormal.steps.divergence import constant
 
@@ -47,7 +47,7 @@ def test_perceptual_noise_levels_and_noise_follow_their_laws():
         return x
 
     x0 = images(20_000, size=1)
-    Perceptual(Design(PROCESS, get("normal"), get("normal")), 0.5, -0.8, 1.6)(spy, x0, torch.Generator().manual_seed(0))
+    EDMLoss(Design(PROCESS, get("normal"), get("normal")), 0.5, -0.8, 1.6)(spy, x0, torch.Generator().manual_seed(0))
     [(noisy, sigma)] = seen
     assert stats.kstest(sigma.log().numpy(), stats.norm(-0.8, 1.6).cdf).pvalue > 1e-4
     noise = ((noisy - x0).flatten() / sigma).numpy()

@@ -7,11 +7,11 @@ import torch
 from problems import MIXTURE_1D, PerPixel
 from scipy import stats
 
-from nonnormal.processes import PSLD, Recipe, cholesky, quadratic_times, uniform_times, vp_recipe
+from nonnormal.processes import PSLD, LinearSDE, cholesky, quadratic_times, uniform_times, vp_sde
 from nonnormal.samplers import sample_em, sample_flow_heun, sample_sscs, sample_sscs_midpoint
 from nonnormal.steps import get
 
-PROCESSES = {"vp": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0), "psld": PSLD()}
+PROCESSES = {"vp": vp_sde(), "cld": PSLD(friction_x=0.0, friction_m=4.0), "psld": PSLD()}
 
 
 def distance(sampler, process, n_steps, step="normal", grid=quadratic_times):
@@ -50,7 +50,7 @@ def test_long_walks_of_random_recipes_end_in_their_prior(seed):
     source, n, paths = torch.Generator().manual_seed(seed), 3, 3000
     root, turn, shape = torch.randn(3, n, n, generator=source, dtype=torch.float64)
     eye = torch.eye(n, dtype=torch.float64)
-    recipe = Recipe(root @ root.mT / n + 0.3 * eye, (turn - turn.mT) / 2, shape @ shape.mT / n + 0.5 * eye)
+    recipe = LinearSDE(root @ root.mT / n + 0.3 * eye, (turn - turn.mT) / 2, shape @ shape.mT / n + 0.5 * eye)
     drift, noise = recipe.sde(0.0)
     slowest = torch.linalg.eigvals(-drift).real.min().item()
     h = 0.02 / torch.linalg.matrix_norm(drift, 2).item()

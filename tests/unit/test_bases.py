@@ -14,7 +14,7 @@ from nonnormal.bases import (
     PCA,
     PIXEL,
     Basis,
-    Components,
+    BasisStatistics,
     Fourier,
     Haar,
     LeadingPCA,
@@ -364,10 +364,10 @@ def test_leading_pca_where_the_images_lie_along_the_axes():
 
 def test_components_of_large_images_are_those_of_the_leading_pca():
     train = normals(12, 1, 64, 65)
-    found = Components.fit("pca", train, floor=0.01)
+    found = BasisStatistics.fit("pca", train, floor=0.01)
     assert isinstance(found.basis, LeadingPCA)
     assert found.std.flatten()[:11].min() > 10 * found.std.flatten()[11:].max()
-    again = Components.from_tensors("pca", found.tensors())
+    again = BasisStatistics.from_tensors("pca", found.tensors())
     assert again.basis.matches(found.basis)
     assert torch.equal(again.std, found.std)
 
@@ -412,9 +412,9 @@ def levels_of(found):
 def test_components_of_grey_levels_in_parts_are_those_of_all_numbers_at_once(monkeypatch, kind, whiten):
     """But for last bits; the parts are uneven, and the images far from centred."""
     grey = torch.randint(17, (101, 1, 8, 8), generator=torch.Generator().manual_seed(0)).clamp(min=12).to(torch.uint8)
-    whole = Components.fit(kind, levels_of(grey), floor=0.01, whiten=whiten)
+    whole = BasisStatistics.fit(kind, levels_of(grey), floor=0.01, whiten=whiten)
     monkeypatch.setattr(moments, "PART", 7 * 64 + 1)
-    found = Components.fit(kind, grey, floor=0.01, whiten=whiten, scale=levels_of)
+    found = BasisStatistics.fit(kind, grey, floor=0.01, whiten=whiten, scale=levels_of)
     for name, expected in whole.tensors().items():
         torch.testing.assert_close(found.tensors()[name], expected, rtol=1e-9, atol=1e-9, msg=name)
     coefficients = found.basis.forward(levels_of(grey))
@@ -443,7 +443,7 @@ def test_a_fit_makes_numbers_of_few_images_at_once(monkeypatch, kind):
     monkeypatch.setattr(moments, "PART", 10 * 64)
     monkeypatch.setattr("nonnormal.bases.statistics.LARGEST_PCA", 0 if kind == "leading" else 64)
     grey = torch.randint(17, (45, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    found = Components.fit(kind.replace("leading", "pca"), grey, floor=0.01, whiten=True, scale=scale)
+    found = BasisStatistics.fit(kind.replace("leading", "pca"), grey, floor=0.01, whiten=True, scale=scale)
     assert isinstance(found.basis.rotation, LeadingPCA) == (kind == "leading")
     assert set(seen) == {10, 5}
 
@@ -452,7 +452,7 @@ def test_a_fit_makes_numbers_of_few_images_at_once(monkeypatch, kind):
 def test_a_rotation_is_the_basis_of_the_components_without_a_pass_for_statistics(kind, digits):
     calls = []
     found = rotation(kind, digits, scale=lambda part: calls.append(part) or part)
-    assert found.matches(Components.fit(kind, digits, floor=0.1, whiten=True).basis.rotation)
+    assert found.matches(BasisStatistics.fit(kind, digits, floor=0.1, whiten=True).basis.rotation)
     assert bool(calls) == (kind == "pca")
     with pytest.raises(ValueError, match="unknown basis 'sine'"):
         rotation("sine", digits)

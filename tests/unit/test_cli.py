@@ -2,7 +2,6 @@
 
 import errno
 import importlib.metadata
-import itertools
 import re
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from typer.main import get_command
 
 from nonnormal.study import cli
 from nonnormal.study.cli.common import prepare_torch
-from nonnormal.study.registry import command_for
+from nonnormal.study.registry import all_experiments, command_for
 from nonnormal.study.results.paths import Layout
 
 ROOT = Path(__file__).parents[2]
@@ -91,27 +90,21 @@ def test_every_result_has_the_command_that_makes_it(headline):
         "features STUDY": [at.features],
         "train STUDY --run a-1": [at.weights("a-1"), at.log("a-1")],
         "sample STUDY --run a-1 --n-steps 10": [at.samples("a-1", 10)],
-        "evaluate style STUDY": [at.style],
-        "evaluate geometry STUDY": [at.geometry, at.trajectories],
-        "evaluate crossing STUDY": [at.crossing, at.crossing_samples],
-        "evaluate pretrained STUDY": [at.pretrained, at.pretrained_samples],
-        "evaluate recipe-law STUDY": [at.recipe_law],
-        "evaluate summary STUDY": [at.summary, at.provenance, at.metrics],
-        "extend STUDY": [at.extension],
+        "summary STUDY": [at.summary, at.provenance, at.metrics],
         "pretrained STUDY": [at.pretrained_network],
         "paper STUDY": [at.paper],
         "page STUDY": [at.page],
     }
-    made |= {f"evaluate {name} STUDY --run a": [getattr(at, name)("a")] for name in ("bounds", "fidelity", "exchange")}
-    made |= {f"evaluate {name} STUDY --run a": [getattr(at, name)("a")] for name in ("design", "recipe")}
-    made |= {f"evaluate invariance STUDY --part {part}": [at.invariance(part)] for part in INVARIANCE_PARTS}
-    made |= {f"figure STUDY --name {name}": at.figures([name]) for name in FIGURES}
-    made |= {f"table STUDY --name {name}": at.tables([name]) for name in TABLES}
+    for experiment in all_experiments():
+        for job in experiment.jobs:
+            run = "a" if job.each else None
+            made[f"evaluate {job.name} STUDY" + " --run a" * job.each] = job.outputs(at, run)
+        shown = at.figures([figure.name for figure in experiment.figures])
+        shown += at.tables([table.name for table in experiment.tables])
+        made |= {f"show {experiment.name} STUDY": shown} if shown else {}
     for command, paths in made.items():
         assert {command_for(path) for path in paths} == {f"nonnormal {command}"}
-        place = get_command(cli.app)  # of which there must be such a command
-        for word in itertools.takewhile(lambda word: word.islower() and word != "digits", command.split()):
-            place = place.commands[word]
+        assert command.split()[0] in get_command(cli.app).commands
     assert command_for(at.study) is command_for("config/x.yaml") is command_for("paper/paper.typ") is None
 
 

@@ -27,9 +27,9 @@ from torch.utils._pytree import tree_leaves
 from nonnormal.bases import DCT, PIXEL, Whitened
 from nonnormal.denoisers import (
     PARAMETRISATIONS,
-    Counted,
     GaussianMixtureDenoiser,
     NetworkDenoiser,
+    NFECounter,
     NormalDenoiser,
     OptimalDenoiser,
     alpha_and_level,
@@ -351,7 +351,7 @@ def test_a_process_without_one_level_an_image_has_no_ve_coordinates(process, fou
 
 
 def test_counted_counts_calls_and_changes_nothing():
-    denoiser, x = Counted(MIXTURE_2D.denoiser), normals(4, 2)
+    denoiser, x = NFECounter(MIXTURE_2D.denoiser), normals(4, 2)
     assert denoiser.nfe == 0
     for calls in (1, 2, 3):
         assert torch.equal(denoiser(x, 0.5), MIXTURE_2D.denoiser(x, 0.5))

@@ -7,12 +7,12 @@ import pytest
 import torch
 from problems import small_recipe
 
-from nonnormal.analysis.information import generated_at_once, information
-from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened, moments
+from nonnormal.analysis.information import effective_components, information
+from nonnormal.bases import DCT, KINDS, PIXEL, Basis, BasisStatistics, Whitened, moments
 from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser, counted, predict_x0, score
 from nonnormal.objectives.bounds import bound, continuous_bound
-from nonnormal.objectives.losses import ELBO, Design, Perceptual
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss
 from nonnormal.objectives.probability_flow import flow_bound, log_density, velocity
 from nonnormal.processes import PSLD, VP, uniform_times
 from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
@@ -45,7 +45,7 @@ FLOOR = 2 / (LEVELS - 1) / math.sqrt(12)
 
 
 def fitted(kind="dct", whiten=False):
-    return Components.fit(kind, X0, floor=FLOOR, whiten=whiten)
+    return BasisStatistics.fit(kind, X0, floor=FLOOR, whiten=whiten)
 
 
 def network(parts, **other):
@@ -61,7 +61,7 @@ def network(parts, **other):
 @pytest.mark.parametrize("whiten", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_components_hold_the_datas_moments_and_survive_a_file(kind, whiten, tmp_path):
-    parts = Components.fit(kind, X0, floor=FLOOR, whiten=whiten)
+    parts = BasisStatistics.fit(kind, X0, floor=FLOOR, whiten=whiten)
     coefficients = parts.basis.forward(X0)
     torch.testing.assert_close(parts.mean, coefficients.mean(0), rtol=0, atol=1e-12)
     expected = torch.ones(SHAPE).double() if whiten else coefficients.std(0, correction=0).clamp(min=FLOOR)
@@ -82,13 +82,13 @@ def test_a_runs_components_are_fitted_to_grey_levels_in_parts(monkeypatch, kind)
     run = Run.model_validate({"basis": {"kind": kind}})
     found = recipes.components(run, given, LEVELS)
     assert max(seen) == 7
-    expected = Components.fit(kind, X0, floor=FLOOR)
+    expected = BasisStatistics.fit(kind, X0, floor=FLOOR)
     torch.testing.assert_close(found.std, expected.std, rtol=0, atol=1e-12)
 
 
 def test_an_unknown_basis_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown basis 'sine'; known: pixel, pca"):
-        Components.fit("sine", X0, floor=FLOOR)
+        BasisStatistics.fit("sine", X0, floor=FLOOR)
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def test_softness_one_by_variance_is_the_one_schedule_of_standard_diffusion(kind
 def test_one_snr_for_all_is_standard_diffusion_in_the_whitened_space(step):
     """As component-wise schedule on U x and as one schedule on S⁻¹ U x: one loss, one bound but for the prior."""
     parts = fitted("dct")
-    white = Components(
+    white = BasisStatistics(
         Whitened(parts.basis, parts.std), parts.mean / parts.std, torch.ones(SHAPE).double(), parts.floor / parts.std
     )
     unordered = VP(ComponentWise(variance_labels(parts.variance), math.inf, parts.variance, 9.0, -7.0))
@@ -258,7 +258,7 @@ WITH_A_BASIS = {
     ),
     "flow": lambda law, **more: flow_bound(law, VP(), X0[:2], levels=LEVELS, seeds=[0, 1], **LOOSE, **more)[0],
 }
-OF_A_DESIGN = {"bound": by_bound, "elbo": by_loss(ELBO, 5), "perceptual": by_loss(Perceptual, 0.5)}
+OF_A_DESIGN = {"bound": by_bound, "elbo": by_loss(ELBO, 5), "perceptual": by_loss(EDMLoss, 0.5)}
 
 
 @pytest.mark.parametrize("basis", [WHITE, DCT()], ids=["whitened", "dct"])
@@ -333,13 +333,13 @@ def test_the_harder_the_order_the_fewer_components_are_generated_at_once():
     labels = torch.arange(4).repeat_interleave(3).reshape(1, 4, 3).double()
     ones = torch.ones(1, 4, 3).double()
     found = [
-        generated_at_once(VP(ComponentWise(labels, softness, None, 9.0, -5.0)), ones, floor=0.1)
+        effective_components(VP(ComponentWise(labels, softness, None, 9.0, -5.0)), ones, floor=0.1)
         for softness in (math.inf, 1.0, 0.3, 0.1, 0.02)
     ]
     assert found[0] == pytest.approx(12, rel=1e-6)
     assert found == sorted(found, reverse=True)
     assert found[-1] == pytest.approx(3, abs=0.2)
-    assert generated_at_once(VP(waiting(labels, 1.5)), ones) == pytest.approx(3, abs=0.05)
+    assert effective_components(VP(waiting(labels, 1.5)), ones) == pytest.approx(3, abs=0.05)
 
 
 # ---- known components ------------------------------------------------------------------------------------------------
@@ -428,4 +428,4 @@ def test_pixels_are_a_basis_like_others():
     assert PIXEL.matches(PIXEL)
     assert not PIXEL.matches(DCT())
     assert fitted("pca").basis.matches(fitted("pca").basis)
-    assert not fitted("pca").basis.matches(Components.fit("pca", grey(seed=1), floor=FLOOR).basis)
+    assert not fitted("pca").basis.matches(BasisStatistics.fit("pca", grey(seed=1), floor=FLOOR).basis)

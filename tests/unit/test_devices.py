@@ -14,7 +14,7 @@ from nonnormal.bases import DCT, PCA, Fourier, Haar, LeadingPCA, Pixel
 from nonnormal.denoisers import OptimalDenoiser
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.objectives.probability_flow import log_density
-from nonnormal.processes import PSLD, vp_recipe
+from nonnormal.processes import PSLD, vp_sde
 from nonnormal.samplers import (
     GRIDS,
     SOLVERS,
@@ -157,7 +157,7 @@ WALKS = {
 
 
 @pytest.mark.parametrize("sampler", WALKS)
-@pytest.mark.parametrize("process", [vp_recipe(), PSLD(friction_x=0.01)], ids=["vp", "psld"])
+@pytest.mark.parametrize("process", [vp_sde(), PSLD(friction_x=0.01)], ids=["vp", "psld"])
 def test_samplers(sampler, process):
     options = dict(times=torch.linspace(1, 0.01, 4, dtype=torch.float64), seeds=[1, 2], dtype=torch.float64)
     on_both(
@@ -180,7 +180,7 @@ def test_log_densities(probe):
     def compute(device):
         z = numbers(2, *SHAPE, seed=1).to(device)
         v = None if probe is None else probe.double().to(device)
-        return log_density(optimal(device), vp_recipe(), z, 0.3, probe=v, rtol=1e-2, atol=1e-2)[0]
+        return log_density(optimal(device), vp_sde(), z, 0.3, probe=v, rtol=1e-2, atol=1e-2)[0]
 
     on_both(compute)
 

@@ -138,7 +138,7 @@ def by_quadrature(q, p, delta):
     """K by scipy's adaptive Gauss–Kronrod rule, cut at the kinks of both."""
     log_q, log_p = LOG_DENSITY[q], LOG_DENSITY[p]
     low, high = get(q).support
-    cuts = [0.0, delta, -4.0, 4.0, *get(q).kinks, *(kink + delta for kink in get(p).kinks)]
+    cuts = [0.0, delta, -4.0, 4.0, *get(q).breakpoints, *(kink + delta for kink in get(p).breakpoints)]
     cuts = [low, *sorted({cut for cut in cuts if low < cut < high}), high]
 
     def integrand(z):
@@ -451,7 +451,7 @@ def probes(table, nearest, seed=0):
     draws = torch.Generator().manual_seed(seed)
     low, high = max(table.low, -table.REACH), min(table.high, table.REACH)
     points = [low + (high - low) * torch.rand(300, generator=draws, dtype=DOUBLE)]
-    breaks = [a - b for a in table.q.kinks for b in table.p.kinks]
+    breaks = [a - b for a in table.q.breakpoints for b in table.p.breakpoints]
     for centre in filter(math.isfinite, [*breaks, table.low, table.high]):
         offset = nearest ** torch.rand(60, generator=draws, dtype=DOUBLE)
         points += [centre + offset, centre - offset]

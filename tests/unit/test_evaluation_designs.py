@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from nonnormal import data
-from nonnormal.analysis.information import generated_at_once
+from nonnormal.analysis.information import effective_components
 from nonnormal.samplers import sample_ancestral
 from nonnormal.study.config import validate
-from nonnormal.study.config.build import components, denoiser_recipe, design
+from nonnormal.study.config.build import components, design, model_config
 from nonnormal.study.config.settings import Run
 from nonnormal.study.experiments.representations import figures as drawings
 from nonnormal.study.experiments.representations import tables as designs
@@ -57,7 +57,7 @@ def denoisers(digits):
     for run in STUDY.design_runs:
         settings = STUDY.run(run)
         parts = components(settings, digits.train.images, digits.levels)
-        made[run] = build_denoiser(denoiser_recipe(settings, STUDY.dataset, 0.6), 0, parts).eval().requires_grad_(False)
+        made[run] = build_denoiser(model_config(settings, STUDY.dataset, 0.6), 0, parts).eval().requires_grad_(False)
     return made
 
 
@@ -95,7 +95,7 @@ def test_how_many_are_generated_at_once_is_the_schedules(rows, denoisers):
     for run, denoiser in denoisers.items():
         parts = denoiser.components
         process = design(STUDY.run(run), parts).process
-        assert found[run] == generated_at_once(process, parts.variance, parts.floor)
+        assert found[run] == effective_components(process, parts.variance, parts.floor)
     assert found["columns"] < found["wave"]
 
 
@@ -116,7 +116,7 @@ def test_columns_of_whitened_pixels_are_kept_too(digits):
     study = validate(raw, "tiny.yaml")
     settings = study.run("columns")
     parts = components(settings, digits.train.images, digits.levels)
-    network = build_denoiser(denoiser_recipe(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
+    network = build_denoiser(model_config(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
     found = extended(study, "columns", network, digits)
     assert torch.equal(found["completed"][..., :4], found["given"][..., :4])
     assert torch.equal(found["continued"][..., :8], found["given"])

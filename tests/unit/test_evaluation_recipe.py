@@ -16,12 +16,12 @@ from nonnormal.metrics.intervals import mean_interval
 from nonnormal.objectives.bounds import bits_per_dim, bound, continuous_bound
 from nonnormal.objectives.losses import Design
 from nonnormal.objectives.probability_flow import flow_bound
-from nonnormal.processes import PSLD, quadratic_times, vp_recipe
+from nonnormal.processes import PSLD, quadratic_times, vp_sde
 from nonnormal.samplers import sample_sscs
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
-from nonnormal.study.config.build import components, denoiser_recipe
+from nonnormal.study.config.build import components, model_config
 from nonnormal.study.experiments.phase_space.measure import law_distance, law_rows, recipe_rows, steps_of
 from nonnormal.study.results.summary import COLUMNS, select, with_condition
 from nonnormal.training.checkpoints import build_denoiser
@@ -57,7 +57,7 @@ RAW = {
 }
 STUDY = validate(RAW, "tiny.yaml")
 NORMAL = GaussianMixtureDenoiser(torch.full((1, 1, 8, 8), -0.25), torch.tensor([0.5]))
-PROCESSES = {"vp-sde": vp_recipe(), "psld-0.01": PSLD()}
+PROCESSES = {"vp-sde": vp_sde(), "psld-0.01": PSLD()}
 CALLS = {
     "ancestral": {4: 4, 7: 7},
     "em": {4: 4, 7: 7},
@@ -143,7 +143,7 @@ def test_a_network_is_measured_in_its_own_basis(digits, reference):
     study = validate(raw, "tiny.yaml")
     settings, (x0, process) = study.run("nn"), (scale(digits.test.images[:2], 17), PSLD())
     parts = components(settings, digits.train.images, 17)
-    network = build_denoiser(denoiser_recipe(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
+    network = build_denoiser(model_config(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
     found = recipe_rows(study, "nn", network, digits, reference)
     options = dict(levels=17, seeds=study.image_seeds("recipe bound", 2), basis=parts.basis)
     terms = continuous_bound(network, process, x0, n_evaluations=100, **options).total
@@ -159,7 +159,7 @@ def test_a_network_is_measured_in_its_own_basis(digits, reference):
 
 
 def test_a_network_of_states_is_measured_in_its_own_process(digits, reference):
-    network = build_denoiser(denoiser_recipe(STUDY.run("own"), STUDY.dataset, 0.5))
+    network = build_denoiser(model_config(STUDY.run("own"), STUDY.dataset, 0.5))
     found = recipe_rows(STUDY, "own", network.eval().requires_grad_(False), digits, reference)
     assert set(unfolded(found, "process").process) == {"psld-0.01"}
     assert set(found.run) == {"own"}

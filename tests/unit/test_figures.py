@@ -14,7 +14,7 @@ from nonnormal.study.results.sample_grid import sample_rows
 from nonnormal.analysis import geometry
 from nonnormal.analysis import recorder as trajectories
 from nonnormal.metrics.intervals import Estimate
-from nonnormal.processes import PSLD, vp_recipe
+from nonnormal.processes import PSLD, vp_sde
 from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
 from nonnormal.study.config import validate
@@ -395,7 +395,7 @@ def test_recipe_law_has_a_line_a_step_and_the_floor():
 
 
 def test_paths_through_phase_space_are_drawn_for_each_process():
-    processes = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0)}
+    processes = {"vp-sde": vp_sde(), "cld": PSLD(friction_x=0.0, friction_m=4.0)}
     axes = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
     assert [len(axis.lines) for axis in axes] == [6, 6, 0, 6]
     for looks in ([(line.get_linestyle(), line.get_marker()) for line in axis.lines[::2]] for axis in axes[:2]):

@@ -20,7 +20,7 @@ from nonnormal.analysis.geometry import (
     score_deviation,
     torsion,
 )
-from nonnormal.denoisers import Counted, GaussianMixtureDenoiser, OptimalDenoiser
+from nonnormal.denoisers import GaussianMixtureDenoiser, NFECounter, OptimalDenoiser
 from nonnormal.samplers import polynomial, sample_euler
 
 
@@ -291,7 +291,7 @@ def test_more_components_than_there_is_room_for_are_refused(components):
 
 def test_score_deviation_is_nothing_for_the_optimal_denoiser_and_known_for_a_shifted_one():
     images, sigmas, shift = normals(20, 1, 3, 3), polynomial(5, 0.1, 5.0), torch.full((1, 3, 3), 0.5)
-    optimal = Counted(OptimalDenoiser(images))
+    optimal = NFECounter(OptimalDenoiser(images))
     for denoiser, expected in ((optimal.denoiser, 0.0), (lambda x, sigma: optimal.denoiser(x, sigma) + shift, 1.5)):
         seen = []
         end = sample_euler(denoiser, 5 * normals(4, 1, 3, 3, seed=1), sigmas, callback=seen.append)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import MIXTURE_2D, NORMAL_1D, NORMAL_STD
 
-from nonnormal.denoisers import Counted
+from nonnormal.denoisers import NFECounter
 from nonnormal.samplers import GRIDS, log_snr, polynomial, quadratic, sample_euler, uniform
 from nonnormal.samplers.grid_search import best_grid, euler_costs
 
@@ -119,7 +119,7 @@ def teacher(denoiser, x, sigmas):
 
 def test_costs_are_what_one_euler_step_misses():
     x = 3 * torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sigmas, denoiser = polynomial(6, 0.05, 3.0), Counted(MIXTURE_2D.denoiser)
+    sigmas, denoiser = polynomial(6, 0.05, 3.0), NFECounter(MIXTURE_2D.denoiser)
     states = teacher(MIXTURE_2D.denoiser, x, sigmas)
     costs = euler_costs(denoiser, states, sigmas)
     assert denoiser.nfe == 6

@@ -46,7 +46,7 @@ def test_characteristic_function_has_the_steps_moments(step):
 @pytest.mark.parametrize("omega", [0.7, 3.1])
 def test_characteristic_function_is_the_transform_of_the_density(step, omega):
     low, high = (max(min(end, 60.0), -60.0) for end in step.support)
-    points = sorted({0.0, *step.kinks} - {low, high})
+    points = sorted({0.0, *step.breakpoints} - {low, high})
 
     def part(wave):
         def integrand(z):

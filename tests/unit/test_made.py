@@ -5,7 +5,7 @@ import torch
 
 from nonnormal.files import write_tensors
 from nonnormal.study.config import validate
-from nonnormal.study.config.build import denoiser_recipe
+from nonnormal.study.config.build import model_config
 from nonnormal.study.results.artifacts import network, samples, write_samples
 from nonnormal.study.results.paths import Layout
 from nonnormal.training.checkpoints import build_denoiser, save_weights
@@ -27,7 +27,7 @@ def layout(tmp_path, monkeypatch):
     """Of a study whose run `b` was trained and sampled as `study()` says."""
     monkeypatch.chdir(tmp_path)
     trained, layout = study(), Layout("s", "digits")
-    recipe = denoiser_recipe(trained.run("b"), trained.dataset, 0.5)
+    recipe = model_config(trained.run("b"), trained.dataset, 0.5)
     save_weights(layout.weights("b"), build_denoiser(recipe), recipe, **trained.training_facts("b", "0" * 64))
     write_samples(trained, layout, "b", 2, IMAGES)
     return layout

@@ -8,9 +8,9 @@ from problems import MIXTURE_1D, PROCESSES, VPS, ComponentWiseVP, PerPixel, Phas
 from nonnormal.objectives.losses import (
     ELBO,
     Design,
+    EDMLoss,
+    HybridScoreMatching,
     Loss,
-    Perceptual,
-    StateMatching,
     antithetic,
     marginal_state,
     whitened_error,
@@ -39,7 +39,7 @@ def design(q, p, **other):
 
 
 def objectives(point):
-    return [ELBO(point, 20), Perceptual(point, 0.5)]
+    return [ELBO(point, 20), EDMLoss(point, 0.5)]
 
 
 class Recorder:
@@ -163,7 +163,7 @@ def test_elbo_steps_are_spread_evenly_over_the_batch():
 def test_perceptual_loss_of_the_normal_pair_is_half_of_edms():
     sigma_data, x0 = 0.5, normals(16, 1, 2, 2)
     recorder = Recorder(DENOISER)
-    loss = Perceptual(design("normal", "normal"), sigma_data)(recorder, x0, generator())
+    loss = EDMLoss(design("normal", "normal"), sigma_data)(recorder, x0, generator())
     [(_, sigma, x0_hat)] = recorder.calls
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
     edm = weight * (x0_hat - x0).square().flatten(1).mean(1)
@@ -211,7 +211,7 @@ def test_a_chain_has_one_step_or_more(n_steps):
 
 @pytest.mark.parametrize(("q", "p"), [("uniform", "uniform"), ("normal", "uniform"), ("laplace", "arcsine")])
 def test_a_pair_of_infinite_divergence_has_no_loss(q, p):
-    for make in (lambda d: ELBO(d, 20), lambda d: Perceptual(d, 0.5), lambda d: StateMatching(d, "hsm")):
+    for make in (lambda d: ELBO(d, 20), lambda d: EDMLoss(d, 0.5), lambda d: HybridScoreMatching(d, "hsm")):
         with pytest.raises(
             ValueError, match=f"the divergence of the pair {q}/{p} is infinite; take a p with wider tails"
         ):
@@ -220,7 +220,7 @@ def test_a_pair_of_infinite_divergence_has_no_loss(q, p):
 
 def test_grey_levels_are_no_images():
     grey = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
-    of_states = StateMatching(Design(PSLD(), "normal", "normal"), "hsm")
+    of_states = HybridScoreMatching(Design(PSLD(), "normal", "normal"), "hsm")
     for each in (*objectives(design("normal", "normal")), of_states):
         with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; data\.scale"):
             each.loss(DENOISER, grey, *each.draw(grey.shape, generator()))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from problems import MIXTURE_2D, NORMAL_1D, NORMAL_STD, small_denoiser
 
-from nonnormal.denoisers import Counted, GaussianMixtureDenoiser
+from nonnormal.denoisers import GaussianMixtureDenoiser, NFECounter
 from nonnormal.samplers import (
     GRIDS,
     SOLVERS,
@@ -251,7 +251,7 @@ def test_a_last_step_to_zero_returns_the_last_denoised_state(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_one_step_to_zero_is_one_call(name):
-    denoiser = Counted(DENOISER)
+    denoiser = NFECounter(DENOISER)
     assert torch.equal(ALL[name](denoiser, noise(5.0), torch.tensor([5.0, 0.0])), DENOISER(noise(5.0), 5.0))
     assert denoiser.nfe == 1
 
@@ -262,7 +262,7 @@ def test_one_step_to_zero_is_one_call(name):
 )
 def test_calls_of_ten_steps(name, to_zero, to_min):
     for expected, ends_in_zero in ((to_zero, True), (to_min, False)):
-        denoiser = Counted(DENOISER)
+        denoiser = NFECounter(DENOISER)
         SOLVERS[name](denoiser, noise(5.0), polynomial(10, 0.05, 5.0, to_zero=ends_in_zero))
         assert denoiser.nfe == expected
 
@@ -329,7 +329,7 @@ def test_one_euler_step_is_ddim_in_vp_coordinates():
     "sigmas", [[], [1.0], [1.0, 1.0], [1.0, 2.0], [1.0, 0.0, 0.0], [1.0, -0.1], [math.inf, 1.0], [math.nan, 1.0]]
 )
 def test_levels_that_do_not_fall_to_zero_are_refused(solver, sigmas):
-    denoiser = Counted(DENOISER)
+    denoiser = NFECounter(DENOISER)
     with pytest.raises(ValueError, match="sigmas must be two or more"):
         solver(denoiser, noise(1.0), torch.tensor(sigmas))
     with pytest.raises(ValueError, match="sigmas must be two or more"):

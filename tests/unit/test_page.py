@@ -95,7 +95,7 @@ def made(raw, folder):
             write_tensors(layout.samples(run, n_steps), {"images": images(20)})
         rows.append(row(study, run, "fid_digits", Estimate(1.23456789, 1, 2, 20), "distance", 5, {"step": "normal"}))
     if study.pretrained:
-        write_tensors(layout.pretrained_samples, {f"2/{step}": images(4) for step in study.pretrained.steps})
+        write_tensors(layout.arrays("pretrained"), {f"2/{step}": images(4) for step in study.pretrained.steps})
         rows.append(row(study, None, "pretrained_fid_digits", Estimate(3, 2, 4, 9), "distance", 2, {"step": "laplace"}))
     write_rows(layout.summary, frame(rows))
     write_json(layout.provenance, MADE | {"hardware": "a machine"})
@@ -113,7 +113,7 @@ def project(tmp_path, monkeypatch):
 
 def page_of(study, layout):
     readable = {"claims": (pd.DataFrame({"verdict": [f"fails, because {HOSTILE}"]}, index=pd.Index([HOSTILE])),)}
-    return render(study, layout, {}, readable, CAPTIONS)
+    return render(study, layout, {}, readable)
 
 
 def test_equal_inputs_give_equal_bytes(project):
@@ -212,7 +212,7 @@ def test_the_command_writes_the_page_and_its_record(project, capsys):
 
     study, layout = project
     write_json(Path("s.json"), study.resolved)
-    app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+    app(["page", "s.json"], standalone_mode=False)
     assert capsys.readouterr().out.strip() == str(layout.page) == "results/s/results.html"
     assert layout.page.read_text(encoding="utf-8") == render(study, layout, {}, {}, CAPTIONS)
     [record] = Path("results/s/records/results.html").glob("*.json")
@@ -227,13 +227,13 @@ def test_what_is_left_of_a_section_that_was_removed_is_not_shown(project):
 
     study, layout = project
     write_json(Path("s.json"), study.resolved)
-    app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+    app(["page", "s.json"], standalone_mode=False)
     before = layout.page.read_text(encoding="utf-8")
     shutil.copy(layout.figure("samples", "png"), layout.figure("exchange", "png"))
     write_rows(layout.table("solvers", "csv"), pd.DataFrame({"solver": ["heun"]}))
     for run in study.runs:
-        write_rows(layout.exchange(run), LOG)
-    app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+        write_rows(layout.rows("exchange", run), LOG)
+    app(["page", "s.json"], standalone_mode=False)
     assert layout.page.read_text(encoding="utf-8") == before
 
 
@@ -270,7 +270,7 @@ def test_a_table_of_another_version_is_named(project):
     write_json(Path("s.json"), study.resolved)
     write_rows(layout.table("pairs", "csv"), pd.DataFrame({"run": ["nn", "ll"]}))
     with pytest.raises(ValueError, match=r"results/s/paper/tables/pairs\.csv: has no 'normal_bpd'.* made again"):
-        app(["page", "s.json", "--captions", str(CAPTIONS)], standalone_mode=False)
+        app(["page", "s.json"], standalone_mode=False)
     assert not layout.page.exists()
 
 

@@ -14,7 +14,7 @@ from scipy import integrate, stats
 
 from nonnormal.objectives.bounds import prior_kl
 from nonnormal.objectives.losses import whitened_error
-from nonnormal.processes import PSLD, Recipe, apply, cholesky, langevin_recipe, uniform_times
+from nonnormal.processes import PSLD, LinearSDE, apply, cholesky, langevin_sde, uniform_times
 from nonnormal.steps import get
 
 PSLDS = {
@@ -149,7 +149,7 @@ PARAMETERS = dict(mass_inv=st.floats(0.1, 10), friction_x=st.floats(0, 6), frict
 @given(**PARAMETERS, beta=st.floats(0.1, 20), times=st.lists(st.floats(0, 1), min_size=3, max_size=3, unique=True))
 def test_any_damping_composes_and_keeps_its_prior(mass_inv, friction_x, friction_m, beta, times):
     assume(friction_x + friction_m > 1e-3)
-    process = langevin_recipe(mass_inv, friction_x, friction_m, beta)
+    process = langevin_sde(mass_inv, friction_x, friction_m, beta)
     r, s, t = sorted(times)
     (phi_rs, sigma_rs), (phi_st, sigma_st), (phi, sigma) = (
         process.transition(*pair) for pair in ((r, s), (s, t), (r, t))
@@ -179,7 +179,7 @@ def test_critical_damping_is_the_recipes_whatever_the_parameters(mass_inv, frict
 @pytest.mark.parametrize(("friction_x", "friction_m"), [(0.0, 0.4), (0.0, 9.0), (0.3, 1.0)])
 def test_discriminant_says_whether_the_position_swings(friction_x, friction_m):
     """(Γ − ν)² < 4 M⁻¹ is underdamped: the eigenvalues of the mean are complex, and it turns."""
-    eigenvalues = torch.linalg.eigvals(langevin_recipe(4.0, friction_x, friction_m).drift)
+    eigenvalues = torch.linalg.eigvals(langevin_sde(4.0, friction_x, friction_m).drift)
     assert (eigenvalues.imag.abs().max() > 1e-6) == ((friction_x - friction_m) ** 2 < 16)
 
 
@@ -324,11 +324,11 @@ def test_what_the_closed_form_does_not_cover_is_refused(options, named):
 
 
 def test_any_damping_goes_by_its_recipe_and_none_at_all_is_refused():
-    assert isinstance(langevin_recipe(friction_m=3.0), Recipe)
+    assert isinstance(langevin_sde(friction_m=3.0), LinearSDE)
     with pytest.raises(ValueError, match="does not reach all variables"):
-        langevin_recipe(friction_x=0.0, friction_m=0.0)
+        langevin_sde(friction_x=0.0, friction_m=0.0)
     with pytest.raises(ValueError, match="mass_inv must be positive"):
-        langevin_recipe(mass_inv=-1.0)
+        langevin_sde(mass_inv=-1.0)
 
 
 def test_equal_parameters_are_equal_processes():
@@ -344,7 +344,7 @@ def test_with_large_friction_the_position_moves_as_in_vp():
     gaps, t, beta = [], 0.4, 4.0
     decay = math.exp(-beta * t / 2)
     for mass_inv in (20.0, 40.0, 80.0, 160.0):
-        a, c = langevin_recipe(mass_inv, 0.0, mass_inv, beta, momentum_var=1.0).marginal(t)
+        a, c = langevin_sde(mass_inv, 0.0, mass_inv, beta, momentum_var=1.0).marginal(t)
         gaps.append((abs(a[0, 0].item() - decay), abs(c[0, 0].item() - (1 - decay**2))))
     for wide, narrow in pairwise(gaps):
         for before, after in zip(wide, narrow, strict=True):

@@ -11,7 +11,7 @@ from scipy import stats
 
 from nonnormal.objectives.bounds import bound
 from nonnormal.objectives.losses import Design
-from nonnormal.processes import PSLD, VE, VP, apply, as_time, cholesky, langevin_recipe, ordered, uniform_times
+from nonnormal.processes import PSLD, VE, VP, apply, as_time, cholesky, langevin_sde, ordered, uniform_times
 from nonnormal.processes.schedules import Schedule
 from nonnormal.samplers import sample_ancestral
 from nonnormal.steps import get
@@ -22,7 +22,7 @@ ALL = {
     **VES,
     "psld": PSLD(),
     "cld": PSLD(friction_x=0.0, friction_m=4.0),
-    "underdamped": langevin_recipe(mass_inv=4.0, friction_x=0.1, friction_m=1.0, beta=(1.0, 9.0)),
+    "underdamped": langevin_sde(mass_inv=4.0, friction_x=0.1, friction_m=1.0, beta=(1.0, 9.0)),
 }
 TIMES = [(0.0, 0.3, 1.0), (0.0, 0.01, 0.02), (0.2, 0.5, 0.51), (0.9, 0.95, 1.0)]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, linalg, stats
 
-from nonnormal.processes import VP, Recipe, apply, as_time, cholesky, vp_recipe
+from nonnormal.processes import VP, LinearSDE, apply, as_time, cholesky, vp_sde
 from nonnormal.processes.linear_sde import elapsed, moments, rate
 from nonnormal.processes.schedules import Schedule
 from nonnormal.steps import get
@@ -24,7 +24,7 @@ def random_recipe(seed, n, rank, **other):
     """D of any rank ≥ 1, Q and H from normal matrices; almost surely noise reaches all variables."""
     rng = np.random.default_rng(seed)
     half, turn, well = rng.normal(size=(n, rank)), rng.normal(size=(n, n)), rng.normal(size=(n, n))
-    return Recipe(half @ half.T, turn - turn.T, well @ well.T / n + 0.5 * np.eye(n), **other)
+    return LinearSDE(half @ half.T, turn - turn.T, well @ well.T / n + 0.5 * np.eye(n), **other)
 
 
 RECIPES = {
@@ -93,7 +93,7 @@ def test_long_transitions_are_the_priors_covariance_less_what_is_remembered(opti
 @pytest.mark.parametrize("span", [1e-7, 1e-5, 1e-3, 0.1, 0.5])
 def test_every_entry_keeps_its_digits_where_noise_comes_late(span):
     """A chain of three, noise on the last alone: the first has variance of order B⁵, 1e-35 of the last's at 1e-7."""
-    recipe = Recipe(np.diag([0.0, 0.0, 1.0]), [[0, -1, 0], [1, 0, -2], [0, 2, 0]], np.diag([1.0, 2.0, 0.5]))
+    recipe = LinearSDE(np.diag([0.0, 0.0, 1.0]), [[0, -1, 0], [1, 0, -2], [0, 2, 0]], np.diag([1.0, 2.0, 0.5]))
     phi, sigma = recipe.transition(0.0, span)
     with mpmath.workdps(80):
         exact = mpmath.expm(mpmath.matrix(recipe.drift.tolist()) * mpmath.mpf(span))
@@ -145,7 +145,7 @@ def built(draw, n, beta):
     half, turn, well = (np.reshape(part, (n, n)) for part in draw[:3])
     # Enough noise for all, of which `rank` columns more: how fast a degenerate one mixes has no lower limit.
     half = half[:, : draw[3]]
-    return Recipe(half @ half.T + 0.1 * np.eye(n), turn - turn.T, well @ well.T + 0.2 * np.eye(n), beta)
+    return LinearSDE(half @ half.T + 0.1 * np.eye(n), turn - turn.T, well @ well.T + 0.2 * np.eye(n), beta)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -178,7 +178,9 @@ def test_the_law_at_the_end_of_a_long_time_is_the_prior(data, n):
 @pytest.mark.parametrize("end", [0.2, 1.0])
 def test_a_walk_of_small_structured_steps_has_the_law_of_the_process(step, end):
     """z ← z + F z Δ + G √Δ ξ from a point, for ξ of unit variance and any law: the marginal at 0.2, the prior at 1."""
-    recipe = Recipe([[0.64, 0.48], [0.48, 0.36]], TURN, [[2.0, 0.5], [0.5, 1.0]], beta=(4.0, 16.0))  # noise of rank 1
+    recipe = LinearSDE(
+        [[0.64, 0.48], [0.48, 0.36]], TURN, [[2.0, 0.5], [0.5, 1.0]], beta=(4.0, 16.0)
+    )  # noise of rank 1
     n_paths, n_steps, draws = 2000, 1500, torch.Generator().manual_seed(0)
     span = end / n_steps
     start = torch.tensor([1.0, -2.0]).double()
@@ -208,7 +210,7 @@ class LinearBeta(Schedule):
 
 
 def test_linear_beta_vp_is_a_recipe():
-    recipe, vp = vp_recipe(), VP(LinearBeta())
+    recipe, vp = vp_sde(), VP(LinearBeta())
     s, t = torch.tensor([0.001, 0.2, 0.5]).double(), torch.tensor([0.002, 0.3, 1.0]).double()
     for found, expected in zip(recipe.transition(s, t), vp.transition(s, t), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=0)
@@ -220,20 +222,20 @@ def test_linear_beta_vp_is_a_recipe():
 def test_marginals_start_from_the_initial_law():
     a_0 = torch.tensor([[1.0, 0.0], [0.5, 0.0]], dtype=torch.float64)
     c_0 = torch.tensor([[0.1, 0.02], [0.02, 0.3]], dtype=torch.float64)
-    recipe = Recipe(EYE, TURN, [[2.0, 0.5], [0.5, 1.0]], A_0=a_0, C_0=c_0)
+    recipe = LinearSDE(EYE, TURN, [[2.0, 0.5], [0.5, 1.0]], A_0=a_0, C_0=c_0)
     close(recipe.marginal(0.0)[0], a_0, 0)
     close(recipe.marginal(0.0)[1], c_0, 0)
     phi, sigma = recipe.transition(0.0, 0.3)
     a, c = recipe.marginal(0.3)
     close(a, phi @ a_0, 1e-15)
     close(c, phi @ c_0 @ phi.mT + sigma, 1e-15)
-    assert torch.equal(Recipe(EYE, TURN, EYE).marginal(0.0)[0], torch.eye(2).double())
-    assert torch.equal(Recipe(EYE, TURN, EYE).marginal(0.0)[1], torch.zeros(2, 2).double())
+    assert torch.equal(LinearSDE(EYE, TURN, EYE).marginal(0.0)[0], torch.eye(2).double())
+    assert torch.equal(LinearSDE(EYE, TURN, EYE).marginal(0.0)[1], torch.zeros(2, 2).double())
 
 
 def test_states_of_three_variables_move_by_the_transition():
     """Without rotation and correlation three variables are three processes of one."""
-    recipe = Recipe(np.diag([1.0, 2.0, 3.0]), np.zeros((3, 3)), np.eye(3))
+    recipe = LinearSDE(np.diag([1.0, 2.0, 3.0]), np.zeros((3, 3)), np.eye(3))
     z = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     moved = apply(recipe.transition(0.2, 0.5)[0], z)
     for i, block in enumerate(moved.chunk(3, 1)):
@@ -242,7 +244,7 @@ def test_states_of_three_variables_move_by_the_transition():
 
 def test_a_recipe_does_not_share_memory_with_what_it_was_built_from():
     h = torch.eye(2, dtype=torch.float64)
-    recipe = Recipe(EYE, TURN, h)
+    recipe = LinearSDE(EYE, TURN, h)
     h[0, 0] = 5
     assert recipe.H[0, 0] == 1
 
@@ -251,7 +253,7 @@ def test_rounding_in_a_matrix_is_forgiven_and_removed():
     half = np.array([[0.3], [0.7]])
     d = half @ half.T
     d[0, 1] += 1e-16
-    recipe = Recipe(d, TURN, EYE)
+    recipe = LinearSDE(d, TURN, EYE)
     assert torch.equal(recipe.D, recipe.D.mT)
 
 
@@ -283,4 +285,4 @@ def test_rounding_in_a_matrix_is_forgiven_and_removed():
 )
 def test_what_is_no_recipe_is_refused_by_name(options, named):
     with pytest.raises(ValueError, match=named):
-        Recipe(**(dict(D=EYE, Q=TURN, H=EYE) | options))
+        LinearSDE(**(dict(D=EYE, Q=TURN, H=EYE) | options))

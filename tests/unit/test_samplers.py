@@ -7,7 +7,7 @@ import torch
 from problems import MIXTURE_1D, STEPS, VPS, PerPixel, Rotation, small_denoiser
 
 from nonnormal.denoisers import NormalDenoiser
-from nonnormal.processes import PSLD, VP, apply, uniform_times, vp_recipe
+from nonnormal.processes import PSLD, VP, apply, uniform_times, vp_sde
 from nonnormal.samplers import (
     sample_ancestral,
     sample_em,
@@ -153,7 +153,7 @@ OF_TIMES = {
 @pytest.mark.parametrize("name", OF_TIMES)
 def test_a_grid_goes_from_the_prior_to_no_earlier_time_than_the_process_has(name):
     sampler, options = OF_TIMES[name], dict(shape=(1, 1, 2, 2), seeds=[0])
-    for process in (PSLD(), vp_recipe()):
+    for process in (PSLD(), vp_sde()):
         kind, t_min = type(process).__name__, f"{process.t_min:g}"
         with pytest.raises(ValueError, match=rf"{kind} has times from t_min = {t_min} to 1, found 0$"):
             sampler(EXACT, process, times=uniform_times(3), **options)

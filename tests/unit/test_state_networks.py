@@ -7,11 +7,11 @@ import torch
 from problems import MIXTURE_1D, PerPixel, Rotation, small_denoiser
 from torch import nn
 
-from nonnormal.denoisers import Counted, CountedStates, counted, predict_x0, score
+from nonnormal.denoisers import NFECounter, StateNFECounter, counted, predict_x0, score
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, noise_factor
 from nonnormal.objectives.bounds import bound
-from nonnormal.objectives.losses import Design, StateMatching, marginal_state
-from nonnormal.processes import PSLD, apply, cholesky, embed, solve_lower, uniform_times
+from nonnormal.objectives.losses import Design, HybridScoreMatching, marginal_state
+from nonnormal.processes import PSLD, apply, cholesky, lift, solve_lower, uniform_times
 from nonnormal.samplers import sample_ancestral, sample_em, sample_sscs
 from nonnormal.steps import get
 from nonnormal.training.checkpoints import build_denoiser, load_denoiser, save_weights
@@ -98,13 +98,13 @@ def test_bounds_take_it_as_they_take_the_denoiser():
 @every
 def test_objective_is_least_at_the_noise_that_was_drawn(process, target):
     """An oracle that knows x_0 and m_0 predicts the very noise, and pays nothing; 0 pays half its square."""
-    objective = StateMatching(Design(process, NORMAL, NORMAL), target, momentum_alone=process.friction_x == 0)
+    objective = HybridScoreMatching(Design(process, NORMAL, NORMAL), target, momentum_alone=process.friction_x == 0)
     x0 = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
     u, noise = objective.draw(x0.shape, torch.Generator().manual_seed(2), torch.float64)
     first = 0.0 if target == "hsm" else math.sqrt(process.momentum_var / process.mass_inv) * noise[:, 2:]
 
     def oracle(z, t):
-        start = embed(x0, 2) + (torch.cat([torch.zeros_like(x0), first], 1) if target == "dsm" else 0.0)
+        start = lift(x0, 2) + (torch.cat([torch.zeros_like(x0), first], 1) if target == "dsm" else 0.0)
         mean = apply(process.transition(torch.zeros_like(t), t)[0], start)
         inverse = solve_lower(noise_factor(process, t, target), torch.eye(2).double().expand(4, 2, 2))
         eps = apply(inverse, z - mean)
@@ -174,8 +174,8 @@ def test_its_operations_are_counted_and_its_calls_too():
     assert flops_per_image(build_denoiser(recipe()), (1, 8, 8)) > flops_per_image(small_denoiser(), (1, 8, 8))
     network, process = Exact(PSLD(), "hsm"), PSLD()
     model = counted(network)
-    assert isinstance(model, CountedStates)
-    assert isinstance(counted(EXACT), Counted)
+    assert isinstance(model, StateNFECounter)
+    assert isinstance(counted(EXACT), NFECounter)
     z = states(process, 0.3)
     assert torch.equal(predict_x0(model, process, z, 0.3), predict_x0(network, process, z, 0.3))
     assert torch.equal(score(model, process, z, 0.3), score(network, process, z, 0.3))
@@ -197,7 +197,7 @@ def test_it_is_trained_as_a_denoiser_is(tmp_path, target, friction, more):
     """The same bits twice, in passes over parts of a batch too, and in bfloat16; the loss falls."""
     process = PSLD(friction_x=friction, friction_m=4 + friction)
     settings = recipe(vars(process), outputs=1 if friction == 0 else 2, target=target)
-    objective = StateMatching(Design(process, NORMAL, NORMAL), target, momentum_alone=friction == 0)
+    objective = HybridScoreMatching(Design(process, NORMAL, NORMAL), target, momentum_alone=friction == 0)
     images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     options = dict(steps=12, batch_size=8, learning_rate=3e-3, warmup=1, decay="constant", betas=(0.9, 0.99))
     options |= dict(weight_decay=0.0, clip_norm=1.0, ema_decay=0.5, seed=5, checkpoint=tmp_path / "c.safetensors")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from problems import MIXTURE_1D, NORMAL_STD, VPS, ComponentWiseVP, PerPixel, Rotation
 
-from nonnormal.denoisers import Counted, NormalDenoiser, predict_x0, score
+from nonnormal.denoisers import NFECounter, NormalDenoiser, predict_x0, score
 from nonnormal.objectives.probability_flow import velocity
-from nonnormal.processes import PSLD, VE, apply, cholesky, contract, quadratic_times, uniform_times, vp_recipe
+from nonnormal.processes import PSLD, VE, apply, cholesky, project, quadratic_times, uniform_times, vp_sde
 from nonnormal.samplers import (
     sample_ancestral,
     sample_em,
@@ -37,7 +37,7 @@ PSLDS = {
     "psld-0.25": PSLD(friction_x=0.25, friction_m=4.25),
 }
 # Begins late and with the prior's momentum, so that a few steps already show an order.
-GENTLE = {"vp": vp_recipe((4.0, 12.0)), "psld": PSLD(1.0, 0.5, 2.5, beta=4.0, momentum_var=1.0, t_min=0.2)}
+GENTLE = {"vp": vp_sde((4.0, 12.0)), "psld": PSLD(1.0, 0.5, 2.5, beta=4.0, momentum_var=1.0, t_min=0.2)}
 
 
 def call(sampler, denoiser, process, shape, step=NORMAL, **options):
@@ -151,7 +151,7 @@ def test_sscs_is_the_sources_sampler_written_out(rate):
 
 
 @pytest.mark.parametrize("sampler", SPLIT)
-@pytest.mark.parametrize("process", [PSLD(), vp_recipe((4.0, 12.0)), VPS["vp-digits"]])
+@pytest.mark.parametrize("process", [PSLD(), vp_sde((4.0, 12.0)), VPS["vp-digits"]])
 def test_sscs_keeps_the_prior_where_there_are_no_data(monkeypatch, process, sampler):
     """Data that are the prior itself have its score, and steps of any size are exact."""
     monkeypatch.setattr(states, "ImageNoise", Units)
@@ -196,7 +196,7 @@ def test_em_is_its_equation_written_out(process):
     found = sample_em(denoiser, process, laplace, (2, 1, 8, 8), **options)
     torch.testing.assert_close(found, predict_x0(denoiser, process, z, times[0]), rtol=1e-8, atol=1e-8)
     found = sample_em(denoiser, process, laplace, (2, 1, 8, 8), denoise=False, **options)
-    expected = contract(process.observation(times[0])[0], z)
+    expected = project(process.observation(times[0])[0], z)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
@@ -214,7 +214,7 @@ def test_adaptive_flow_ends_where_a_fine_one_does():
 )
 def test_network_calls_are_those_of_the_steps_and_of_the_last_denoising(sampler, calls):
     for denoise in (False, True):
-        counted = Counted(shrink)
+        counted = NFECounter(shrink)
         call(sampler, counted, PSLD(), (2, 1, 1, 1), times=uniform_times(5, 1e-3), denoise=denoise)
         assert counted.nfe == 5 * calls + denoise
 

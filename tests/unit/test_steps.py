@@ -109,7 +109,7 @@ def hellinger_information(step, h):
     """4/h² ∫ (√q(z − h) − √q(z))² dz, which tends to the Fisher information of location, or to ∞ as that does."""
     low, high = step.support
     shifts = (-100 * h, -10 * h, 0.0, h, 11 * h, 101 * h)
-    ends = [end + shift for end in (*step.kinks, low, high) if math.isfinite(end) for shift in shifts]
+    ends = [end + shift for end in (*step.breakpoints, low, high) if math.isfinite(end) for shift in shifts]
     first, last = max(low, -40.0), min(high, 40.0) + h
     cuts = sorted({first, 0.0, h, *(end for end in ends if first < end < last), last})
     distance = sum(

@@ -19,7 +19,7 @@ from nonnormal.steps.divergence import is_finite
 from nonnormal.study import config as study
 from nonnormal.study.cli.common import open_study
 from nonnormal.study.config import StudyError, json_schema, load, validate
-from nonnormal.study.config.build import components, denoiser_recipe, design, objective
+from nonnormal.study.config.build import components, design, model_config, objective
 from nonnormal.study.config.sections import NAME_RULE
 from nonnormal.study.config.settings import Process, Run
 from nonnormal.study.results import paths as layout
@@ -77,7 +77,7 @@ def test_studies_of_the_repository_load(name):
     for run in found.runs.values():
         design(run)
         objective(run, sigma_data=0.5)
-        assert denoiser_recipe(run, found.dataset, 0.5)["network"]["image_size"] == found.dataset.shape[1]
+        assert model_config(run, found.dataset, 0.5)["network"]["image_size"] == found.dataset.shape[1]
 
 
 @pytest.mark.parametrize("name", ["digits", "smoke"])

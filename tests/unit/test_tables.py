@@ -8,31 +8,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from nonnormal.processes import PSLD, VP, vp_recipe
+from nonnormal.processes import PSLD, VP, vp_sde
 from nonnormal.steps import families
 from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.steps.divergence import constant
-from nonnormal.study.experiments.ablation import tables as crossing
-from nonnormal.study.experiments.ablation.tables import readable_crossing
-from nonnormal.study.experiments.geometry import tables as geometry
-from nonnormal.study.experiments.geometry.tables import readable_geometry, readable_solvers, solvers
-from nonnormal.study.experiments.pairs import table_conventions as differences
-from nonnormal.study.experiments.pairs import table_costs as costs
-from nonnormal.study.experiments.pairs import tables as pairs
-from nonnormal.study.experiments.pairs.table_conventions import readable_differences
-from nonnormal.study.experiments.pairs.table_costs import readable_costs
-from nonnormal.study.experiments.pairs.tables import headline, readable_pairs
-from nonnormal.study.experiments.phase_space import tables as recipe
+from nonnormal.study.config import validate
+from nonnormal.study.experiments.ablation.tables import crossing, readable_crossing
+from nonnormal.study.experiments.geometry.tables import geometry, readable_geometry, readable_solvers, solvers
+from nonnormal.study.experiments.pairs.table_conventions import differences, readable_differences
+from nonnormal.study.experiments.pairs.table_costs import costs, readable_costs
+from nonnormal.study.experiments.pairs.tables import headline, pairs, readable_pairs
 from nonnormal.study.experiments.phase_space.tables import bounds as recipe_bounds
 from nonnormal.study.experiments.phase_space.tables import (
     processes,
     readable_bounds,
     readable_processes,
     readable_recipe,
+    recipe,
 )
+from nonnormal.study.registry import all_experiments, parts
 from nonnormal.study.report.families import listed_steps, step_constants, step_families
-from nonnormal.study.report.text import cell, write_readable
+from nonnormal.study.report.text import cell, read_numbers, write_readable
 from nonnormal.study.results.paths import Layout, data_path
 from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
 
@@ -602,7 +600,7 @@ def test_constants_have_q_in_rows_and_p_in_columns_and_no_rademacher():
 
 # ---- the complete recipe ---------------------------------------------------------------------------------------------
 
-PROCESSES = {"vp-sde": vp_recipe(), "cld": PSLD(friction_x=0.0, friction_m=4.0), "psld-0.25": PSLD(4.0, 0.25, 4.25)}
+PROCESSES = {"vp-sde": vp_sde(), "cld": PSLD(friction_x=0.0, friction_m=4.0), "psld-0.25": PSLD(4.0, 0.25, 4.25)}
 
 
 @pytest.fixture
@@ -715,45 +713,37 @@ def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
 
 def test_files_of_a_study_lie_below_its_folder():
     layout = Layout("s", "digits")
-    found = {
-        str(path)
-        for path in (
-            *(layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper),
-            *(layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.bounds("r"), layout.fidelity("r")),
-            *(layout.exchange("r"), layout.style, layout.invariance("line"), layout.invariance("plane")),
-            *(layout.geometry, layout.trajectories, layout.recipe("r"), layout.recipe_law),
-            *(layout.crossing, layout.crossing_samples),
-            *(
-                layout.samples("r", 10),
-                layout.samples("r", 100),
-                layout.figure("steps", "pdf"),
-                layout.table("pairs", "md"),
-            ),
-        )
-    }
-    assert len(found) == 25  # no two share a file
-    assert all(path.startswith("results/s/") for path in found)
+    found = [layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper]
+    found += [layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.samples("r", 10)]
+    found += [layout.samples("r", 100), layout.pretrained_network]
+    for experiment in all_experiments():
+        for job in experiment.jobs:
+            found += job.outputs(layout, "r" if job.each else None)
+        found += layout.figures([figure.name for figure in experiment.figures])
+        found += layout.tables([table.name for table in experiment.tables])
+    assert len(set(found)) == len(found)  # no two share a file
+    assert all(str(path).startswith("results/s/") for path in found)
     assert str(layout.weights("r")) == "results/s/r/weights.safetensors"
     assert str(layout.summary) == "results/s/summary.csv"
 
 
-@pytest.mark.parametrize(("invariance", "exchange", "geometry"), list(itertools.product([False, True], repeat=3)))
-def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(invariance, exchange, geometry):
-    layout = Layout("s", "digits")
-    expected = {layout.bounds("a"), layout.fidelity("a"), layout.bounds("b"), layout.fidelity("b"), layout.style}
-    expected |= {layout.exchange("a"), layout.exchange("b")} if exchange else set()
-    expected |= {layout.invariance("line"), layout.invariance("plane")} if invariance else set()
-    expected |= {layout.geometry} if geometry else set()
-    expected |= {layout.design("c")}
-    sections = dict(invariance=invariance, exchange=exchange, geometry=geometry, pretrained=False)
-    found = layout.parts(["a", "b"], ["c"], **sections)
-    assert len(found) == len(expected)
+@pytest.mark.parametrize("left_out", [(), ("invariance",), ("exchange", "geometry"), ("recipe", "crossing", "designs")])
+def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out):
+    raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    study = validate({key: value for key, value in raw.items() if key not in left_out})
+    layout = Layout(study.name, study.data_name)
+    found = [path.relative_to(layout.root).as_posix() for path in parts(study, layout)]
+    assert len(set(found)) == len(found)
+    expected = {f"{run}/bounds.csv" for run in study.runs} | {"fidelity.csv"}
+    expected |= set() if "invariance" in left_out else {"invariance.csv"}
+    expected |= set() if "exchange" in left_out else {f"{run}/exchange.csv" for run in study.runs}
+    expected |= set() if "geometry" in left_out else {"geometry.csv"}
+    expected |= set() if "designs" in left_out else {f"{run}/design.csv" for run in study.design_runs}
+    expected |= set() if "crossing" in left_out else {"crossing.csv"}
+    expected |= (
+        set() if "recipe" in left_out else {"recipe-law.csv", *(f"{run}/recipe.csv" for run in study.recipe_runs)}
+    )
     assert set(found) == expected
-    sections = dict(invariance=invariance, exchange=exchange, geometry=geometry, pretrained=False, recipe=True)
-    more = layout.parts(["a", "b"], ["c"], **sections, recipe_runs=["a", "c"])
-    assert set(more) == expected | {layout.recipe_law, layout.recipe("a"), layout.recipe("c")}
-    more = layout.parts(["a", "b"], ["c"], **{**sections, "recipe": False}, crossing=True)
-    assert set(more) == expected | {layout.crossing}
 
 
 def test_the_data_are_shared_by_all_studies():

@@ -8,7 +8,7 @@ import torch
 from problems import VPS, small_denoiser
 
 from nonnormal.data import quantise, scale
-from nonnormal.objectives.losses import ELBO, Design, Perceptual
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss
 from nonnormal.steps import get
 from nonnormal.training import loop as training
 from nonnormal.training.loop import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
@@ -187,7 +187,7 @@ def test_grey_levels_scaled_by_the_batch_end_in_the_bits_of_scaled_images(tmp_pa
     assert_same(run(tmp_path / "by the batch", images=levels, scale=lambda v: scale(v, 17)), at_once)
 
 
-@pytest.mark.parametrize("objective", [OBJECTIVE, Perceptual(OBJECTIVE.design, 0.5)], ids=["elbo", "perceptual"])
+@pytest.mark.parametrize("objective", [OBJECTIVE, EDMLoss(OBJECTIVE.design, 0.5)], ids=["elbo", "perceptual"])
 @pytest.mark.parametrize("accumulate", [3, 4])
 def test_passes_over_parts_of_a_batch_are_the_same_training(tmp_path, objective, accumulate):
     whole = run(tmp_path / "whole", objective, dropout=0.0)

@@ -89,7 +89,7 @@ def test_a_walk_with_a_narrow_cusp_stays_a_law():
 
 @dataclass(frozen=True)
 class Bumps(Symmetric):
-    """Normal laws of width s at ±√(1 − s²), of which `kinks` does not speak, times a constant."""
+    """Normal laws of width s at ±√(1 − s²), of which `breakpoints` does not speak, times a constant."""
 
     width: float = 0.01
     mass: float = 1.0

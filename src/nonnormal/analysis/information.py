@@ -42,7 +42,7 @@ def information(
     return 0.5 * (variance / noise).log1p(), 0.5 * variance / (noise * (noise + variance)) * fall / snr
 
 
-def generated_at_once(
+def effective_components(
     process: LinearProcess, variance: Tensor, floor: float | Tensor = 0.0, n_times: int = 512
 ) -> float:
     """Number of components that gain information at the same time, from 1 to their number.

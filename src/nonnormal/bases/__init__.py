@@ -1,7 +1,7 @@
 """Bases: the coordinates in which the steps of an image are counted.
 
 PIXEL, DCT(), Fourier(), Haar(levels), PCA.fit(images), LeadingPCA.fit(images) where those are large, and
-Whitened.fit(basis, images) on top of any of them. With the statistics of the data in it a basis makes `Components`.
+Whitened.fit(basis, images) on top of any of them. With the statistics of the data in it a basis makes `BasisStatistics`.
 """
 
 from nonnormal.bases.base import PIXEL, Basis, Pixel
@@ -9,7 +9,7 @@ from nonnormal.bases.fixed import DCT, Fourier, Haar
 from nonnormal.bases.leading_pca import LeadingPCA
 from nonnormal.bases.moments import Scale
 from nonnormal.bases.pca import PCA, Whitened
-from nonnormal.bases.statistics import KINDS, Components, rotation
+from nonnormal.bases.statistics import KINDS, BasisStatistics, rotation
 
 __all__ = [
     "DCT",
@@ -17,7 +17,7 @@ __all__ = [
     "PCA",
     "PIXEL",
     "Basis",
-    "Components",
+    "BasisStatistics",
     "Fourier",
     "Haar",
     "LeadingPCA",

@@ -23,7 +23,7 @@ KINDS = ("pixel", "pca", "dct", "fourier", "haar")
 
 
 @dataclass(frozen=True, eq=False)
-class Components:
+class BasisStatistics:
     """A basis U with mean and deviation of each component of U x over the training images.
 
     Attributes:
@@ -48,7 +48,7 @@ class Components:
         levels: int = 1,
         whiten: bool = False,
         scale: Scale | None = None,
-    ) -> Components:
+    ) -> BasisStatistics:
         """Statistics of the images (N, C, H, W) in a basis that is fitted to them where it has to be.
 
         Args:
@@ -83,7 +83,7 @@ class Components:
     @classmethod
     def from_tensors(
         cls, kind: str, tensors: Mapping[str, Tensor], *, levels: int = 1, whiten: bool = False
-    ) -> Components:
+    ) -> BasisStatistics:
         """The components whose `tensors` these are, of a basis fitted with these settings."""
         fitted = {name.removeprefix("basis."): value for name, value in tensors.items()}
         basis = _fixed(kind, levels) or (LeadingPCA if "reflectors" in fitted else PCA).from_tensors(fitted)

@@ -12,10 +12,10 @@ have exact denoisers. Knows processes, but nothing of losses or of what kind of 
 """
 
 from nonnormal.denoisers.base import (
-    Counted,
-    CountedStates,
     Denoiser,
+    NFECounter,
     StateDenoiser,
+    StateNFECounter,
     alpha_and_level,
     basis_of,
     counted,
@@ -29,14 +29,14 @@ from nonnormal.denoisers.preconditioning import PARAMETRISATIONS, NetworkDenoise
 
 __all__ = [
     "PARAMETRISATIONS",
-    "Counted",
-    "CountedStates",
     "Denoiser",
     "GaussianMixtureDenoiser",
+    "NFECounter",
     "NetworkDenoiser",
     "NormalDenoiser",
     "OptimalDenoiser",
     "StateDenoiser",
+    "StateNFECounter",
     "Wrapper",
     "alpha_and_level",
     "basis_of",

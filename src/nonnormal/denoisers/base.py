@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
-from nonnormal.processes import LinearProcess, apply, contract, embed
+from nonnormal.processes import LinearProcess, apply, lift, project
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -75,7 +75,7 @@ def predict_x0_observed(
     basis, components = basis_of(denoiser, basis), sigma.shape[axes:]
     if components or not (basis.orthonormal and basis_of(denoiser).orthonormal):
         _same_basis(denoiser, basis, components)
-    x = basis.inverse(contract(weights, xt))
+    x = basis.inverse(project(weights, xt))
     return basis.forward(denoiser(x, sigma.to(xt)))
 
 
@@ -110,7 +110,7 @@ def score(
     if isinstance(denoiser, StateDenoiser):
         return denoiser.score(process, xt, t, basis)
     a, c = process.marginal(t)
-    residual = apply(a, embed(predict_x0(denoiser, process, xt, t, basis), process.n)) - xt
+    residual = apply(a, lift(predict_x0(denoiser, process, xt, t, basis), process.n)) - xt
     return apply(torch.linalg.inv(c), residual)
 
 
@@ -133,7 +133,7 @@ def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, 
     return alpha, c[..., 0, 0].sqrt() / alpha
 
 
-class Counted:
+class NFECounter:
     """The same denoiser and basis, with `nfe`, the number of its calls, whatever the size of their batches."""
 
     def __init__(self, denoiser: Denoiser):
@@ -145,7 +145,7 @@ class Counted:
         return self.denoiser(x, sigma)
 
 
-class CountedStates(StateDenoiser):
+class StateNFECounter(StateDenoiser):
     """The same for what predicts from whole states."""
 
     def __init__(self, denoiser: StateDenoiser):
@@ -162,9 +162,9 @@ class CountedStates(StateDenoiser):
         return self.denoiser.score(process, xt, t, basis)
 
 
-def counted(denoiser: Denoiser | StateDenoiser) -> Counted | CountedStates:
+def counted(denoiser: Denoiser | StateDenoiser) -> NFECounter | StateNFECounter:
     """The same denoiser with its calls counted, whichever it is."""
-    return CountedStates(denoiser) if isinstance(denoiser, StateDenoiser) else Counted(denoiser)
+    return StateNFECounter(denoiser) if isinstance(denoiser, StateDenoiser) else NFECounter(denoiser)
 
 
 def pixels_of(basis: Basis, shape: tuple[int, ...], like: Tensor) -> Tensor:

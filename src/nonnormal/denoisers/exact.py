@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers.base import pixels_of
-from nonnormal.processes import trailing
+from nonnormal.processes import append_dims
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class NormalDenoiser:
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """x̂0 (B, C, H, W) for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
         columns = pixels_of(self.basis, self.mean.shape, x)
-        sigma = trailing(torch.as_tensor(sigma, dtype=x.dtype), x)
+        sigma = append_dims(torch.as_tensor(sigma, dtype=x.dtype), x)
         sigma = sigma.expand(len(sigma) if sigma.dim() == x.dim() else 1, *self.mean.shape).flatten(1)
         covariance, gap = self.covariance.to(x), (x - self.mean.to(x)).flatten(1)
         total = covariance + (columns * sigma.square().unsqueeze(1)) @ columns.mT
@@ -78,7 +78,7 @@ class GaussianMixtureDenoiser:
             )
         means, stds = self.means.to(x), self.stds.to(x)
         weights = torch.full_like(stds, 1 / len(stds)) if self.weights is None else self.weights.to(x)
-        sigma = trailing(torch.as_tensor(sigma, dtype=x.dtype), x).expand(x.shape).flatten(1).unsqueeze(1)
+        sigma = append_dims(torch.as_tensor(sigma, dtype=x.dtype), x).expand(x.shape).flatten(1).unsqueeze(1)
         variance = stds.square().unsqueeze(-1) + sigma.square()
         gap = (x.unsqueeze(1) - means).flatten(2)
         log_weight = weights.log() - 0.5 * (gap.square() / variance + variance.log()).sum(-1)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import StateDenoiser, Wrapper, fourier_features
-from nonnormal.processes import PSLD, LinearProcess, apply, cholesky, contract, solve_lower, trailing
+from nonnormal.processes import PSLD, LinearProcess, append_dims, apply, cholesky, project, solve_lower
 
 Target = Literal["hsm", "dsm"]
 
@@ -75,9 +75,9 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
         dtype = next(self.network.parameters()).dtype
         weights, sigma = self.process.observation(t)
         x, m = z.to(dtype).chunk(2, dim=1)
-        alpha = trailing((1 + sigma.square()).rsqrt(), x)
+        alpha = append_dims((1 + sigma.square()).rsqrt(), x)
         channels = [x, self.process.mass_inv**0.5 * m]
-        channels += fourier_features(alpha * contract(weights, z.to(dtype)), self.fourier) if self.fourier else []
+        channels += fourier_features(alpha * project(weights, z.to(dtype)), self.fourier) if self.fourier else []
         log_snr = (-2 * sigma.log()).to(x).expand(len(z))
         return self.network(torch.cat(channels, dim=1), log_snr).to(z.dtype)
 
@@ -90,17 +90,17 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
             xx, xm, mm = c[..., 0, 0], c[..., 0, 1], c[..., 1, 1]
             known = xx * a[..., 1, 0] - xm * a[..., 0, 0]
             spread = (xx * mm - xm * xm) / factor[..., 1, 1] / known
-            return contract(torch.stack([-xm, xx], -1) / known[..., None], xt) - trailing(spread, noise) * noise
+            return project(torch.stack([-xm, xx], -1) / known[..., None], xt) - append_dims(spread, noise) * noise
         weights, sigma = process.observation(t)
         spread = sigma.square()[..., None] * solve_lower(factor, a[..., :1])[..., 0]
-        return contract(weights, xt) - contract(spread, noise)
+        return project(weights, xt) - project(spread, noise)
 
     def score(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:
         """−L⁻ᵀ eps_hat, in xt's shape; 0 for a position that no noise moves, whose score nothing asks for."""
         self._serves(process, basis)
         noise, factor = self(xt, t), noise_factor(process, t, self.target)
         if self.momentum_alone:
-            return torch.cat([torch.zeros_like(noise), -noise / trailing(factor[..., 1, 1], noise)], dim=1)
+            return torch.cat([torch.zeros_like(noise), -noise / append_dims(factor[..., 1, 1], noise)], dim=1)
         return -apply(torch.linalg.inv(factor).mT, noise)
 
     def _serves(self, process: LinearProcess, basis: Basis | None) -> None:

@@ -10,8 +10,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from nonnormal.bases import PIXEL, Basis, Components
-from nonnormal.processes import trailing
+from nonnormal.bases import PIXEL, Basis, BasisStatistics
+from nonnormal.processes import append_dims
 
 
 def _eps(sigma: Tensor, sigma_data: Tensor):
@@ -98,7 +98,7 @@ class NetworkDenoiser(Wrapper):
         parametrisation: str = "edm",
         sigma_data: float | None = 0.5,
         fourier: tuple[int, ...] = (),
-        components: Components | None = None,
+        components: BasisStatistics | None = None,
         sees_levels: bool = False,
     ):
         super().__init__()
@@ -122,7 +122,7 @@ class NetworkDenoiser(Wrapper):
         dtype = next(self.network.parameters()).dtype
         mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
         state = self.basis.forward(x.to(dtype)) - mean
-        sigma = trailing(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
+        sigma = append_dims(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
         c_skip, c_out, c_in = PARAMETRISATIONS[self.parametrisation](sigma, sigma_data)
         channels = [self._image(c_in * state)]
         if self.fourier:

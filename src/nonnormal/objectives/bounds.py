@@ -31,12 +31,12 @@ from nonnormal.denoisers import Denoiser, basis_of, pixels_of, predict_x0
 from nonnormal.objectives.losses import Design, Loss, marginal_state, need_numbers
 from nonnormal.processes import (
     LinearProcess,
+    append_dims,
     apply,
     component_mean,
-    contract,
-    embed,
+    lift,
     need_steps,
-    trailing,
+    project,
     uniform_times,
 )
 from nonnormal.seeds import ImageNoise, one_seed_an_image
@@ -140,12 +140,12 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
             total += share * loss.of_step(*errors[kind]).flatten(1).sum(1)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
-            ct = apply(coef_xt, ct) + apply(coef_x0, embed(c0, process.n)) + apply(chol, noise.draw(design.q))
+            ct = apply(coef_xt, ct) + apply(coef_x0, lift(c0, process.n)) + apply(chol, noise.draw(design.q))
     if marginals == "limit":
         ct = marginal_state(process, c0, times[0], noise.draw(limit))
     prior = prior_kl(process, c0).cpu()
     weights, sigma = process.observation(process.t_min)
-    centre, scale, x0 = basis.inverse(contract(weights, ct)), pixel_levels(basis, sigma, c0), basis.inverse(c0)
+    centre, scale, x0 = basis.inverse(project(weights, ct)), pixel_levels(basis, sigma, c0), basis.inverse(c0)
     return [
         Bound(prior, total.cpu(), -discretised_log_prob(loss.p, x0, centre, scale, levels).flatten(1).sum(1).cpu())
         for total, loss in zip(diffusion, losses, strict=True)
@@ -219,10 +219,10 @@ def continuous_bound(
             error = (predict_x0(denoiser, process, ct, t, basis) - c0).double()
             snr, fall = process.log_snr_rate(t)
             weight = snr * fall / component_mean(fall, t).reshape(-1, *(1,) * (fall.dim() - 1))
-            diffusion += 0.5 * width * (trailing(weight, error) * error.square()).flatten(1).sum(1).cpu()
+            diffusion += 0.5 * width * (append_dims(weight, error) * error.square()).flatten(1).sum(1).cpu()
         ct = marginal_state(process, c0, process.t_min, noise.draw(Normal()))
         weights, sigma = process.observation(process.t_min)
-        y, scale = basis.inverse(contract(weights, ct)), pixel_levels(basis, sigma, c0)
+        y, scale = basis.inverse(project(weights, ct)), pixel_levels(basis, sigma, c0)
         log_prob = categorical_log_prob(x0[start : start + batch_size], y, scale, levels)
         parts.append((prior_kl(process, c0).cpu(), diffusion, -log_prob.flatten(1).sum(1).cpu()))
     return Bound(*(torch.cat(term) for term in zip(*parts, strict=True)))
@@ -273,7 +273,7 @@ def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
     spread = torch.linalg.solve(prior, c).diagonal(dim1=-2, dim2=-1).sum(-1) - process.n
     spread = spread + torch.logdet(prior) - torch.logdet(c)
     mean = apply(
-        torch.linalg.solve_triangular(torch.linalg.cholesky(prior), a, upper=False), embed(c0.double(), process.n)
+        torch.linalg.solve_triangular(torch.linalg.cholesky(prior), a, upper=False), lift(c0.double(), process.n)
     )
     components = c0[0].numel()
     total_spread = spread * components if spread.dim() == 0 else spread.sum()

@@ -26,7 +26,7 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, predict_x0, predict_x0_observed
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, Target, noise_factor
-from nonnormal.processes import LinearProcess, apply, cholesky, embed, need_steps, solve_lower, uniform_times
+from nonnormal.processes import LinearProcess, apply, cholesky, lift, need_steps, solve_lower, uniform_times
 from nonnormal.steps import Step, get
 from nonnormal.steps.conventions import Convention, constant, step_loss
 from nonnormal.steps.divergence import is_finite
@@ -71,7 +71,7 @@ class Loss:
         """
         matrix, moves = _whitening(process, s, t)
         if self.convention == "exact":
-            delta = apply(matrix, embed(x0_hat - x0, process.n))
+            delta = apply(matrix, lift(x0_hat - x0, process.n))
         else:
             delta = printed_error(process, s, t, x0_hat, x0)
         return delta, moves
@@ -154,7 +154,7 @@ def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor,
 
     0 where a coordinate waits.
     """
-    return apply(_whitening(process, s, t)[0], embed(x0_hat - x0, process.n))
+    return apply(_whitening(process, s, t)[0], lift(x0_hat - x0, process.n))
 
 
 def _whitening(process: LinearProcess, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +191,7 @@ def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, 
 def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
     """x_t = A (x_0, 0) + L noise with L Lᵀ = C: a draw of the limit marginal for normal noise (B, n·C, ...)."""
     a, c = process.marginal(t)
-    return apply(a, embed(x0, process.n)) + apply(cholesky(c), noise)
+    return apply(a, lift(x0, process.n)) + apply(cholesky(c), noise)
 
 
 def antithetic(n: int, generator: torch.Generator) -> Tensor:
@@ -241,7 +241,7 @@ class ELBO:
 
 
 @dataclass(frozen=True)
-class Perceptual:
+class EDMLoss:
     """loss = K_{q,p}(e) − K_{q,p}(0) with EDM's weighted error e = √(σ²+σ_d²)/(σσ_d) · (x̂0 − x0), ln σ ~ N(m, s²).
 
     With the normal pair this is half of EDM's loss; other pairs put K in the place of the square.
@@ -284,7 +284,7 @@ class Perceptual:
 
 
 @dataclass(frozen=True)
-class StateMatching:
+class HybridScoreMatching:
     """loss = K_{q,p}(eps_hat − eps) − K_{q,p}(0) at a uniform time of [t_min, 1], eps the noise of a state.
 
     With the normal pair this is half of PSLD's loss; other pairs put K in the place of the square. Times are antithetic
@@ -317,7 +317,7 @@ class StateMatching:
         process, channels = self.design.process, x0.shape[1]
         t = process.t_min + (1 - process.t_min) * u
         eps, first = noise[:, : 2 * channels], noise[:, 2 * channels :]
-        start = embed(x0, 2)
+        start = lift(x0, 2)
         if self.target == "dsm":
             start = start + apply(cholesky(process.initial()[1]), torch.cat([torch.zeros_like(first), first], 1))
         z = apply(process.marginal(t)[0], start) + apply(noise_factor(process, t, self.target), eps)

@@ -34,7 +34,7 @@ from torchdiffeq import odeint
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, score
 from nonnormal.objectives.bounds import categorical_log_prob, need_grey_levels, pixel_levels, state_shape
-from nonnormal.processes import LinearProcess, apply, cholesky, contract, embed
+from nonnormal.processes import LinearProcess, apply, cholesky, lift, project
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
 
@@ -191,9 +191,9 @@ def _normal_state(process, x0, levels, noise, basis) -> tuple[Tensor, float, Ten
     t, eps = process.t_min, noise.draw(Normal())
     a, c = process.marginal(t)
     added = apply(cholesky(c), eps)
-    z = apply(a, embed(basis.forward(x0), process.n)) + added
+    z = apply(a, lift(basis.forward(x0), process.n)) + added
     weights, sigma = process.observation(t)
-    log_prob = categorical_log_prob(x0, basis.inverse(contract(weights, z)), pixel_levels(basis, sigma, x0), levels)
+    log_prob = categorical_log_prob(x0, basis.inverse(project(weights, z)), pixel_levels(basis, sigma, x0), levels)
     return z, t, normal_log_prob(c, added) - log_prob.flatten(1).sum(1)
 
 
@@ -206,7 +206,7 @@ def _uniform_state(process, x0, levels, noise, basis) -> tuple[Tensor, float, Te
     a = mean[..., :1]
     values, vectors = torch.linalg.eigh(c - sigma[..., None, None].square() * a @ a.mT)  # the first value is 0
     rest = (vectors * values.clamp(min=0).sqrt().unsqueeze(-2))[..., 1:]
-    z = apply(mean, embed(c0, n))
+    z = apply(mean, lift(c0, n))
     log_q = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
     if n > 1:
         r = noise.draw(Normal())[:, c0.shape[1] :]

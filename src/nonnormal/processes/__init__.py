@@ -1,27 +1,27 @@
 """Processes: how data becomes noise, by exact linear-Gaussian transitions.
 
-VP(schedule), VE(sigma_min=0.002, sigma_max=80), PSLD(friction_x=0.01), Recipe(D, Q, H)
+VP(schedule), VE(sigma_min=0.002, sigma_max=80), PSLD(friction_x=0.01), LinearSDE(D, Q, H)
 """
 
 from nonnormal.processes.base import (
     TIMES,
     LinearProcess,
+    append_dims,
     apply,
     as_matrix,
     as_time,
     cholesky,
     component_mean,
-    contract,
-    embed,
+    lift,
     need_steps,
     ordered,
+    project,
     quadratic_times,
     solve_lower,
-    trailing,
     uniform_times,
 )
-from nonnormal.processes.linear_sde import Recipe, vp_recipe
-from nonnormal.processes.phase_space import PSLD, langevin_recipe
+from nonnormal.processes.linear_sde import LinearSDE, vp_sde
+from nonnormal.processes.phase_space import PSLD, langevin_sde
 from nonnormal.processes.schedules import ComponentWise, Cosine, LinearLogSNR, Polynomial
 from nonnormal.processes.vp_ve import VE, VP
 
@@ -34,21 +34,21 @@ __all__ = [
     "Cosine",
     "LinearLogSNR",
     "LinearProcess",
+    "LinearSDE",
     "Polynomial",
-    "Recipe",
+    "append_dims",
     "apply",
     "as_matrix",
     "as_time",
     "cholesky",
     "component_mean",
-    "contract",
-    "embed",
-    "langevin_recipe",
+    "langevin_sde",
+    "lift",
     "need_steps",
     "ordered",
+    "project",
     "quadratic_times",
     "solve_lower",
-    "trailing",
     "uniform_times",
-    "vp_recipe",
+    "vp_sde",
 ]

@@ -6,7 +6,7 @@ and momentum). All are float64, of shape `t.shape + components + (n, n)`, where 
 serves all components and (C, H, W) if each has its own. A state has shape (B, n·C, H, W): n blocks of C channels.
 
 The clean data are (x_0, 0, …): variables beside the first are not observed, their law at t = 0 is part of C_0
-(`embed`). So with a the first column of A, all that a state says of x_0 is, per component,
+(`lift`). So with a the first column of A, all that a state says of x_0 is, per component,
 
     y = wᵀ x_t = x_0 + σ eps,   w = C⁻¹a / (aᵀC⁻¹a),   σ⁻² = aᵀC⁻¹a,
 
@@ -181,15 +181,15 @@ def apply(matrix: Tensor, x: Tensor) -> Tensor:
     return torch.cat(product.unbind(-1), dim=1)
 
 
-def embed(x0: Tensor, n: int) -> Tensor:
+def lift(x0: Tensor, n: int) -> Tensor:
     """(x_0, 0, …): clean data (B, C, ...) as a state of n variables per component, (B, n·C, ...)."""
     return x0 if n == 1 else torch.cat([x0, *[torch.zeros_like(x0)] * (n - 1)], dim=1)
 
 
-def contract(weights: Tensor, x: Tensor) -> Tensor:
+def project(weights: Tensor, x: Tensor) -> Tensor:
     """Σ_j w_j x_j per component, (B, C, ...), for weights (n,), (B, n) or ([B,] *components, n) and a state x."""
     n = weights.shape[-1]
-    return sum(trailing(weights[..., j], x) * block for j, block in enumerate(x.chunk(n, dim=1)))
+    return sum(append_dims(weights[..., j], x) * block for j, block in enumerate(x.chunk(n, dim=1)))
 
 
 def component_mean(value: Tensor, t: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def component_mean(value: Tensor, t: Tensor) -> Tensor:
     return value.flatten(t.dim()).mean(-1) if value.dim() > t.dim() else value
 
 
-def trailing(value: Tensor, x: Tensor) -> Tensor:
+def append_dims(value: Tensor, x: Tensor) -> Tensor:
     """Value (), (B,), (*components) or (B, *components) as x's dtype and device, such that it broadcasts against x."""
     value = value.to(x)
     return value.reshape(value.shape + (1,) * (x.dim() - 1)) if value.dim() == 1 else value

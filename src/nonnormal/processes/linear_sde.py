@@ -40,7 +40,7 @@ _TERMS = 20  # of the series with ‖F‖B ≤ ½: the first that is left out is
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe(LinearProcess):
+class LinearSDE(LinearProcess):
     """dz = −β (D + Q) H z dt + √(2βD) dw with constant n×n matrices D, Q and H, from N(A_0 z_0, C_0).
 
     Attributes:
@@ -110,12 +110,12 @@ class Recipe(LinearProcess):
         return torch.linalg.inv(self.H)
 
 
-def vp_recipe(beta: Rate = (0.1, 20.0)) -> Recipe:
+def vp_sde(beta: Rate = (0.1, 20.0)) -> LinearSDE:
     """D = ½, Q = 0, H = 1: dx = −½ β x dt + √β dw, with alpha² = exp(−B).
 
     Source: Song et al. (2011.13456) Eq. 11, with the ends and the first time of App. C as default.
     """
-    return Recipe([[0.5]], [[0.0]], [[1.0]], beta, t_min=1e-3)
+    return LinearSDE([[0.5]], [[0.0]], [[1.0]], beta, t_min=1e-3)
 
 
 # ---- moments ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.processes.base import LinearProcess, as_matrix, ordered
-from nonnormal.processes.linear_sde import Rate, Recipe, elapsed, rate_ends
+from nonnormal.processes.linear_sde import LinearSDE, Rate, elapsed, rate_ends
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PSLD(LinearProcess):
 
     P(3, κ) = 1 − e^(−κ) (1 + κ + κ²/2) is the regularised incomplete gamma function. All terms of the variances are
     positive, so no digit is lost for small B, where without friction on x its variance is of order B³. Other dampings:
-    `langevin_recipe`.
+    `langevin_sde`.
 
     Attributes:
         mass_inv: M⁻¹.
@@ -73,10 +73,10 @@ class PSLD(LinearProcess):
             )
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> LinearSDE:
         """The same process by its D, Q and H."""
         settings = self.mass_inv, self.friction_x, self.friction_m, self.beta, self.momentum_var, self.t_min
-        return langevin_recipe(*settings)
+        return langevin_sde(*settings)
 
     def initial(self):
         momentum = self.momentum_var / self.mass_inv
@@ -100,14 +100,14 @@ class PSLD(LinearProcess):
         return torch.tensor([[1.0, 0.0], [0.0, 1 / self.mass_inv]], dtype=torch.float64)
 
 
-def langevin_recipe(
+def langevin_sde(
     mass_inv: float = 4.0,
     friction_x: float = 0.01,
     friction_m: float = 4.01,
     beta: Rate = 8.0,
     momentum_var: float = 0.04,
     t_min: float = 1e-3,
-) -> Recipe:
+) -> LinearSDE:
     """D = ½ diag(Γ, Mν), Q = ½ [[0, −1], [1, 0]], H = diag(1, M⁻¹): PSLD of any damping, over, under or critical.
 
     Args:
@@ -119,7 +119,7 @@ def langevin_recipe(
     Source: PSLD (2303.01748), which takes the factor ½ into its rate β/2.
     """
     _check(mass_inv, friction_x, friction_m, momentum_var)
-    return Recipe(
+    return LinearSDE(
         D=[[friction_x / 2, 0.0], [0.0, friction_m / mass_inv / 2]],
         Q=[[0.0, -0.5], [0.5, 0.0]],
         H=[[1.0, 0.0], [0.0, mass_inv]],

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, predict_x0_observed
-from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
+from nonnormal.processes import LinearProcess, apply, as_time, cholesky, lift, project
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
 
@@ -95,8 +95,8 @@ def sample_ancestral(
                 x0_hat = torch.where(mask, given, x0_hat)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
-            xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, z)
-        y = contract(weights[-1], xt)
+            xt = apply(coef_xt, xt) + apply(coef_x0, lift(x0_hat, process.n)) + apply(chol, z)
+        y = project(weights[-1], xt)
         images.append(basis.inverse(y if given is None else torch.where(mask, given, y)))
     return torch.cat(images)
 

@@ -36,7 +36,7 @@ from torchdiffeq import odeint
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
 from nonnormal.objectives.probability_flow import unhurried, velocity
-from nonnormal.processes import LinearProcess, apply, cholesky, contract
+from nonnormal.processes import LinearProcess, apply, cholesky, project
 from nonnormal.samplers.ancestral import Callback, falling
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
@@ -266,7 +266,7 @@ def _walk(
             if callback is not None:
                 callback({"i": i, "t": t.item(), "x": z})
             z = move(z, t, s, noise)
-        last = predict_x0(denoiser, process, z, times[-1], basis) if denoise else contract(weights, z)
+        last = predict_x0(denoiser, process, z, times[-1], basis) if denoise else project(weights, z)
         images.append(basis.inverse(last))
     return torch.cat(images)
 

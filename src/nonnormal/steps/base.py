@@ -120,7 +120,7 @@ class Step(ABC):
         return _entropy(self)
 
     @property
-    def kinks(self) -> tuple[float, ...]:
+    def breakpoints(self) -> tuple[float, ...]:
         """By default the finite ends of the support."""
         return tuple(end for end in self.support if math.isfinite(end))
 

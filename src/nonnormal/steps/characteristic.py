@@ -114,7 +114,7 @@ def characteristic_function(step: Step, reach: float = 4096.0) -> Callable[[np.n
         Unresolved: the density cannot be followed, or its integral is off 1 by more than 1e-10.
     """
     octaves = 2.0 ** np.arange(-2, 81)
-    edges = np.unique(np.clip([*step.kinks, 0.0, *octaves, *-octaves], *step.support))
+    edges = np.unique(np.clip([*step.breakpoints, 0.0, *octaves, *-octaves], *step.support))
 
     def density(z: np.ndarray) -> np.ndarray:
         return step.log_prob(torch.from_numpy(z)).exp().numpy()

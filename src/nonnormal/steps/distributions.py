@@ -57,7 +57,7 @@ class Laplace(Symmetric):
     excess_kurtosis = 3.0
     fisher_information = 2.0
     support = _REAL_LINE
-    kinks = (0.0,)
+    breakpoints = (0.0,)
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         side, size = _polar(shape, generator, dtype, device)
@@ -209,7 +209,7 @@ class GeneralizedNormal(Symmetric):
             raise StepError(f"generalized_normal: found shape = {self.shape:g}; shape must lie in [0.25, 64]")
 
     @property
-    def kinks(self):
+    def breakpoints(self):
         """Of large shapes also ±a, where the density falls so fast that quadrature needs a cut."""
         return (-self._scale, 0.0, self._scale) if self.shape > 6 else (0.0,)
 
@@ -269,7 +269,7 @@ class Triangular(Symmetric):
     excess_kurtosis = -0.6
     fisher_information = math.inf
     support = (-math.sqrt(6), math.sqrt(6))
-    kinks = (-math.sqrt(6), 0.0, math.sqrt(6))
+    breakpoints = (-math.sqrt(6), 0.0, math.sqrt(6))
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         pair = torch.rand((2, *shape), generator=generator, dtype=dtype, device=device)

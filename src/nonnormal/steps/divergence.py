@@ -363,7 +363,7 @@ class _Table:
         if not start <= stop or not _tails_allow(q, p):
             empty = torch.zeros(0, dtype=torch.float64)
             return cls(q, p, math.inf, -math.inf, empty, empty, empty, _integrate)
-        breaks = [a - b for a in q.kinks for b in p.kinks] + [low, high]
+        breaks = [a - b for a in q.breakpoints for b in p.breakpoints] + [low, high]
         even = torch.arange(start, stop, cls.SPACING, dtype=torch.float64)
         # Each octave of the distance, from 1 to 1e-9, in 24 steps: near a break K may go like its power or logarithm.
         graded = torch.logspace(0, -30, 30 * 24 + 1, base=2, dtype=torch.float64)
@@ -479,13 +479,13 @@ _FAR = 16.0  # beyond it a shifted kink makes a piece so long that quadrature ha
 def _integrate(q: Step, p: Step, d: Tensor, chunk: int = 2048) -> tuple[Tensor, Tensor]:
     """K = −h(q) − E_q[log p(z − d)] and K′ = E_q[(log p)′(z − d)] at shifts d (D,) by quadrature."""
     value, slope = torch.empty_like(d), torch.empty_like(d)
-    kinks, rest = torch.tensor(p.kinks, dtype=torch.float64), _beyond(q, p) - q.entropy
+    breakpoints, rest = torch.tensor(p.breakpoints, dtype=torch.float64), _beyond(q, p) - q.entropy
     for where in _chunks(d, chunk):
         part = d[where].unsqueeze(1)
-        z, w = expectation_nodes(q, _cuts(part, part + kinks))
+        z, w = expectation_nodes(q, _cuts(part, part + breakpoints))
         log_p, score = _derivatives(p, z - part, 1)
         # A node that rounding put on a kink has next to no weight, and there log p or its slope may be infinite.
-        lost = _on(z - part, p, kinks) & ~(log_p.isfinite() & score.isfinite())
+        lost = _on(z - part, p, breakpoints) & ~(log_p.isfinite() & score.isfinite())
         w = torch.where(lost, 0.0, w)
         value[where] = rest - _weighted(w, log_p)
         slope[where] = _weighted(w, score)
@@ -501,17 +501,17 @@ def _integrate_slope(q: Step, p: Step, d: Tensor, chunk: int = 512) -> tuple[Ten
     the kink q(b + d) is taken off q(z), and its part of the integral, q(b + d) times the rise of s, is added.
     """
     slope, bend = torch.empty_like(d), torch.empty_like(d)
-    kinks = torch.tensor(p.kinks, dtype=torch.float64)
-    room = min(1.0, *(kinks.sort().values.diff() / 2).tolist()) if len(kinks) > 1 else 1.0
+    breakpoints = torch.tensor(p.breakpoints, dtype=torch.float64)
+    room = min(1.0, *(breakpoints.sort().values.diff() / 2).tolist()) if len(breakpoints) > 1 else 1.0
     for where in _chunks(d, chunk):
         part = d[where].unsqueeze(1)
-        places = part + kinks
+        places = part + breakpoints
         below, above = (places - room).clamp(*q.support), (places + room).clamp(*q.support)
         z, w = expectation_nodes(q, _cuts(part, torch.cat([places, below, above], 1)))
         _, score, change = _derivatives(p, z - part, 2)
-        w = torch.where(_on(z - part, p, kinks) & ~(score.isfinite() & change.isfinite()), 0.0, w)
+        w = torch.where(_on(z - part, p, breakpoints) & ~(score.isfinite() & change.isfinite()), 0.0, w)
         log_q, heights, share = q.log_prob(z), q.log_prob(places), torch.ones_like(z)
-        for i in range(len(kinks)):
+        for i in range(len(breakpoints)):
             near = (z - places[:, i : i + 1]).abs() < room
             share -= torch.where(near, (heights[:, i : i + 1] - log_q).exp(), 0.0)
         rise = _derivatives(p, above - part, 1)[1] - _derivatives(p, below - part, 1)[1]
@@ -548,9 +548,9 @@ def _derivatives(p: Step, y: Tensor, order: int) -> list[Tensor]:
     return [part.detach() for part in found]
 
 
-def _on(y: Tensor, p: Step, kinks: Tensor) -> Tensor:
+def _on(y: Tensor, p: Step, breakpoints: Tensor) -> Tensor:
     """Which of y lie on a kink, or on the end of p's support."""
-    return (y.clamp(*p.support).unsqueeze(-1) == kinks).any(-1)
+    return (y.clamp(*p.support).unsqueeze(-1) == breakpoints).any(-1)
 
 
 def _weighted(w: Tensor, f: Tensor) -> Tensor:

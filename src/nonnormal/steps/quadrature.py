@@ -38,8 +38,8 @@ def expectation_nodes(step: Step, cuts: Tensor) -> tuple[Tensor, Tensor]:
         (z, w), each (D, N), float64; the weights contain the density.
     """
     quantile = getattr(step, "quantile", None)
-    kinks = torch.tensor([*step.kinks, 0.0], dtype=torch.float64).expand(len(cuts), -1)
-    cuts = torch.cat([cuts.double(), kinks], dim=1)
+    breakpoints = torch.tensor([*step.breakpoints, 0.0], dtype=torch.float64).expand(len(cuts), -1)
+    cuts = torch.cat([cuts.double(), breakpoints], dim=1)
     if quantile is not None:
         u, w = _nodes(step.cdf(cuts), 0.0, 1.0)
         return quantile(u), w

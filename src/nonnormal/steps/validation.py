@@ -103,7 +103,7 @@ def _of_information(step: Step) -> Iterator[str]:
 
 def _hellinger(step: Step, h: float) -> float:
     """J(h)."""
-    cuts = torch.tensor([[h, *(kink + h for kink in step.kinks)]], dtype=torch.float64)
+    cuts = torch.tensor([[h, *(kink + h for kink in step.breakpoints)]], dtype=torch.float64)
     z, w = (nodes[0] for nodes in expectation_nodes(step, cuts))
     z, w = z[w > 0], w[w > 0]
     rise = torch.expm1(0.5 * (step.log_prob(z - h) - step.log_prob(z)))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nonnormal.bases import Components
+from nonnormal.bases import BasisStatistics
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork
 from nonnormal.denoisers.unet import UNet, initialised
@@ -139,7 +139,7 @@ def _leaves(facts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def build_denoiser(
-    recipe: dict[str, Any], seed: int = 0, components: Components | None = None
+    recipe: dict[str, Any], seed: int = 0, components: BasisStatistics | None = None
 ) -> NetworkDenoiser | PhaseSpaceNetwork:
     """A `NetworkDenoiser` around a `UNet`, from the keyword arguments of both; of states where there is a process.
 
@@ -158,7 +158,7 @@ def build_denoiser(
 def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], **facts: Any) -> None:
     """Writes a denoiser's weights with the recipe that rebuilds it, its components, and further facts about it.
 
-    The recipe of a denoiser with components has their "basis", as `Components.from_tensors` takes it.
+    The recipe of a denoiser with components has their "basis", as `BasisStatistics.from_tensors` takes it.
     """
     tensors = dict(denoiser.network.state_dict())
     if denoiser.components is not None:
@@ -186,7 +186,7 @@ def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Pat
     recipe, fitted = header["recipe"], {}
     for name in [name for name in tensors if name.startswith(_COMPONENTS)]:
         fitted[name.removeprefix(_COMPONENTS)] = tensors.pop(name)
-    components = Components.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
+    components = BasisStatistics.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
     denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
     return denoiser.eval().requires_grad_(False)

@@ -84,7 +84,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal import data as data_sets
     from nonnormal.files import atomic, sha256_of
     from nonnormal.seeds import derive
-    from nonnormal.study.config.build import components, denoiser_recipe, objective
+    from nonnormal.study.config.build import components, model_config, objective
     from nonnormal.training import loop as training
     from nonnormal.training.checkpoints import build_denoiser, save_weights
     from nonnormal.training.distributed import joined
@@ -95,7 +95,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     with joined(prepare_torch(device, threads)) as (group, device), _signals() as stop:
         images = data_sets.read(layout.data)
         sigma_data = data_sets.std(images.train.images, images.levels)
-        recipe = denoiser_recipe(settings, study.dataset, sigma_data)
+        recipe = model_config(settings, study.dataset, sigma_data)
         parts = components(settings, images.train.images, images.levels)
         seed, facts = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
         denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)

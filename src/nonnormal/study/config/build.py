@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from nonnormal.bases import PIXEL, Components
+from nonnormal.bases import PIXEL, BasisStatistics
 from nonnormal.data import DataSet, scale
-from nonnormal.objectives.losses import ELBO, Design, Perceptual, StateMatching
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, HybridScoreMatching
 from nonnormal.processes import VP
 from nonnormal.steps import Normal, get
 from nonnormal.study.config.settings import SINGLE, Run, resolution
 
 
-def components(run: Run, images: Tensor, levels: int) -> Components:
+def components(run: Run, images: Tensor, levels: int) -> BasisStatistics:
     """The run's basis and the statistics of the data in it, from the grey levels (N, C, H, W) of the training split.
 
     What varies less than rounding to grey levels, spacing/√12, counts as varying so much.
@@ -24,7 +24,7 @@ def components(run: Run, images: Tensor, levels: int) -> Components:
     return run.basis.fit(images, floor=resolution(levels), scale=partial(scale, levels=levels))
 
 
-def design(run: Run, components: Components | None = None) -> Design:
+def design(run: Run, components: BasisStatistics | None = None) -> Design:
     """The run's point of the design space; `components` where its basis or schedule is fitted to data.
 
     Raises:
@@ -46,7 +46,9 @@ def design(run: Run, components: Components | None = None) -> Design:
     return Design(process, get(run.q), get(run.p), basis, run.training.convention)
 
 
-def objective(run: Run, sigma_data: float, components: Components | None = None) -> ELBO | Perceptual | StateMatching:
+def objective(
+    run: Run, sigma_data: float, components: BasisStatistics | None = None
+) -> ELBO | EDMLoss | HybridScoreMatching:
     """The run's loss; sigma_data is the data's standard deviation."""
     point = design(run, components)
     if run.training.loss == "limit":
@@ -54,11 +56,11 @@ def objective(run: Run, sigma_data: float, components: Components | None = None)
     if run.training.weighting == "elbo":
         return ELBO(point, run.training.n_steps)
     if run.of_states:
-        return StateMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
-    return Perceptual(point, sigma_data)
+        return HybridScoreMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
+    return EDMLoss(point, sigma_data)
 
 
-def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
+def model_config(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
     """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
     channels, size, _ = data.shape
     network, sees_levels = run.network, run.process.schedule.by_component

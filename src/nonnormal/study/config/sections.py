@@ -282,7 +282,7 @@ _PROCESSES = {
 StateSampler = Literal["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]
 
 
-class Recipe(Settings):
+class PhaseSpace(Settings):
     """The complete recipe: processes with and without momentum, sampled and bounded with networks of the study."""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None

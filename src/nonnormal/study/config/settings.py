@@ -26,7 +26,7 @@ from torch import Tensor
 
 from nonnormal import bases, steps
 from nonnormal.bases import PIXEL
-from nonnormal.processes import PSLD, VP, LinearProcess, schedules, vp_recipe
+from nonnormal.processes import PSLD, VP, LinearProcess, schedules, vp_sde
 from nonnormal.steps import divergence
 from nonnormal.steps.conventions import PRINTED_PAIRS, is_printed
 
@@ -116,10 +116,10 @@ class Basis(Settings):
     def __str__(self) -> str:
         return {"pca": "PCA", "dct": "DCT", "haar": "Haar"}.get(self.kind, self.kind) + " whitened" * self.whiten
 
-    def fit(self, images: Tensor, floor: float, scale: bases.Scale | None = None) -> bases.Components:
-        """The basis with the statistics of the images (N, C, H, W); args as in `bases.Components.fit`."""
+    def fit(self, images: Tensor, floor: float, scale: bases.Scale | None = None) -> bases.BasisStatistics:
+        """The basis with the statistics of the images (N, C, H, W); args as in `bases.BasisStatistics.fit`."""
         options = dict(floor=floor, levels=self.levels, whiten=self.whiten, scale=scale)
-        return bases.Components.fit(self.kind, images, **options)
+        return bases.BasisStatistics.fit(self.kind, images, **options)
 
     def rotation(self, images: Tensor, scale: bases.Scale | None = None) -> bases.Basis:
         """The orthonormal basis, before whitening, without statistics of the images (N, C, H, W)."""
@@ -199,7 +199,7 @@ class Schedule(Settings):
         """Whether each component has a log-SNR of its own."""
         return self.kind in ("component_wise", "waiting")
 
-    def build(self, components: bases.Components | None = None) -> schedules.Schedule:
+    def build(self, components: bases.BasisStatistics | None = None) -> schedules.Schedule:
         """The schedule object; of components where each has its own.
 
         Raises:
@@ -301,13 +301,13 @@ class Process(Settings):
             self.build()
         return self
 
-    def build(self, components: bases.Components | None = None) -> LinearProcess:
+    def build(self, components: bases.BasisStatistics | None = None) -> LinearProcess:
         """The process object."""
         if self.kind == "vp":
             return VP(self.schedule.build(components))
         named = {name: value for name in _KEYS_OF[self.kind] if (value := getattr(self, name)) is not None}
         if self.kind == "vp_sde":
-            return vp_recipe(**named)
+            return vp_sde(**named)
         if "friction_m" not in named:
             mass_inv, friction_x = (named.get(name, getattr(PSLD, name)) for name in ("mass_inv", "friction_x"))
             named["friction_m"] = friction_x + 2 * math.sqrt(mass_inv)

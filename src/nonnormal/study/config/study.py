@@ -26,8 +26,8 @@ from nonnormal.study.config.sections import (
     Invariance,
     Name,
     NetworkName,
+    PhaseSpace,
     Pretrained,
-    Recipe,
     Resources,
     Sampling,
 )
@@ -76,7 +76,7 @@ class Study(Settings):
     """Networks of other representations and schedules; left out where it is null."""
     pretrained: Pretrained | None = None
     """A network that exists already, sampled with several steps; left out where it is null."""
-    recipe: Recipe | None = None
+    recipe: PhaseSpace | None = None
     """Processes with and without momentum, sampled and bounded; left out where it is null."""
     crossing: Crossing | None = None
     """One network with each step in other bases, processes and grids; left out where it is null."""

@@ -25,7 +25,7 @@ from nonnormal.metrics.intervals import Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.bounds import bound
 from nonnormal.objectives.losses import Design, Loss
-from nonnormal.processes import TIMES, LinearProcess, apply, cholesky, contract
+from nonnormal.processes import TIMES, LinearProcess, apply, cholesky, project
 from nonnormal.samplers import GRIDS, SOLVERS
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, get
@@ -128,7 +128,7 @@ class Scene:
         shape, seeds, batch = (cell.process.n * channels, *size), self.seeds(n), self.study.sampling.batch_size
         for start in range(0, n, batch):
             noise = ImageNoise(seeds[start : start + batch], shape, self.dtype, self.device)
-            y = cell.basis.inverse(contract(weights[0], apply(prior, noise.draw(Normal()))))
+            y = cell.basis.inverse(project(weights[0], apply(prior, noise.draw(Normal()))))
             images.append(SOLVERS[solver](self.denoiser, y, sigmas))
         return quantise(torch.cat(images), self.data.levels).cpu()
 
@@ -207,7 +207,7 @@ def _shown(scene: Scene, cell: Cell, step: str) -> dict[str, Tensor]:
 
     def keep(state: dict) -> None:
         if state["i"] == place:
-            states.append(cell.basis.inverse(contract(weights[place], state["x"])).float().cpu())
+            states.append(cell.basis.inverse(project(weights[place], state["x"])).float().cpu())
 
     n, at = min(SHOWN, scene.study.crossing.n_images), f"{cell.names['basis']}/{step}"
     images = scene.draw(cell, step, n_steps, n, keep)

@@ -17,7 +17,7 @@ from torch import Tensor
 from nonnormal.analysis import geometry
 from nonnormal.analysis import recorder as trajectories
 from nonnormal.data import ImageData, quantise, scale
-from nonnormal.denoisers import Counted, Denoiser, OptimalDenoiser, alpha_and_level, basis_of
+from nonnormal.denoisers import Denoiser, NFECounter, OptimalDenoiser, alpha_and_level, basis_of
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
@@ -220,7 +220,7 @@ def _solvers(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
 def _solved(
     scene: Scene, solve: Callable[..., Tensor], start: Tensor, levels: Tensor, reference: Tensor, **conditions
 ) -> list[dict]:
-    counted = Counted(scene.denoiser)
+    counted = NFECounter(scene.denoiser)
     images = solve(counted, start, levels)
     gap = (images[: len(reference)] - reference).flatten(1).square().mean(1).sqrt()
     conditions |= {"n_steps": len(levels) - 1}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from torch import Tensor
 
-from nonnormal.processes import PSLD, LinearProcess, Recipe
+from nonnormal.processes import PSLD, LinearProcess, LinearSDE
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import select, with_condition
@@ -20,7 +20,7 @@ def processes(named: Mapping[str, LinearProcess]) -> pd.DataFrame:
     table = []
     for name, process in named.items():
         recipe = process.recipe if isinstance(process, PSLD) else process
-        fixed = isinstance(recipe, Recipe)
+        fixed = isinstance(recipe, LinearSDE)
         matrices = {key: _matrix(getattr(recipe, key)) for key in "DQH"} if fixed else {"D": "1/2", "Q": "0", "H": "1"}
         low, high = (process.observation(t)[1].mean().item() for t in (process.t_min, 1.0))
         rate = _rate(recipe.beta) if fixed else "by its log-SNR"

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from nonnormal.analysis.information import generated_at_once, information
-from nonnormal.bases import Components
+from nonnormal.analysis.information import effective_components, information
+from nonnormal.bases import BasisStatistics
 from nonnormal.data import scale
 from nonnormal.objectives.losses import Design, marginal_state
 from nonnormal.study.config.build import design
@@ -28,7 +28,7 @@ _SWEEP = 3  # softnesses that are worth a line
 _TIMES = torch.linspace(0, 1, 201, dtype=torch.float64)
 
 
-def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
+def order(designs: Mapping[str, tuple[Design, BasisStatistics]]) -> Figure:
     """SNR paths of the components of each design, and below what is known of each component at each time.
 
     Lines have the colour of the component's place in the order, light ones are generated last.
@@ -53,7 +53,7 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
             rows, aspect="auto", extent=(0, 1, len(late), 0), cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
         )
         column[1].grid(False)
-        at_once = generated_at_once(point.process, parts.variance, parts.floor)
+        at_once = effective_components(point.process, parts.variance, parts.floor)
         column[1].set_xlabel(f"t\n{at_once:.0f} of {len(late)} at once")
     axes[0, 0].set(ylabel="log-SNR of\ncomponent", ylim=(-15, 20))
     axes[1, 0].set_ylabel("component, first\ngenerated on top")
@@ -61,7 +61,7 @@ def order(designs: Mapping[str, tuple[Design, Components]]) -> Figure:
     return figure
 
 
-def corruption(designs: Mapping[str, tuple[Design, Components]], image: Tensor, n_columns: int = 9) -> Figure:
+def corruption(designs: Mapping[str, tuple[Design, BasisStatistics]], image: Tensor, n_columns: int = 9) -> Figure:
     """One image on its way to noise under each design: the state as an image, at equal times, from the same noise."""
     theme.apply()
     figure, axes = plt.subplots(
@@ -221,7 +221,7 @@ def drawn_extension(context: Context) -> Figure:
     return extension(context.arrays("extension"), context.levels)
 
 
-def _points(context: Context) -> dict[str, tuple[Design, Components]]:
+def _points(context: Context) -> dict[str, tuple[Design, BasisStatistics]]:
     """(design, statistics of its basis) of each network that is shown, by its label."""
     points = {}
     for run in context.study.shown_designs:

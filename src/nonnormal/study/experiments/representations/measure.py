@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nonnormal.analysis.information import generated_at_once
+from nonnormal.analysis.information import effective_components
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.metrics.intervals import Estimate
@@ -45,7 +45,7 @@ def design_rows(
     def bits(nats: Tensor, nfe: int, **conditions) -> None:
         rows.append(bits_row(study, run, "design_bpd_total", nats, dims, nfe, facts | conditions))
 
-    at_once = generated_at_once(point.process, denoiser.components.variance, denoiser.components.floor)
+    at_once = effective_components(point.process, denoiser.components.variance, denoiser.components.floor)
     exactly = Estimate(at_once, at_once, at_once, 1)
     rows.append(row(study, run, "design_generated_at_once", exactly, "components", None, facts))
     shared = dict(levels=data.levels, seeds=seeds)
