@@ -56,7 +56,11 @@ def rooms(module):
 # The package itself, which Python runs before any of its modules, and the packages below the objective.
 ROOT = {"__init__.py"}
 STEPS = ROOT | {
-    f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "checks", "normal_map", "quadrature", "transform")
+    f"steps/{name}.py"
+    for name in (
+        *("__init__", "base", "catalogue", "checks"),
+        *("mixtures", "normal_map", "quadrature", "transform"),
+    )
 }
 BASES = {
     f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "moments", "transforms")

@@ -17,6 +17,7 @@ from nonnormal.steps.catalogue import (
     Triangular,
     Uniform,
 )
+from nonnormal.steps.mixtures import NormalMixture, ScaleMixture
 
 __all__ = [
     "Arcsine",
@@ -26,7 +27,9 @@ __all__ = [
     "Laplace",
     "Logistic",
     "Normal",
+    "NormalMixture",
     "Rademacher",
+    "ScaleMixture",
     "Step",
     "StepError",
     "StudentT",
