@@ -15,18 +15,20 @@ from nonnormal.provenance import body, hardware, sources
 LAYERS = [
     ("steps",),
     ("divergence",),
-    ("conventions",),
+    ("conventions", "scaled_divergence"),
     ("bases",),
     ("schedules",),
     ("processes",),
     ("denoisers",),
     ("networks",),
     ("objective",),
+    ("fitted_loss",),
     ("likelihood",),
     ("probability_flow",),
     ("samplers",),
     ("geometry",),
     ("grid_search", "information"),
+    ("fitting",),
     ("trajectories",),
     ("checkpoints",),
     ("distributed", "throughput"),
@@ -58,7 +60,7 @@ ROOT = {"__init__.py"}
 STEPS = ROOT | {
     f"steps/{name}.py"
     for name in (
-        *("__init__", "base", "catalogue", "checks"),
+        *("__init__", "base", "catalogue", "checks", "fitted"),
         *("mixtures", "normal_map", "quadrature", "transform"),
     )
 }

@@ -6,7 +6,7 @@ or order. Knows steps, processes and denoisers, but nothing of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, StateDenoiser, predict_x0_observed
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, contract, embed
 from nonnormal.seeds import ImageNoise
-from nonnormal.steps import Normal, Step
+from nonnormal.steps import Normal, Step, get
+from nonnormal.steps.fitted import FittedStep, shape_of
 
 Callback = Callable[[dict], None]
 
@@ -24,7 +25,7 @@ Callback = Callable[[dict], None]
 def sample_ancestral(
     denoiser: Denoiser,
     process: LinearProcess,
-    step: Step,
+    step: Step | str | Sequence[Step | str | FittedStep],
     shape: tuple[int, ...],
     *,
     times: Tensor,
@@ -41,7 +42,8 @@ def sample_ancestral(
     Args:
         denoiser: in VE coordinates, or of the states of this process.
         process: its `posterior` gives the coefficients.
-        step: law of z; the prior draw is normal for every step.
+        step: law of z, or one for each interval, from the data to the prior, unit steps or fitted ones; the prior draw
+            is normal for every step.
         shape: (N, C, H, W), or (N, ...) for other data.
         times: the T + 1 times of the grid in [process.t_min, 1], in either order.
         seeds: N seeds, one an image.
@@ -60,12 +62,14 @@ def sample_ancestral(
 
     Raises:
         ValueError: the number of seeds is not N, the grid has under two times, or times that repeat or leave [0, 1];
+            there are not as many steps as intervals, or fitted ones and a process of several variables per component;
             known images or mask are of another shape.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
     times = falling(times, seeds, shape)
+    steps = _falling_steps(step, len(times) - 1, process)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
@@ -80,7 +84,7 @@ def sample_ancestral(
         noise = ImageNoise(seeds[chunk], state_shape, dtype, device)
         given = None if known is None else basis.forward(known[0][chunk].to(device, dtype))
         xt = apply(prior, noise.draw(Normal()))
-        draws = noise.draws(step, len(times) - 1)
+        draws = _draws(noise, [shape_of(each) for each in steps])
         for i, (coef_xt, coef_x0, chol, z) in enumerate(zip(*coefficients, draws, strict=True)):
             if isinstance(denoiser, StateDenoiser):
                 x0_hat = denoiser.predict_x0(process, xt, times[i], basis)
@@ -90,10 +94,33 @@ def sample_ancestral(
                 x0_hat = torch.where(mask, given, x0_hat)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
+            if isinstance(steps[i], FittedStep):
+                z = steps[i].noise(z, x0_hat)
             xt = apply(coef_xt, xt) + apply(coef_x0, embed(x0_hat, process.n)) + apply(chol, z)
         y = contract(weights[-1], xt)
         images.append(basis.inverse(y if given is None else torch.where(mask, given, y)))
     return torch.cat(images)
+
+
+def _falling_steps(
+    step: Step | str | Sequence[Step | str | FittedStep], n_steps: int, process: LinearProcess
+) -> list[Step | FittedStep]:
+    """A step for each interval, from the prior to the data."""
+    if isinstance(step, (Step, str)):
+        return [get(step)] * n_steps
+    steps = [each if isinstance(each, FittedStep) else get(each) for each in reversed(list(step))]
+    if len(steps) != n_steps:
+        raise ValueError(f"a step for each of {n_steps} intervals is needed, found {len(steps)}")
+    if process.n > 1 and any(isinstance(each, FittedStep) for each in steps):
+        raise ValueError(f"fitted steps need one variable per component, {type(process).__name__} has {process.n}")
+    return steps
+
+
+def _draws(noise: ImageNoise, shapes: list[Step]) -> Iterator[Tensor]:
+    """The next draw of every image from each of the laws; of equal laws many at a time."""
+    if len(set(shapes)) == 1:
+        return noise.draws(shapes[0], len(shapes))
+    return map(noise.draw, shapes)
 
 
 def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:

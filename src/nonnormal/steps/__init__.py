@@ -17,11 +17,13 @@ from nonnormal.steps.catalogue import (
     Triangular,
     Uniform,
 )
+from nonnormal.steps.fitted import FittedStep
 from nonnormal.steps.mixtures import NormalMixture, ScaleMixture
 
 __all__ = [
     "Arcsine",
     "Exponential",
+    "FittedStep",
     "GeneralizedNormal",
     "Gumbel",
     "Laplace",
