@@ -3,6 +3,7 @@
 In the interval from s to t the model's best step is the law of r = z − δ, δ = √(SNR_s − SNR_t) (x̂0 − x0), and what
 is left to pay is h(r) − h(z). If x0 has the law of a normal mixture and the denoiser is exact, x0 | x_t is again a
 normal mixture. So the law of −δ is an integral over x_t of normals, and that of r its convolution with q: no draws.
+States x_t are those of the limit marginals, which the bridge walk of a normal q has too.
 
 Laws are kept as probabilities of the cells of a grid in r; a convolution of two of them is that of the laws but for
 less than the spacing, also where a density jumps.
