@@ -599,7 +599,8 @@ def test_two_even_steps_have_an_even_divergence_that_grows(q, p):
     delta = torch.linspace(0, 15, 301, dtype=DOUBLE)
     value = shift_kl(q, p, delta)
     torch.testing.assert_close(value, shift_kl(q, p, -delta), rtol=1e-10, atol=1e-12)
-    assert value.diff().min() > -1e-13
+    if get(p).name != "normal_mixture":  # of two modes, one of which a peak of q may come nearer to by a shift
+        assert value.diff().min() > -1e-13
 
 
 @pytest.mark.parametrize(("q", "p"), [pair for pair in FINITE if pair not in EVEN and pair[1] != "normal"])
