@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_benchmark_update_json(config, benchmarks, output_json):
-    from nonnormal import provenance
+    from nonnormal.study.results import provenance
 
     output_json["conditions"] = provenance.describe() | {
         "threads": THREADS,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nonnormal.study import load
+from nonnormal.study.config import load
 
 PROJECT = Path(__file__).parents[1]
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from nonnormal import data, provenance, study
-from nonnormal.checkpoints import build_denoiser
-from nonnormal.recipes import denoiser_recipe, objective
-from nonnormal.throughput import flops_per_image, peak
-from nonnormal.training import train
+from nonnormal import data
+from nonnormal.study import config as study
+from nonnormal.study.config.build import denoiser_recipe, objective
+from nonnormal.study.results import provenance
+from nonnormal.training.checkpoints import build_denoiser
+from nonnormal.training.loop import train
+from nonnormal.training.throughput import flops_per_image, peak
 
 STUDY = Path(__file__).parents[1] / "config" / "cifar10.yaml"
 RUN = "edm-normal-normal"

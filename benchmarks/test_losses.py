@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nonnormal.divergence import shift_kl
+from nonnormal.steps.divergence import shift_kl
 
 PAIRS = [("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace"), ("normal", "laplace")]
 SHAPES = [(128, 3, 32, 32), (64, 1, 8, 8)]

@@ -10,13 +10,14 @@ from conftest import THREADS
 from scipy.integrate import solve_ivp
 from threadpoolctl import threadpool_limits
 
-from nonnormal import data, study
-from nonnormal.checkpoints import build_denoiser
+from nonnormal import data
 from nonnormal.metrics.fidelity import _frechet, _moments, fidelity
 from nonnormal.metrics.reference import Reference
-from nonnormal.probability_flow import log_density, normal_log_prob, velocity
-from nonnormal.recipes import denoiser_recipe, design
+from nonnormal.objectives.probability_flow import log_density, normal_log_prob, velocity
 from nonnormal.steps import get
+from nonnormal.study import config as study
+from nonnormal.study.config.build import denoiser_recipe, design
+from nonnormal.training.checkpoints import build_denoiser
 
 # After our metrics, which see to it that torchvision can be imported.
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric  # isort: skip

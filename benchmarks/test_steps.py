@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nonnormal.tables import listed_steps
+from nonnormal.study.experiments.all_tables import listed_steps
 
 N = 10**7
 

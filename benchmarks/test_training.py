@@ -7,11 +7,13 @@ import torch
 from torch.nn.functional import mse_loss
 from tqdm import tqdm
 
-from nonnormal import data, study, training
-from nonnormal.checkpoints import build_denoiser
+from nonnormal import data
 from nonnormal.processes import uniform_times
-from nonnormal.recipes import denoiser_recipe, design, objective
 from nonnormal.samplers import sample_ancestral
+from nonnormal.study import config as study
+from nonnormal.study.config.build import denoiser_recipe, design, objective
+from nonnormal.training import loop as training
+from nonnormal.training.checkpoints import build_denoiser
 
 # After our networks, which see to it that torchvision can be imported.
 from diffusers import DDPMPipeline, DDPMScheduler  # isort: skip

@@ -68,8 +68,8 @@ class _Faults:
             self.found[properties["fault"]].append((report.nodeid, report.outcome, said))
 
     def pytest_sessionfinish(self, exitstatus):
-        from nonnormal import provenance
         from nonnormal.files import write_text
+        from nonnormal.study.results import provenance
 
         made = provenance.describe()
         whole = "" if exitstatus in (0, 1) else " **The run was broken off: some faults were not tried.**"

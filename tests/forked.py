@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import nonnormal
-from nonnormal import cli
+from nonnormal.study import cli
 
 for found in pkgutil.walk_packages(nonnormal.__path__, "nonnormal."):
     if not found.name.endswith("__main__"):

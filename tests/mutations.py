@@ -11,7 +11,15 @@ VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 7, 10**9, 10**400, -(10**30), 0.5, -0.0, 1e308, float("inf"), float("nan")),
     *("", " ", "0", "1e3", "null", "../../etc", "/etc/passwd", "~", "a" * 5000, "ß", "\u0000", "\x1b[31m", "{}", "%s"),
     *("laplace", "student_t(df=4)", "student_t(df=1e999)", "student_t(df=nan)", "student_t(df=)", "laplace(", "q q"),
-    *("os:system", "nowhere:Step", "nonnormal.steps:Step", "nonnormal.cli.__main__:x", "builtins:int", ":", "a:b:c"),
+    *(
+        "os:system",
+        "nowhere:Step",
+        "nonnormal.steps:Step",
+        "nonnormal.study.cli.__main__:x",
+        "builtins:int",
+        ":",
+        "a:b:c",
+    ),
     *([], {}, [[]], [None], [0], [10**400], {"": None}, {"kind": "?"}, {"kind": []}, {1: 2}, [{}] * 3, ["a"] * 500),
 )
 KEYS = ("", " ", "a.b", "name", "kind", "runs", "../up", "\n", "\x1b[31m", "é", "x" * 3000, 1, None, True, 2.5, "[key]")

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from nonnormal import data
 from nonnormal.bases import Basis
-from nonnormal.checkpoints import build_denoiser
 from nonnormal.denoisers import GaussianMixtureDenoiser, NetworkDenoiser
 from nonnormal.metrics.features import train_classifier
 from nonnormal.metrics.reference import Reference, read_reference, write_classifier_reference
 from nonnormal.processes import VP, LinearProcess, as_matrix, ordered
-from nonnormal.schedules import Cosine, LinearLogSNR
+from nonnormal.processes.schedules import Cosine, LinearLogSNR
 from nonnormal.steps import Symmetric, get
-from nonnormal.tables import listed_steps
+from nonnormal.study.experiments.all_tables import listed_steps
+from nonnormal.training.checkpoints import build_denoiser
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
 

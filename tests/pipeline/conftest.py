@@ -13,7 +13,7 @@ import pytest
 import yaml
 from forks import forked
 
-from nonnormal.layout import OF_PHOTOGRAPHS, PHOTOGRAPHS
+from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

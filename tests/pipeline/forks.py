@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-COMMANDS = {"nonnormal": "nonnormal.cli", "snakemake": "snakemake.cli"}
+COMMANDS = {"nonnormal": "nonnormal.study.cli", "snakemake": "snakemake.cli"}
 CLIENT = """#!{python} -SE
 import sys
 sys.path.insert(0, {here!r})

@@ -15,7 +15,7 @@ from disks import fill, make_read_only, small_disk
 from PIL import Image
 from tiny import DESIGN, LAYOUT, RUNS, STAGES, STATES, Project
 
-from nonnormal.layout import records_folder
+from nonnormal.study.results.paths import records_folder
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,9 @@ import pytest
 import tiny
 import yaml
 
-from nonnormal import cli, study
 from nonnormal.files import read_tensors
+from nonnormal.study import cli
+from nonnormal.study import config as study
 
 PLACED = ("features", "train", "sample", "bounds", "fidelity", "exchange", "geometry", "design", "extend", "recipe")
 STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "crossing")]

@@ -11,12 +11,13 @@ import torch
 import yaml
 from problems import STEPS
 
-from nonnormal import pretrained, study
-from nonnormal.cli import app, evaluate
+from nonnormal.denoisers.unet import initialised
+from nonnormal.diffusers import pretrained
 from nonnormal.files import read_tensors
-from nonnormal.layout import Layout
-from nonnormal.networks import initialised
-from nonnormal.summary import read_rows, select, with_condition
+from nonnormal.study import config as study
+from nonnormal.study.cli import app, evaluate
+from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.summary import read_rows, select, with_condition
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip
 

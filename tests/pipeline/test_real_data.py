@@ -11,9 +11,9 @@ from mirrors import cifar_records, pictures, sha256, tar
 from problems import random_inception
 
 from nonnormal.data.cifar10 import CIFAR10, TEST, TRAIN
-from nonnormal.layout import data_path
 from nonnormal.metrics.weights import INCEPTION
-from nonnormal.study import validate
+from nonnormal.study.config import validate
+from nonnormal.study.results.paths import data_path
 
 RUNS = ["vdm-normal-normal", "vdm-laplace-laplace", "edm-uniform-laplace"]
 

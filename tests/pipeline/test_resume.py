@@ -117,7 +117,7 @@ def test_two_processes_train_as_the_workflow_starts_them(workspace):
     ).stdout
     [command] = [line.strip() for line in planned.splitlines() if "torchrun" in line]
     launcher, _, arguments = command.removeprefix("Shell command: exec ").partition(" train ")
-    assert launcher == "torchrun --standalone --nproc-per-node=2 --shutdown-timeout=110 --module -- nonnormal.cli"
+    assert launcher == "torchrun --standalone --nproc-per-node=2 --shutdown-timeout=110 --module -- nonnormal.study.cli"
     done = workspace(*launcher.split(), "train", "config/smoke.yaml", *arguments.split(" > ")[0].split()[1:])
     assert done.stdout.count("images/s") >= 1
     assert (workspace.folder / "results/smoke" / RUN / "weights.safetensors").exists()

@@ -17,8 +17,8 @@ import yaml
 from conftest import Workspace, miniature
 from packaging.specifiers import SpecifierSet
 
-from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, PRETRAINED_FIGURES, records_folder
-from nonnormal.summary import COLUMNS
+from nonnormal.study.results.paths import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, PRETRAINED_FIGURES, records_folder
+from nonnormal.study.results.summary import COLUMNS
 
 PROJECT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ import forked
 import yaml
 from conftest import copy_project
 
-from nonnormal import layout
-from nonnormal.layout import FIGURE_FORMATS, INVARIANCE_PARTS, TABLE_FORMATS, Layout
-from nonnormal.study import load
+from nonnormal.study.config import load
+from nonnormal.study.results import paths as layout
+from nonnormal.study.results.paths import FIGURE_FORMATS, INVARIANCE_PARTS, TABLE_FORMATS, Layout
 
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")

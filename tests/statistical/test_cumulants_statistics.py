@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.bases import DCT, PIXEL, Haar
-from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.processes import PSLD, VP, apply, cholesky, contract, embed, quadratic_times, uniform_times
-from nonnormal.schedules import LinearLogSNR
+from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.steps import get
 
 N = 40_000

@@ -7,11 +7,11 @@ import torch
 
 from nonnormal.bases import DCT, PCA, PIXEL, Fourier, Haar, Whitened
 from nonnormal.denoisers import NormalDenoiser
-from nonnormal.likelihood import bound, continuous_bound
-from nonnormal.objective import Design
-from nonnormal.probability_flow import flow_bound, log_density
+from nonnormal.objectives.bounds import bound, continuous_bound
+from nonnormal.objectives.losses import Design
+from nonnormal.objectives.probability_flow import flow_bound, log_density
 from nonnormal.processes import PSLD, VP
-from nonnormal.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
 from nonnormal.steps import get
 
 N, LEVELS, SHAPE = 100, 256, (1, 4, 4)

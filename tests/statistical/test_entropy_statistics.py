@@ -12,11 +12,11 @@ import torch
 from problems import Mixture, PerPixel, mixture
 from scipy import stats
 
-from nonnormal.likelihood import bound, continuous_bound
-from nonnormal.objective import Design
-from nonnormal.probability_flow import flow_bound
+from nonnormal.objectives.bounds import bound, continuous_bound
+from nonnormal.objectives.losses import Design
+from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import VP
-from nonnormal.schedules import LinearLogSNR
+from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.steps import get
 
 STD, N, SIDE = 0.25, 100, 4

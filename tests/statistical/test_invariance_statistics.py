@@ -9,7 +9,7 @@ import torch
 from problems import STEPS
 from scipy import stats
 
-from nonnormal.invariance import (
+from nonnormal.analysis.convergence import (
     MIXTURE,
     PLANE,
     PROCESS,

@@ -9,10 +9,10 @@ import torch
 from problems import NORMAL_1D, NORMAL_STD, SEVENTEEN_LEVELS, STEPS, TWO_LEVELS, VPS, PerPixel, mmse
 from scipy import stats
 
-from nonnormal.likelihood import bound, continuous_bound
-from nonnormal.objective import Design, Loss
+from nonnormal.objectives.bounds import bound, continuous_bound
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.processes import VP, uniform_times
-from nonnormal.schedules import LinearLogSNR
+from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.steps import get
 
 NORMAL = (get("normal"), get("normal"))

@@ -7,10 +7,10 @@ import torch
 from problems import MIXTURE_1D, VPS, PerPixel
 from scipy import stats
 
-from nonnormal.divergence import constant
-from nonnormal.likelihood import bound
-from nonnormal.objective import ELBO, Design, Perceptual
+from nonnormal.objectives.bounds import bound
+from nonnormal.objectives.losses import ELBO, Design, Perceptual
 from nonnormal.steps import get
+from nonnormal.steps.divergence import constant
 
 PAIRS = [
     *(("normal", "normal"), ("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace")),

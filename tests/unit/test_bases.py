@@ -23,7 +23,7 @@ from nonnormal.bases import (
     moments,
     rotation,
 )
-from nonnormal.bases.transforms import haar
+from nonnormal.bases.fixed import haar
 from nonnormal.data import load
 from nonnormal.files import read_tensors, write_tensors
 
@@ -441,7 +441,7 @@ def test_a_fit_makes_numbers_of_few_images_at_once(monkeypatch, kind):
         return levels_of(found)
 
     monkeypatch.setattr(moments, "PART", 10 * 64)
-    monkeypatch.setattr("nonnormal.bases.components.LARGEST_PCA", 0 if kind == "leading" else 64)
+    monkeypatch.setattr("nonnormal.bases.statistics.LARGEST_PCA", 0 if kind == "leading" else 64)
     grey = torch.randint(17, (45, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     found = Components.fit(kind.replace("leading", "pca"), grey, floor=0.01, whiten=True, scale=scale)
     assert isinstance(found.basis.rotation, LeadingPCA) == (kind == "leading")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from problems import small_denoiser, small_recipe
 
-from nonnormal.checkpoints import TrainingState, build_denoiser, load_denoiser, save_weights, set_aside
 from nonnormal.files import write_tensors
+from nonnormal.training.checkpoints import TrainingState, build_denoiser, load_denoiser, save_weights, set_aside
 
 THESE = {"run": "r", "training": {"steps": 3, "betas": [0.9, 0.99]}}
 OTHERS = {"run": "r", "training": {"steps": 4, "betas": [0.9, 0.99]}, "seed": 1}

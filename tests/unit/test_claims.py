@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from nonnormal import tables
-from nonnormal.claims import FILE, VERDICTS, Claim, described, has_test, judge, load, measure, records
 from nonnormal.metrics import DISTANCES
-from nonnormal.readme import claims_block
-from nonnormal.summary import COLUMNS
+from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.report.claims import FILE, VERDICTS, Claim, described, has_test, judge, load, measure, records
+from nonnormal.study.report.readme import claims_block
+from nonnormal.study.results.summary import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 NAMES = {name: f"{name}_digits" for name in DISTANCES}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nonnormal import cli
-from nonnormal.cli.common import prepare_torch
+from nonnormal.study import cli
+from nonnormal.study.cli.common import prepare_torch
 
 ROOT = Path(__file__).parents[2]
 

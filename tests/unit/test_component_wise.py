@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from nonnormal.bases import DCT, PCA, PIXEL, Haar, Whitened
 from nonnormal.data import load
 from nonnormal.denoisers import NormalDenoiser
-from nonnormal.likelihood import prior_kl
-from nonnormal.objective import ELBO, Design, Loss, marginal_state, whitened_error
+from nonnormal.objectives.bounds import prior_kl
+from nonnormal.objectives.losses import ELBO, Design, Loss, marginal_state, whitened_error
 from nonnormal.processes import VP, apply
-from nonnormal.schedules import ComponentWise, LinearLogSNR, Schedule, column_labels, variance_labels, waiting
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, Schedule, column_labels, variance_labels, waiting
 from nonnormal.steps import get
 
 DOUBLE = torch.float64

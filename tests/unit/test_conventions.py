@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from nonnormal.conventions import CONVENTIONS, PRINTED_PAIRS, constant, step_loss
-from nonnormal.divergence import shift_kl
-from nonnormal.objective import ELBO, Design, Loss, printed_error, whitened_error
+from nonnormal.objectives.losses import ELBO, Design, Loss, printed_error, whitened_error
 from nonnormal.processes import VP
-from nonnormal.schedules import LinearLogSNR
+from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.steps import get
+from nonnormal.steps.conventions import CONVENTIONS, PRINTED_PAIRS, constant, step_loss
+from nonnormal.steps.divergence import shift_kl
 
 D = torch.linspace(-4, 4, 401, dtype=torch.float64)
 

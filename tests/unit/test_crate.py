@@ -5,9 +5,9 @@ import json
 import pytest
 from rocrate.rocrate import ROCrate
 
-from nonnormal import crate
 from nonnormal.files import observed, reading, sha256_of, write_json, write_text
-from nonnormal.records import Recorder, chain
+from nonnormal.study.results import crate
+from nonnormal.study.results.records import Recorder, chain
 
 DATA, WEIGHTS, LOG = "data/d.csv", "results/s/r/weights.safetensors", "results/s/r/training.csv"
 FIGURE = "paper/figures/f.pdf"

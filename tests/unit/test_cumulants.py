@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.bases import DCT, PIXEL, Fourier, Haar, Whitened
-from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.processes import PSLD, VE, VP, uniform_times
-from nonnormal.schedules import ComponentWise, LinearLogSNR
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR
 
 
 @pytest.mark.parametrize("n_steps", [5, 50, 400])

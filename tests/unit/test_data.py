@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn import datasets
 
 from nonnormal import data
-from nonnormal.cli import make
 from nonnormal.data import DATASETS, Source, photos
 from nonnormal.data.folder import decode
 from nonnormal.data.registry import describe
 from nonnormal.files import read_tensors
+from nonnormal.study.cli import make
 
 
 @pytest.fixture(scope="module")

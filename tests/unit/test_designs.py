@@ -7,19 +7,19 @@ import pytest
 import torch
 from problems import small_recipe
 
-from nonnormal import recipes
+from nonnormal.analysis.information import generated_at_once, information
 from nonnormal.bases import DCT, KINDS, PIXEL, Basis, Components, Whitened, moments
-from nonnormal.checkpoints import build_denoiser, load_denoiser, save_weights
 from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser
-from nonnormal.information import generated_at_once, information
-from nonnormal.likelihood import bound
-from nonnormal.objective import ELBO, Design
+from nonnormal.objectives.bounds import bound
+from nonnormal.objectives.losses import ELBO, Design
 from nonnormal.processes import PSLD, VP, uniform_times
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
 from nonnormal.samplers import extend, sample_ancestral
-from nonnormal.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
-from nonnormal.settings import Run
 from nonnormal.steps import get
+from nonnormal.study.config import build as recipes
+from nonnormal.study.config.settings import Run
+from nonnormal.training.checkpoints import build_denoiser, load_denoiser, save_weights
 
 LEVELS, SHAPE = 17, (1, 8, 8)
 

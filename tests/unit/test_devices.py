@@ -9,15 +9,15 @@ import pytest
 import torch
 from problems import DENSE
 
-from nonnormal import geometry
+from nonnormal.analysis import geometry
 from nonnormal.bases import DCT, PCA, Fourier, Haar, LeadingPCA, Pixel
 from nonnormal.denoisers import OptimalDenoiser
-from nonnormal.divergence import is_finite, shift_kl
-from nonnormal.probability_flow import log_density
+from nonnormal.diffusers.scheduler import NonNormalScheduler
+from nonnormal.objectives.probability_flow import log_density
 from nonnormal.processes import PSLD, vp_recipe
 from nonnormal.samplers import GRIDS, SOLVERS, sample_ancestral, sample_em, sample_flow_adaptive, sample_sscs
-from nonnormal.scheduler import NonNormalScheduler
 from nonnormal.steps import get
+from nonnormal.steps.divergence import is_finite, shift_kl
 
 SHAPE = (1, 4, 4)
 

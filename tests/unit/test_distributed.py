@@ -9,11 +9,11 @@ import pytest
 import torch
 from problems import VPS, small_denoiser
 
-from nonnormal.distributed import ALONE, Group, joined
 from nonnormal.files import read_tensors, write_tensors
-from nonnormal.objective import ELBO, Design
+from nonnormal.objectives.losses import ELBO, Design
 from nonnormal.steps import get
-from nonnormal.training import TrainingStopped, train
+from nonnormal.training.distributed import ALONE, Group, joined
+from nonnormal.training.loop import TrainingStopped, train
 
 SOURCE = Path(__file__).parents[2] / "src"
 STEPS = 6

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from problems import DENSE, STEPS, scipy_law
 from scipy.integrate import IntegrationWarning, quad
 
-from nonnormal.divergence import (
+from nonnormal.steps import StepError, get
+from nonnormal.steps.divergence import (
     _CHUNK,
     _CLOSED_FORMS,
     _ExpExcess,
@@ -29,7 +30,6 @@ from nonnormal.divergence import (
     is_finite,
     shift_kl,
 )
-from nonnormal.steps import StepError, get
 
 DOUBLE = torch.float64
 GOLDEN = Path(__file__).parents[1] / "golden" / "shift_kl.csv"

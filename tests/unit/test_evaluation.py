@@ -10,24 +10,24 @@ import torch
 from problems import small_denoiser
 
 from nonnormal import data
-from nonnormal.conventions import CONVENTIONS
-from nonnormal.divergence import constant
-from nonnormal.evaluation.bounds import bound_rows
-from nonnormal.evaluation.rows import frame, row
-from nonnormal.evaluation.samples import exchange_rows, feature_rows, fidelity_rows, style_rows
-from nonnormal.likelihood import bits_per_dim, bound, continuous_bound
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.style import style, style_difference
-from nonnormal.objective import Loss
-from nonnormal.probability_flow import flow_bound
+from nonnormal.objectives.bounds import bits_per_dim, bound, continuous_bound
+from nonnormal.objectives.losses import Loss
+from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import uniform_times
-from nonnormal.recipes import design
 from nonnormal.samplers import sample_ancestral
 from nonnormal.seeds import derive
 from nonnormal.steps import get
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
+from nonnormal.steps.conventions import CONVENTIONS
+from nonnormal.steps.divergence import constant
+from nonnormal.study.config import validate
+from nonnormal.study.config.build import design
+from nonnormal.study.experiments.pairs.bounds import bound_rows
+from nonnormal.study.results.distances import exchange_rows, feature_rows, fidelity_rows, style_rows
+from nonnormal.study.results.rows import frame, row
+from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
 
 T = 6  # of training; more than the network calls below, so that bounds leave out steps
 CALLS = 4

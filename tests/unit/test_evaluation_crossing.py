@@ -8,24 +8,24 @@ import pytest
 import torch
 from problems import small_denoiser
 
+from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.bases import DCT, PCA, PIXEL, Haar, moments
-from nonnormal.cumulants import kurtosis_share, pixel_share
 from nonnormal.data import quantise, scale
 from nonnormal.denoisers import NormalDenoiser
-from nonnormal.evaluation import crossing
-from nonnormal.evaluation.crossing import SHOWN, Scene, cells, crossing_rows, times_of
-from nonnormal.evaluation.drawing import ancestral
-from nonnormal.likelihood import bits_per_dim, bound
 from nonnormal.metrics.fidelity import fid_difference, fidelity
-from nonnormal.objective import Design, Loss
+from nonnormal.objectives.bounds import bits_per_dim, bound
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.processes import PSLD, VP, quadratic_times, uniform_times
+from nonnormal.processes.schedules import Cosine, LinearLogSNR
 from nonnormal.samplers import ancestral as sampler
 from nonnormal.samplers import polynomial, sample_ancestral, sample_euler
-from nonnormal.schedules import Cosine, LinearLogSNR
 from nonnormal.seeds import ImageNoise, derive
 from nonnormal.steps import Normal, get
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS, select, with_condition
+from nonnormal.study.config import validate
+from nonnormal.study.experiments.ablation import measure as crossing
+from nonnormal.study.experiments.ablation.measure import SHOWN, Scene, cells, crossing_rows, times_of
+from nonnormal.study.results.drawing import ancestral
+from nonnormal.study.results.summary import COLUMNS, select, with_condition
 
 RAW = {
     "name": "tiny",

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from nonnormal import data
-from nonnormal.checkpoints import build_denoiser
-from nonnormal.evaluation.designs import N_EXTENDED, ROUNDS, design_rows, extended
-from nonnormal.figures import designs as drawings
-from nonnormal.information import generated_at_once
-from nonnormal.recipes import components, denoiser_recipe, design
+from nonnormal.analysis.information import generated_at_once
 from nonnormal.samplers import sample_ancestral
-from nonnormal.settings import Run
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS, select, with_condition
-from nonnormal.tables import designs, readable_designs
+from nonnormal.study.config import validate
+from nonnormal.study.config.build import components, denoiser_recipe, design
+from nonnormal.study.config.settings import Run
+from nonnormal.study.experiments.all_tables import readable_designs
+from nonnormal.study.experiments.representations import figures as drawings
+from nonnormal.study.experiments.representations import tables as designs
+from nonnormal.study.experiments.representations.measure import N_EXTENDED, ROUNDS, design_rows, extended
+from nonnormal.study.results.summary import COLUMNS, select, with_condition
+from nonnormal.training.checkpoints import build_denoiser
 
 RAW = {
     "name": "tiny",

@@ -10,19 +10,21 @@ import pytest
 import torch
 from problems import small_denoiser
 
-from nonnormal import data, geometry, trajectories
+from nonnormal import data
+from nonnormal.analysis import geometry
+from nonnormal.analysis import recorder as trajectories
 from nonnormal.denoisers import GaussianMixtureDenoiser, OptimalDenoiser
-from nonnormal.evaluation.geometry import Scene, _other_steps, _solved, _solvers, geometry_rows
-from nonnormal.evaluation.rows import frame
-from nonnormal.grid_search import euler_costs
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.processes import VE, uniform_times
 from nonnormal.samplers import SOLVERS, sample_ancestral
+from nonnormal.samplers.grid_search import euler_costs
 from nonnormal.seeds import derive
 from nonnormal.steps import get
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS, select, with_condition
+from nonnormal.study.config import validate
+from nonnormal.study.experiments.geometry.measure import Scene, _other_steps, _solved, _solvers, geometry_rows
+from nonnormal.study.results.rows import frame
+from nonnormal.study.results.summary import COLUMNS, select, with_condition
 
 LEVELS = 9
 RAW = {

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nonnormal.evaluation.invariance import line_rows, plane_rows
-from nonnormal.invariance import Grid, path_maximum_distance, sampler_distances, walk_distances
+from nonnormal.analysis.convergence import Grid, path_maximum_distance, sampler_distances, walk_distances
 from nonnormal.seeds import derive
 from nonnormal.steps import get
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS
+from nonnormal.study.config import validate
+from nonnormal.study.experiments.convergence.measure import line_rows, plane_rows
+from nonnormal.study.results.summary import COLUMNS
 
 STEPS, COUNTS = ("normal", "gumbel"), (2, 64, 80, 96)
 SETTINGS = {"steps": list(STEPS), "n_steps": [80, 2, 64, 96], "points": 256, "n_paths": 200, "n_samples": 400}

@@ -8,21 +8,21 @@ import pandas as pd
 import pytest
 import torch
 
-from nonnormal.checkpoints import build_denoiser
 from nonnormal.data import quantise, scale
 from nonnormal.denoisers import GaussianMixtureDenoiser
-from nonnormal.evaluation.recipe import law_distance, law_rows, recipe_rows, steps_of
-from nonnormal.likelihood import bits_per_dim, bound
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import mean_interval
-from nonnormal.objective import Design
+from nonnormal.objectives.bounds import bits_per_dim, bound
+from nonnormal.objectives.losses import Design
 from nonnormal.processes import PSLD, quadratic_times, vp_recipe
-from nonnormal.recipes import denoiser_recipe
 from nonnormal.samplers import sample_sscs
 from nonnormal.seeds import derive
 from nonnormal.steps import get
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS, select, with_condition
+from nonnormal.study.config import validate
+from nonnormal.study.config.build import denoiser_recipe
+from nonnormal.study.experiments.phase_space.measure import law_distance, law_rows, recipe_rows, steps_of
+from nonnormal.study.results.summary import COLUMNS, select, with_condition
+from nonnormal.training.checkpoints import build_denoiser
 
 RAW = {
     "name": "tiny",

@@ -8,26 +8,27 @@ import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
 
-from nonnormal import geometry, trajectories
-from nonnormal.evaluation.rows import frame, row
-from nonnormal.figures import crossing as crossing_figures
-from nonnormal.figures import geometry as drawings
-from nonnormal.figures import recipe as recipe_figures
-from nonnormal.figures.cost import cost
-from nonnormal.figures.designs import extension
-from nonnormal.figures.exchange import exchange
-from nonnormal.figures.invariance import invariance
-from nonnormal.figures.losses import loss_shapes
-from nonnormal.figures.steps import number_of_steps
-from nonnormal.figures.style import style_differences
-from nonnormal.figures.theme import WIDTH, legend_below, line_style, line_styles
+from nonnormal.analysis import geometry
+from nonnormal.analysis import recorder as trajectories
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.processes import PSLD, vp_recipe
 from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
-from nonnormal.study import validate
-from nonnormal.summary import select, with_condition
-from nonnormal.tables.geometry import SOLVER_NAMES
+from nonnormal.study.config import validate
+from nonnormal.study.experiments.ablation import figures as crossing_figures
+from nonnormal.study.experiments.convergence.figures import invariance
+from nonnormal.study.experiments.geometry import figures as drawings
+from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
+from nonnormal.study.experiments.pairs.figure_cost import cost
+from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
+from nonnormal.study.experiments.pairs.figure_steps import number_of_steps
+from nonnormal.study.experiments.pairs.figure_style import style_differences
+from nonnormal.study.experiments.phase_space import figures as recipe_figures
+from nonnormal.study.experiments.representations.figures import extension
+from nonnormal.study.experiments.step_swap.figures import exchange
+from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles
+from nonnormal.study.results.rows import frame, row
+from nonnormal.study.results.summary import select, with_condition
 
 PAIRS = {
     "nn": ("normal", "normal"),

@@ -13,7 +13,7 @@ import torch
 from disks import fill, make_read_only, small_disk
 from safetensors.torch import save_file
 
-from nonnormal import trajectories
+from nonnormal.analysis import recorder as trajectories
 from nonnormal.files import atomic, read_tensors, write_json, write_tensors, write_text
 
 TENSORS = {

@@ -9,19 +9,19 @@ import pytest
 import torch
 from problems import MIXTURE_1D, SEVENTEEN_LEVELS, VPS, PerPixel, PhaseSpace, mmse
 
-from nonnormal.attainable import attainable, residual_law
+from nonnormal.analysis.attainable import attainable, residual_law
+from nonnormal.analysis.convergence import Mixture
 from nonnormal.bases import DCT, Haar, Whitened
-from nonnormal.bound_grid import best_times, bound_costs
 from nonnormal.files import write_tensors
-from nonnormal.fitted_loss import FittedLoss
-from nonnormal.fitting import CHOICES, Residuals, fit_step, fit_steps, residuals
-from nonnormal.invariance import Mixture
-from nonnormal.likelihood import bound
-from nonnormal.objective import Design
+from nonnormal.objectives.bounds import bound
+from nonnormal.objectives.fitted_loss import FittedLoss
+from nonnormal.objectives.fitting import CHOICES, Residuals, fit_step, fit_steps, residuals
+from nonnormal.objectives.losses import Design
+from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.processes import apply, uniform_times
 from nonnormal.samplers import sample_ancestral
+from nonnormal.samplers.bound_grid import best_times, bound_costs
 from nonnormal.seeds import ImageNoise
-from nonnormal.step_files import load_steps, save_steps
 from nonnormal.steps import FittedStep, Normal, ScaleMixture, StepError, get
 
 DOUBLE = torch.float64

@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from nonnormal.denoisers import Counted, GaussianMixtureDenoiser, OptimalDenoiser
-from nonnormal.geometry import (
+from nonnormal.analysis.geometry import (
     arc_chord_ratio,
     chord_distance,
     curvature,
@@ -19,6 +18,7 @@ from nonnormal.geometry import (
     score_deviation,
     torsion,
 )
+from nonnormal.denoisers import Counted, GaussianMixtureDenoiser, OptimalDenoiser
 from nonnormal.samplers import polynomial, sample_euler
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nonnormal import study
+from nonnormal.study import config as study
 
 SPEC = importlib.util.spec_from_file_location("test_gpu", Path(__file__).parents[2] / "benchmarks" / "test_gpu.py")
 gpu = importlib.util.module_from_spec(SPEC)

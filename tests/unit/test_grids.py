@@ -8,8 +8,8 @@ import torch
 from problems import MIXTURE_2D, NORMAL_1D, NORMAL_STD
 
 from nonnormal.denoisers import Counted
-from nonnormal.grid_search import best_grid, euler_costs
 from nonnormal.samplers import GRIDS, log_snr, polynomial, quadratic, sample_euler, uniform
+from nonnormal.samplers.grid_search import best_grid, euler_costs
 
 SPACED_IN = {
     "polynomial": lambda sigma: sigma ** (1 / 7),

@@ -8,7 +8,7 @@ import torch
 from problems import mixture
 from scipy import integrate, stats
 
-from nonnormal.invariance import (
+from nonnormal.analysis.convergence import (
     MIXTURE,
     PLANE,
     PROCESS,
@@ -26,7 +26,7 @@ from nonnormal.invariance import (
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.steps import get
-from nonnormal.tables import listed_steps
+from nonnormal.study.experiments.all_tables import listed_steps
 
 GRID = Grid(2048)
 

@@ -19,8 +19,7 @@ from problems import (
     small_denoiser,
 )
 
-from nonnormal.divergence import constant
-from nonnormal.likelihood import (
+from nonnormal.objectives.bounds import (
     bits_per_dim,
     bound,
     categorical_log_prob,
@@ -28,11 +27,12 @@ from nonnormal.likelihood import (
     discretised_log_prob,
     prior_kl,
 )
-from nonnormal.objective import Design, Loss
-from nonnormal.probability_flow import flow_bound
+from nonnormal.objectives.losses import Design, Loss
+from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import VP, uniform_times
-from nonnormal.schedules import LinearLogSNR
+from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.steps import Symmetric, get
+from nonnormal.steps.divergence import constant
 
 DENOISER = PerPixel(SEVENTEEN_LEVELS)
 PAIRS = [

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from nonnormal.checkpoints import build_denoiser, save_weights
-from nonnormal.evaluation.made import network, samples, write_samples
 from nonnormal.files import write_tensors
-from nonnormal.layout import Layout
-from nonnormal.recipes import denoiser_recipe
-from nonnormal.study import validate
+from nonnormal.study.config import validate
+from nonnormal.study.config.build import denoiser_recipe
+from nonnormal.study.results.artifacts import network, samples, write_samples
+from nonnormal.study.results.paths import Layout
+from nonnormal.training.checkpoints import build_denoiser, save_weights
 
 NETWORK = {"widths": [8], "groups": 4}
 IMAGES = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nonnormal.networks import UNet, initialised
+from nonnormal.denoisers.unet import UNet, initialised
 
 SMALL = dict(in_channels=3, out_channels=1, image_size=8, widths=(8, 16), groups=4)
 

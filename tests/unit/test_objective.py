@@ -5,9 +5,9 @@ import pytest
 import torch
 from problems import MIXTURE_1D, PROCESSES, VPS, ComponentWiseVP, PerPixel, PhaseSpace, Rotation
 
-from nonnormal.divergence import constant, shift_kl
-from nonnormal.objective import ELBO, Design, Perceptual, antithetic, marginal_state, whitened_error
+from nonnormal.objectives.losses import ELBO, Design, Perceptual, antithetic, marginal_state, whitened_error
 from nonnormal.steps import get
+from nonnormal.steps.divergence import constant, shift_kl
 
 DENOISER = PerPixel(MIXTURE_1D)
 PAIRS = [

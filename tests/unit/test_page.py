@@ -18,20 +18,20 @@ import pytest
 import torch
 from PIL import Image
 
-from nonnormal import records
-from nonnormal.evaluation.rows import frame, row
 from nonnormal.files import observed, reading, sha256_of, write_json, write_tensors, write_text
-from nonnormal.layout import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout
 from nonnormal.metrics.intervals import Estimate
-from nonnormal.page import TEMPLATES, needed, templates
-from nonnormal.page.curves import curve
-from nonnormal.page.document import GROUPS, _captions, render
-from nonnormal.page.lineage import lineage
-from nonnormal.page.numbers import laid_out, packed
-from nonnormal.page.pictures import embedded, grid
-from nonnormal.records import Recorder
-from nonnormal.study import validate
-from nonnormal.summary import COLUMNS, read_rows, write_rows
+from nonnormal.study.config import validate
+from nonnormal.study.report.page import TEMPLATES, needed, templates
+from nonnormal.study.report.page.curves import curve
+from nonnormal.study.report.page.document import GROUPS, _captions, render
+from nonnormal.study.report.page.lineage import lineage
+from nonnormal.study.report.page.numbers import laid_out, packed
+from nonnormal.study.report.page.pictures import embedded, grid
+from nonnormal.study.results import records
+from nonnormal.study.results.paths import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout
+from nonnormal.study.results.records import Recorder
+from nonnormal.study.results.rows import frame, row
+from nonnormal.study.results.summary import COLUMNS, read_rows, write_rows
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = ROOT / "workflow/report"
@@ -208,7 +208,7 @@ def test_missing_captions_are_named(project):
 
 
 def test_the_command_writes_the_page_and_its_record(project, capsys):
-    from nonnormal.cli import app
+    from nonnormal.study.cli import app
 
     study, layout = project
     write_json(Path("s.json"), study.resolved)
@@ -223,7 +223,7 @@ def test_the_command_writes_the_page_and_its_record(project, capsys):
 
 def test_what_is_left_of_a_section_that_was_removed_is_not_shown(project):
     """Neither its figures and tables nor its rows."""
-    from nonnormal.cli import app
+    from nonnormal.study.cli import app
 
     study, layout = project
     write_json(Path("s.json"), study.resolved)
@@ -238,7 +238,7 @@ def test_what_is_left_of_a_section_that_was_removed_is_not_shown(project):
 
 
 def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatch):
-    from nonnormal.cli import app
+    from nonnormal.study.cli import app
 
     monkeypatch.chdir(tmp_path)
     study, layout = made(RAW | {"headline": True}, tmp_path)
@@ -264,7 +264,7 @@ def test_the_paper_takes_from_the_photographs_what_is_said():
 
 
 def test_a_table_of_another_version_is_named(project):
-    from nonnormal.cli import app
+    from nonnormal.study.cli import app
 
     study, layout = project
     write_json(Path("s.json"), study.resolved)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from problems import MIXTURE_1D, Mixture
 from scipy import integrate, stats
 
-from nonnormal.likelihood import prior_kl
-from nonnormal.objective import whitened_error
+from nonnormal.objectives.bounds import prior_kl
+from nonnormal.objectives.losses import whitened_error
 from nonnormal.processes import PSLD, Recipe, apply, cholesky, langevin_recipe, uniform_times
 from nonnormal.steps import get
 

@@ -10,11 +10,11 @@ from problems import MIXTURE_1D, MIXTURE_2D, NORMAL_1D, NORMAL_STD, Levels, PerP
 from scipy import stats
 
 from nonnormal.denoisers import NormalDenoiser
-from nonnormal.likelihood import categorical_log_prob
-from nonnormal.probability_flow import flow_bound, log_density
+from nonnormal.objectives.bounds import categorical_log_prob
+from nonnormal.objectives.probability_flow import flow_bound, log_density
 from nonnormal.processes import VE, VP
+from nonnormal.processes.schedules import Cosine, LinearLogSNR, column_labels, waiting
 from nonnormal.samplers import sample_flow_adaptive
-from nonnormal.schedules import Cosine, LinearLogSNR, column_labels, waiting
 
 DOUBLE = torch.float64
 NORMAL = PerPixel(NORMAL_1D)

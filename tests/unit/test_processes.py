@@ -9,11 +9,11 @@ import torch
 from problems import MIXTURE_1D, NORMAL_1D, PROCESSES, SEVENTEEN_LEVELS, VPS, PerPixel, PhaseSpace
 from scipy import stats
 
-from nonnormal.likelihood import bound
-from nonnormal.objective import Design
+from nonnormal.objectives.bounds import bound
+from nonnormal.objectives.losses import Design
 from nonnormal.processes import PSLD, VE, VP, apply, as_time, cholesky, langevin_recipe, ordered, uniform_times
+from nonnormal.processes.schedules import Schedule
 from nonnormal.samplers import sample_ancestral
-from nonnormal.schedules import Schedule
 from nonnormal.steps import get
 
 VES = {"ve-edm": VE(), "ve-short": VE(0.05, 3.0, 2.0)}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nonnormal import provenance
-from nonnormal.provenance import body, hardware, sources
+from nonnormal.study.results import provenance
+from nonnormal.study.results.provenance import body, hardware, sources
 
 # Lowest first; modules in one row may not import each other upwards or sideways, except within a package.
 LAYERS = [
@@ -103,7 +103,7 @@ def test_a_package_is_its_init_and_what_that_imports():
 
 
 def test_sources_exist_and_are_sorted():
-    found = sources("nonnormal.cli")
+    found = sources("nonnormal.study.cli")
     assert list(found) == sorted(found)
     assert all(Path(path).is_file() for path in found)
 
@@ -118,7 +118,7 @@ COMMANDS = """
 def evaluate():
     \"\"\"Evaluates.\"\"\"
     from nonnormal.steps import get
-    from nonnormal.cli.other import more
+    from nonnormal.study.cli.other import more
 
     return _helper(get("normal"))
 
@@ -128,7 +128,7 @@ def _helper(step):
 
 @app.command()
 def other(option="a"):
-    import nonnormal.training
+    import nonnormal.training.loop
 """
 
 
@@ -142,7 +142,7 @@ def commands(tmp_path, monkeypatch):
         path.write_text("")
 
     def write(text):
-        (tmp_path / "nonnormal/cli/commands.py").write_text(text)
+        (tmp_path / "nonnormal/study/cli/commands.py").write_text(text)
         sources.cache_clear()
         body.cache_clear()
 
@@ -153,7 +153,8 @@ def commands(tmp_path, monkeypatch):
 
 def test_a_function_is_made_of_what_it_and_those_it_calls_import(commands):
     found = {
-        Path(path).resolve().relative_to(provenance.PACKAGE) for path in sources("nonnormal.cli.commands:evaluate")
+        Path(path).resolve().relative_to(provenance.PACKAGE)
+        for path in sources("nonnormal.study.cli.commands:evaluate")
     }
     assert {path.as_posix() for path in found} == {"__init__.py", "steps/__init__.py", "seeds.py"}
 
@@ -163,22 +164,22 @@ def test_a_function_is_made_of_what_it_and_those_it_calls_import(commands):
     [
         ("Evaluates.", "Measures.", True),
         ('option="a"', 'option="b"', True),
-        ("import nonnormal.training", "return 3", True),
+        ("import nonnormal.training.loop", "return 3", True),
         ('get("normal")', 'get("laplace")', False),
         ("    return step", "    return step.name", False),
     ],
 )
 def test_the_body_of_a_command_is_what_it_and_those_it_calls_do(commands, was, is_, same):
-    before = body("nonnormal.cli.commands:evaluate")
+    before = body("nonnormal.study.cli.commands:evaluate")
     assert was in COMMANDS
     commands(COMMANDS.replace(was, is_))
-    assert (body("nonnormal.cli.commands:evaluate") == before) == same
+    assert (body("nonnormal.study.cli.commands:evaluate") == before) == same
 
 
 def test_a_function_that_there_is_not_is_refused():
     for named in (body, sources):
         with pytest.raises(ValueError, match=r"no function of this package: nonnormal\.cli\.make:nothing"):
-            named("nonnormal.cli.make:nothing")
+            named("nonnormal.study.cli.make:nothing")
 
 
 RULES = {
@@ -193,7 +194,7 @@ def test_a_rule_is_made_again_where_its_command_changed(rule):
     """The command that its shell calls: what that imports is its input, and what it says its parameter."""
     called = re.search(r'(?:nonnormal|TRAIN \+ ") ((?:evaluate )?[\w-]+) \{', RULES[rule])[1]
     module = "evaluate" if called.startswith("evaluate") else "show" if called in SHOWN else "make"
-    command = f"nonnormal.cli.{module}:{called.split()[-1].replace('-', '_')}"
+    command = f"nonnormal.study.cli.{module}:{called.split()[-1].replace('-', '_')}"
     assert f'command=body("{command}"' in RULES[rule]
     assert f'sources("{command}"' in RULES[rule] or called in ("figure", "paper"), "those name their own"
 

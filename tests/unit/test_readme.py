@@ -5,11 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-from nonnormal import tables
-from nonnormal.claims import Claims
-from nonnormal.layout import Layout
-from nonnormal.readme import insert
-from nonnormal.study import validate
+from nonnormal.study.config import validate
+from nonnormal.study.experiments import all_tables as tables
+from nonnormal.study.report.claims import Claims
+from nonnormal.study.report.readme import insert
+from nonnormal.study.results.paths import Layout
 
 BEFORE, AFTER = "# A project\n\n<!-- results of a: start -->\n", "<!-- results of a: end -->\n\nMore.\n"
 RUNS = {"runs": {"r": {"q": "normal", "p": "normal"}}}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import integrate, linalg, stats
 
 from nonnormal.processes import VP, Recipe, apply, as_time, cholesky, vp_recipe
-from nonnormal.processes.recipe import elapsed, moments, rate
-from nonnormal.schedules import Schedule
+from nonnormal.processes.linear_sde import elapsed, moments, rate
+from nonnormal.processes.schedules import Schedule
 from nonnormal.steps import get
 
 EYE = [[1.0, 0.0], [0.0, 1.0]]

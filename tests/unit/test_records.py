@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nonnormal import records
-from nonnormal.cli.common import recorded
 from nonnormal.files import observed, reading, sha256_of, write_text
-from nonnormal.layout import records_folder
-from nonnormal.records import Recorder, chain, lines
-from nonnormal.study import validate
-from nonnormal.summary import read_rows
+from nonnormal.study.cli.common import recorded
+from nonnormal.study.config import validate
+from nonnormal.study.results import records
+from nonnormal.study.results.paths import records_folder
+from nonnormal.study.results.records import Recorder, chain, lines
+from nonnormal.study.results.summary import read_rows
 
 DATA, WEIGHTS, FIGURE = "data/d.csv", "results/s/r/weights.csv", "paper/figures/f.txt"
 STUDY = {"name": "s", "data": "digits", "seed": 3, "runs": {"r": None, "other": {"training": {"seed": 5}}}}

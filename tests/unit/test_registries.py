@@ -2,11 +2,13 @@
 
 import pytest
 
-from nonnormal import bases, conventions, sections, settings
-from nonnormal.denoisers.networks import PARAMETRISATIONS
-from nonnormal.evaluation.recipe import FLOWS, WALKS
+from nonnormal import bases
+from nonnormal.denoisers.preconditioning import PARAMETRISATIONS
 from nonnormal.processes import TIMES
 from nonnormal.samplers import GRIDS, SOLVERS
+from nonnormal.steps import conventions
+from nonnormal.study.config import sections, settings
+from nonnormal.study.experiments.phase_space.measure import FLOWS, WALKS
 
 
 @pytest.mark.parametrize(

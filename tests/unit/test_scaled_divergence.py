@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nonnormal.divergence import shift_kl
-from nonnormal.scaled_divergence import scaled_kl
 from nonnormal.steps import ScaleMixture, StepError
+from nonnormal.steps.divergence import shift_kl
+from nonnormal.steps.scaled_divergence import scaled_kl
 
 DOUBLE = torch.float64
 GOLDEN = Path(__file__).parents[1] / "golden" / "scaled_kl.csv"

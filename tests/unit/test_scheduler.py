@@ -14,8 +14,8 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from problems import STEPS, scipy_law
 from scipy import stats
 
-from nonnormal.networks import initialised
-from nonnormal.scheduler import NonNormalScheduler
+from nonnormal.denoisers.unet import initialised
+from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.steps import StepError, get
 
 ALPHA = 1e-4

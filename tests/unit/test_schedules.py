@@ -9,8 +9,7 @@ import torch
 
 from nonnormal.bases import DCT, Haar
 from nonnormal.processes import VP, uniform_times
-from nonnormal.samplers import grids
-from nonnormal.schedules import (
+from nonnormal.processes.schedules import (
     ComponentWise,
     Cosine,
     LinearLogSNR,
@@ -20,6 +19,7 @@ from nonnormal.schedules import (
     variance_labels,
     waiting,
 )
+from nonnormal.samplers import grids
 
 KINDS = [LinearLogSNR, Cosine, Polynomial]
 

@@ -7,16 +7,16 @@ import torch
 from problems import MIXTURE_1D, PerPixel, Rotation, small_denoiser
 from torch import nn
 
-from nonnormal.checkpoints import build_denoiser, load_denoiser, save_weights
 from nonnormal.denoisers import Counted, CountedStates, counted, predict_x0, score
-from nonnormal.likelihood import bound
-from nonnormal.objective import Design, StateMatching, marginal_state
+from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, noise_factor
+from nonnormal.objectives.bounds import bound
+from nonnormal.objectives.losses import Design, StateMatching, marginal_state
 from nonnormal.processes import PSLD, apply, cholesky, embed, solve_lower, uniform_times
 from nonnormal.samplers import sample_ancestral, sample_em, sample_sscs
-from nonnormal.state_networks import PhaseSpaceNetwork, noise_factor
 from nonnormal.steps import get
-from nonnormal.throughput import flops_per_image
-from nonnormal.training import train
+from nonnormal.training.checkpoints import build_denoiser, load_denoiser, save_weights
+from nonnormal.training.loop import train
+from nonnormal.training.throughput import flops_per_image
 
 PSLDS = {
     "psld": PSLD(),

@@ -8,7 +8,7 @@ import torch
 from problems import MIXTURE_1D, NORMAL_STD, VPS, ComponentWiseVP, PerPixel, Rotation
 
 from nonnormal.denoisers import Counted, NormalDenoiser, predict_x0, score
-from nonnormal.probability_flow import velocity
+from nonnormal.objectives.probability_flow import velocity
 from nonnormal.processes import PSLD, VE, apply, cholesky, contract, quadratic_times, uniform_times, vp_recipe
 from nonnormal.samplers import (
     sample_ancestral,
@@ -17,7 +17,9 @@ from nonnormal.samplers import (
     sample_flow_euler,
     sample_flow_heun,
     sample_sscs,
-    states,
+)
+from nonnormal.samplers import (
+    sde as states,
 )
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import get

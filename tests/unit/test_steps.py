@@ -11,8 +11,8 @@ import torch
 from problems import DENSE, STEPS, HyperbolicSecant, scipy_law
 from scipy.integrate import quad
 
-from nonnormal import divergence, steps
-from nonnormal.steps import StepError, get
+from nonnormal import steps
+from nonnormal.steps import StepError, divergence, get
 from nonnormal.steps.base import check
 
 DOUBLE = torch.float64

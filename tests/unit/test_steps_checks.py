@@ -45,7 +45,7 @@ def failing(*arguments):
         ("fisher_information", math.inf, r"fisher_information inf \(log_prob has 1.2337\)"),
         ("fisher_information", "1", "cannot be checked: TypeError"),
         ("support", None, "cannot be checked: TypeError"),
-        ("name", "laplace", "name: 'laplace' is taken by nonnormal.steps.catalogue:Laplace"),
+        ("name", "laplace", "name: 'laplace' is taken by nonnormal.steps.distributions:Laplace"),
     ],
 )
 def test_a_step_that_is_not_what_it_says_is_refused(attribute, value, words):

@@ -12,16 +12,17 @@ import torch
 import yaml
 from problems import small_denoiser
 
-from nonnormal import layout, study
-from nonnormal.cli.common import open_study
-from nonnormal.divergence import is_finite
 from nonnormal.files import observed
 from nonnormal.processes import PSLD
-from nonnormal.recipes import denoiser_recipe, design, objective
-from nonnormal.records import Recorder
-from nonnormal.settings import Process
 from nonnormal.steps import families, get
-from nonnormal.study import StudyError, json_schema, load, validate
+from nonnormal.steps.divergence import is_finite
+from nonnormal.study import config as study
+from nonnormal.study.cli.common import open_study
+from nonnormal.study.config import StudyError, json_schema, load, validate
+from nonnormal.study.config.build import denoiser_recipe, design, objective
+from nonnormal.study.config.settings import Process
+from nonnormal.study.results import paths as layout
+from nonnormal.study.results.records import Recorder
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "config").glob("*.yaml"))

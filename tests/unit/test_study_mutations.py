@@ -7,8 +7,8 @@ from collections import Counter
 import mutations
 import pytest
 
-from nonnormal import cli
-from nonnormal.study import StudyError, load
+from nonnormal.study import cli
+from nonnormal.study.config import StudyError, load
 
 BASES = [mutations.configured(name, n_runs=2) for name in ("smoke", "smoke", "smoke", "cifar10")]
 
@@ -89,7 +89,7 @@ def test_a_study_without_end_is_refused(content, said, tmp_path, happened):
         ("source", {"path": "/etc"}, "source.path: does not fit digits"),
         ("defaults", {"q": "../outside:Step"}, "names no step"),
         ("defaults", {"q": "os:system"}, "is not a subclass of nonnormal.steps.Step"),
-        ("defaults", {"q": "nonnormal.cli.__main__:x"}, "cannot be loaded"),
+        ("defaults", {"q": "nonnormal.study.cli.__main__:x"}, "cannot be loaded"),
     ],
 )
 def test_no_name_leads_out_of_the_project(key, value, said, answer, tmp_path, happened):

@@ -8,20 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nonnormal.conventions import CONVENTIONS
-from nonnormal.divergence import constant
-from nonnormal.layout import Layout, data_path
 from nonnormal.processes import PSLD, VP, vp_recipe
 from nonnormal.steps import families
-from nonnormal.summary import COLUMNS, read_rows, select, with_condition, write_rows
-from nonnormal.tables import (
-    costs,
-    crossing,
-    differences,
-    geometry,
+from nonnormal.steps.conventions import CONVENTIONS
+from nonnormal.steps.divergence import constant
+from nonnormal.study.experiments.ablation import tables as crossing
+from nonnormal.study.experiments.all_tables import (
     headline,
     listed_steps,
-    pairs,
     processes,
     readable_bounds,
     readable_costs,
@@ -32,14 +26,20 @@ from nonnormal.tables import (
     readable_processes,
     readable_recipe,
     readable_solvers,
-    recipe,
     recipe_bounds,
     solvers,
     step_constants,
     step_families,
     write_readable,
 )
-from nonnormal.tables.text import cell
+from nonnormal.study.experiments.geometry import tables as geometry
+from nonnormal.study.experiments.pairs import table_conventions as differences
+from nonnormal.study.experiments.pairs import table_costs as costs
+from nonnormal.study.experiments.pairs import tables as pairs
+from nonnormal.study.experiments.phase_space import tables as recipe
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.paths import Layout, data_path
+from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
 
 ROOT = Path(__file__).parents[2]
 RUNS = {"nn": ("normal", "normal"), "ll": ("laplace", "laplace")}

@@ -6,7 +6,7 @@ from problems import small_denoiser
 from torch import nn
 
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.throughput import flops_per_image, peak, report
+from nonnormal.training.throughput import flops_per_image, peak, report
 
 
 class TwoConvolutions(nn.Module):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from problems import VPS, small_denoiser
 
-from nonnormal import training
 from nonnormal.data import quantise, scale
-from nonnormal.objective import ELBO, Design, Perceptual
+from nonnormal.objectives.losses import ELBO, Design, Perceptual
 from nonnormal.steps import get
-from nonnormal.training import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
+from nonnormal.training import loop as training
+from nonnormal.training.loop import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
 
 OBJECTIVE = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -8,11 +8,11 @@ import torch
 from problems import MIXTURE_1D, MIXTURE_2D, VPS, PerPixel
 from safetensors.torch import load_file
 
+from nonnormal.analysis.recorder import read, record
 from nonnormal.files import read_tensors
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import SOLVERS, polynomial, sample_ancestral, sample_euler, sample_heun
 from nonnormal.steps import get
-from nonnormal.trajectories import read, record
 
 SIGMAS = polynomial(6, 0.05, 5.0)
 DENOISER = MIXTURE_2D.denoiser

@@ -9,7 +9,7 @@ import pytest
 import torch
 from problems import HeavySecant, HyperbolicSecant
 
-from nonnormal.invariance import Grid, sampler_distances, walk_distances
+from nonnormal.analysis.convergence import Grid, sampler_distances, walk_distances
 from nonnormal.steps import Step, StepError, get
 from nonnormal.steps.base import Symmetric
 

@@ -6,11 +6,17 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 from nonnormal.files import write_json
-from nonnormal.layout import CROSSING_FIGURES, DESIGN_FIGURES, GEOMETRY_FIGURES, INVARIANCE_PARTS, RECIPE_FIGURES
-from nonnormal.layout import Layout, figures_of, network_files, tables_of
-from nonnormal.page import needed, templates
-from nonnormal.provenance import body, sources
-from nonnormal.study import StudyError, read, validate as check_study
+from nonnormal.study.results.paths import (
+    CROSSING_FIGURES,
+    DESIGN_FIGURES,
+    GEOMETRY_FIGURES,
+    INVARIANCE_PARTS,
+    RECIPE_FIGURES,
+)
+from nonnormal.study.results.paths import Layout, figures_of, network_files, tables_of
+from nonnormal.study.report.page import needed, templates
+from nonnormal.study.results.provenance import body, sources
+from nonnormal.study.config import StudyError, read, validate as check_study
 
 try:
     SAID = {str(path): read(path) for path in workflow.configfiles}  # Snakemake takes the last of a key given twice

@@ -6,7 +6,7 @@ rule crossing:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights(STUDY.crossing_run) if STUDY.crossing else [],
-        code=sources("nonnormal.cli.evaluate:crossing"),
+        code=sources("nonnormal.study.cli.evaluate:crossing"),
     output:
         rows=LAYOUT.crossing,
         samples=LAYOUT.crossing_samples,
@@ -27,6 +27,6 @@ rule crossing:
         settings=lookup("crossing", within=RESOLVED),
         sampling=settings_of("sampling", "batch_size", "dtype"),
         evaluation=settings_of("evaluation", "bootstrap", "n_evaluations"),
-        command=body("nonnormal.cli.evaluate:crossing"),
+        command=body("nonnormal.study.cli.evaluate:crossing"),
     shell:
         "nonnormal evaluate crossing {params.study} --threads {threads} > {log} 2>&1"

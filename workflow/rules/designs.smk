@@ -6,7 +6,7 @@ rule design:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.cli.evaluate:design"),
+        code=sources("nonnormal.study.cli.evaluate:design"),
     output:
         LAYOUT.design("{run}"),
     log:
@@ -26,7 +26,7 @@ rule design:
         settings=STUDY.designs.model_dump(exclude={"runs"}, mode="json") if STUDY.designs else None,
         evaluation=settings_of("evaluation", "n_images", "n_evaluations", "flow_tolerance", "bootstrap"),
         sampling=settings_of("sampling", "batch_size", "dtype"),
-        command=body("nonnormal.cli.evaluate:design"),
+        command=body("nonnormal.study.cli.evaluate:design"),
     shell:
         "nonnormal evaluate design {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -35,7 +35,7 @@ rule extend:
     input:
         data=LAYOUT.data,
         weights=LAYOUT.weights(STUDY.designs.extend) if STUDY.designs and STUDY.designs.extend else [],
-        code=sources("nonnormal.cli.make:extend"),
+        code=sources("nonnormal.study.cli.make:extend"),
     output:
         LAYOUT.extension,
     log:
@@ -52,6 +52,6 @@ rule extend:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        command=body("nonnormal.cli.make:extend"),
+        command=body("nonnormal.study.cli.make:extend"),
     shell:
         "nonnormal extend {params.study} --threads {threads} > {log} 2>&1"

@@ -5,7 +5,7 @@ rule bounds:
     input:
         data=LAYOUT.data,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.cli.evaluate:bounds"),
+        code=sources("nonnormal.study.cli.evaluate:bounds"),
     output:
         LAYOUT.bounds("{run}"),
     log:
@@ -23,7 +23,7 @@ rule bounds:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=settings_of("evaluation", "n_images", "n_steps", "n_evaluations", "flow_tolerance"),
-        command=body("nonnormal.cli.evaluate:bounds"),
+        command=body("nonnormal.study.cli.evaluate:bounds"),
     shell:
         "nonnormal evaluate bounds {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -33,7 +33,7 @@ rule fidelity:
         data=LAYOUT.data,
         features=LAYOUT.features,
         samples=expand(str(LAYOUT.samples("{run}", "{n_steps}")), n_steps=STUDY.sample_steps, allow_missing=True),
-        code=sources("nonnormal.cli.evaluate:fidelity"),
+        code=sources("nonnormal.study.cli.evaluate:fidelity"),
     output:
         LAYOUT.fidelity("{run}"),
     log:
@@ -51,7 +51,7 @@ rule fidelity:
         study=LAYOUT.study,
         seed=STUDY.seed,
         bootstrap=STUDY.evaluation.bootstrap,
-        command=body("nonnormal.cli.evaluate:fidelity"),
+        command=body("nonnormal.study.cli.evaluate:fidelity"),
     shell:
         "nonnormal evaluate fidelity {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -61,7 +61,7 @@ rule exchange:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.cli.evaluate:exchange"),
+        code=sources("nonnormal.study.cli.evaluate:exchange"),
     output:
         LAYOUT.exchange("{run}"),
     log:
@@ -81,7 +81,7 @@ rule exchange:
         settings=lookup("exchange", within=RESOLVED),
         sampling=settings_of("sampling", "batch_size", "dtype"),
         bootstrap=STUDY.evaluation.bootstrap,
-        command=body("nonnormal.cli.evaluate:exchange"),
+        command=body("nonnormal.study.cli.evaluate:exchange"),
     shell:
         "nonnormal evaluate exchange {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -90,7 +90,7 @@ rule style:
     input:
         data=LAYOUT.data,
         samples=expand(str(LAYOUT.samples("{run}", "{n_steps}")), run=RUNS, n_steps=STUDY.sample_steps),
-        code=sources("nonnormal.cli.evaluate:style"),
+        code=sources("nonnormal.study.cli.evaluate:style"),
     output:
         LAYOUT.style,
     log:
@@ -106,14 +106,14 @@ rule style:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        command=body("nonnormal.cli.evaluate:style"),
+        command=body("nonnormal.study.cli.evaluate:style"),
     shell:
         "nonnormal evaluate style {params.study} --threads {threads} > {log} 2>&1"
 
 
 rule invariance:
     input:
-        code=sources("nonnormal.cli.evaluate:invariance"),
+        code=sources("nonnormal.study.cli.evaluate:invariance"),
     output:
         LAYOUT.invariance("{part}"),
     log:
@@ -132,7 +132,7 @@ rule invariance:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("invariance", within=RESOLVED),
-        command=body("nonnormal.cli.evaluate:invariance"),
+        command=body("nonnormal.study.cli.evaluate:invariance"),
     shell:
         "nonnormal evaluate invariance {params.study} --part {wildcards.part} > {log} 2>&1"
 
@@ -143,7 +143,7 @@ rule summary:
         features=LAYOUT.features,
         parts=LAYOUT.parts(RUNS, DESIGNS, recipe_runs=STUDY.recipe_runs, **STUDY.sections),
         published="paper/references/published.csv",
-        code=sources("nonnormal.cli.evaluate:summary", "nonnormal.cli.show:numbers_of"),
+        code=sources("nonnormal.study.cli.evaluate:summary", "nonnormal.study.cli.show:numbers_of"),
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
         provenance=LAYOUT.provenance,
@@ -155,6 +155,6 @@ rule summary:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
-        command=body("nonnormal.cli.evaluate:summary", "nonnormal.cli.show:numbers_of"),
+        command=body("nonnormal.study.cli.evaluate:summary", "nonnormal.study.cli.show:numbers_of"),
     shell:
         "nonnormal evaluate summary {params.study} > {log} 2>&1"

@@ -6,7 +6,7 @@ rule geometry:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights(STUDY.geometry_run) if STUDY.geometry else [],
-        code=sources("nonnormal.cli.evaluate:geometry"),
+        code=sources("nonnormal.study.cli.evaluate:geometry"),
     output:
         rows=LAYOUT.geometry,
         trajectories=LAYOUT.trajectories,
@@ -26,6 +26,6 @@ rule geometry:
         seed=STUDY.seed,
         settings=lookup("geometry", within=RESOLVED),
         bootstrap=STUDY.evaluation.bootstrap,
-        command=body("nonnormal.cli.evaluate:geometry"),
+        command=body("nonnormal.study.cli.evaluate:geometry"),
     shell:
         "nonnormal evaluate geometry {params.study} --threads {threads} > {log} 2>&1"

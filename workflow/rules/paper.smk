@@ -45,7 +45,7 @@ rule figure:
     params:
         study=LAYOUT.study,
         pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
-        command=body("nonnormal.cli.show:figure"),
+        command=body("nonnormal.study.cli.show:figure"),
     shell:
         "nonnormal figure {params.study} --name {wildcards.figure} > {log} 2>&1"
 
@@ -55,7 +55,7 @@ rule table:
         lookup("{table}", within=TABLE_INPUTS),
         summary=LAYOUT.summary,
         published="paper/references/published.csv",
-        code=sources("nonnormal.cli.show:table"),
+        code=sources("nonnormal.study.cli.show:table"),
     output:
         LAYOUT.table("{table}", "csv"),
         report(LAYOUT.table("{table}", "md"), caption="../report/table.rst", category="Tables"),
@@ -69,7 +69,7 @@ rule table:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
-        command=body("nonnormal.cli.show:table"),
+        command=body("nonnormal.study.cli.show:table"),
     shell:
         "nonnormal table {params.study} --name {wildcards.table} > {log} 2>&1"
 
@@ -93,7 +93,7 @@ rule paper:
     params:
         study=LAYOUT.study,
         settings=STUDY.sha256,
-        command=body("nonnormal.cli.show:paper"),
+        command=body("nonnormal.study.cli.show:paper"),
     shell:
         "nonnormal paper {params.study} > {log} 2>&1"
 
@@ -104,7 +104,7 @@ rule page:
         LAYOUT.tables(TABLE_NAMES, ["csv"]),
         needed(STUDY, LAYOUT),
         captions=["workflow/report/figure.rst", "workflow/report/table.rst"],
-        code=[*sources("nonnormal.cli.show:page"), *templates()],
+        code=[*sources("nonnormal.study.cli.show:page"), *templates()],
     output:
         LAYOUT.page,
     log:
@@ -115,6 +115,6 @@ rule page:
     params:
         study=LAYOUT.study,
         settings=STUDY.sha256,
-        command=body("nonnormal.cli.show:page"),
+        command=body("nonnormal.study.cli.show:page"),
     shell:
         "nonnormal page {params.study} > {log} 2>&1"

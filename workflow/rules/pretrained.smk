@@ -4,7 +4,7 @@
 rule pretrained:
     input:
         files=network_files(STUDY.pretrained.path) if STUDY.pretrained and STUDY.pretrained.path else [],
-        code=sources("nonnormal.cli.make:pretrained"),
+        code=sources("nonnormal.study.cli.make:pretrained"),
     output:
         LAYOUT.pretrained_network,
     log:
@@ -21,7 +21,7 @@ rule pretrained:
         study=LAYOUT.study,
         settings=lookup("pretrained", within=RESOLVED),
         data=STUDY.data_name,
-        command=body("nonnormal.cli.make:pretrained"),
+        command=body("nonnormal.study.cli.make:pretrained"),
     shell:
         "nonnormal pretrained {params.study} > {log} 2>&1"
 
@@ -31,7 +31,7 @@ rule evaluate_pretrained:
         data=LAYOUT.data,
         features=LAYOUT.features,
         network=LAYOUT.pretrained_network,
-        code=sources("nonnormal.cli.evaluate:pretrained"),
+        code=sources("nonnormal.study.cli.evaluate:pretrained"),
     output:
         rows=LAYOUT.pretrained,
         samples=LAYOUT.pretrained_samples,
@@ -52,6 +52,6 @@ rule evaluate_pretrained:
         settings=lookup("pretrained", within=RESOLVED),
         batch_size=STUDY.sampling.batch_size,
         bootstrap=STUDY.evaluation.bootstrap,
-        command=body("nonnormal.cli.evaluate:pretrained"),
+        command=body("nonnormal.study.cli.evaluate:pretrained"),
     shell:
         "nonnormal evaluate pretrained {params.study} --threads {threads} > {log} 2>&1"

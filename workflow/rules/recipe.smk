@@ -6,7 +6,7 @@ rule recipe:
         data=LAYOUT.data,
         features=LAYOUT.features,
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.cli.evaluate:recipe"),
+        code=sources("nonnormal.study.cli.evaluate:recipe"),
     output:
         LAYOUT.recipe("{run}"),
     log:
@@ -26,14 +26,14 @@ rule recipe:
         settings={key: value for key, value in (RESOLVED["recipe"] or {}).items() if key != "networks"},
         sampling=settings_of("sampling", "batch_size", "dtype"),
         evaluation=settings_of("evaluation", "flow_tolerance", "bootstrap", "n_evaluations"),
-        command=body("nonnormal.cli.evaluate:recipe"),
+        command=body("nonnormal.study.cli.evaluate:recipe"),
     shell:
         "nonnormal evaluate recipe {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
 rule recipe_law:
     input:
-        code=sources("nonnormal.cli.evaluate:recipe_law"),
+        code=sources("nonnormal.study.cli.evaluate:recipe_law"),
     output:
         LAYOUT.recipe_law,
     log:
@@ -54,6 +54,6 @@ rule recipe_law:
             for key, value in (RESOLVED["recipe"] or {}).items()
             if key in ("processes", "grids", "steps", "step_samplers", "law_steps", "n_samples")
         },
-        command=body("nonnormal.cli.evaluate:recipe_law"),
+        command=body("nonnormal.study.cli.evaluate:recipe_law"),
     shell:
         "nonnormal evaluate recipe-law {params.study} > {log} 2>&1"

@@ -4,7 +4,7 @@
 rule sample:
     input:
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.cli.make:sample"),
+        code=sources("nonnormal.study.cli.make:sample"),
     output:
         LAYOUT.samples("{run}", "{n_steps}"),
     log:
@@ -22,7 +22,7 @@ rule sample:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=settings_of("sampling", "n_images", "batch_size", "dtype"),
-        command=body("nonnormal.cli.make:sample"),
+        command=body("nonnormal.study.cli.make:sample"),
     shell:
         "nonnormal sample {params.study} --run {wildcards.run} --n-steps {wildcards.n_steps} --threads {threads}"
         " > {log} 2>&1"

@@ -6,7 +6,7 @@ and with it the job before the training has saved.
 """
 
 # One process a GPU. Without -- torchrun takes --run for an option of its own. SLURM signals two minutes before the end.
-TORCHRUN = f"torchrun --standalone --nproc-per-node={GPUS} --shutdown-timeout=110 --module -- nonnormal.cli"
+TORCHRUN = f"torchrun --standalone --nproc-per-node={GPUS} --shutdown-timeout=110 --module -- nonnormal.study.cli"
 LAUNCHER = TORCHRUN if STUDY.resources.gpus > 1 else "nonnormal"
 TRAIN = f"exec {LAUNCHER}"
 
@@ -14,7 +14,7 @@ TRAIN = f"exec {LAUNCHER}"
 rule train:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.cli.make:train"),
+        code=sources("nonnormal.study.cli.make:train"),
     output:
         weights=LAYOUT.weights("{run}"),
         log=LAYOUT.log("{run}"),
@@ -34,6 +34,6 @@ rule train:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lambda wildcards: STUDY.run(wildcards.run).of_weights,
-        command=body("nonnormal.cli.make:train"),
+        command=body("nonnormal.study.cli.make:train"),
     shell:
         TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

@@ -5,11 +5,11 @@ Whitened.fit(basis, images) on top of any of them. With the statistics of the da
 """
 
 from nonnormal.bases.base import PIXEL, Basis, Pixel
-from nonnormal.bases.components import KINDS, Components, rotation
-from nonnormal.bases.fitted import PCA, Whitened
-from nonnormal.bases.leading import LeadingPCA
+from nonnormal.bases.fixed import DCT, Fourier, Haar
+from nonnormal.bases.leading_pca import LeadingPCA
 from nonnormal.bases.moments import Scale
-from nonnormal.bases.transforms import DCT, Fourier, Haar
+from nonnormal.bases.pca import PCA, Whitened
+from nonnormal.bases.statistics import KINDS, Components, rotation
 
 __all__ = [
     "DCT",

@@ -22,7 +22,7 @@ from nonnormal.denoisers.base import (
     score,
 )
 from nonnormal.denoisers.exact import GaussianMixtureDenoiser, NormalDenoiser, OptimalDenoiser
-from nonnormal.denoisers.networks import PARAMETRISATIONS, NetworkDenoiser, Wrapper, fourier_features
+from nonnormal.denoisers.preconditioning import PARAMETRISATIONS, NetworkDenoiser, Wrapper, fourier_features
 
 __all__ = [
     "PARAMETRISATIONS",

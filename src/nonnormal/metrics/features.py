@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nonnormal.data import ImageData, scale
-from nonnormal.networks import initialised
+from nonnormal.denoisers.unet import initialised
 from nonnormal.seeds import derive, generator
 
 FEATURES = 64

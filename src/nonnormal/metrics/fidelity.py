@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonnormal import _torchvision
+from nonnormal.denoisers import _torchvision
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, proportion_interval
 from nonnormal.metrics.reference import Reference

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nonnormal import _torchvision
 from nonnormal.data.download import DownloadError, obtain
+from nonnormal.denoisers import _torchvision
 from nonnormal.metrics.weights import INCEPTION
 
 _torchvision.ensure_importable()

@@ -19,9 +19,9 @@ from nonnormal.processes.base import (
     trailing,
     uniform_times,
 )
-from nonnormal.processes.one_variable import VE, VP
+from nonnormal.processes.linear_sde import Recipe, vp_recipe
 from nonnormal.processes.phase_space import PSLD, langevin_recipe
-from nonnormal.processes.recipe import Recipe, vp_recipe
+from nonnormal.processes.vp_ve import VE, VP
 
 __all__ = [
     "PSLD",

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.processes.base import LinearProcess, as_matrix, ordered
-from nonnormal.processes.recipe import Rate, Recipe, elapsed, rate_ends
+from nonnormal.processes.linear_sde import Rate, Recipe, elapsed, rate_ends
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Samplers: carry noise to images along the model's own chain, its reverse equations or the probability flow."""
 
 from nonnormal.samplers.ancestral import Callback, sample_ancestral
-from nonnormal.samplers.extension import extend
 from nonnormal.samplers.grids import GRIDS, log_snr, polynomial, quadratic, uniform
 from nonnormal.samplers.ode import (
     SOLVERS,
@@ -12,7 +11,8 @@ from nonnormal.samplers.ode import (
     sample_heun,
     sample_ipndm,
 )
-from nonnormal.samplers.states import (
+from nonnormal.samplers.outpainting import extend
+from nonnormal.samplers.sde import (
     sample_em,
     sample_flow_adaptive,
     sample_flow_euler,

@@ -4,7 +4,7 @@ get("laplace"), get("student_t", df=5), get("student_t(df=5)"), get("my_module:M
 """
 
 from nonnormal.steps.base import Step, StepError, Symmetric, code_of, families, get, register, source_files
-from nonnormal.steps.catalogue import (
+from nonnormal.steps.distributions import (
     Arcsine,
     Exponential,
     GeneralizedNormal,

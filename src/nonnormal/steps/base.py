@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonnormal.steps.checks import mistakes
+from nonnormal.steps.characteristic import Unresolved, characteristic_function
 from nonnormal.steps.quadrature import expectation_nodes
-from nonnormal.steps.transform import Unresolved, characteristic_function
+from nonnormal.steps.validation import mistakes
 
 _FAMILIES: dict[str, type[Step]] = {}
 _CHECKED: set[Step] = set()

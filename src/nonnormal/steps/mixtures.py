@@ -1,7 +1,7 @@
 """Mixtures of normals as steps: symmetric laws of unit variance whose shape can be chosen, or fitted.
 
 Both are of the form z = ±m + √V u with a fair sign, u standard normal, and V one of a few variances: `NormalMixture` is
-a family with two parameters, `ScaleMixture` has m = 0 and any weights and variances, as `nonnormal.fitting` finds them.
+a family with two parameters, `ScaleMixture` has m = 0 and any weights and variances, as `nonnormal.objectives.fitting` finds them.
 
 Source: normal mixtures as steps of few-step samplers: GMS (2311.00941), moment-matched mixtures in DDIM (2311.04938);
 the parametrisation by kurtosis and separation is derived here.

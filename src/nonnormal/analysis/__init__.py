@@ -1,0 +1,1 @@
+"""Analysis: convergence in law, geometry of sampling, information, cumulants."""

@@ -1,5 +1,0 @@
-"""`python -m nonnormal.cli`, for torchrun."""
-
-from nonnormal.cli import main
-
-main()

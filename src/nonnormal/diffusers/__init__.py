@@ -1,0 +1,1 @@
+"""Diffusers: a scheduler with any step, and pretrained networks."""

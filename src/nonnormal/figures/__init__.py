@@ -1,1 +1,0 @@
-"""Figures: one room a figure, from result files to a matplotlib figure; `theme.save` writes it as PDF and PNG."""

@@ -1,0 +1,289 @@
+"""Objective: the loss that a choice of basis, process and step pair brings with it.
+
+For s < t the model replaces x_0 by x̂0 in the posterior mean, and pays per coordinate
+
+    delta = L⁻¹ (mean_q(x_t, x̂0) − mean_q(x_t, x0)),   L Lᵀ = cov_q(s, t),
+    loss_t = Σ_i K_{q,p}(delta_i).
+
+For one-variable processes delta_i = √(SNR_i(s) − SNR_i(t)) · (x̂0 − x0)_i; of n variables a component has n numbers
+delta, whose squares sum to the same with the SNR of `LinearProcess.observation`. Losses are in nats per coordinate of
+the image, one number per image; the constant K(0), which moves no weight, is left out of them and counted by
+`likelihood`. What is drawn for a batch is apart from the loss of an image, so that a batch may be split without
+changing what is drawn.
+
+Source: derived here; li2024 Eq. 10 prints the same bound for scales of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Basis
+from nonnormal.denoisers import Denoiser, predict_x0
+from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, Target, noise_factor
+from nonnormal.processes import LinearProcess, apply, cholesky, embed, solve_lower, uniform_times
+from nonnormal.steps import Step
+from nonnormal.steps.conventions import Convention, constant, step_loss
+
+Draws = tuple[Tensor, Tensor]
+
+_STEPS = 64  # whose coefficients are computed at once, of all components
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What missing x_0 by x̂0 costs in a step: K_{q,p} of the whitened error, or a loss as the paper prints it.
+
+    Attributes:
+        q: step of the true process.
+        p: step of the model.
+        convention: `exact`, or one of the paper's for the pairs that it prints.
+    """
+
+    q: Step
+    p: Step
+    convention: Convention = "exact"
+
+    def __call__(
+        self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
+    ) -> Tensor:
+        """Loss of each coordinate of the state, nats, (B, n·C, ...), in x0's dtype; s < t, numbers or (B,).
+
+        A coordinate that waits in this step costs nothing: true process and model both leave it where it is.
+        """
+        return self.of_step(*self.error(process, s, t, x0_hat, x0))
+
+    def error(
+        self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the loss is of: `whitened_error`, for a printed convention `printed_error`, and which coordinates move.
+
+        The second is of shape (n,), (B, n) or ([B,] *components, n). Args as of the loss.
+        """
+        matrix, moves = _whitening(process, s, t)
+        if self.convention == "exact":
+            delta = apply(matrix, embed(x0_hat - x0, process.n))
+        else:
+            delta = printed_error(process, s, t, x0_hat, x0)
+        return delta, moves
+
+    def of_step(self, delta: Tensor, moves: Tensor) -> Tensor:
+        """Loss of each coordinate, nats, of what `error` gives."""
+        loss = self.of_error(delta)
+        if moves.all():
+            return loss
+        return torch.where(apply(torch.diag_embed(moves.to(delta)), torch.ones_like(delta)) > 0, loss, 0.0)
+
+    def of_error(self, delta: Tensor) -> Tensor:
+        """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
+        return step_loss(self.q, self.p, delta, self.convention)
+
+    @cached_property
+    def constant(self) -> float:
+        """The loss of a perfect prediction, nats per coordinate that moves."""
+        return constant(self.q, self.p, self.convention)
+
+    def owed(self, process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> float:
+        """What a perfect prediction costs an image of that shape in n_steps uniform steps, nats."""
+        return self.constant * _moving(process, n_steps, tuple(shape))
+
+
+@dataclass(frozen=True)
+class Design:
+    """One point of the design space.
+
+    Attributes:
+        process: schedule, drift and diffusion.
+        q: step of the true process.
+        p: step of the model.
+        basis: representation in which coordinates are counted.
+        convention: of the loss.
+    """
+
+    process: LinearProcess
+    q: Step
+    p: Step
+    basis: Basis = PIXEL
+    convention: Convention = "exact"
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that the pair brings with it."""
+        return Loss(self.q, self.p, self.convention)
+
+
+def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
+    """Delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,).
+
+    0 where a coordinate waits.
+    """
+    return apply(_whitening(process, s, t)[0], embed(x0_hat - x0, process.n))
+
+
+def _whitening(process: LinearProcess, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    """(L⁻¹ coef_x0, whether L has noise for a coordinate): t.shape + components, then (n, n) and (n,)."""
+    _, coef_x0, chol = process.posterior(s, t)
+    return solve_lower(chol, coef_x0), chol.diagonal(dim1=-2, dim2=-1) > 0
+
+
+@lru_cache(16)  # asked for by every loss of a run
+def _moving(process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> int:
+    """How many coordinates of an image's state move, summed over n_steps uniform steps."""
+    times, moving = uniform_times(n_steps, process.t_min), 0
+    for s, t in zip(times[:-1].split(_STEPS), times[1:].split(_STEPS), strict=True):
+        _, moves = _whitening(process, s, t)  # (steps, n), or (steps, *shape, n)
+        moving += moves.sum().item() * (1 if moves.dim() > 2 else math.prod(shape))
+    return moving
+
+
+def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
+    """√(log_snr(s) − log_snr(t)) · √SNR(t) (x̂0 − x0): `whitened_error` to first order in the step, as li2024 has it.
+
+    √SNR(t) (x̂0 − x0) is the paper's eps − eps_hat.
+
+    Raises:
+        ValueError: the process has more variables than one, of which the paper does not speak.
+    """
+    if process.n > 1:
+        raise ValueError(f"the printed losses are of processes of one variable, found {process.n}")
+    (a_s, c_s), (a_t, c_t) = process.marginal(s), process.marginal(t)
+    snr_s, snr_t = a_s.square() / c_s, a_t.square() / c_t
+    return apply(((snr_s / snr_t).log() * snr_t).sqrt(), x0_hat - x0)
+
+
+def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
+    """x_t = A (x_0, 0) + L noise with L Lᵀ = C: a draw of the limit marginal for normal noise (B, n·C, ...)."""
+    a, c = process.marginal(t)
+    return apply(a, embed(x0, process.n)) + apply(cholesky(c), noise)
+
+
+def antithetic(n: int, generator: torch.Generator) -> Tensor:
+    """N numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
+    offset = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device).cpu()
+    return (offset + torch.arange(n, dtype=torch.float64) / n) % 1
+
+
+@dataclass(frozen=True)
+class ELBO:
+    """loss = T (K_{q,p}(delta) − K_{q,p}(0)) at a step k drawn from 1 … T: an unbiased draw of the T-step bound.
+
+    Times are antithetic over the batch, x_t is drawn from the limit marginal.
+
+    Attributes:
+        design: what is trained.
+        n_steps: T.
+    """
+
+    design: Design
+    n_steps: int
+
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
+        """(k (B,), standard normal noise (B, n·C, H, W)) for a batch of images of that shape."""
+        k = (antithetic(shape[0], generator) * self.n_steps).floor()
+        shape = (shape[0], self.design.process.n * shape[1], *shape[2:])
+        return k, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
+
+    def loss(self, denoiser: Denoiser, x0: Tensor, k: Tensor, noise: Tensor) -> Tensor:
+        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        design, c0 = self.design, self.design.basis.forward(x0)
+        times = uniform_times(self.n_steps, design.process.t_min)
+        s, t = times[k.long()], times[k.long() + 1]
+        ct = marginal_state(design.process, c0, t, noise)
+        c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
+        delta, _ = design.loss.error(design.process, s, t, c0_hat, c0)
+        return self.n_steps * _per_image(design.loss.of_error(delta) - design.loss.constant, x0)
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """loss = K_{q,p}(e) − K_{q,p}(0) with EDM's weighted error e = √(σ²+σ_d²)/(σσ_d) · (x̂0 − x0), ln σ ~ N(m, s²).
+
+    With the normal pair this is half of EDM's loss; other pairs put K in the place of the square.
+
+    Attributes:
+        design: what is trained; noise levels are drawn from the law of σ, not from the process.
+        sigma_data: σ_d, standard deviation of the data.
+        log_sigma_mean, log_sigma_std: m and s.
+
+    Source: EDM (2206.00364) Table 1; K in place of the square: li2024 §5.
+    """
+
+    design: Design
+    sigma_data: float
+    log_sigma_mean: float = -1.2
+    log_sigma_std: float = 1.2
+
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
+        """(standard normal level (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
+        options = dict(generator=generator, dtype=dtype, device=generator.device)
+        return torch.randn(shape[0], **options), torch.randn(shape, **options)
+
+    def loss(self, denoiser: Denoiser, x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
+        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        c0 = self.design.basis.forward(x0)
+        sigma = (self.log_sigma_mean + self.log_sigma_std * level).exp()
+        column = sigma.reshape(-1, *(1,) * (c0.dim() - 1))
+        noisy = self.design.basis.inverse(c0 + column * noise)
+        c0_hat = self.design.basis.forward(denoiser(noisy, sigma))
+        weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
+        return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
+
+
+@dataclass(frozen=True)
+class StateMatching:
+    """loss = K_{q,p}(eps_hat − eps) − K_{q,p}(0) at a uniform time of [t_min, 1], eps the noise of a state.
+
+    With the normal pair this is half of PSLD's loss; other pairs put K in the place of the square. Times are antithetic
+    over the batch.
+
+    Attributes:
+        design: what is trained; its process has two variables.
+        target: `hsm`, the momentum integrated out, or `dsm`, the momentum drawn.
+        momentum_alone: whether the noise of the momentum is all that is predicted.
+
+    Source: PSLD (2303.01748) §3, after hybrid score matching of CLD (2112.07068) §3.2; K in place of the square here.
+    """
+
+    design: Design
+    target: Target
+    momentum_alone: bool = False
+
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
+        """(u in [0, 1) (B,), standard normal noise (B, 3C, H, W) of state and first momentum) for a batch of images."""
+        u = antithetic(shape[0], generator)
+        shape = (shape[0], 3 * shape[1], *shape[2:])
+        return u, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
+
+    def loss(self, network: PhaseSpaceNetwork, x0: Tensor, u: Tensor, noise: Tensor) -> Tensor:
+        """Loss (B,), nats per coordinate of the image, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        process, channels = self.design.process, x0.shape[1]
+        t = process.t_min + (1 - process.t_min) * u
+        eps, first = noise[:, : 2 * channels], noise[:, 2 * channels :]
+        start = embed(x0, 2)
+        if self.target == "dsm":
+            start = start + apply(cholesky(process.initial()[1]), torch.cat([torch.zeros_like(first), first], 1))
+        z = apply(process.marginal(t)[0], start) + apply(noise_factor(process, t, self.target), eps)
+        wanted = eps[:, channels:] if self.momentum_alone else eps
+        return _per_image(self.design.loss.of_error(network(z, t) - wanted) - self.design.loss.constant, x0)
+
+    def __call__(self, network: PhaseSpaceNetwork, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        return self.loss(network, x0, *self.draw(x0.shape, generator, x0.dtype))
+
+
+def _per_image(loss: Tensor, x0: Tensor) -> Tensor:
+    """Sum over coordinates of the state, by the number of those of an image, (B,)."""
+    return loss.flatten(1).sum(1) / x0[0].numel()

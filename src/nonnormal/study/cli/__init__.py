@@ -1,0 +1,109 @@
+"""Command line: one command for each thing that the pipeline does.
+
+Commands read a study and find their files by `layout`; each writes its outputs whole or not at all. Heavy imports stay
+inside the commands, so that `--help` and errors in a study file answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import logging
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonnormal.study.cli import evaluate, make, show
+
+app = typer.Typer(
+    help="Diffusion models with any step distribution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(importlib.metadata.version("nonnormal"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
+app.add_typer(make.app)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(show.app)
+
+# 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 74 is EX_IOERR: no room, or no right to write.
+EXIT_CODES = {"TrainingDiverged": 3, "OSError": 74, "TrainingStopped": 75}
+
+
+def main() -> None:
+    """Runs the command line; mistakes of the user end in one line each and exit code 2.
+
+    A ValueError of a library is one of this package, and ends with its traceback and code 1 as any other.
+
+    SIGTERM ends it as an error would, so that no temporary file is left behind.
+    """
+    told = []
+
+    def end(number: int, _) -> None:
+        told.append(number)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph of a PDF
+    try:
+        try:
+            app()
+        except Exception:
+            if told:  # torch makes an error of its own of an exit within it
+                sys.exit(128 + told[0])
+            raise
+    except ValueError as error:
+        if not _ours(error):
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except FileNotFoundError as error:
+        print(f"error: {_absent(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        advice = "; make room and run the same command again" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
+        said = f"{error.filename}: {error.strerror}" if error.filename else error  # some libraries give a text alone
+        print(f"error: {said}{advice}", file=sys.stderr)
+        sys.exit(EXIT_CODES["OSError"])
+    except RuntimeError as error:
+        if type(error).__name__ not in EXIT_CODES:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_CODES[type(error).__name__])
+
+
+def _absent(error: FileNotFoundError) -> str:
+    """Which file there is not, and how a result is made."""
+    if not error.filename:
+        return str(error)
+    made = Path(error.filename).parts[:1] in (("data",), ("results",), ("paper",))
+    return f"{error.filename}: there is no such file" + made * (
+        f"; make it first: snakemake --cores all --configfile STUDY -- {error.filename}"
+    )
+
+
+def _ours(error: Exception) -> bool:
+    """Whether this package raised the error itself, in words for the user."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").startswith("nonnormal.")

@@ -1,0 +1,70 @@
+"""What commands share: arguments, opening a study, preparing torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonnormal.study.results.paths import Layout
+
+StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. config/digits.yaml.")]
+RunName = Annotated[str, typer.Option("--run", help="Name of a run of the study.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")]
+
+
+def recorded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with a record for each result that it makes, and without using a file that its records disown."""
+
+    @functools.wraps(command)
+    def run(**arguments) -> None:
+        from nonnormal.files import observed
+        from nonnormal.study.results.records import Recorder, called
+
+        given = {name: value for name, value in arguments.items() if name != "study_file"}
+        given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+        with observed(Recorder(called(), {"arguments": given})):
+            command(**arguments)
+
+    return run
+
+
+def open_study(study_file: Path):
+    """The study of a file and the layout of its results."""
+    from nonnormal.files import observer, reading
+    from nonnormal.steps import source_files
+    from nonnormal.study.config import load
+    from nonnormal.study.results.records import study_facts
+
+    study = load(study_file)
+    for path in {path for name in study.own_steps for path in source_files(name)}:
+        reading(path)
+    if recorder := observer():
+        run = recorder.facts["arguments"].get("run")
+        recorder.facts |= study_facts(study, run if run in study.networks else None)
+    return study, Layout(study.name, study.data_name, study.headline)
+
+
+def require_section(study_file: Path, study, section: str) -> None:
+    """Refuses a study that leaves the section out."""
+    if getattr(study, section) is None:
+        raise ValueError(f"{study_file}: {section} is left out of this study; give it its settings")
+
+
+def prepare_torch(device: str, threads: int) -> str:
+    """Sets the number of threads; the device's name with "auto" resolved."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    if threads:
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)  # of numpy's linear algebra, whose last digits depend on their number
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device: found {device!r}; allowed: cpu, cuda, auto")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device: cuda asked for, but torch sees no GPU here")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

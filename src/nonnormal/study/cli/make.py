@@ -1,0 +1,200 @@
+"""Commands that make things: data sets, feature networks, trained and pretrained networks, samples."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from nonnormal.study.cli.common import (
+    Device,
+    RunName,
+    StudyFile,
+    Threads,
+    open_study,
+    prepare_torch,
+    recorded,
+    require_section,
+)
+from nonnormal.study.results.paths import data_path
+
+app = typer.Typer()
+
+
+@app.command()
+@recorded
+def data(
+    name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")],
+    source: Annotated[
+        str, typer.Option(help="Where its files come from, as in a study, e.g. '{path: photos, size: 32}'.")
+    ] = "{}",
+) -> None:
+    """Make a data set: grey levels, splits, labels. All studies on it share the file."""
+    from nonnormal import data as data_sets
+
+    found = data_sets.Source.parse(source)
+    images = data_sets.load(name, found)
+    path = data_path(data_sets.file_name(name, found))
+    data_sets.write(path, images, name)
+    print(path)
+
+
+@app.command()
+@recorded
+def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 1) -> None:
+    """Train or fetch the feature network of the Fréchet distance, and measure the training split in its features."""
+    from nonnormal import data as data_sets
+    from nonnormal.metrics import features as classifier
+    from nonnormal.metrics import reference
+    from nonnormal.metrics.weights import INCEPTION
+    from nonnormal.seeds import derive
+
+    study, layout = open_study(study_file)
+    device, settings = prepare_torch(device, threads), study.features
+    if settings.kind == "inception":
+        weights = settings.source.obtain(INCEPTION)  # before the data, which takes a while to read
+        images = data_sets.read(layout.data)
+        reference.write_inception_reference(layout.features, *weights, images.train.images, layout.data, device)
+        print(f"{layout.features}: {weights[0]}, SHA-256 {weights[1]}")
+        return
+    images = data_sets.read(layout.data)
+    training = settings.model_dump(exclude={"kind"})
+    network = classifier.train_classifier(images, **training, seed=derive(study.seed, "features"), device=device)
+    facts = {"held_out_accuracy": classifier.accuracy(network, images.test.images, images.test.labels)}
+    reference.write_classifier_reference(
+        layout.features, network, images.train.images, layout.data, device, data_name=study.data, **facts
+    )
+    print(f"{layout.features}: held-out accuracy {facts['held_out_accuracy']:.4f}")
+
+
+@app.command()
+@recorded
+def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
+    """Train one run's network, going on from its checkpoint where there is one.
+
+    SIGTERM and SIGINT save a checkpoint after the step in hand and end with code 75: the same command goes on from it.
+    Under torchrun each process trains on its part of every batch.
+    """
+    from functools import partial
+
+    from nonnormal import data as data_sets
+    from nonnormal.files import atomic, sha256_of
+    from nonnormal.seeds import derive
+    from nonnormal.study.config.build import components, denoiser_recipe, objective
+    from nonnormal.training import loop as training
+    from nonnormal.training.checkpoints import build_denoiser, save_weights
+    from nonnormal.training.distributed import joined
+    from nonnormal.training.throughput import flops_per_image
+
+    study, layout = open_study(study_file)
+    settings = study.run(run)
+    with joined(prepare_torch(device, threads)) as (group, device), _signals() as stop:
+        images = data_sets.read(layout.data)
+        sigma_data = data_sets.std(images.train.images, images.levels)
+        recipe = denoiser_recipe(settings, study.dataset, sigma_data)
+        parts = components(settings, images.train.images, images.levels)
+        seed, facts = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
+        denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
+        averaged, log = training.train(
+            denoiser,
+            objective(settings, sigma_data, parts),
+            images.train.images.to(device),
+            **settings.training.optimisation,
+            seed=seed,
+            checkpoint=layout.checkpoint(run),
+            facts=facts,
+            scale=partial(data_sets.scale, levels=images.levels),
+            group=group,
+            flops=flops_per_image(denoiser, study.dataset.shape),
+            stop=stop,
+        )
+        if group.rank > 0:
+            return
+        with atomic(layout.log(run)) as temporary:
+            log.to_csv(temporary, index=False)
+        save_weights(layout.weights(run), averaged, recipe, study=study.name, **facts)
+        layout.checkpoint(run).unlink(missing_ok=True)
+        print(layout.weights(run))
+
+
+@app.command()
+@recorded
+def pretrained(study_file: StudyFile) -> None:
+    """Take over the network that the study finds in a folder or on the Hub, with its noise schedule."""
+    from pathlib import Path
+
+    from nonnormal.diffusers import pretrained as networks
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "pretrained")
+    settings = study.pretrained
+    schedule = settings.schedule and settings.schedule.model_dump()
+    if settings.path is not None:
+        network = networks.from_folder(Path(settings.path).expanduser(), schedule=schedule)
+    else:
+        folder = networks.fetch(settings.hub_id, settings.revision)
+        network = networks.from_folder(folder, schedule=schedule, origin=f"{settings.hub_id}@{settings.revision}")
+    if network.shape != study.dataset.shape:
+        raise ValueError(f"data: {study.data} has images {study.dataset.shape}, the network makes {network.shape}")
+    if max(settings.n_steps) > (levels := network.scheduler("normal").config.num_train_timesteps):
+        raise ValueError(f"pretrained.n_steps: found {max(settings.n_steps)}; the network knows {levels} noise levels")
+    networks.write(layout.pretrained_network, network)
+    print(f"{layout.pretrained_network}: {network.origin}, SHA-256 {network.sha256}")
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or SIGINT has come; inside, they do not end this process by themselves."""
+    came = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: came.set()) for number in numbers]
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@app.command()
+@recorded
+def sample(
+    study_file: StudyFile,
+    run: RunName,
+    n_steps: Annotated[int, typer.Option(min=1, help="Steps, which are network calls an image.")] = 100,
+    device: Device = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Draw samples of one run; image i has the same seed in every run."""
+    from nonnormal.study.results.artifacts import network, write_samples
+    from nonnormal.study.results.drawing import ancestral
+
+    study, layout = open_study(study_file)
+    device = prepare_torch(device, threads)
+    denoiser = network(study, layout, run, device)
+    seeds = study.image_seeds("sample", study.sampling.n_images)
+    levels = ancestral(study, run, denoiser, n_steps, seeds, device=device)
+    print(write_samples(study, layout, run, n_steps, levels))
+
+
+@app.command()
+@recorded
+def extend(study_file: StudyFile, device: Device = "auto", threads: Threads = 0) -> None:
+    """Complete and continue held-out images with the network that the study names in designs.extend."""
+    from nonnormal import data as data_sets
+    from nonnormal.files import write_tensors
+    from nonnormal.study.experiments.representations.measure import extended
+    from nonnormal.study.results.artifacts import network
+
+    study, layout = open_study(study_file)
+    require_section(study_file, study, "designs")
+    if (run := study.designs.extend) is None:
+        raise ValueError(f"{study_file}: designs.extend is null; name the network that continues images")
+    device = prepare_torch(device, threads)
+    denoiser = network(study, layout, run, device)
+    images = extended(study, run, denoiser, data_sets.read(layout.data), device)
+    write_tensors(layout.extension, images, {"study": study.name, "run": run})
+    print(layout.extension)

@@ -1,0 +1,91 @@
+"""Recipes: from a run's settings to the objects that are trained and measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Components
+from nonnormal.data import DataSet, scale
+from nonnormal.objectives.losses import ELBO, Design, Perceptual, StateMatching
+from nonnormal.processes import VP
+from nonnormal.steps import Normal, get
+from nonnormal.study.config.settings import Run
+
+_SINGLE = 170  # log-SNR beyond which sigma, or alpha = exp(log_snr / 2), leaves float32
+
+
+def components(run: Run, images: Tensor, levels: int) -> Components:
+    """The run's basis and the statistics of the data in it, from the grey levels (N, C, H, W) of the training split.
+
+    What varies less than rounding to grey levels, spacing/√12, counts as varying so much.
+    """
+    return run.basis.fit(images, floor=2 / (levels - 1) / math.sqrt(12), scale=partial(scale, levels=levels))
+
+
+def design(run: Run, components: Components | None = None) -> Design:
+    """The run's point of the design space; `components` where its basis or schedule is fitted to data.
+
+    Raises:
+        ValueError: with these data a component's log-SNR leaves single precision, in which networks compute.
+    """
+    basis = PIXEL if components is None else components.basis
+    process = run.process.build(components)
+    if isinstance(process, VP):
+        high, low = process.schedule.log_snr(0.0).max().item(), process.schedule.log_snr(1.0).min().item()
+        if max(high, -low) > _SINGLE:
+            raise ValueError(
+                f"process.schedule: log-SNRs from {high:.4g} to {low:.4g} leave single precision (±{_SINGLE}): cap "
+                "them by low and high, or soften the order"
+            )
+    return Design(process, get(run.q), get(run.p), basis, run.training.convention)
+
+
+def objective(run: Run, sigma_data: float, components: Components | None = None) -> ELBO | Perceptual | StateMatching:
+    """The run's loss; sigma_data is the data's standard deviation."""
+    point = design(run, components)
+    if run.training.loss == "limit":
+        point = replace(point, q=Normal(), p=Normal())
+    if run.training.weighting == "elbo":
+        return ELBO(point, run.training.n_steps)
+    if run.of_states:
+        return StateMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
+    return Perceptual(point, sigma_data)
+
+
+def denoiser_recipe(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
+    """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
+    channels, size, _ = data.shape
+    network, sees_levels = run.network, run.process.schedule.by_component
+    inputs, outputs = 1 + sees_levels, 1
+    if run.of_states:
+        process = run.process.build()
+        inputs, outputs = 2, 1 if process.friction_x == 0 else 2
+        denoiser = {"target": run.training.weighting, "fourier": list(network.fourier)}
+        others = {"process": asdict(process), "denoiser": denoiser}
+    else:
+        denoiser = {
+            "parametrisation": network.parametrisation,
+            "sigma_data": sigma_data if network.statistics == "pooled" else None,
+            "fourier": list(network.fourier),
+            "sees_levels": sees_levels,
+        }
+        others = {"denoiser": denoiser, "basis": run.basis.model_dump()}
+    return {
+        "network": {
+            "in_channels": channels * (inputs + 2 * len(network.fourier)),
+            "out_channels": channels * outputs,
+            "image_size": size,
+            "widths": list(network.widths),
+            "layers_per_block": network.layers_per_block,
+            "attention": list(network.attention),
+            "middle_attention": network.middle_attention,
+            "dropout": network.dropout,
+            "groups": network.groups,
+        },
+        **others,
+    }

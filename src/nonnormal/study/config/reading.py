@@ -1,0 +1,139 @@
+"""Study files, read and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from nonnormal.study.config.messages import explain, in_one_line
+from nonnormal.study.config.study import Study, StudyError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is a mistake, where PyYAML takes the last."""
+
+    def compose_mapping_node(self, anchor):
+        node, lines = super().compose_mapping_node(anchor), {}
+        for key, _ in node.value:
+            line, said = key.start_mark.line + 1, (key.tag, str(key.value))
+            if said in lines:
+                raise StudyError(f"line {line}: the key {key.value} is given twice, first in line {lines[said]}")
+            lines[said] = line
+        return node
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON, in which a key that is given twice is a mistake, too."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise StudyError(f"the key {next(key for key in keys if keys.count(key) > 1)} is given twice")
+    return found
+
+
+def validate(raw: Any, source: str | Mapping[str, Any]) -> Study:
+    """The study in `raw`, the content of a study file.
+
+    Args:
+        raw: numbers may be texts as 1e-3, which YAML 1.1 does not take for one.
+        source: name of the file; of several, laid over one another in their order, the content by name.
+
+    Raises:
+        StudyError: naming the file and, for each mistake, the key, what was found, and what is allowed.
+    """
+    files = {source: raw} if isinstance(source, str) else source
+    try:
+        _extent(raw, {}, 0)
+        return Study.model_validate(_with_numbers(raw))
+    except ValidationError as error:
+        lines = [in_one_line(f"{_holder(files, key)}: {text}") for key, text in explain(error.errors(), raw)]
+        raise StudyError("\n".join(dict.fromkeys(lines))) from None
+    except StudyError as error:
+        raise StudyError(f"{[*files][-1]}: {error}") from None
+
+
+def load(path: Path | str) -> Study:
+    """The study in a YAML or JSON file.
+
+    Raises:
+        StudyError: the file is missing, is not YAML, or says something that is not allowed.
+    """
+    return validate(read(path), str(path))
+
+
+def read(path: Path | str) -> Any:
+    """The content of a YAML or JSON file, not yet checked.
+
+    Raises:
+        StudyError: the file is missing, is not YAML, or has a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        # Jobs read the resolved study, which is JSON: as YAML, 2,000 runs would take each of them seconds.
+        if Path(path).suffix == ".json":
+            return json.loads(text, object_pairs_hook=_once)
+        return yaml.load(text, _Loader)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise StudyError(f"{path}: is nested too deeply") from None
+    except StudyError as error:
+        raise StudyError(in_one_line(f"{path}: {error}")) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no text, or a date or number that there is not
+        kind = "JSON" if Path(path).suffix == ".json" else "YAML"
+        raise StudyError(in_one_line(f"{path}: is not {kind} ({error})")) from None
+
+
+_NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
+
+
+def _with_numbers(node: Any) -> Any:
+    """The same with numbers in place of texts as 1e-3, which are numbers in YAML 1.2 and texts in 1.1."""
+    if isinstance(node, Mapping):
+        return {key: _with_numbers(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_numbers(value) for value in node]
+    return float(node) if isinstance(node, str) and _NUMBER.fullmatch(node) else node
+
+
+def _holder(files: Mapping[str, Any], key: tuple) -> str:
+    """The file that says most of the way to a key; of several the last, which counts."""
+
+    def said(name: str) -> int:
+        node, depth = files[name], 0
+        for part in key:
+            try:
+                node = node[part]
+            except (KeyError, IndexError, TypeError):
+                break
+            depth += 1
+        return depth
+
+    return max(reversed(files), key=said)
+
+
+_MOST_VALUES, _DEEPEST = 2_000_000, 32
+
+
+def _extent(node: Any, known: dict[int, int], depth: int) -> int:
+    """Number of values that a node unfolds to, each that is referred to counted as often as it is.
+
+    Raises:
+        StudyError: too many, too deep, or the node contains itself.
+    """
+    if not isinstance(node, Mapping | list):
+        return 1
+    if depth > _DEEPEST:
+        raise StudyError(f"is nested more than {_DEEPEST} deep, or refers to itself")
+    if id(node) not in known:
+        children = node.values() if isinstance(node, Mapping) else node
+        known[id(node)] = 1 + sum(_extent(child, known, depth + 1) for child in children)
+    if known[id(node)] > _MOST_VALUES:
+        raise StudyError(f"unfolds to more than {_MOST_VALUES:,} values")
+    return known[id(node)]

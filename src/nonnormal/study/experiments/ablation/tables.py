@@ -1,0 +1,99 @@
+"""One network, every axis: what a step changes in each basis, process and grid of times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.summary import select, with_condition
+
+AXES = ("basis", "process", "grid")
+_CONDITIONS = (*AXES, "sampler", "step", "T", "against")
+
+
+def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
+    """One row a number: of a cell, which is the base or differs from it along one axis, and of a step or solver in it.
+
+    Args:
+        summary: rows of a study with those of `evaluation.crossing`.
+        fid: name of the distance.
+
+    Returns:
+        DataFrame with `measure` (kurtosis_share, fid, fid_difference, style differences, bpd_total, bpd_difference),
+        `axis` ("base" of the first cell), `basis`, `process`, `grid`, `sampler`, `step`, `T`, `against`, `name` of the
+        sampler where it is a solver, `nfe`,
+        `value`, `low`, `high`, `n`.
+    """
+    measures = {"kurtosis_share": "kurtosis_share", fid: "fid", f"{fid}_difference": "fid_difference"}
+    measures |= {f"style_{name}_difference": f"{name}_difference" for name in ("total_variation", "high_frequency")}
+    measures |= {name: name for name in ("bpd_total", "bpd_difference")}
+    found = pd.concat(
+        select(summary, f"crossing_{metric}").assign(measure=measure) for metric, measure in measures.items()
+    )
+    for key in _CONDITIONS:
+        found = with_condition(found, key)
+    base = found.iloc[0]
+    axes = [next((axis for axis in AXES if its[axis] != base[axis]), "base") for its in found.to_dict("records")]
+    columns = ["measure", "axis", *_CONDITIONS, "name", "nfe", "value", "low", "high", "n"]
+    return found.assign(axis=axes, name=found.sampler.map(SOLVER_NAMES))[columns].reset_index(drop=True)
+
+
+def readable_crossing(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table of `crossing` for reading: samples at the fewest steps, a row a cell; and bounds, a row a cell."""
+    few = table[table.nfe == table[table.measure == "fid"].nfe.min()]
+    samples = few[few.measure.isin(("kurtosis_share", "fid", "fid_difference"))]
+    normal = samples[(samples.measure == "fid") & (samples.step == "normal")]
+    gaps = samples[samples.measure == "fid_difference"]
+    columns = [_column(samples[samples.measure == "kurtosis_share"], "kurtosis left", _exact)]
+    columns.append(_column(normal, "normal", _tenths))
+    columns += [_column(gaps[gaps.step == step], f"Δ {step}", _difference) for step in gaps.step.dropna().unique()]
+    solvers = gaps[gaps.step.isna()]
+    for name in solvers.sampler.unique():
+        columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVER_NAMES[name]}", _difference))
+    first, totals = pd.concat(columns, axis=1), table[table.measure == "bpd_total"]
+    gaps = table[(table.measure == "bpd_difference") & (table.against == "normal step")]
+    columns = []
+    for n_steps in sorted(totals["T"].unique()):
+        at = totals[(totals["T"] == n_steps) & (totals.step == "normal")]
+        columns.append(_column(at, f"T = {n_steps:.0f}: normal", _digits))
+        at = gaps[gaps["T"] == n_steps]
+        columns += [_column(at[at.step == step], f"Δ {step}", _signed) for step in at.step.unique()]
+    second = pd.concat(columns, axis=1)
+    return tuple(part.fillna("–").rename_axis(index="cell") for part in (first, second))
+
+
+def cell_name(row: dict) -> str:
+    """What a cell is called: by the name in which it differs from the base."""
+    if row["axis"] == "base":
+        return ", ".join(row[axis] for axis in AXES)
+    return f"{row['axis']} {row[row['axis']]}"
+
+
+def _column(rows: pd.DataFrame, title: str, shown: Callable[[dict], str]) -> pd.Series:
+    """Texts of a column by the name of their row."""
+    records = rows.to_dict("records")
+    return pd.Series([shown(row) for row in records], [cell_name(row) for row in records], name=title, dtype=object)
+
+
+def _exact(row: dict) -> str:
+    return f"{row['value']:.2f}"
+
+
+def _tenths(row: dict, sign: str = "") -> str:
+    return f"{row['value']:{sign}z.1f} ± {(row['high'] - row['low']) / 2:.1f}"
+
+
+def _difference(row: dict) -> str:
+    """With a star where the interval leaves out 0."""
+    return _tenths(row, "+") + ("*" if row["low"] > 0 or row["high"] < 0 else "")
+
+
+def _digits(row: dict, sign: str = "") -> str:
+    return cell({"v": row["value"], "v_low": row["low"], "v_high": row["high"]}, "v", sign)
+
+
+def _signed(row: dict) -> str:
+    return _digits(row, "+")

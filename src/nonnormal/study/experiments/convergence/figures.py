@@ -1,0 +1,64 @@
+"""Invariance: distance to the limit law against the number of steps, for every family."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nonnormal.study.report import theme
+from nonnormal.study.results.summary import select
+
+_ORDERS = {0.5: {"ls": "--", "label": "$T^{-1/2}$"}, 1: {"ls": ":", "label": "$T^{-1}$"}}
+
+
+def invariance(summary: pd.DataFrame) -> Figure:
+    """Distance to the limit law against T, log-log, with theory lines: on the line, of a path's maximum, in the plane.
+
+    Args:
+        summary: rows of a study with the metrics of `evaluation.invariance`.
+    """
+    theme.apply()
+    figure, axes = plt.subplots(2, 3, figsize=(theme.WIDTH, 5.6))
+    half, both = (0.5,), (0.5, 1)
+    panels = (
+        (axes[0, 0], "w1_walk", "walk, line", "Wasserstein-1", both),
+        (axes[0, 1], "w1_sampler", "sampler, line: Wasserstein", "Wasserstein-1", both),
+        (axes[0, 2], "ks_path_maximum", "maximum of a path", "Kolmogorov–Smirnov", half),
+        (axes[1, 0], "sliced_w1_walk", "walk, plane", "sliced Wasserstein-1", both),
+        (axes[1, 1], "sliced_w1_sampler", "sampler, plane", "sliced Wasserstein-1", both),
+        (axes[1, 2], "ks_sampler", "sampler, line: Kolmogorov", "Kolmogorov–Smirnov", both),
+    )
+    for axis, metric, title, label, orders in panels:
+        rows = select(summary, metric)
+        for step, group in rows.groupby("q", sort=False):
+            if metric == "w1_walk" and step == "normal":
+                continue  # exact at every number of steps
+            line = group.sort_values("nfe")
+            steps = line.nfe.astype(float)
+            style = theme.step_style(step)
+            axis.plot(steps, line.value, lw=1.1, markersize=3, **style)
+            if metric == "ks_path_maximum":
+                axis.fill_between(steps, line.low.clip(lower=1e-12), line.high, color=style["color"], alpha=0.15, lw=0)
+            elif not metric.startswith("sliced"):
+                axis.vlines(steps, line.low, line.high, color=style["color"], lw=1)
+        for floor in select(summary, f"{metric}_floor").itertuples():
+            axis.axhspan(floor.low, floor.high, color="0.88", zorder=0)
+            axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
+        _theory(axis, rows, orders)
+        axis.set(xscale="log", yscale="log", xlabel="steps T", ylabel=label, title=title)
+        axis.set_ylim(bottom=0.5 * rows.value[rows.value > 1e-9].min())  # an interval may reach down to 0
+    handles, labels = axes[0, 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7.5)
+    return figure
+
+
+def _theory(axis: Axes, rows: pd.DataFrame, orders: tuple[float, ...]) -> None:
+    """Lines T^(−order) from above the largest value at the fewest steps."""
+    steps = np.array(sorted(rows.nfe.unique()), dtype=float)
+    top = 1.6 * rows.value.max()
+    for order in orders:
+        values = top * (steps / steps[0]) ** -order
+        axis.plot(steps, values, color="0.35", lw=1, zorder=0, **_ORDERS[order])

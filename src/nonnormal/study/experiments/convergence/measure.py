@@ -1,0 +1,115 @@
+"""Convergence in law with any step, without training: distances to the limit's law, and their orders in T."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nonnormal.analysis.convergence import (
+    MIXTURE,
+    PLANE,
+    PROCESS,
+    Grid,
+    order,
+    path_maximum_distance,
+    plane_sampler,
+    plane_walk,
+    sampler_distances,
+    sliced_distances,
+    walk_distances,
+)
+from nonnormal.metrics.intervals import Z95, Estimate
+from nonnormal.seeds import derive, generator
+from nonnormal.steps import get
+from nonnormal.study.config import Study
+from nonnormal.study.results.rows import frame, row
+
+_FLOOR_DRAWS = 20
+
+
+def line_rows(study: Study) -> pd.DataFrame:
+    """On the line: distances of walks and samplers with each step to the limit's law, and their orders.
+
+    Densities are carried forward on a grid; the interval of a distance is twice its difference to a grid of half as
+    many points. The path's maximum is sampled; its interval is the 95 % Dvoretzky–Kiefer–Wolfowitz band.
+    """
+    settings = study.invariance
+    counts = sorted(set(settings.n_steps))
+    fine, coarse = Grid(settings.points), Grid(settings.points // 2)
+    band = math.sqrt(math.log(2 / 0.05) / (2 * settings.n_paths))
+    mixture, rows = asdict(MIXTURE), []
+    for name in settings.steps:
+        step = get(name)
+        for walker, distances in (("walk", walk_distances), ("sampler", sampler_distances)):
+            found: dict[str, list[float]] = {f"w1_{walker}": [], f"ks_{walker}": []}
+            for n_steps in counts:
+                values, rough = (distances(step, n_steps, grid) for grid in (fine, coarse))
+                for (metric, series), value, other in zip(found.items(), values, rough, strict=True):
+                    series.append(value)
+                    estimate = _not_negative(value, 2 * abs(value - other), fine.points)
+                    rows.append(_row(study, name, metric, estimate, "distance", n_steps, mixture, "grid points"))
+            late = [i for i, n_steps in enumerate(counts) if n_steps >= 64]
+            if len(late) >= 3 and not (step.name == "normal" and walker == "walk"):
+                for metric, series in found.items():
+                    fit = Estimate(*order([counts[i] for i in late], [series[i] for i in late]), len(late))
+                    rows.append(_row(study, name, f"order_{metric}", fit, "1", None, mixture, "numbers of steps"))
+        for n_steps in counts:
+            seed = derive(study.seed, "path maximum", name, n_steps)
+            value = path_maximum_distance(step, n_steps, settings.n_paths, seed)
+            estimate = _not_negative(value, band, settings.n_paths)
+            rows.append(_row(study, name, "ks_path_maximum", estimate, "distance", n_steps, None, "paths"))
+    return frame(rows)
+
+
+def plane_rows(study: Study) -> pd.DataFrame:
+    """In the plane, by sampling: sliced distances of walks and samplers with each step to the limit's law.
+
+    `…_floor` is the distance of as many samples of the limit itself, with the interval of single draws. By the triangle
+    inequality the distance of a chain's law is that of its samples up to about the floor, which is the interval given.
+    """
+    settings, mixture = study.invariance, asdict(PLANE)
+    n, rows, floors = settings.n_samples, [], {}
+    for walker, t in (("walk", 1.0), ("sampler", 0.0)):
+        source = generator(study.seed, "plane", walker, "floor")
+        draws = np.array([sliced_distances(PLANE.sample(PROCESS, t, n, source), t) for _ in range(_FLOOR_DRAWS)])
+        floors[walker] = draws.mean(0)
+        for kind, mean, spread in zip(("w1", "ks"), draws.mean(0), Z95 * draws.std(0, ddof=1), strict=True):
+            floor, metric = Estimate(mean, mean - spread, mean + spread, n), f"sliced_{kind}_{walker}_floor"
+            rows.append(_row(study, None, metric, floor, "distance", None, mixture, "samples"))
+    for name in settings.steps:
+        for n_steps in sorted(set(settings.n_steps)):
+            for walker, chain, t in (("walk", plane_walk, 1.0), ("sampler", plane_sampler, 0.0)):
+                samples = chain(get(name), n_steps, n, generator(study.seed, "plane", walker, name, n_steps))
+                for kind, value, floor in zip(("w1", "ks"), sliced_distances(samples, t), floors[walker], strict=True):
+                    estimate, metric = _not_negative(value, floor, n), f"sliced_{kind}_{walker}"
+                    rows.append(_row(study, name, metric, estimate, "distance", n_steps, mixture, "samples"))
+    return frame(rows)
+
+
+def _not_negative(value: float, half: float, n: int) -> Estimate:
+    """Value ± half, cut at 0."""
+    return Estimate(value, max(value - half, 0.0), value + half, n)
+
+
+def _row(
+    study: Study,
+    step: str | None,
+    metric: str,
+    estimate: Estimate,
+    unit: str,
+    n_steps: int | None,
+    mixture: dict | None,
+    counted: str,
+) -> dict[str, Any]:
+    """A row that belongs to a step instead of a run; `counted` says what n is the number of."""
+    law = (
+        {"mixture": mixture, "log_snr": [PROCESS.schedule.log_snr_max, PROCESS.schedule.log_snr_min]} if mixture else {}
+    )
+    conditions = {"seed": study.seed, **law, "n": counted}
+    found = row(study, None, metric, estimate, unit, n_steps, conditions)
+    return {**found, "q": step, "p": step, "conditions": json.dumps(conditions)}

@@ -1,0 +1,86 @@
+"""The shape of trajectories, and solvers compared."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.summary import select, with_condition
+
+_GEOMETRY = {
+    "largest distance of a state from the chord, in chord lengths": ("path_largest_chord_distance", {}),
+    "the same of a denoised state": ("path_largest_denoised_chord_distance", {}),
+    "arc over chord": ("path_arc_chord_ratio", {}),
+    "share of variance on the chord": ("path_explained_variance", {"components": 0}),
+    "share of variance on the chord and two components": ("path_explained_variance", {"components": 2}),
+    "share of trajectories that near their end at every step": ("path_monotone_share", {}),
+    "distance of a sample to the nearest training image": ("nearest_train_distance", {"of": "samples"}),
+    "the same of a held-out image": ("nearest_train_distance", {"of": "held-out"}),
+    "share of samples nearer than one in a hundred held-out images": ("copied_share", {}),
+}
+_PROPORTIONS = ("path_monotone_share", "copied_share")
+SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
+"""What tables and figures call the solvers of `samplers.SOLVERS`."""
+
+_PUBLISHED_GEOMETRY = {
+    "path_largest_chord_distance": "max deviation / chord length",
+    "path_explained_variance 2": "chord + 2 PCs share of variance",
+}
+
+
+def geometry(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of the shape of trajectories: one row a quantity, with its interval and what was published of another.
+
+    Args:
+        summary: rows of a study with the metrics of `evaluation.geometry`.
+        published: `paper/references/published.csv`.
+    """
+    table = []
+    for quantity, (metric, conditions) in _GEOMETRY.items():
+        rows = select(summary, metric, **conditions).to_dict("records")
+        if len(rows) != 1:
+            raise ValueError(f"found {len(rows)} rows of {metric} with {conditions}, expected one")
+        [row] = rows
+        model = _PUBLISHED_GEOMETRY.get(" ".join([metric, *(str(v) for v in conditions.values())]))
+        found = published[published.model == model]
+        row = {key: row[key] for key in ("metric", "value", "low", "high", "n")}
+        table.append({"quantity": quantity, **row, "published": float(found.value.iloc[0]) if len(found) else None})
+    return pd.DataFrame(table)
+
+
+def readable_geometry(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `geometry` for reading."""
+    rows = table.to_dict("records")
+    columns = {
+        "measured": [_measured(row) for row in rows],
+        "ImageNet-64 (chen2024)": ["–" if pd.isna(row["published"]) else f"{row['published']:g}" for row in rows],
+    }
+    return pd.DataFrame(columns, index=pd.Index([row["quantity"] for row in rows], name="quantity"))
+
+
+def _measured(row: dict) -> str:
+    """Of a proportion both ends: its interval is Wilson's, and not symmetric."""
+    if row["metric"] in _PROPORTIONS:
+        return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    return cell(row | {"value_low": row["low"], "value_high": row["high"]}, "value")
+
+
+def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
+    """FID and distance to the adaptive solution of each solver and grid: one row a solver, its name, grid and NFE."""
+    keys = ["solver", "name", "grid", "nfe"]
+    parts = []
+    for metric, name in ((f"solver_{fid}", "fid"), ("solver_distance", "distance")):
+        rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
+        rows = rows.assign(name=rows.solver.map(SOLVER_NAMES))
+        names = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+        parts.append(rows.rename(columns=names)[[*keys, *names.values()]])
+    return parts[0].merge(parts[1], on=keys)
+
+
+def readable_solvers(table: pd.DataFrame) -> pd.DataFrame:
+    """FID of the table of `solvers`, a row a solver and grid, a column an NFE."""
+    cells = table.assign(cell=[cell(row, "fid") for row in table.to_dict("records")])
+    cells["title"] = cells.name.where(cells.grid == "polynomial", cells.name + ", " + cells.grid + " grid")
+    wide = cells.pivot_table(index="title", columns="nfe", values="cell", aggfunc="first", sort=False)
+    wide = wide[sorted(wide.columns)].rename(columns="{} calls".format)
+    return wide.fillna("–").rename_axis("solver")

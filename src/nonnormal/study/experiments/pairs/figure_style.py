@@ -1,0 +1,58 @@
+"""Style of samples: differences to normal steps from the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nonnormal.study.report import theme
+from nonnormal.study.results.summary import select, with_condition
+
+NAMES = {"total_variation": "total variation", "high_frequency": "high-frequency share", "saturation": "saturation"}
+
+
+def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Top: each pair minus the normal pair. Bottom: each step minus the normal step, same network; 0 is no difference.
+
+    Args:
+        summary: rows of a study with the metrics of `evaluation.samples`; without its exchange there is no bottom.
+        labels: what to call each run.
+    """
+    theme.apply()
+    found = [name for name in NAMES if len(select(summary, f"style_{name}"))]
+    exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
+    shape = (1 + exchanged, len(found))
+    figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
+    styles = theme.run_styles(summary, labels)
+    for column, name in enumerate(found):
+        trained = select(summary, f"style_{name}_difference").sort_values("nfe")
+        _marks(axes[0, column], trained, "nfe", styles)
+        axes[0, column].set(title=NAMES[name], xlabel="sampling steps")
+        if exchanged:
+            rows = with_condition(select(summary, f"exchange_style_{name}_difference"), "step")
+            _marks(axes[1, column], rows[rows.nfe == rows.nfe.min()], "step", styles)  # where it is largest
+            axes[1, column].tick_params("x", rotation=40, labelsize=7)
+            plt.setp(axes[1, column].get_xticklabels(), ha="right", rotation_mode="anchor")
+    axes[0, 0].set_ylabel("pair − normal/normal")
+    if exchanged:
+        axes[1, 0].set_ylabel("step − normal step,\nsame network")
+    theme.legend_below(figure, axes[-1, 0], "network, by its pair q/p")
+    return figure
+
+
+def _marks(axis: Axes, rows: pd.DataFrame, key: str, styles: Mapping[str, dict]) -> None:
+    """Differences with their intervals by the values of a column, a mark a network."""
+    places, runs = list(dict.fromkeys(rows[key])), [run for run in styles if run in set(rows.run)]
+    for i, run in enumerate(runs):
+        line = rows[rows.run == run]
+        x = [places.index(place) + theme.beside(i, len(runs)) for place in line[key]]
+        spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
+        style = styles[run] | {"linestyle": "none", "linewidth": 1, "markersize": 4, "alpha": 1}
+        axis.errorbar(x, line.value, yerr=spread, capsize=1.5, **style)
+    axis.axhline(0, color="0.5", lw=0.8, zorder=0)
+    axis.grid(False, axis="x")
+    axis.set_xticks(range(len(places)), places)

@@ -1,0 +1,119 @@
+"""The table of the paper: bounds, distances and style of each run, published figures beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from nonnormal.metrics import DISTANCES
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.published import cifar10
+from nonnormal.study.results.summary import select
+
+_PAIR_COLUMNS = {
+    "normal_bpd": "bits/dim, normal-limit bound",
+    "prior": "– prior",
+    "diffusion": "– diffusion",
+    "reconstruction": "– reconstruction",
+    "native_limit": "native bits/dim, limit marginals",
+    "native_bridge": "native bits/dim, bridge walk",
+    "continuous": "bits/dim, normal bound for T → ∞",
+    "flow_uniform": "bits/dim, probability flow, uniform dequantisation",
+    "flow_normal": "bits/dim, probability flow, normal dequantisation",
+    "fid": "{fid}",
+    "kid": "{kid} × 1000",
+    "precision": "{precision}",
+    "recall": "{recall}",
+    "total_variation": "total variation",
+    "high_frequency": "high-frequency share of power",
+    "saturation": "saturation",
+    "published_bpd": "bits/dim, CIFAR-10 (li2024)",
+    "published_fid": "FID, CIFAR-10 (li2024)",
+}
+Naming = Callable[[str], str]
+_OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
+_SHORT = {
+    "normal_bpd": "normal-limit bits/dim",
+    "native_bridge": "native (bridge walk)",
+    "continuous": "T → ∞",
+    "flow_uniform": "flow",
+    "fid": "{fid}",
+    "kid": "{kid} × 1000",
+    "total_variation": "total variation",
+    "high_frequency": "high-frequency share",
+    "saturation": "saturation",
+}
+
+
+def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: dict[str, int], sample_steps: int):
+    """One row a run: bounds in several readings, FID and its relatives, style, published figures beside.
+
+    Args:
+        summary: rows of a study.
+        published: `paper/references/published.csv`.
+        name: what a distance is called in the study, `Study.metric`.
+        runs: T of the headline bound by run.
+        sample_steps: sampling steps of the headline FID.
+
+    Returns:
+        DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None where a run has no such
+        number: no native bound, no flow, no colours.
+
+    Raises:
+        ValueError: any other number is missing, or is there twice.
+    """
+    normal, native, flow = ({"bound": kind} for kind in ("normal", "native", "flow"))
+    limit, bridge, sampled = {"marginals": "limit"}, {"marginals": "bridge"}, {"nfe": sample_steps}
+    table = []
+    for run, n_steps in runs.items():
+        at = {"T": n_steps}
+        queries = {
+            "normal_bpd": ("bpd_total", at | normal),
+            "prior": ("bpd_prior", at | normal),
+            "diffusion": ("bpd_diffusion", at | normal),
+            "reconstruction": ("bpd_reconstruction", at | normal),
+            "native_limit": ("bpd_total", at | native | limit),
+            "native_bridge": ("bpd_total", at | native | bridge),
+            "continuous": ("bpd_total", {"bound": "continuous"}),
+            **{f"flow_{kind}": ("bpd_total", flow | {"dequantisation": kind}) for kind in ("uniform", "normal")},
+            **{metric: (name(metric), sampled) for metric in DISTANCES},
+            **{look: (f"style_{look}", sampled) for look in ("total_variation", "high_frequency", "saturation")},
+        }
+        row: dict[str, object] = {"run": run}
+        for column, (metric, conditions) in queries.items():
+            found = select(summary, metric, run=run, **conditions).to_dict("records")
+            if len(found) != 1 and not (not found and column in _OPTIONAL):
+                raise ValueError(f"run {run!r}: found {len(found)} rows of {metric} with {conditions}, expected one")
+            first = found[0] if found else {"value": None, "low": None, "high": None}
+            row |= {key: first[key] for key in ("q", "p") if found}
+            row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
+        for metric in ("bpd", "fid"):
+            row[f"published_{metric}"] = cifar10(published, row["q"], row["p"], metric)
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The headline numbers by run, for `dvc metrics show`."""
+    names = {"normal_bpd": "bpd_normal", "native_bridge": "bpd_native", "fid": "fid", "kid": "kid"}
+    names |= {"precision": "precision", "recall": "recall"}
+    found = table.astype(object).where(table.notna(), None)
+    return {row["run"]: {name: row[column] for column, name in names.items()} for row in found.to_dict("records")}
+
+
+def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) -> pd.DataFrame:
+    """The table of `pairs` for reading: a column a run and a row a number, so that it fits a page.
+
+    With more than five runs a row a run and a column a number, of which only those that tell runs apart.
+    """
+    rows, names = table.to_dict("records"), {metric: name(metric) for metric in DISTANCES}
+    if len(rows) > 5:
+        found = [column for column in _SHORT if table[column].notna().any()]
+        columns = {_SHORT[column].format(**names): [cell(row, column) for row in rows] for column in found}
+        title = "run" if all(labels[row["run"]] == row["run"] for row in rows) else "q/p"
+        return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name=title))
+    titles = {column: title.format(**names) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
+    return pd.DataFrame(
+        {labels[row["run"]]: [cell(row, column) for column in titles] for row in rows}, index=[*titles.values()]
+    )

@@ -1,0 +1,49 @@
+"""A network that existed already, sampled with other steps: distance and style against the number of steps."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nonnormal.study.experiments.pairs.figure_style import NAMES
+from nonnormal.study.report import theme
+from nonnormal.study.results.summary import select, with_condition
+
+
+def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
+    """First the distance, then each style statistic minus the normal step's from the same seeds; a line a step.
+
+    Args:
+        summary: rows of a study with those of `evaluation.pretrained`.
+        fid: name of the distance, which says in whose features it is.
+    """
+    theme.apply()
+    differences = {f"pretrained_style_{name}_difference": title for name, title in NAMES.items()}
+    found = {metric: title for metric, title in differences.items() if len(select(summary, metric))}
+    lines = -(-(1 + len(found)) // 2)
+    figure, axes = plt.subplots(lines, 2, figsize=(theme.WIDTH, 2.4 * lines + 0.5), squeeze=False)
+    axes = axes.flatten()
+    _lines(axes[0], select(summary, f"pretrained_{fid}"))
+    axes[0].set(ylabel=fid, yscale="log")
+    theme.plain_log(axes[0].yaxis)
+    for axis, (metric, title) in zip(axes[1:], found.items(), strict=False):
+        _lines(axis, select(summary, metric))
+        axis.axhline(0, color="0.5", lw=0.8, zorder=0)
+        axis.set_ylabel(f"{title},\nstep − normal step")
+    for axis in axes[1 + len(found) :]:
+        axis.set_visible(False)
+    theme.legend_below(figure, axes[0], "step that the network is sampled with")
+    return figure
+
+
+def _lines(axis: Axes, rows: pd.DataFrame) -> None:
+    """Values with their intervals against the number of network calls, a line a step."""
+    for step, group in with_condition(rows, "step").groupby("step", sort=False):
+        line = group.sort_values("nfe")
+        spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
+        style = theme.step_style(step)
+        axis.errorbar(line.nfe.astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
+    axis.set(xscale="log", xlabel="network calls")
+    theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))

@@ -1,0 +1,54 @@
+"""A network that existed already: scores and style by step and number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from nonnormal.metrics import DISTANCES
+from nonnormal.metrics.style import STATISTICS
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.summary import condition, select
+
+_STYLE_TITLES = {
+    "total_variation": "total variation",
+    "high_frequency": "high-frequency share",
+    "saturation": "saturation",
+}
+
+
+def pretrained(summary: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
+    """One row a step and number of steps, in the order of the summary.
+
+    Args:
+        summary: rows of a study with those of `evaluation.pretrained`.
+        name: what a distance is called in the study, `Study.metric`.
+
+    Returns:
+        DataFrame with `step`, `nfe` and, for each distance and style statistic x, `x`, `x_low`, `x_high`.
+    """
+    titles = {f"pretrained_{name(x)}": x for x in DISTANCES} | {f"pretrained_style_{x}": x for x in STATISTICS}
+    table: dict[tuple[str, int], dict[str, object]] = {}
+    for metric, x in titles.items():
+        rows = select(summary, metric)
+        for row, step in zip(rows.to_dict("records"), condition(rows, "step"), strict=True):
+            entry = table.setdefault((step, row["nfe"]), {"step": step, "nfe": row["nfe"]})
+            entry |= {x: row["value"], f"{x}_low": row["low"], f"{x}_high": row["high"]}
+    return pd.DataFrame(table.values())
+
+
+def readable_pretrained(table: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
+    """The table of `pretrained` for reading."""
+    rows = table.to_dict("records")
+    found = [x for x in (*DISTANCES, *STATISTICS) if x in table]
+    columns = {"network calls": [f"{row['nfe']}" for row in rows]}
+    titles = {x: name(x) for x in DISTANCES} | {"kid": f"{name('kid')} × 1000"} | _STYLE_TITLES
+    columns |= {titles[x]: [cell(row, x) for row in rows] for x in found}
+    return pd.DataFrame(columns, index=pd.Index([row["step"] for row in rows], name="step"))
+
+
+def pretrained_headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Distances by step at the most steps, for `dvc metrics show`."""
+    most = table[table.nfe == table.nfe.max()].to_dict("records")
+    return {row["step"]: {x: row[x] for x in DISTANCES} for row in most}

@@ -1,0 +1,59 @@
+"""Networks of other representations and schedules, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.summary import select
+
+_QUERIES = {
+    "normal_bpd": ("design_bpd_total", {"bound": "normal"}),
+    "native_bpd": ("design_bpd_total", {"bound": "native"}),
+    "continuous_bpd": ("design_bpd_total", {"bound": "continuous"}),
+    "flow_bpd": ("design_bpd_total", {"bound": "flow"}),
+}
+
+
+def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.DataFrame:
+    """One row a network: how many components are generated at once, bits/dim in several readings, and FID.
+
+    Args:
+        summary: rows of a study.
+        fid: what the study calls the distance; at the largest number of steps.
+        labels: what each network is called, by run.
+    """
+    table = []
+    last = select(summary, f"design_{fid}").nfe.max()
+    for run, label in labels.items():
+        row: dict[str, object] = {"run": run, "design": label}
+        queries = _QUERIES | {"fid": (f"design_{fid}", {"nfe": last}), "at_once": ("design_generated_at_once", {})}
+        for column, (metric, conditions) in queries.items():
+            found = select(summary, metric, run=run, **conditions).to_dict("records")
+            first = found[0] if found else {"value": None, "low": None, "high": None}
+            row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
+            row |= {key: first[key] for key in ("q", "p") if found}
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def readable_designs(table: pd.DataFrame, fid: str) -> pd.DataFrame:
+    """The table of `designs` for reading; the pair has a column of its own, and need not stand in the name, too."""
+    titles = {
+        "normal_bpd": "normal-limit bits/dim",
+        "native_bpd": "native (limit marginals)",
+        "continuous_bpd": "T → ∞",
+        "flow_bpd": "flow",
+        "fid": fid,
+    }
+    rows = table.to_dict("records")
+    pairs = [f"{row['q']}/{row['p']}" for row in rows]
+    columns = {"step": pairs}
+    columns["at once"] = [f"{row['at_once']:.0f}" for row in rows]
+    columns |= {
+        title: [cell(row, column) for row in rows] for column, title in titles.items() if table[column].notna().any()
+    }
+    names = [row["design"].removesuffix(f", {pair}") for row, pair in zip(rows, pairs, strict=True)]
+    return pd.DataFrame(columns, index=pd.Index(names, name="design"))

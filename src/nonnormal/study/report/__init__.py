@@ -1,0 +1,1 @@
+"""Report: figures' theme, claims, page, README."""

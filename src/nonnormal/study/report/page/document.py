@@ -1,0 +1,285 @@
+"""Document: what the page says of a study, put into its template."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup, escape
+from matplotlib.colors import to_hex
+
+from nonnormal.files import read_tensors, reading
+from nonnormal.study.config import Study
+from nonnormal.study.report import theme
+from nonnormal.study.report.page import needed
+from nonnormal.study.report.page.curves import curve
+from nonnormal.study.report.page.lineage import Known, lineage
+from nonnormal.study.report.page.numbers import laid_out, packed
+from nonnormal.study.report.page.pictures import embedded, grid
+from nonnormal.study.report.text import cell
+from nonnormal.study.results.paths import (
+    CROSSING_FIGURES,
+    DESIGN_FIGURES,
+    GEOMETRY_FIGURES,
+    PRETRAINED_FIGURES,
+    RECIPE_FIGURES,
+    Layout,
+    figures_of,
+)
+from nonnormal.study.results.provenance import revision_of
+from nonnormal.study.results.summary import read_rows
+
+Caption = Callable[[str, str], str]
+GROUPS = {
+    "Samples and scores": ("samples", "steps", "style", "exchange"),
+    "Training and losses": ("training", "losses", "cost"),
+    "Convergence in law": ("invariance",),
+    "Representation and schedule": DESIGN_FIGURES,
+    "Geometry of sampling": GEOMETRY_FIGURES,
+    "A network that existed already": PRETRAINED_FIGURES,
+    "The complete recipe": RECIPE_FIGURES,
+    "One network, every axis": CROSSING_FIGURES,
+}
+PRETRAINED = "pretrained"  # what the page calls the network that existed already; no run may have that name
+
+
+def render(
+    study: Study,
+    layout: Layout,
+    numbers: Mapping[str, pd.DataFrame],
+    readable: Mapping[str, tuple[pd.DataFrame, ...]],
+    captions: Path,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        study: with its results.
+        layout: where they are; figures are those of the study that are there.
+        numbers: the tables of the study by name, as numbers.
+        readable: the same as text, each in one or more parts.
+        captions: folder of the captions that Snakemake's report has, too.
+
+    Raises:
+        FileNotFoundError: the study has no results, or not all of them; or there are no captions.
+    """
+    if missing := [path for path in needed(study, layout) if not path.is_file()]:
+        more = f" and {len(missing) - 1} more" * (len(missing) > 1)
+        raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
+    for kind in ("figure", "table"):
+        if not reading(captions / f"{kind}.rst").is_file():
+            raise FileNotFoundError(f"--captions: there is no {captions / kind}.rst")
+    provenance = json.loads(reading(layout.provenance).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([files(__package__), captions]),
+        autoescape=lambda name: name == "page.html.jinja",
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+    environment.filters["breakable"] = _breakable
+    caption = _captions(environment, study)
+    scripts = {name: Markup(_own(name)) for name in ("theme.js", "page.js")}
+    known: Known = {}
+    runs = [*_networks(study, layout, numbers, known)]
+    runs += [_pretrained(study, layout, known)] if study.pretrained else []
+    return environment.get_template("page.html.jinja").render(
+        study=study,
+        facts=_facts(study, provenance),
+        provenance=provenance,
+        runs=runs,
+        tables=_tables(study, readable, caption),
+        figures=_figures(study, layout, caption),
+        numbers=packed(read_rows(layout.summary), {"data": study.data, "seed": study.seed}),
+        summary=layout.summary,
+        styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
+        datatables=Markup(json.dumps(_bundle("dt_bundle.js"), ensure_ascii=False).replace("<", r"\u003c")),
+        itables=importlib.metadata.version("itables"),
+        scripts=scripts,
+        hashes=[_hash(text) for text in scripts.values()],
+    )
+
+
+# ---- what it is made of ----------------------------------------------------------------------------------------------
+
+
+def _own(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _bundle(name: str) -> str:
+    """A file of DataTables."""
+    return (files("itables") / "html" / name).read_text(encoding="utf-8")
+
+
+def _breakable(text: str) -> Markup:
+    """The text, with places where a long name may be broken."""
+    return Markup(re.sub("([_/])(?=.)", r"\1<wbr>", str(escape(text))))
+
+
+def _hash(script: str) -> str:
+    """What a Content-Security-Policy calls a script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _captions(environment: jinja2.Environment, study: Study) -> Caption:
+    """caption(kind, name): what the report says of a figure or table; "" where it says nothing."""
+
+    def caption(kind: str, name: str) -> str:
+        told = SimpleNamespace(wildcards=SimpleNamespace(**{kind: name}), config={"name": study.name})
+        text = environment.get_template(f"{kind}.rst").render(snakemake=told)
+        return " ".join(text.replace("\\", "").split())  # what reStructuredText escapes
+
+    return caption
+
+
+def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What the numbers depend on, by name."""
+    ours = study.features.kind == "classifier"
+    facts = {
+        "Data set": f"{study.data}, {' × '.join(map(str, study.dataset.shape))}",
+        "Networks": f"{len(study.networks)} trained" if study.networks else "one that existed already",
+        "Distances": f"{study.metric('fid')}, in features of {'a classifier of this study' if ours else 'Inception'}",
+        "Intervals": "95 %, over images; they do not cover retraining",
+        "Seed of the study": str(study.seed),
+    }
+    if study.runs:
+        training = next(iter(study.runs.values())).training
+        facts["Training of pairs"] = f"{training.steps} steps of {training.batch_size} images, EMA {training.ema_decay}"
+        steps = ", ".join(map(str, study.sample_steps))
+        facts["Samples"] = f"{study.sampling.n_images} a pair, in {steps} steps"
+        facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.n_steps}"
+    return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
+
+
+def _networks(
+    study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame], known: Known
+) -> Iterator[dict[str, Any]]:
+    """What is known of each network that the study trains."""
+    scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
+    scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
+    parts = layout.parts(study.runs, study.design_runs, recipe_runs=study.recipe_runs, **study.sections)
+    for name, run in study.networks.items():
+        samples, drawn = {}, study.sample_steps if name in study.runs else ()
+        for n_steps in drawn:
+            images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
+            samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
+        part, figures = _part(study, name)
+        log = pd.read_csv(reading(layout.log(name)))
+        made = [layout.weights(name), layout.log(name)]
+        made += [layout.samples(name, n_steps) for n_steps in drawn]
+        made += [path for path in parts if path.parent == layout.run(name) and path.is_file()]
+        row = scores.get(name, {})
+        yield {
+            "name": name,
+            "part": part,
+            "pair": f"{run.q}/{run.p}",
+            "mark": _mark(run.q, run.p),
+            "basis": str(run.basis),
+            "schedule": f"{run.process.kind}, {run.process.schedule}",
+            "loss": f"{run.training.loss}, {run.training.weighting}",
+            "steps": run.training.steps,
+            "bits": cell(row, "normal_bpd") if row else "–",
+            "fid": cell(row, "fid") if row else "–",
+            "samples": samples,
+            "grey": study.dataset.shape[0] == 1,
+            "figures": _drawn(study, layout, figures),
+            "curve": curve(name, run.q, run.p, log),
+            "last": f"{log.loss_nats_per_dim.tail(5).mean():.4g}",
+            "settings": yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
+            "seed": study.train_seed(name),
+            "lineage": lineage(made, known, without=layout.checkpoint(name)),
+        }
+
+
+def _part(study: Study, name: str) -> tuple[str, tuple[str, ...]]:
+    """(which part of the study trains the network, the figures that show it)."""
+    if name in study.runs:
+        return "pair", ("samples", "steps", "training")
+    return ("design", DESIGN_FIGURES) if name in study.design_runs else ("recipe", RECIPE_FIGURES)
+
+
+def _mark(q: str, p: str) -> dict[str, str]:
+    """Colour of the pair in the figures, hollow where its marker is."""
+    style = theme.line_style(q, p)
+    colour = to_hex(style["color"])
+    return {"line": colour, "fill": colour if p == "normal" else "transparent"}
+
+
+def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
+    """What is known of a network that existed already."""
+    images, settings = read_tensors(layout.pretrained_samples)[0], study.pretrained
+    return {
+        "name": PRETRAINED,
+        "part": "pretrained",
+        "pair": "–",
+        "mark": None,
+        "basis": "–",
+        "schedule": "–",
+        "loss": "–",
+        "steps": "–",
+        "bits": "–",
+        "fid": "–",
+        "samples": {
+            f"{step}, {n} calls": embedded(grid(images[f"{n}/{step}"].numpy(), study.dataset.levels))
+            for n in sorted(set(settings.n_steps))
+            for step in settings.steps
+        },
+        "grey": study.dataset.shape[0] == 1,
+        "figures": _drawn(study, layout, PRETRAINED_FIGURES),
+        "curve": None,
+        "last": None,
+        "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
+        "seed": None,
+        "lineage": lineage([path for path in (layout.pretrained_samples, layout.pretrained) if path.is_file()], known),
+    }
+
+
+def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]], caption: Caption) -> list[dict[str, Any]]:
+    """Title, caption and parts of each table, that of the pairs first and with a row a run, so that it sorts."""
+    tables = []
+    for name in sorted(readable, key=lambda name: name != "pairs"):
+        parts = readable[name]
+        if name == "pairs" and list(parts[0].columns) == list(study.labels.values()):
+            parts = (parts[0].T.rename_axis("q/p"),)
+        laid = [laid_out(part) for part in parts]
+        tables.append({"name": name, "title": _title(name), "caption": caption("table", name), "parts": laid})
+    return tables
+
+
+def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
+    """Which of the figures the study has, and are there; others may be there from a section that it had."""
+    has = figures_of(study)
+    return [name for name in names if name in has and layout.figure(name, "png").is_file()]
+
+
+def _figures(study: Study, layout: Layout, caption: Caption) -> dict[str, list[dict[str, str]]]:
+    """Title, caption and picture of the figures that are there, by group."""
+    groups = {}
+    for group, names in GROUPS.items():
+        if found := _drawn(study, layout, names):
+            groups[group] = [
+                {
+                    "name": name,
+                    "title": _title(name),
+                    "caption": caption("figure", name),
+                    "picture": embedded(reading(layout.figure(name, "png")).read_bytes()),
+                }
+                for name in found
+            ]
+    return groups
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()

@@ -1,0 +1,1 @@
+"""Results: paths, rows, artifacts, records, provenance."""

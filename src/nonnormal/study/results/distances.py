@@ -1,0 +1,172 @@
+"""Samples in numbers: distances to the data, their style, and what another step does to a network that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from nonnormal.data import ImageData
+from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.metrics import DISTANCES
+from nonnormal.metrics.fidelity import TOOL, fidelity
+from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
+from nonnormal.metrics.reference import Reference
+from nonnormal.metrics.style import style, style_difference
+from nonnormal.seeds import derive
+from nonnormal.study.config import Study
+from nonnormal.study.config.sections import Exchange, Pretrained
+from nonnormal.study.results.drawing import ancestral
+from nonnormal.study.results.rows import frame, row
+
+_UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
+_RESAMPLES = 1000  # of the paired bootstrap, which is cheap
+
+
+def fidelity_rows(
+    study: Study, run: str, samples: Mapping[int, Tensor], reference: Reference, device: str = "cpu"
+) -> pd.DataFrame:
+    """FID, KID, precision and recall of the run's samples for each number of steps, against the training split.
+
+    Args:
+        samples: uint8 images (N, C, H, W) by number of sampling steps.
+        reference: feature network and training split; see `Study.metric` for what the metrics are called.
+    """
+    rows, conditions = [], _conditions(study, run, study.run(run).p)
+    for n_steps, images in samples.items():
+        rows += distance_rows(study, run, images, reference, n_steps, conditions, device)
+    return frame(rows)
+
+
+def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
+    """Style statistics of each run's samples and of the test split, and each run's difference to its normal pair.
+
+    Args:
+        samples: uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in all.
+    """
+    rows = mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
+    for run, by_steps in samples.items():
+        conditions, reference = _conditions(study, run, study.run(run).p), study.baseline(run)
+        for n_steps, images in by_steps.items():
+            rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
+            if reference and run != reference:
+                against = {**conditions, "against": reference}
+                rows += difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
+    return frame(rows)
+
+
+def exchange_rows(
+    study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
+) -> pd.DataFrame:
+    """One network sampled with every step of the study's `exchange`: distances, and style against the normal step.
+
+    Image i has the same seed for every step, and the prior draw is the same.
+    """
+
+    def draw(step: str, n_steps: int, seeds: list[int]) -> Tensor:
+        return ancestral(study, run, denoiser, n_steps, seeds, step, device)
+
+    rows = []
+    for step, n_steps, images, normal in with_each_step(study, study.exchange, "exchange", draw):
+        conditions = _conditions(study, run, step)
+        rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "exchange_", ("fid", "kid"))
+        if step != "normal":
+            against = {**conditions, "against": "normal step"}
+            rows += difference_rows(study, run, images, normal, data, n_steps, against, prefix="exchange_")
+    return frame(rows)
+
+
+def with_each_step(
+    study: Study,
+    settings: Exchange | Pretrained,
+    purpose: str,
+    draw: Callable[[str, int, list[int]], Tensor],
+) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """(step, n_steps, images, images with the normal step) of one network, uint8, for each that the settings name.
+
+    Args:
+        draw: uint8 images by step, number of steps and seeds.
+    """
+    seeds = study.image_seeds(purpose, settings.n_images)
+    for n_steps in sorted(set(settings.n_steps)):
+        normal = draw("normal", n_steps, seeds).cpu()
+        for step in settings.steps:
+            images = normal if step == "normal" else draw(step, n_steps, seeds).cpu()
+            yield step, n_steps, images, normal
+
+
+def feature_rows(study: Study, header: Mapping[str, Any], data: ImageData) -> pd.DataFrame:
+    """Held-out accuracy of the feature network; no rows for one that was not trained here."""
+    if "held_out_accuracy" not in header:
+        return frame([])
+    share, n = header["held_out_accuracy"], len(data.test.images)
+    estimate = Estimate(share, *proportion_interval(share, n), n)
+    return frame([row(study, None, "feature_accuracy", estimate, "share", None, {"split": "test"})])
+
+
+def distance_rows(
+    study: Study,
+    run: str | None,
+    images: Tensor,
+    reference: Reference,
+    nfe: int,
+    conditions: Mapping,
+    device: str,
+    prefix: str = "",
+    metrics: Sequence[str] = DISTANCES,
+) -> list[dict]:
+    """FID and its relatives of uint8 images."""
+    found = fidelity(images, reference, device=device, metrics=metrics, **resampling(study))
+    against = {**conditions, **_against(reference)}
+    unit = "squared feature distance"
+    return [
+        row(study, run, prefix + study.metric(name), estimate, _UNITS.get(name, unit), nfe, against)
+        for name, estimate in found.items()
+    ]
+
+
+def resampling(study: Study) -> dict[str, int]:
+    """How the study's distances draw subsets and resamples, for `fidelity` and `fid_difference`."""
+    return {"resamples": study.evaluation.bootstrap, "seed": derive(study.seed, "fidelity")}
+
+
+def _conditions(study: Study, run: str, step: str) -> dict:
+    training = study.run(run).training
+    return {
+        "sampler": "ancestral",
+        "step": step,
+        "weighting": training.weighting,
+        "ema": training.ema_decay,
+        "dtype": study.sampling.dtype,
+    }
+
+
+def _against(reference: Reference) -> dict:
+    return {
+        "reference": "train",
+        "n_reference": reference.n,
+        "features": reference.name,
+        "weights_sha256": reference.weights,
+        "tool": TOOL,
+    }
+
+
+def mean_rows(study, run, images, levels, nfe, conditions, prefix="") -> list[dict]:
+    """Style of uint8 images, means over them."""
+    found = {name: Estimate(*mean_interval(values), len(values)) for name, values in style(images, levels).items()}
+    return [
+        row(study, run, f"{prefix}style_{name}", estimate, _UNITS.get(name, "1"), nfe, conditions)
+        for name, estimate in found.items()
+    ]
+
+
+def difference_rows(study, run, images, reference, data, nfe, conditions, prefix="") -> list[dict]:
+    """Style of uint8 images minus that of the reference's, image by image."""
+    seed = derive(study.seed, "style")
+    found = style_difference(images, reference, data.levels, resamples=_RESAMPLES, seed=seed)
+    return [
+        row(study, run, f"{prefix}style_{name}_difference", estimate, _UNITS.get(name, "1"), nfe, conditions)
+        for name, estimate in found.items()
+    ]

@@ -1,0 +1,67 @@
+"""Samples of a network of a study, drawn as the study draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from nonnormal.bases import PIXEL, Basis
+from nonnormal.data import quantise
+from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.processes import LinearProcess, uniform_times
+from nonnormal.samplers import sample_ancestral
+from nonnormal.steps import Step, get
+from nonnormal.study.config import Study
+from nonnormal.study.config.build import design
+
+
+def ancestral(
+    study: Study,
+    run: str,
+    denoiser: NetworkDenoiser,
+    n_steps: int,
+    seeds: Sequence[int],
+    step: str | None = None,
+    device: str = "cpu",
+) -> Tensor:
+    """Grey levels uint8 (N, C, H, W) by ancestral sampling in the run's own design, in n_steps equal steps of time.
+
+    Args:
+        seeds: N seeds, one an image.
+        step: law of the noise; the run's p where it is None.
+    """
+    point = design(study.run(run), denoiser.components)
+    step = point.p if step is None else get(step)
+    times = uniform_times(n_steps, point.process.t_min)
+    return drawn(study, denoiser, point.process, step, times, seeds, basis=point.basis, device=device)
+
+
+def drawn(
+    study: Study,
+    denoiser: NetworkDenoiser,
+    process: LinearProcess,
+    step: Step,
+    times: Tensor,
+    seeds: Sequence[int],
+    *,
+    basis: Basis = PIXEL,
+    device: str = "cpu",
+    callback: Callable[[dict], None] | None = None,
+) -> Tensor:
+    """Grey levels uint8 (N, C, H, W) by ancestral sampling in any design; args as in `sample_ancestral`."""
+    images = sample_ancestral(
+        denoiser,
+        process,
+        step,
+        (len(seeds), *study.dataset.shape),
+        times=times,
+        seeds=seeds,
+        basis=basis,
+        dtype=getattr(torch, study.sampling.dtype),
+        device=device,
+        batch_size=study.sampling.batch_size,
+        callback=callback,
+    )
+    return quantise(images, study.dataset.levels)

@@ -1,0 +1,150 @@
+"""Provenance: which code, which packages, which machine made a result; and which source files a module is made of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[2]
+_PACKAGES = ("torch", "diffusers", "torch-fidelity", "numpy", "scipy", "scikit-learn", "pandas", "safetensors")
+
+
+def describe() -> dict[str, Any]:
+    """Revision, packages and hardware, as JSON values."""
+    return {
+        "revision": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in ("", None),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "hardware": hardware(),
+    }
+
+
+def revision_of(made: Mapping[str, Any]) -> str:
+    """The code of what `describe` said, in words."""
+    return (made["revision"] or "unknown")[:10] + " with uncommitted changes" * made["uncommitted_changes"]
+
+
+def hardware() -> str:
+    """Processor, cores and GPU in one line."""
+    parts = [f"{_processor()}, {os.cpu_count()} cores"]
+    import torch
+
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return "; ".join(parts)
+
+
+@cache
+def sources(*modules: str) -> tuple[str, ...]:
+    """Files of this package that `modules` are made of: their own and, by their imports, those of all below them.
+
+    What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
+
+    Args:
+        modules: dotted names inside the package, e.g. "nonnormal.training.loop"; of "nonnormal.study.cli.make:train" it is the
+            modules that this function imports, without the file that it stands in, for which there is `body`.
+
+    Returns:
+        Paths relative to the working folder, sorted.
+
+    Raises:
+        ValueError: a module is not of this package, or has no such function.
+    """
+    queue = [module for module in modules if ":" not in module]
+    if missing := [module for module in queue if _module_file(module) is None]:
+        raise ValueError(f"no module of this package: {', '.join(missing)}")
+    for function in set(modules).difference(queue):
+        imported = _imported(*_functions(function)[1])
+        queue += [name for name in imported if not name.startswith("nonnormal.study.cli")]  # which are named themselves
+    found: set[Path] = set()
+    while queue:
+        name = queue.pop()
+        queue += [name.rpartition(".")[0]] if "." in name else []  # its package is imported first
+        path = _module_file(name)
+        if path is None or path in found:
+            continue
+        found.add(path)
+        queue += _imported(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple(sorted(os.path.relpath(path) for path in found))
+
+
+@cache
+def body(*functions: str) -> str:
+    """Digest of what functions say, e.g. "nonnormal.study.cli.make:train", with those of their module that they call.
+
+    What a workflow's rule declares as parameter, so that a change of its command re-runs it, and one of another
+    command, or of what the command says of itself, does not.
+    """
+    digest = hashlib.sha256()
+    for function in functions:
+        text, nodes = _functions(function)
+        for node in nodes:
+            told = node.body[ast.get_docstring(node) is not None :]
+            digest.update("\n".join(ast.get_source_segment(text, part) for part in told).encode())
+    return digest.hexdigest()[:16]
+
+
+def _functions(name: str) -> tuple[str, list[ast.FunctionDef]]:
+    """(text of the module, the function and those of its module that it calls, in their order)."""
+    module, _, function = name.partition(":")
+    path = _module_file(module)
+    text = path.read_text(encoding="utf-8") if path else ""
+    known = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    if function not in known:
+        raise ValueError(f"no function of this package: {name}")
+    found, queue = set(), [function]
+    while queue:
+        found.add(one := queue.pop())
+        named = {node.id for part in known[one].body for node in ast.walk(part) if isinstance(node, ast.Name)}
+        queue += (named & known.keys()) - found
+    return text, [node for one, node in known.items() if one in found]
+
+
+def _imported(*nodes: ast.AST) -> list[str]:
+    """Names of what is imported there, of modules and of what is in them."""
+    names: list[str] = []
+    for node in (each for above in nodes for each in ast.walk(above)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
+
+
+def _module_file(module: str) -> Path | None:
+    """Source file of a module of this package."""
+    top, *rest = module.split(".")
+    if top != PACKAGE.name:
+        return None
+    base = PACKAGE.joinpath(*rest)
+    candidates = (base / "__init__.py", base.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command, None where git or a repository is missing."""
+    try:
+        # Without a lock, which a command that is killed here would leave behind.
+        command = ("git", "--no-optional-locks", "-C", str(PACKAGE), *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    """Model name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,192 @@
+"""Checkpoints: everything a training needs to go on as if it had never stopped, and finished weights.
+
+A checkpoint is one safetensors file: network, EMA, optimiser, log so far, random states, and in its header the step and
+the facts that its weights depend on. Weights are stored with the recipe of their denoiser, so that they
+can be loaded without the study. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonnormal.bases import Components
+from nonnormal.denoisers import NetworkDenoiser
+from nonnormal.denoisers.phase_space import PhaseSpaceNetwork
+from nonnormal.denoisers.unet import UNet, initialised
+from nonnormal.files import observed, read_tensors, sha256_of, write_tensors
+from nonnormal.processes import PSLD
+
+_COMPONENTS = "components."  # before the names of their tensors, beside those of the network
+
+
+@dataclass
+class TrainingState:
+    """The mutable state of a training; `save` and `restore` are inverses to the bit.
+
+    Attributes:
+        network: the network in training.
+        ema: exponential moving average of its parameters, in the order of `network.parameters()`.
+        optimiser: with per-parameter state tensors only (learning rates are functions of the step).
+        generator: source of batches, times and noise.
+        step: optimiser steps done.
+        log: one row per logged interval.
+        window: (loss, gradient norm) of the steps since the last row.
+    """
+
+    network: nn.Module
+    ema: list[Tensor]
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int
+    log: list[tuple[float, ...]]
+    window: list[tuple[float, ...]]
+
+    def save(self, path: Path, facts: Mapping[str, Any]) -> None:
+        """Writes the state to `path`, atomically."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema)}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{key}": value for key, value in state.items()}
+        tensors["log"] = torch.tensor(self.log, dtype=torch.float64)
+        tensors["window"] = torch.tensor(self.window, dtype=torch.float64)
+        tensors["random.generator"] = self.generator.get_state()
+        tensors["random.torch"] = torch.get_rng_state()  # what dropout draws from
+        if self.generator.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.generator.device)
+        with observed(None):  # no result: nothing depends on where a training was interrupted
+            header = {"step": self.step, "facts": facts, "device": self.generator.device.type}
+            write_tensors(path, tensors, header)
+
+    def restore(self, path: Path, facts: Mapping[str, Any]) -> bool:
+        """Takes the state over from `path`; False, with nothing changed, if its weights depend on other facts.
+
+        Raises:
+            ValueError: the file is damaged, or its random numbers are of another kind of device; nothing is changed.
+        """
+        with observed(None):
+            tensors, header = read_tensors(path)
+        if header.get("facts") != facts:
+            return False
+        if (found := header.get("device", "cpu")) != (here := self.generator.device.type):
+            raise ValueError(
+                f"{path}: the training began on {found} and is to go on on {here}, whose random numbers are others; "
+                f"give --device {found}, or delete the file to begin again"
+            )
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}, "optimiser": {}, "random": {}}
+        self.log, self.window = ([tuple(row) for row in tensors.pop(name).tolist()] for name in ("log", "window"))
+        for name, value in tensors.items():
+            group, _, key = name.partition(".")
+            groups[group][key] = value
+        self.network.load_state_dict(groups["network"])
+        for i, value in enumerate(self.ema):
+            value.copy_(groups["ema"][str(i)])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in groups["optimiser"].items():
+            i, _, key = name.partition(".")
+            like = self.ema[int(i)]
+            # Moments lie in memory as their weights do, which fused optimisers insist on.
+            state.setdefault(int(i), {})[key] = (
+                torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+            )
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
+        self.generator.set_state(groups["random"]["generator"])
+        torch.set_rng_state(groups["random"]["torch"])
+        if "cuda" in groups["random"]:
+            torch.cuda.set_rng_state(groups["random"]["cuda"], self.generator.device)
+        self.step = header["step"]
+        return True
+
+
+def set_aside(path: Path, facts: Mapping[str, Any]) -> tuple[Path, list[str]]:
+    """Renames the checkpoint of another training, so that a new one can be saved there without a loss.
+
+    Returns:
+        (its new path, which has its step and digits of its SHA-256, and what it has otherwise than `facts`, in words).
+    """
+    with observed(None):
+        header = read_tensors(path)[1]
+    kept = path.with_stem(f"{path.stem}-{header['step']}-{sha256_of(path)[:8]}")
+    path.replace(kept)
+    known = header.get("facts", {})
+    gone = {key: None for key, _ in _leaves(known)}
+    return kept, changes(known, gone | dict(_leaves(facts)))
+
+
+def changes(known: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Which of the facts are not what is known, in words; what is known beside them does not matter."""
+    before, now = dict(_leaves(known)), dict(_leaves(facts))
+    keys = [key for key in now if before.get(key) != now[key]]
+    return [f"{key} was {json.dumps(before.get(key))}, is {json.dumps(now[key])}" for key in keys]
+
+
+def _leaves(facts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path in dots, value) of all that is no mapping."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+# ---- finished weights ------------------------------------------------------------------------------------------------
+
+
+def build_denoiser(
+    recipe: dict[str, Any], seed: int = 0, components: Components | None = None
+) -> NetworkDenoiser | PhaseSpaceNetwork:
+    """A `NetworkDenoiser` around a `UNet`, from the keyword arguments of both; of states where there is a process.
+
+    Args:
+        recipe: {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}, or {"network": …, "process":
+            arguments of PSLD, "denoiser": other arguments of PhaseSpaceNetwork}.
+        seed: of the initial weights.
+        components: basis and statistics, where the denoiser has them.
+    """
+    network = initialised(lambda: UNet(**recipe["network"]), seed)
+    if "process" in recipe:
+        return PhaseSpaceNetwork(network, PSLD(**recipe["process"]), **recipe["denoiser"])
+    return NetworkDenoiser(network, **recipe["denoiser"], components=components)
+
+
+def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], **facts: Any) -> None:
+    """Writes a denoiser's weights with the recipe that rebuilds it, its components, and further facts about it.
+
+    The recipe of a denoiser with components has their "basis", as `Components.from_tensors` takes it.
+    """
+    tensors = dict(denoiser.network.state_dict())
+    if denoiser.components is not None:
+        tensors |= {f"{_COMPONENTS}{name}": value for name, value in denoiser.components.tensors().items()}
+    write_tensors(path, tensors, {"recipe": recipe, **facts})
+
+
+def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDenoiser:
+    """The denoiser of `save_weights`, in evaluation mode.
+
+    Raises:
+        ValueError: the file is damaged or holds no recipe.
+    """
+    return denoiser_of(*read_tensors(path), path).to(device)
+
+
+def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path) -> NetworkDenoiser:
+    """The denoiser in the tensors and header of a file, in evaluation mode.
+
+    Raises:
+        ValueError: there is no recipe.
+    """
+    if "recipe" not in header:
+        raise ValueError(f"{path} holds no denoiser: its header has no recipe")
+    recipe, fitted = header["recipe"], {}
+    for name in [name for name in tensors if name.startswith(_COMPONENTS)]:
+        fitted[name.removeprefix(_COMPONENTS)] = tensors.pop(name)
+    components = Components.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
+    denoiser = build_denoiser(recipe, components=components)
+    denoiser.network.load_state_dict(tensors)
+    return denoiser.eval().requires_grad_(False)
