@@ -110,6 +110,21 @@ def log_gumbel(z):
     return math.log(math.pi / ROOT6) - u - (math.exp(-u) if u > -700 else math.inf)
 
 
+def log_mixture(kurtosis, separation, z):
+    """Four normals at ±separation, of two variances."""
+    mean = 1 - separation**2
+    c = (kurtosis + 2 * separation**4) / (3 * mean**2)
+    root = math.sqrt(c / (1 + 2 * c))
+    total = []
+    for weight, v in (
+        ((1 + 2 * c) / (2 + 2 * c), mean * (1 - root)),
+        (1 / (2 + 2 * c), mean * (1 + (1 + 2 * c) * root)),
+    ):
+        for centre in (-separation, separation):
+            total.append(math.log(weight / 2) - (z - centre) ** 2 / (2 * v) - 0.5 * math.log(2 * math.pi * v))
+    return max(total) + math.log(sum(math.exp(term - max(total)) for term in total))
+
+
 def log_of(x):
     return math.log(x) if x > 0 else -math.inf
 
@@ -130,6 +145,7 @@ LOG_DENSITY = {
         -math.log(math.pi) - 0.5 * math.log((ROOT2 - z) * (ROOT2 + z)) if abs(z) < ROOT2 else -math.inf
     ),
     "gumbel": log_gumbel,
+    "normal_mixture(kurtosis=-1, separation=0.85)": functools.partial(log_mixture, -1, 0.85),
     "exponential": lambda z: -(z + 1) if z >= -1 else -math.inf,
 }
 
@@ -604,7 +620,8 @@ def test_two_even_steps_have_an_even_divergence_that_grows(q, p):
     delta = torch.linspace(0, 15, 301, dtype=DOUBLE)
     value = shift_kl(q, p, delta)
     torch.testing.assert_close(value, shift_kl(q, p, -delta), rtol=1e-10, atol=1e-12)
-    assert value.diff().min() > -1e-13
+    if get(p).name != "normal_mixture":  # of two modes, one of which a peak of q may come nearer to by a shift
+        assert value.diff().min() > -1e-13
 
 
 @pytest.mark.parametrize(("q", "p"), [pair for pair in FINITE if pair not in EVEN and pair[1] != "normal"])

@@ -15,18 +15,20 @@ from nonnormal.study.results.provenance import body, hardware, sources
 LAYERS = [
     ("steps",),
     ("divergence",),
-    ("conventions",),
+    ("conventions", "scaled_divergence"),
     ("bases",),
     ("schedules",),
     ("processes",),
     ("denoisers",),
     ("networks",),
     ("objective",),
+    ("fitted_loss",),
     ("likelihood",),
     ("probability_flow",),
     ("samplers",),
     ("geometry",),
     ("grid_search", "information"),
+    ("fitting",),
     ("trajectories",),
     ("checkpoints",),
     ("distributed", "throughput"),
@@ -56,7 +58,11 @@ def rooms(module):
 # The package itself, which Python runs before any of its modules, and the packages below the objective.
 ROOT = {"__init__.py"}
 STEPS = ROOT | {
-    f"steps/{name}.py" for name in ("__init__", "base", "catalogue", "checks", "normal_map", "quadrature", "transform")
+    f"steps/{name}.py"
+    for name in (
+        *("__init__", "base", "catalogue", "checks", "fitted"),
+        *("mixtures", "normal_map", "quadrature", "transform"),
+    )
 }
 BASES = {
     f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "moments", "transforms")

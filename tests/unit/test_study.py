@@ -88,7 +88,7 @@ def test_the_papers_four_pairs_are_trained(name):
 
 def test_every_family_is_trained_with_a_divergence_of_its_own_unless_it_has_none():
     runs = load(ROOT / "config" / "families.yaml").runs.values()
-    assert {get(run.q).name for run in runs} == set(families())
+    assert {get(run.q).name for run in runs} == set(families()) - {"normal_mixture"}
     assert [run.q for run in runs if not run.has_native_bound] == ["rademacher"]
     for run in runs:
         dense = get(run.q).has_density
