@@ -642,8 +642,8 @@ def test_what_the_digits_can_have_is_accepted(digits, basis, labels, softness, l
     try:
         found = validate({"name": "a", "data": "digits", "runs": {"r": run}}, "x").run("r")
     except StudyError:
-        run = Run.model_validate(run)
         with pytest.raises(ValueError, match=r"process\.schedule"):
+            run = Run.model_validate(run)
             design(run, components(run, digits.train.images, digits.levels))
     else:
         design(found, components(found, digits.train.images, digits.levels))

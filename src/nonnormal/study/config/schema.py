@@ -14,7 +14,7 @@ def json_schema() -> dict[str, Any]:
     for networks in (
         schema["properties"]["runs"],
         parts["Designs"]["properties"]["runs"],
-        parts["LinearSDE"]["properties"]["networks"],
+        parts["PhaseSpace"]["properties"]["networks"],
     ):
         by_name = networks["patternProperties"]
         networks["patternProperties"] = {name: {"anyOf": [entry, {"type": "null"}]} for name, entry in by_name.items()}
