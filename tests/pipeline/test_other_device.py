@@ -9,9 +9,10 @@ import yaml
 
 from nonnormal.files import read_tensors
 from nonnormal.study import cli
+from nonnormal.study.registry import jobs_of
 
-PLACED = ("features", "train", "sample", "bounds", "fidelity", "exchange", "geometry", "design", "extend", "recipe")
-STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "crossing")]
+PLACED = ("features", "train", "sample", *(name for name, (_, job) in jobs_of(tiny.STUDY).items() if job.gpu))
+STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in PLACED]
 
 
 def broad() -> dict:

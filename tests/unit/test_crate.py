@@ -22,7 +22,7 @@ def project(tmp_path, monkeypatch):
     for command, inputs, outputs in (
         ("nonnormal data d", [], [DATA]),
         ("nonnormal train s.yaml --run r", [DATA], [WEIGHTS, LOG]),
-        ("nonnormal figure s.yaml --name f", [WEIGHTS, LOG, "published.csv"], [FIGURE]),
+        ("nonnormal show pairs s.yaml", [WEIGHTS, LOG, "published.csv"], [FIGURE]),
     ):
         with observed(Recorder(command.split(), study)):
             for path in inputs:
@@ -45,8 +45,8 @@ def test_the_figure_leads_back_to_the_data_by_the_commands(found):
     assert found.mainEntity.id == FIGURE
     objects = {action["name"].split()[1]: {each.id for each in action.get("object", [])} for action in actions}
     results = {action["name"].split()[1]: {each.id for each in action["result"]} for action in actions}
-    assert objects == {"data": set(), "train": {DATA}, "figure": {WEIGHTS, LOG, "published.csv"}}
-    assert results == {"data": {DATA}, "train": {WEIGHTS, LOG}, "figure": {FIGURE}}
+    assert objects == {"data": set(), "train": {DATA}, "show": {WEIGHTS, LOG, "published.csv"}}
+    assert results == {"data": {DATA}, "train": {WEIGHTS, LOG}, "show": {FIGURE}}
 
 
 def test_files_have_their_hash_their_size_and_their_record(found, project):

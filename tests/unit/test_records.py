@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "published.csv").write_text("1\n")
     make(DATA, "a\n1\n", command="nonnormal data d")
     make(WEIGHTS, "a\n2\n", DATA, command="nonnormal train s --run r")
-    make(FIGURE, "3", WEIGHTS, "published.csv", command="nonnormal figure s --name f")
+    make(FIGURE, "3", WEIGHTS, "published.csv", command="nonnormal show pairs s")
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_a_record_says_what_was_made_from_what_by_which_code(project):
     assert record["file"] == FIGURE
     assert record["sha256"] == sha256_of(project / FIGURE)
     assert record["bytes"] == 1
-    assert record["command"] == "nonnormal figure s --name f"
+    assert record["command"] == "nonnormal show pairs s"
     assert record["inputs"] == {path: sha256_of(project / path) for path in ("published.csv", WEIGHTS)}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["started"])
     assert record["started"] <= record["ended"]
@@ -109,7 +109,7 @@ def test_the_chain_goes_from_the_figure_back_to_the_data(project):
     assert {link.state for link in found.walk()} == {"as made"}
     printed = list(lines(found))
     assert [line.split()[0] for line in printed] == [FIGURE, "├─", "└─", "└─"]
-    assert "← nonnormal figure s --name f" in printed[0]
+    assert "← nonnormal show pairs s" in printed[0]
     assert "(made by no command)" in printed[1]
     assert printed[3].startswith(f"   └─ {DATA}")
 

@@ -56,7 +56,7 @@ class Step(ABC):
         fisher_information: of location, E (∂ log q(z) / ∂z)²; at least 1, and 1 only for the normal (Cramér–Rao).
             `math.inf` where the density jumps or falls to 0 too fast for a finite value.
         support: (low, high), the smallest closed interval that carries the law.
-        kinks: points where the density is not smooth; quadrature and tables are cut there.
+        breakpoints: points where the density is not smooth; quadrature and tables are cut there.
         has_density: False for a discrete law, which samples, but has no likelihood.
     """
 
@@ -81,7 +81,7 @@ class Step(ABC):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Z ~ q, independent entries.
+        """z ~ q, independent entries.
 
         Args:
             shape: shape of the result.
@@ -93,7 +93,7 @@ class Step(ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log q(z), nats, elementwise; −∞ outside the support."""
+        """log q(z), nats, elementwise; −∞ outside the support."""
 
     @abstractmethod
     def cdf(self, z: Tensor) -> Tensor:
