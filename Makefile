@@ -20,7 +20,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report repro pull push readme clean
+.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push readme clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -67,15 +67,18 @@ dry-run: $(READY) ## List what reproduce would do
 report: $(READY) ## Write Snakemake's HTML report of STUDY
 	snakemake --configfile $(STUDY) --report results/report.html
 
-repro: $(READY) ## Rebuild the default study by DVC, which versions data, weights and results
+dvc: $(READY) ## Write dvc.yaml, the stages of STUDY for DVC
+	nonnormal dvc $(STUDY)
+
+repro: $(READY) ## Rebuild the study of dvc.yaml by DVC, which versions data, weights and results
 	dvc repro
 
 # Only if all of them belong to the study and the code that are here. --forceall, so that Snakemake has records of
 # each: it cannot know of a file without them that a setting has changed since.
-pull: $(READY) ## Fetch versioned results from the DVC remote, and make Snakemake agree that they are up to date
+pull: $(READY) ## Fetch versioned results of STUDY from the DVC remote, and make Snakemake agree that they are up to date
 	dvc pull
 	@dvc status --quiet || { dvc status; echo 'error: what was fetched is not of this study and code; dvc repro makes the rest'; exit 1; }
-	snakemake --cores 1 --touch --forceall --quiet all
+	snakemake --cores 1 --configfile $(STUDY) --touch --forceall --quiet all
 
 push: $(READY) ## Send versioned results to the DVC remote
 	dvc push
