@@ -20,7 +20,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push readme clean
+.PHONY: help reproduce test package-test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push readme clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ reproduce: $(READY) ## Rebuild every result of STUDY (default config/digits.yaml
 # Files in their order, the long ones of the pipeline first: no worker waits for the other at the end.
 test: $(READY) ## Run the tests
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+package-test: ## Build sdist and wheel, install the wheel alone in a clean environment, train a network there
+	tests/package/run "$(PYTHON)"
 
 slurm-test: $(READY) ## Start a SLURM cluster of one node, run the smoke study through it, stop it (needs root, slurm-wlm, munge)
 	pytest -m slurm -rs tests/pipeline/test_slurm.py
@@ -93,5 +96,5 @@ clean: ## Remove results, data and environment, but nothing that git keeps
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'
 	$(PYTHON) -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[workflow,dev]'
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[study,dev]'
 	@touch "$@"
