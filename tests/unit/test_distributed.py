@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from problems import VPS, small_denoiser
@@ -27,7 +28,7 @@ def trained(folder, dropout=0.0, **other):
     options |= dict(checkpoint_every=100, log_every=2, facts={"of": "f"})
     objective = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
     denoiser, log = train(small_denoiser(dropout=dropout), objective, images, **options | other)
-    return denoiser.network.state_dict() | {"log": torch.tensor(log.to_numpy())}
+    return denoiser.network.state_dict() | {"log": torch.tensor(np.stack(list(log.values()), axis=1))}
 
 
 def trained_together(folder):

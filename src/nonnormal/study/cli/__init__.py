@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.study.cli import evaluate, make, show
+from nonnormal.study.cli import evaluate, make, pipeline, show
 from nonnormal.study.registry import command_for
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ def _options(
 app.add_typer(make.app)
 app.add_typer(evaluate.app)
 app.add_typer(show.app)
+app.add_typer(pipeline.app)
 
 # 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 74 is EX_IOERR: no room, or no right to write.
 EXIT_CODES = {"TrainingDiverged": 3, "OSError": 74, "TrainingStopped": 75}
