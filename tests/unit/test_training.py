@@ -8,12 +8,11 @@ import torch
 from problems import VPS, small_denoiser
 
 from nonnormal.data import quantise, scale
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss
-from nonnormal.steps import get
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.training import loop as training
 from nonnormal.training.loop import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
 
-OBJECTIVE = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
+OBJECTIVE = ELBO(Design(VPS["vp-digits"], Loss("laplace", "laplace")), 10)
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 

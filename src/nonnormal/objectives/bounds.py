@@ -137,7 +137,7 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
             kind = loss.convention == "exact"
             if kind not in errors:
                 errors[kind] = loss.error(process, s, t, c0_hat, c0.double())
-            total += share * loss.of_step(*errors[kind]).flatten(1).sum(1)
+            total += share * loss.masked(*errors[kind]).flatten(1).sum(1)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, lift(c0, process.n)) + apply(chol, noise.draw(design.q))
