@@ -203,7 +203,7 @@ def test_it_is_trained_as_a_denoiser_is(tmp_path, target, friction, more):
     images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     options = dict(steps=12, batch_size=8, learning_rate=3e-3, warmup=1, decay="constant", betas=(0.9, 0.99))
     options |= dict(weight_decay=0.0, clip_norm=1.0, ema_decay=0.5, seed=5, checkpoint=tmp_path / "c.safetensors")
-    options |= dict(checkpoint_every=50, log_every=4, facts={"of": "f"}) | more
+    options |= dict(checkpoint_every=50, log_every=4, fingerprint={"of": "f"}) | more
     (first, log), (again, _) = (train(build_denoiser(settings), objective, images, **options) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert log.loss_nats_per_dim.iloc[-1] < log.loss_nats_per_dim.iloc[0]

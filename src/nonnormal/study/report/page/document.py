@@ -17,7 +17,7 @@ import yaml
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
-from nonnormal.files import read_json, read_tensors, reading
+from nonnormal.files import read_json, read_tensors, track_input
 from nonnormal.study.config import Study
 from nonnormal.study.registry import experiment_named, experiments_of, figures_of, parts, tables_of
 from nonnormal.study.report import theme
@@ -235,7 +235,7 @@ def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
                 "name": figure.name,
                 "title": _title(figure.name),
                 "caption": figure.caption,
-                "picture": embedded(reading(layout.figure(figure.name, "png")).read_bytes()),
+                "picture": embedded(track_input(layout.figure(figure.name, "png")).read_bytes()),
             }
             for figure in experiment.figures_of(study)
             if layout.figure(figure.name, "png").is_file()
