@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -163,12 +162,12 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path | str, advice: str | None = None) -> dict[str, Any]:
+def read_json(path: Path | str, advice: str = "delete it to have it made again") -> dict[str, Any]:
     """The mapping in a JSON file of `write_json`.
 
     Args:
         path: of the file.
-        advice: what to do about a damaged file, where it is not a result that a command makes again.
+        advice: what to do about a damaged file.
 
     Raises:
         ValueError: the file holds no JSON, or something else than a mapping.
@@ -178,21 +177,11 @@ def read_json(path: Path | str, advice: str | None = None) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged (no JSON: {error}); {advice or remade(path)}") from None
+        raise ValueError(f"{path} is damaged (no JSON: {error}); {advice}") from None
     if not isinstance(found, dict):
         kind = type(found).__name__
-        raise ValueError(f"{path} is damaged (expected a mapping, found {kind}); {advice or remade(path)}")
+        raise ValueError(f"{path} is damaged (expected a mapping, found {kind}); {advice}")
     return found
-
-
-def making(path: Path | str) -> str:
-    """The command that makes a result."""
-    return f"snakemake --cores all --configfile STUDY -- {shlex.quote(str(path))}"
-
-
-def remade(path: Path | str) -> str:
-    """What to do about a damaged result, for messages."""
-    return f"delete it and make it again: {making(path)}"
 
 
 def sha256_of(path: Path) -> str:

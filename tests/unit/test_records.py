@@ -250,5 +250,7 @@ def test_a_damaged_table_without_records_is_named_with_what_to_do(project, conte
 @pytest.mark.parametrize("content", ['{"a": 1', "", "[]"])
 def test_a_damaged_json_file_is_named_with_what_to_do(project, content):
     Path("results/s/provenance.json").write_text(content)
-    with pytest.raises(ValueError, match=r"^results/s/provenance\.json is damaged \(.*; delete it and make it again"):
+    with pytest.raises(
+        ValueError, match=r"^results/s/provenance\.json is damaged \(.*; delete it to have it made again"
+    ):
         read_json("results/s/provenance.json")

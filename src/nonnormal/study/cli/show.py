@@ -89,6 +89,7 @@ def paper(
     import typst
 
     from nonnormal.files import read_json, track_input, tracking, write_bytes, write_json
+    from nonnormal.study.results.paths import remade
     from nonnormal.study.results.summary import read_rows
 
     study, layout = open_study(study_file)
@@ -103,7 +104,7 @@ def paper(
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
     # Files that were damaged are refused here, by name, before Typst reads them.
     read_rows(layout.summary)
-    read_json(layout.provenance)
+    read_json(layout.provenance, remade(layout.provenance))
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
 

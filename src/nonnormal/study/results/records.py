@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nonnormal.files import making, read_json, sha256_of, tracking, write_json
+from nonnormal.files import read_json, sha256_of, tracking, write_json
 from nonnormal.study.results import provenance
-from nonnormal.study.results.paths import records_folder
+from nonnormal.study.results.paths import making, records_folder
 
 
 @dataclass

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic, remade, track_input
+from nonnormal.files import atomic, track_input
+from nonnormal.study.results.paths import remade
 
 COLUMNS = (
     "study",

@@ -27,7 +27,7 @@ from nonnormal.study.report.page.lineage import Known, lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows, read_table
 
@@ -54,7 +54,7 @@ def render(
     if missing := [path for path in needed(study, layout) if not path.is_file()]:
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
-    provenance = read_json(layout.provenance)
+    provenance = read_json(layout.provenance, remade(layout.provenance))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([files(__package__)]),
         autoescape=lambda name: name == "page.html.jinja",
