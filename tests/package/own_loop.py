@@ -22,7 +22,7 @@ torch.manual_seed(0)
 generator = torch.Generator().manual_seed(0)
 digits = load("digits")
 images, held_out = (scale(split.images, digits.levels) for split in (digits.train, digits.test))
-design = Design(VP(LinearLogSNR(log_snr_max=9, log_snr_min=-7)), "laplace", "laplace")
+design = Design(VP(LinearLogSNR(log_snr_max=9, log_snr_min=-7)), Loss("laplace", "laplace"))
 denoiser = NetworkDenoiser(Network(), parametrisation="edm", sigma_data=0.75)
 objective = ELBO(design, n_steps=20)
 

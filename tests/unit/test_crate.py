@@ -5,7 +5,7 @@ import json
 import pytest
 from rocrate.rocrate import ROCrate
 
-from nonnormal.files import observed, reading, sha256_of, write_json, write_text
+from nonnormal.files import sha256_of, track_input, tracking, write_json, write_text
 from nonnormal.study.results import crate
 from nonnormal.study.results.records import Recorder, chain
 
@@ -24,9 +24,9 @@ def project(tmp_path, monkeypatch):
         ("nonnormal train s.yaml --run r", [DATA], [WEIGHTS, LOG]),
         ("nonnormal show pairs s.yaml", [WEIGHTS, LOG, "published.csv"], [FIGURE]),
     ):
-        with observed(Recorder(command.split(), study)):
+        with tracking(Recorder(command.split(), study)):
             for path in inputs:
-                reading(tmp_path / path)
+                track_input(tmp_path / path)
             for path in outputs:
                 write_text(path, f"{path}\n")
     return tmp_path
@@ -90,8 +90,8 @@ def test_the_same_records_give_the_same_bytes(found, project):
 def test_a_file_outside_of_the_project_has_its_uri(project, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "network.json"
     outside.write_text("{}")
-    with observed(Recorder(["nonnormal", "pretrained"])):
-        reading(outside)
+    with tracking(Recorder(["nonnormal", "pretrained"])):
+        track_input(outside)
         write_text(LOG, "1\n")
     write_json(crate.PLACE, crate.describe(chain(project / LOG)))
     [action] = ROCrate(project).get_by_type("CreateAction")

@@ -8,12 +8,11 @@ import torch
 from problems import VPS, small_denoiser
 
 from nonnormal.data import quantise, scale
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss
-from nonnormal.steps import get
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.training import loop as training
 from nonnormal.training.loop import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
 
-OBJECTIVE = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
+OBJECTIVE = ELBO(Design(VPS["vp-digits"], Loss("laplace", "laplace")), 10)
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -42,7 +41,7 @@ def run(folder, objective=OBJECTIVE, init=0, images=IMAGES, dropout=0.2, **other
     options = dict(
         **dict(steps=7, batch_size=4, learning_rate=3e-3, warmup=3, decay="cosine", betas=(0.9, 0.99)),
         **dict(weight_decay=0.01, clip_norm=1.0, ema_decay=0.995, seed=5, checkpoint=folder / "c.safetensors"),
-        **dict(checkpoint_every=2, log_every=3, facts={"of": "f"}),
+        **dict(checkpoint_every=2, log_every=3, fingerprint={"of": "f"}),
     )
     return train(small_denoiser(init, dropout=dropout), objective, images, **options | other)
 
@@ -87,7 +86,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(uninterrupted, tmp_path, 
 
 
 def test_a_checkpoint_of_other_settings_is_kept_under_another_name(uninterrupted, tmp_path, caplog):
-    options = dict(facts={"of": "other"}, learning_rate=1e-2)
+    options = dict(fingerprint={"of": "other"}, learning_rate=1e-2)
     other = run(tmp_path / "left alone", **options)
     with pytest.raises(Interrupted):
         run(tmp_path, Spy(6), **options)
@@ -132,7 +131,7 @@ def test_averaged_weights_by_hand(tmp_path, ema_decay):
     denoiser = small_denoiser()
     options = dict(steps=3, batch_size=4, learning_rate=1e-2, warmup=0, decay="constant", betas=(0.9, 0.99))
     options |= dict(weight_decay=0.0, clip_norm=1.0, seed=0, checkpoint=tmp_path / "c", checkpoint_every=100)
-    averaged, _ = train(denoiser, spy, IMAGES, ema_decay=ema_decay, log_every=1, facts={"of": "f"}, **options)
+    averaged, _ = train(denoiser, spy, IMAGES, ema_decay=ema_decay, log_every=1, fingerprint={"of": "f"}, **options)
     path = [*spy.weights, weights(denoiser)]  # before steps 0, 1, 2 and after the last
     expected = path[0]
     for k in range(3):

@@ -167,7 +167,7 @@ def _batch_bound(denoiser, design, c0, levels, chain, noise, marginals, losses) 
             if isinstance(loss, FittedLoss):
                 total += loss.of_interval(int(k), *errors[kind], c0_hat).flatten(1).sum(1)
             else:
-                total += share * loss.of_step(*errors[kind]).flatten(1).sum(1)
+                total += share * loss.masked(*errors[kind]).flatten(1).sum(1)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, lift(c0, process.n)) + apply(chol, noise.draw(design.q))

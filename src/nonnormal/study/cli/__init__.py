@@ -19,6 +19,7 @@ import typer
 
 from nonnormal.study.cli import evaluate, make, pipeline, show
 from nonnormal.study.registry import command_for
+from nonnormal.study.results.paths import making
 
 app = typer.Typer(
     help="Diffusion models with any step distribution.",
@@ -101,8 +102,6 @@ def _absent(error: FileNotFoundError) -> str:
     """Which file there is not, and how a result is made."""
     if not error.filename:
         return str(error)
-    from nonnormal.files import making
-
     absent, command = f"{error.filename}: there is no such file", command_for(error.filename)
     if Path(error.filename).parts[:1] not in (("data",), ("results",), ("paper",)):
         return absent

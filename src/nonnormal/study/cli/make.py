@@ -99,7 +99,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         sigma_data = data_sets.std(images.train.images, images.levels)
         recipe = model_config(settings, study.dataset, sigma_data)
         parts = components(settings, images.train.images, images.levels)
-        seed, facts = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
+        seed, fingerprint = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
         denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
         averaged, log = training.train(
             denoiser,
@@ -108,7 +108,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             **settings.training.optimisation,
             seed=seed,
             checkpoint=layout.checkpoint(run),
-            facts=facts,
+            fingerprint=fingerprint,
             scale=partial(data_sets.scale, levels=images.levels),
             group=group,
             flops=flops_per_image(denoiser, study.dataset.shape),
@@ -118,7 +118,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             return
         with atomic(layout.log(run)) as temporary:
             pd.DataFrame(log).to_csv(temporary, index=False)
-        save_weights(layout.weights(run), averaged, recipe, study=study.name, **facts)
+        save_weights(layout.weights(run), averaged, recipe, study=study.name, **fingerprint)
         layout.checkpoint(run).unlink(missing_ok=True)
         print(layout.weights(run))
 

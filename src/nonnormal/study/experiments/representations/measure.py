@@ -15,7 +15,7 @@ from nonnormal.objectives.bounds import bound, continuous_bound
 from nonnormal.objectives.losses import Loss
 from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import uniform_times
-from nonnormal.samplers import extend, sample_ancestral
+from nonnormal.samplers import outpaint, sample_ancestral
 from nonnormal.steps import get
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
@@ -91,7 +91,7 @@ def extended(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData,
     seeds = study.image_seeds("completion", len(x0))
     completed = sample_ancestral(denoiser, point.process, shape=x0.shape, seeds=seeds, known=(x0, mask), **options)
     rounds = [study.image_seeds(f"extension {i}", len(x0)) for i in range(ROUNDS)]
-    continued = extend(denoiser, point.process, x0, kept=kept, seeds=rounds, **options)
+    continued = outpaint(denoiser, point.process, x0, kept=kept, seeds=rounds, **options)
     images = {"given": x0, "completed": completed, "continued": continued}
     return {name: quantise(value, data.levels).cpu() for name, value in images.items()}
 
