@@ -65,8 +65,8 @@ def sample_ancestral(
     Raises:
         ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
             or does not begin at t = 1; there are not as many steps as intervals, or fitted ones and a process of
-            several variables per component; known images or mask are of another shape, or the images no numbers in [−1, 1];
-            the basis is another one than the denoiser's own, of other noise.
+            several variables per component; known images or mask are of another shape, or the images no numbers in
+            [−1, 1]; the basis is another one than the denoiser's own, of other noise.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
