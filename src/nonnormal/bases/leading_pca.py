@@ -90,7 +90,7 @@ class LeadingPCA(Basis):
         return self._reflected(c, inverse=True)
 
     def _reflected(self, x: Tensor, inverse: bool) -> Tensor:
-        """X Q of images as rows, or X Qᵀ."""
+        """x Q of images as rows, or X Qᵀ."""
         need_shape(x, self.shape.tolist())
         reflectors, factors = (like(part, x.dtype, x.device) for part in (self.reflectors, self.factors))
         return torch.ormqr(reflectors, factors, x.flatten(1), left=False, transpose=inverse).reshape(x.shape)

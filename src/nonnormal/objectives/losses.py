@@ -183,7 +183,7 @@ def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise:
 
 
 def antithetic(n: int, generator: torch.Generator) -> Tensor:
-    """N numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
+    """n numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
     offset = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device).cpu()
     return (offset + torch.arange(n, dtype=torch.float64) / n) % 1
 

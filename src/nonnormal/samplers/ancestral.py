@@ -68,7 +68,7 @@ def sample_ancestral(
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
-    times, step, basis = falling(times, seeds, shape, process), get(step), basis_of(denoiser, basis)
+    times, step, basis = falling_times(times, seeds, shape, process), get(step), basis_of(denoiser, basis)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
@@ -101,7 +101,7 @@ def sample_ancestral(
     return torch.cat(images)
 
 
-def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], process: LinearProcess) -> Tensor:
+def falling_times(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], process: LinearProcess) -> Tensor:
     """The times of a grid, from 1 down to the process's t_min or a later time, float64.
 
     Raises:
