@@ -107,7 +107,7 @@ def miniature(study: dict) -> dict:
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
     study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
     study["designs"] |= {"n_images": 8, "n_steps": [2]}
-    for run in study["designs"]["runs"].values():
+    for run in study["designs"]["networks"].values():
         run["training"] = {}
     counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
     study["recipe"] |= counts | {"samplers": ["sscs"], "steps": ["normal", "laplace"], "n_samples": 100}

@@ -30,7 +30,7 @@ def tiny() -> dict:
     study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
     study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
     study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
-    study["designs"] |= {"n_images": 8, "n_steps": [2], "runs": {DESIGN: study["designs"]["runs"][DESIGN]}}
+    study["designs"] |= {"n_images": 8, "n_steps": [2], "networks": {DESIGN: study["designs"]["networks"][DESIGN]}}
     counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
     study["recipe"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
     study["recipe"]["networks"] = {STATES: study["recipe"]["networks"][STATES]}

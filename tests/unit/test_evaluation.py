@@ -25,7 +25,8 @@ from nonnormal.steps.divergence import constant
 from nonnormal.study.config import validate
 from nonnormal.study.config.build import design
 from nonnormal.study.experiments.pairs.bounds import bound_rows
-from nonnormal.study.results.distances import exchange_rows, feature_rows, fidelity_rows, style_rows
+from nonnormal.study.experiments.step_swap.measure import exchange_rows
+from nonnormal.study.results.distances import feature_rows, fidelity_rows, style_rows
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
 

@@ -35,7 +35,7 @@ RAW = {
         "n_steps": [3, 2],
         "flow": True,
         "extend": "columns",
-        "runs": {
+        "networks": {
             "wave": {
                 "q": "laplace",
                 "p": "laplace",
@@ -54,7 +54,7 @@ STUDY = validate(RAW, "tiny.yaml")
 def denoisers(digits):
     """Networks of random weights."""
     made = {}
-    for run in STUDY.design_runs:
+    for run in STUDY.designs.networks:
         settings = STUDY.run(run)
         parts = components(settings, digits.train.images, digits.levels)
         made[run] = build_denoiser(model_config(settings, STUDY.dataset, 0.6), 0, parts).eval().requires_grad_(False)
@@ -69,7 +69,7 @@ def rows(digits, denoisers, reference):
 def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
     assert list(rows.columns) == list(COLUMNS)
     bits = with_condition(select(rows, "design_bpd_total"), "bound")
-    for run in STUDY.design_runs:
+    for run in STUDY.designs.networks:
         assert bits[bits.run == run].bound.tolist() == ["normal", "native", "continuous", "flow"]
         assert select(rows, "design_fid_digits", run=run).nfe.tolist() == [2, 3]
     assert (bits.low < bits.value).all()
@@ -131,8 +131,8 @@ def test_samples_do_not_depend_on_their_company(denoisers):
 
 
 def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
-    table = designs(rows, "fid_digits", STUDY.design_labels)
-    assert table.run.tolist() == list(STUDY.design_runs)
+    table = designs(rows, "fid_digits", STUDY.designs.labels)
+    assert table.run.tolist() == list(STUDY.designs.networks)
     last = select(rows, "design_fid_digits", nfe=3).set_index("run").value
     assert table.set_index("run").fid.to_dict() == last.to_dict()
     text = readable_designs(table, "fid_digits")
@@ -172,15 +172,15 @@ def test_softnesses_of_one_basis_and_pair_are_lines(rows):
 
 def test_figures_show_every_design(rows, digits, denoisers):
     points = {
-        STUDY.design_labels[run]: (design(STUDY.run(run), its.components), its.components)
+        STUDY.designs.labels[run]: (design(STUDY.run(run), its.components), its.components)
         for run, its in denoisers.items()
     }
     order = drawings.order(points)
     assert [len(axis.lines) for axis in order.axes[:3]] == [64, 64, 64]
     way = drawings.corruption(points, data.scale(digits.test.images[0], digits.levels))
     assert len(way.axes) == 3 * 9
-    shown = drawings.designs(rows, "fid_digits", STUDY.design_labels)
-    assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.design_labels.values())[::-1]
+    shown = drawings.designs(rows, "fid_digits", STUDY.designs.labels)
+    assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.designs.labels.values())[::-1]
     strips = drawings.extension(extended(STUDY, "columns", denoisers["columns"], digits), digits.levels)
     assert [axis.get_title() for axis in strips.axes[:3]] == [
         "held out",

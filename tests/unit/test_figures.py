@@ -18,7 +18,6 @@ from nonnormal.processes import PSLD, vp_sde
 from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
 from nonnormal.study.config import validate
-from nonnormal.study.config.sections import StateSampler
 from nonnormal.study.experiments.ablation import figures as crossing_figures
 from nonnormal.study.experiments.convergence.figures import invariance
 from nonnormal.study.experiments.geometry import figures as drawings
@@ -29,6 +28,7 @@ from nonnormal.study.experiments.pairs.figure_steps import number_of_steps
 from nonnormal.study.experiments.pairs.figure_style import style_differences
 from nonnormal.study.experiments.phase_space import figures as recipe_figures
 from nonnormal.study.experiments.phase_space.measure import WALKS
+from nonnormal.study.experiments.phase_space.settings import StateSampler
 from nonnormal.study.experiments.representations.figures import extension
 from nonnormal.study.experiments.step_swap.figures import exchange
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style

@@ -209,7 +209,7 @@ def test_a_mistake_is_said_once_in_the_words_of_yaml(path, value, words):
 def test_a_mistake_in_the_defaults_is_said_once_and_there():
     raw = changed("defaults.trainig", {}) | {
         "runs": {f"r{i}": None for i in range(20)},
-        "designs": {"runs": {"d": None}},
+        "designs": {"networks": {"d": None}},
     }
     assert mistake(raw).startswith("study.yaml: defaults.trainig: unknown key")
     assert "\n" not in mistake(raw)
@@ -387,13 +387,13 @@ def test_defaults_may_be_left_out(defaults):
         ),
         (
             "designs",
-            {"runs": {"wave": {"basis": {"kind": "dct"}}}, "extend": "wave"},
-            ["designs.runs.wave.basis.kind: found dct", "designs.extend keeps columns of pixels"],
+            {"networks": {"wave": {"basis": {"kind": "dct"}}}, "extend": "wave"},
+            ["designs.networks.wave.basis.kind: found dct", "designs.extend keeps columns of pixels"],
         ),
-        ("designs", {"runs": {"plain": None}}, ["designs.runs: plain: taken"]),
-        ("designs", {"runs": {"wave": None}, "extend": "plain"}, ['designs.extend: found "plain"', "wave"]),
-        ("designs.runs.wave.basis.kind", "sine", ['designs.runs.wave.basis.kind: found "sine"']),
-        ("designs.runs.wave.bases", "sine", ["designs.runs.wave.bases: unknown key", "basis"]),
+        ("designs", {"networks": {"plain": None}}, ["designs.networks: plain is the name of another network"]),
+        ("designs", {"networks": {"wave": None}, "extend": "plain"}, ['designs.extend: found "plain"', "wave"]),
+        ("designs.networks.wave.basis.kind", "sine", ['designs.networks.wave.basis.kind: found "sine"']),
+        ("designs.networks.wave.bases", "sine", ["designs.networks.wave.bases: unknown key", "basis"]),
         ("data", "cifar100", ['data: found "cifar100"', "known: digits"]),
         ("source.colour", 1, ["source.colour: unknown key", "allowed here: path, mirrors, sha256, size"]),
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
@@ -402,7 +402,7 @@ def test_defaults_may_be_left_out(defaults):
         ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', NAME_RULE]),
-        ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),
+        ("runs", {}, ["runs: found none; a study needs one or more, or the section pretrained"]),
         ("runs", ["plain"], ['runs: found ["plain"]', "must be a mapping"]),
         ("runs.plain", 3, ["runs.plain: found 3"]),
         ("defaults", [1], ["defaults: found [1]"]),
@@ -439,7 +439,7 @@ def test_integers_are_written_as_integers(path, value):
 
 NAMED = {
     "runs": None,
-    "designs.runs": None,
+    "designs.networks": None,
     "recipe.networks": None,
     "recipe.processes": {"kind": "vp_sde"},
     "crossing.bases": {"kind": "dct"},
@@ -469,7 +469,7 @@ def test_a_name_may_have_a_number_in_it(place, name):
     validate(changed(place, {name: NAMED[place]}), "x")
 
 
-@pytest.mark.parametrize("place", ["runs", "designs.runs", "recipe.networks"])
+@pytest.mark.parametrize("place", ["runs", "designs.networks", "recipe.networks"])
 @pytest.mark.parametrize("name", ["benchmarks", "law", "logs", "paper", "pretrained", "records", "table"])
 def test_a_network_may_not_be_called_like_a_file_or_folder_of_the_study(place, name):
     message = mistake(changed(f"{place}.{name}", None))
@@ -602,7 +602,7 @@ def with_pair(q, p):
 BOX = [[[0] * 8] * 8]
 
 
-@pytest.mark.parametrize("place", ["runs.plain", "designs.runs.wave", "recipe.networks.net"])
+@pytest.mark.parametrize("place", ["runs.plain", "designs.networks.wave", "recipe.networks.net"])
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -839,8 +839,8 @@ def test_geometry_looks_at_a_network_whose_noise_is_white_on_pixels():
 
 
 def test_geometry_looks_at_the_first_run_unless_another_is_named():
-    assert validate(changed("geometry", {}), "x").geometry_run == "plain"
-    assert validate(changed("geometry.run", "other"), "x").geometry_run == "other"
+    for raw, name in ((changed("geometry", {}), "plain"), (changed("geometry.run", "other"), "other")):
+        assert (found := validate(raw, "x")).geometry.network(found) == name
 
 
 PSLD_RUN = {"process": {"kind": "psld"}, "network": {"parametrisation": "eps"}, "training": {"weighting": "hsm"}}
@@ -849,15 +849,15 @@ PSLD_RUN = {"process": {"kind": "psld"}, "network": {"parametrisation": "eps"}, 
 def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside_them():
     found = validate(changed("recipe.networks", {"psld-0.01": PSLD_RUN}), "x")
     assert list(found.networks) == ["plain", "other", "psld-0.01"]
-    assert found.recipe_runs == ("plain", "psld-0.01")
+    assert found.recipe.names(found) == ("plain", "psld-0.01")
     network = found.run("psld-0.01")
     assert (network.q, network.training.steps, network.network.widths) == ("laplace", 30, (8, 16))
     assert network.of_states
     assert not found.run("plain").of_states
     assert len(set(map(json.dumps, facts(found).values()))) == len(found.networks) == 3
     assert validate(found.resolved, "x") == found
-    assert validate(BASE, "x").recipe_runs == ()
-    assert validate(changed("recipe.runs", ["other"]), "x").recipe_runs == ("other",)
+    found = validate(changed("recipe.runs", ["other"]), "x")
+    assert found.recipe.names(found) == ("other",)
 
 
 FIGURES_OF = {
@@ -917,7 +917,7 @@ def test_processes_are_what_they_are_called():
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
         ("runs.plain", PSLD_RUN, ["runs.plain.training.weighting: a network of states belongs into recipe.networks"]),
         ("recipe.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
-        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run"]),
+        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of another network"]),
         ("recipe.networks.a", PSLD_RUN | {"colour": 1}, ["recipe.networks.a.colour: unknown key; allowed here: q, p"]),
         ("recipe.networks.a", {"network": {"widths": [8] * 5}}, ["recipe.networks.a.network.widths: 5 levels"]),
         ("recipe.processes.a.colour", 1, ["recipe.processes.a.colour: unknown key; allowed here: kind, schedule"]),
@@ -967,12 +967,13 @@ def test_mistakes_in_the_crossing_of_axes_are_named(path, value, words):
 
 
 def test_the_network_of_a_crossing_has_one_schedule_and_is_the_first_unless_another_is_named():
-    assert validate(changed("crossing", {}), "x").crossing_run == "plain"
-    assert validate(changed("crossing.run", "other"), "x").crossing_run == "other"
+    for raw, name in ((changed("crossing", {}), "plain"), (changed("crossing.run", "other"), "other")):
+        assert (found := validate(raw, "x")).crossing.network(found) == name
     raw = changed("crossing", {}) | {"runs": {"plain": {"process": WAITING}, "other": None}}
     assert "runs.plain.process.schedule.kind: found waiting; crossing needs one for all components" in mistake(raw)
     raw["crossing"] = {"run": "other"}
-    assert validate(raw, "x").crossing_run == "other"
+    found = validate(raw, "x")
+    assert found.crossing.network(found) == "other"
 
 
 def test_a_run_of_another_process_takes_none_of_the_defaults_process():
@@ -1166,7 +1167,7 @@ def test_schema_refuses_unknown_keys_and_allows_empty_runs(path):
         jsonschema.validate(changed(path, 3), json_schema())
 
 
-@pytest.mark.parametrize("path", ["runs.more", "designs.runs.more", "recipe.networks.more"])
+@pytest.mark.parametrize("path", ["runs.more", "designs.networks.more", "recipe.networks.more"])
 def test_a_network_that_says_nothing_is_the_defaults(path):
     jsonschema = pytest.importorskip("jsonschema")
     raw = changed(path, None)

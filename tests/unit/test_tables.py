@@ -738,10 +738,12 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out
     expected |= set() if "invariance" in left_out else {"invariance.csv"}
     expected |= set() if "exchange" in left_out else {f"{run}/exchange.csv" for run in study.runs}
     expected |= set() if "geometry" in left_out else {"geometry.csv"}
-    expected |= set() if "designs" in left_out else {f"{run}/design.csv" for run in study.design_runs}
+    expected |= set() if "designs" in left_out else {f"{run}/design.csv" for run in study.designs.networks}
     expected |= set() if "crossing" in left_out else {"crossing.csv"}
     expected |= (
-        set() if "recipe" in left_out else {"recipe-law.csv", *(f"{run}/recipe.csv" for run in study.recipe_runs)}
+        set()
+        if "recipe" in left_out
+        else {"recipe-law.csv", *(f"{run}/recipe.csv" for run in study.recipe.names(study))}
     )
     assert set(found) == expected
 

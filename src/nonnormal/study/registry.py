@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nonnormal.study import experiments
 from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 if TYPE_CHECKING:
@@ -21,14 +20,15 @@ if TYPE_CHECKING:
 @cache
 def all_experiments() -> tuple[Experiment, ...]:
     """All experiments that there are, in the order of their places."""
-    packages = [name for _, name, is_package in pkgutil.iter_modules(experiments.__path__) if is_package]
-    found = [importlib.import_module(f"{experiments.__name__}.{name}").EXPERIMENT for name in packages]
+    folders = pkgutil.iter_modules([str(Path(__file__).with_name("experiments"))])
+    names = [f"{__package__}.experiments.{name}" for _, name, is_package in folders if is_package]
+    found = [importlib.import_module(name).EXPERIMENT for name in names]
     return tuple(sorted(found, key=lambda experiment: experiment.place))
 
 
 def experiments_of(study: Study) -> list[Experiment]:
     """The experiments that a study asks for."""
-    return [experiment for experiment in all_experiments() if experiment.belongs_to(study)]
+    return list(study.asked)
 
 
 def experiment_named(study: Study, name: str) -> Experiment:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from nonnormal.study.config.messages import explain, in_one_line
-from nonnormal.study.config.study import Study, StudyError
+from nonnormal.study.config.study import Study, StudyError, study_model
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,9 +54,10 @@ def validate(raw: Any, source: str | Mapping[str, Any]) -> Study:
     files = {source: raw} if isinstance(source, str) else source
     try:
         _extent(raw, {}, 0)
-        return Study.model_validate(raw)
+        model = study_model()
+        return model.model_validate(raw)
     except ValidationError as error:
-        lines = [in_one_line(f"{_holder(files, key)}: {text}") for key, text in explain(error.errors(), raw)]
+        lines = [in_one_line(f"{_holder(files, key)}: {text}") for key, text in explain(error.errors(), raw, model)]
         raise StudyError("\n".join(dict.fromkeys(lines))) from None
     except StudyError as error:
         raise StudyError(f"{[*files][-1]}: {error}") from None

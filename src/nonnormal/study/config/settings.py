@@ -113,6 +113,11 @@ class Basis(Settings):
             raise ValueError(f"levels: belongs to haar, found {self.levels} with {self.kind}")
         return self
 
+    def check(self, key: str, shape: tuple[int, int, int]) -> None:
+        """Refuses a basis that fits no images (C, H, W), naming its key in the study."""
+        if self.kind == "haar" and shape[-1] % 2**self.levels:
+            raise ValueError(f"{key}.levels: found {self.levels}, but {shape[-1]} pixels are not halved so often")
+
     def __str__(self) -> str:
         return {"pca": "PCA", "dct": "DCT", "haar": "Haar"}.get(self.kind, self.kind) + " whitened" * self.whiten
 

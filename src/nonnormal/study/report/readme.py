@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonnormal.files import atomic, read_json, write_text
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.report import text
 from nonnormal.study.results.paths import Layout
@@ -84,7 +84,7 @@ def _conditions(study: Study, layout: Layout) -> str:
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
     trained: dict[str, list[str]] = {}
-    for name in (*study.runs, *(study.design_runs if _shows_designs(study) else ())):
+    for name in (*study.runs, *(study.designs.networks if _shows_designs(study) else ())):
         its = study.run(name).training
         text = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
         trained.setdefault(f"{text}, T = {its.n_steps}", []).append(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nonnormal.data import ImageData
     from nonnormal.denoisers import NetworkDenoiser
     from nonnormal.metrics.reference import Reference
-    from nonnormal.study.config import Study
+    from nonnormal.study.config.study import Study
 
 PUBLISHED = Path("paper/references/published.csv")
 
@@ -104,11 +104,6 @@ class Context:
     def labels(self) -> dict[str, str]:
         """What figures and tables call each run."""
         return self.study.labels
-
-    @property
-    def design_labels(self) -> dict[str, str]:
-        """What figures and tables call each network of another representation or schedule."""
-        return self.study.design_labels
 
     @property
     def levels(self) -> int:

@@ -8,6 +8,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=7,
     section="crossing",
+    settings="settings:Ablation",
     jobs=(
         Job(
             name="crossing",
@@ -18,7 +19,7 @@ EXPERIMENT = Experiment(
                 "sampling": ("batch_size", "dtype"),
                 "evaluation": ("bootstrap", "n_evaluations"),
             },
-            runs=lambda study: (study.crossing_run,),
+            runs=lambda study: (study.crossing.network(study),),
             arrays=True,
         ),
     ),

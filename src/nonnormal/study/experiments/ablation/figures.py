@@ -173,5 +173,5 @@ def _strip(panel: Axes, images: np.ndarray, diverging: bool) -> None:
 def drawn_samples(context: Context) -> Figure:
     """The first images of each step in each of the study's bases."""
     study = context.study
-    names = study.run(study.crossing_run).basis.kind, *study.crossing.bases
+    names = study.run(study.crossing.network(study)).basis.kind, *study.crossing.bases
     return crossing_samples(context.arrays("crossing"), names, study.crossing.steps, context.levels)

@@ -30,8 +30,8 @@ from nonnormal.samplers import GRIDS, SOLVERS
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, get
 from nonnormal.steps.divergence import with_itself_finite
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
 from nonnormal.study.results.drawing import drawn
@@ -76,7 +76,7 @@ class Cell:
 
 def cells(study: Study, denoiser: NetworkDenoiser, data: ImageData) -> list[Cell]:
     """The base cell, then each other basis, process and grid of the study's section with the rest as in the base."""
-    own, section = study.run(study.crossing_run), study.crossing
+    own, section = study.run(study.crossing.network(study)), study.crossing
     point, numbers = design(own, denoiser.components), partial(scale, levels=data.levels)
     base = {"basis": own.basis.kind, "process": own.process.kind, "grid": UNIFORM}
     found = [Cell(base, point.basis, point.process)]
@@ -101,7 +101,7 @@ class Scene:
     @property
     def run(self) -> str:
         """Run whose network it is."""
-        return self.study.crossing_run
+        return self.study.crossing.network(self.study)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -8,6 +8,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=3,
     section="invariance",
+    settings="settings:Convergence",
     jobs=(
         Job(
             name="invariance",

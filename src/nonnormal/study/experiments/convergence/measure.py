@@ -26,7 +26,7 @@ from nonnormal.analysis.convergence import (
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import get
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import frame, row
 

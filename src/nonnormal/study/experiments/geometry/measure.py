@@ -26,8 +26,8 @@ from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ance
 from nonnormal.samplers.grid_search import best_grid, euler_costs
 from nonnormal.seeds import ImageNoise, generator
 from nonnormal.steps import Normal, get
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import resampling
 from nonnormal.study.results.rows import frame, row
@@ -41,7 +41,7 @@ class Scene:
 
     def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"):
         self.study, self.settings, self.data, self.reference = study, study.geometry, data, reference
-        self.run = study.geometry_run
+        self.run = study.geometry.network(study)
         self.denoiser, self.basis, self.device = denoiser, basis_of(denoiser), device
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape

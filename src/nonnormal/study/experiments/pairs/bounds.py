@@ -18,8 +18,8 @@ from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.steps import get
 from nonnormal.steps.conventions import CONVENTIONS, is_printed
 from nonnormal.steps.divergence import curvature
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import bits_row, frame, row
 

@@ -24,6 +24,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=6,
     section="recipe",
+    settings="settings:PhaseSpace",
     jobs=(
         Job(
             name="recipe-law",
@@ -42,7 +43,7 @@ EXPERIMENT = Experiment(
                 "sampling": ("batch_size", "dtype"),
                 "evaluation": ("flow_tolerance", "bootstrap", "n_evaluations"),
             },
-            runs=lambda study: study.recipe_runs,
+            runs=lambda study: study.recipe.names(study),
             each=True,
         ),
     ),

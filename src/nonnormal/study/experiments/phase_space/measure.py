@@ -39,7 +39,7 @@ from nonnormal.samplers import (
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import Normal, get
 from nonnormal.steps.divergence import with_itself_finite
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows
 from nonnormal.study.results.rows import bits_row, frame, row

@@ -8,6 +8,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=8,
     section="pretrained",
+    settings="settings:Pretrained",
     jobs=(
         Job(
             name="pretrained",

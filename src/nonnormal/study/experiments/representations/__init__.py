@@ -4,7 +4,7 @@ from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 
 def _shown(study, layout):
-    return [layout.weights(run) for run in study.shown_designs]
+    return [layout.weights(run) for run in study.designs.shown]
 
 
 EXPERIMENT = Experiment(
@@ -13,6 +13,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=4,
     section="designs",
+    settings="settings:Representations",
     jobs=(
         Job(
             name="design",
@@ -23,7 +24,7 @@ EXPERIMENT = Experiment(
                 "evaluation": ("n_images", "n_evaluations", "flow_tolerance", "bootstrap"),
                 "sampling": ("batch_size", "dtype"),
             },
-            runs=lambda study: study.design_runs,
+            runs=lambda study: tuple(study.designs.networks),
             each=True,
         ),
         Job(
@@ -58,7 +59,7 @@ EXPERIMENT = Experiment(
         Figure(
             name="designs",
             function="figures:designs",
-            takes=("summary", "fid", "design_labels"),
+            takes=("summary", "fid", "study.designs.labels"),
             caption="Bits/dim and distance of samples of each network of another representation or schedule. Bars: "
             "95 % intervals over images.",
         ),
@@ -77,7 +78,7 @@ EXPERIMENT = Experiment(
             name="designs",
             numbers="tables:designs",
             readable="tables:readable_designs",
-            takes=("summary", "fid", "design_labels"),
+            takes=("summary", "fid", "study.designs.labels"),
             shows=("fid",),
             caption="Networks of other representations and schedules: components generated at once, bits/dim on "
             "held-out images in several readings, and distance of samples, ± half of the 95 % interval.",

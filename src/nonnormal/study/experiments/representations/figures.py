@@ -224,7 +224,7 @@ def drawn_extension(context: Context) -> Figure:
 def _points(context: Context) -> dict[str, tuple[Design, BasisStatistics]]:
     """(design, statistics of its basis) of each network that is shown, by its label."""
     points = {}
-    for run in context.study.shown_designs:
+    for run in context.study.designs.shown:
         settings, parts = context.study.run(run), context.network(run).components
         points[f"{settings.basis}, {settings.process.schedule}"] = design(settings, parts), parts
     return points

@@ -17,8 +17,8 @@ from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import extend, sample_ancestral
 from nonnormal.steps import get
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import distance_rows
 from nonnormal.study.results.drawing import ancestral

@@ -8,6 +8,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=1,
     section="exchange",
+    settings="settings:StepSwap",
     jobs=(
         Job(
             name="exchange",

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
 from nonnormal.files import read_json, read_tensors, reading
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.registry import experiment_named, experiments_of, figures_of, parts, tables_of
 from nonnormal.study.report import theme
 from nonnormal.study.report.page import needed
@@ -168,8 +168,8 @@ def _networks(
 
 def _part(study: Study, name: str) -> tuple[str, tuple[str, ...]]:
     """(which part of the study trains the network, the figures that show it)."""
-    part = "pairs" if name in study.runs else "representations" if name in study.design_runs else "phase_space"
-    return part, tuple(figure.name for figure in experiment_named(study, part).figures_of(study))
+    owner = study.owner(name) or experiment_named(study, "pairs")
+    return owner.name, tuple(figure.name for figure in owner.figures_of(study))
 
 
 def _mark(q: str, p: str) -> dict[str, str]:
