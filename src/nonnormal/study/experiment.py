@@ -129,7 +129,7 @@ class Table:
     inputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experiment:
     """A folder: settings, measurement, tables and figures.
 
@@ -154,6 +154,11 @@ class Experiment:
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     headline: str | None = None
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it is one of this package."""
+        return self.package.startswith("nonnormal.")
 
     def belongs_to(self, study: Study) -> bool:
         """Whether the study asks for it."""
@@ -204,8 +209,9 @@ class Experiment:
         return [*(figure.function for figure in self.figures_of(study)), *tables]
 
     def modules(self, *functions: str) -> list[str]:
-        """Dotted names of the modules that functions of its folder stand in."""
-        return list(dict.fromkeys(f"{self.package}.{function.partition(':')[0]}" for function in functions))
+        """Dotted names of the modules that functions of its folder, and its settings, stand in."""
+        named = (*functions, *([self.settings] if self.settings else []))
+        return list(dict.fromkeys(f"{self.package}.{name.partition(':')[0]}" for name in named))
 
 
 def _taken(context: Context, names: Iterable[str]) -> list[Any]:

@@ -49,6 +49,16 @@ def open_study(study_file: Path):
     return study, Layout(study.name, study.data_name, study.headline)
 
 
+def track_code(experiment, *functions: str) -> None:
+    """Notes the files of an experiment from elsewhere as inputs of the command."""
+    from nonnormal.files import reading
+    from nonnormal.study.results.provenance import PACKAGE, sources
+
+    for path in sources(*experiment.modules(*functions)) if not experiment.is_packaged else ():
+        if not Path(path).resolve().is_relative_to(PACKAGE):
+            reading(Path(path))
+
+
 def require_section(study_file: Path, study, section: str) -> None:
     """Refuses a study that leaves the section out."""
     if getattr(study, section) is None:

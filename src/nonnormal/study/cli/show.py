@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.study.cli.common import StudyFile, open_study, recorded
+from nonnormal.study.cli.common import StudyFile, open_study, recorded, track_code
 from nonnormal.study.registry import experiment_named, figures_of, tables_of
 from nonnormal.study.results.paths import PHOTOGRAPHS
 
@@ -63,6 +63,7 @@ def show(
 
     study, layout = open_study(study_file)
     chosen, context = experiment_named(study, experiment), Context(study, layout)
+    track_code(chosen, *chosen.functions(study))
     for figure in chosen.figures_of(study):
         write_text(layout.caption("figure", figure.name), text.restructured(figure.caption))
         drawn = chosen.draw(figure, context)

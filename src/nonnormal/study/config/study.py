@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator, model_validator
 
@@ -26,7 +26,6 @@ from nonnormal.study.config.sections import (
 )
 from nonnormal.study.config.settings import Flag, Run, Settings
 from nonnormal.study.experiment import Experiment
-from nonnormal.study.registry import all_experiments
 
 
 class StudyError(ValueError):
@@ -34,7 +33,10 @@ class StudyError(ValueError):
 
 
 class Study(Settings):
-    """A study file."""
+    """A study file, but for the sections of experiments, which `study_model` adds."""
+
+    known: ClassVar[tuple[Experiment, ...]] = ()
+    """The experiments that it may ask for."""
 
     name: Name
     """Name of the study and of its folder under results/, which is its own: no other study's, and not slurm."""
@@ -49,6 +51,9 @@ class Study(Settings):
     headline: Flag = False
     """Whether figures, tables and paper go to paper/, for one study of a project; those of others go to
     results/<name>/paper/."""
+    experiments: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")], ...] = ()
+    """Experiments from elsewhere, module:NAME in the working folder or an installed package, whose sections this study
+    may have."""
     resources: Resources = Resources()
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
@@ -71,7 +76,7 @@ class Study(Settings):
         if not isinstance(defaults, Mapping):
             return raw
         merged = {**raw, "runs": _all_merged(defaults, raw["runs"])}
-        for experiment in cls.known():
+        for experiment in cls.known:
             found = raw.get(experiment.section)
             if isinstance(found, Mapping) and isinstance(found.get("networks"), Mapping):
                 merged[experiment.section] = {**found, "networks": _all_merged(defaults, found["networks"])}
@@ -133,7 +138,7 @@ class Study(Settings):
         if self.runs:
             return self
         if not any(section.brings_network for section in self.sections.values()):
-            bringing = [each.section for each in self.known() if each.section and each.model.brings_network]
+            bringing = [each.section for each in self.known if each.section and each.model.brings_network]
             raise ValueError(f"runs: found none; a study needs one or more, or the section {' or '.join(bringing)}")
         for name, section in self.sections.items():
             if section.needs_runs:
@@ -144,9 +149,7 @@ class Study(Settings):
     def _sections_fit(self):
         for name, run in self.networks.items():
             if run.of_states and not ((owner := self.owner(name)) and owner.model.takes_states):
-                taking = [
-                    f"{each.section}.networks" for each in self.known() if each.section and each.model.takes_states
-                ]
+                taking = [f"{each.section}.networks" for each in self.known if each.section and each.model.takes_states]
                 raise ValueError(
                     f"{self.path(name)}.training.weighting: a network of states belongs into {' or '.join(taking)}"
                 )
@@ -154,15 +157,10 @@ class Study(Settings):
             section.check(self)
         return self
 
-    @classmethod
-    def known(cls) -> tuple[Experiment, ...]:
-        """The experiments that a study may ask for."""
-        return all_experiments()
-
     @property
     def asked(self) -> tuple[Experiment, ...]:
         """The experiments that this study asks for, in their order."""
-        return tuple(each for each in self.known() if each.belongs_to(self))
+        return tuple(each for each in self.known if each.belongs_to(self))
 
     @property
     def sections(self) -> dict[str, Section]:
@@ -274,17 +272,21 @@ class Study(Settings):
 
 
 @cache
-def study_model() -> type[Study]:
+def study_model(experiments: tuple[Experiment, ...]) -> type[Study]:
     """The model of study files: `Study` with a section for each experiment, in their order."""
     sections = {
         each.section: (
             each.model | None,
             Field(None, description=f"{inspect.getdoc(each.model).partition(chr(10))[0]} Left out where it is null."),
         )
-        for each in Study.known()
+        for each in experiments
         if each.section
     }
-    return create_model("Study", __base__=Study, __module__=__name__, __doc__=Study.__doc__, **sections)
+    if taken := sections.keys() & Study.model_fields.keys():
+        raise ValueError(f"the section {min(taken)} is a key of every study; name it otherwise")
+    model = create_model("Study", __base__=Study, __module__=__name__, __doc__="A study file.", **sections)
+    model.known = experiments
+    return model
 
 
 def _all_merged(defaults: Mapping, runs: Mapping) -> dict:
