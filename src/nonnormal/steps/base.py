@@ -56,7 +56,7 @@ class Step(ABC):
         fisher_information: of location, E (∂ log q(z) / ∂z)²; at least 1, and 1 only for the normal (Cramér–Rao).
             `math.inf` where the density jumps or falls to 0 too fast for a finite value.
         support: (low, high), the smallest closed interval that carries the law.
-        kinks: points where the density is not smooth; quadrature and tables are cut there.
+        breakpoints: points where the density is not smooth; quadrature and tables are cut there.
         has_density: False for a discrete law, which samples, but has no likelihood.
     """
 

@@ -32,7 +32,7 @@ def expectation_nodes(step: Step, cuts: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         step: a step with a density.
-        cuts: (D, m), one row for each of D functions; the density's own kinks are added.
+        cuts: (D, m), one row for each of D functions; the density's own breakpoints are added.
 
     Returns:
         (z, w), each (D, N), float64; the weights contain the density.
