@@ -42,9 +42,9 @@ FILLED = [
     f"train {RUNS[0]}",
     f"sample {RUNS[0]}",
     f"bounds {RUNS[0]}",
-    f"design {DESIGN}",
-    "extend",
-    f"recipe {STATES}",
+    f"representations {DESIGN}",
+    "outpainting",
+    f"phase_space {STATES}",
 ]
 FILLED += ["table pairs", "figure losses", "paper"]
 
@@ -100,9 +100,9 @@ READERS = {  # file: (stage that makes it, stage that reads it)
     LAYOUT.samples(RUN, 2): (f"sample {RUN}", "style"),
     LAYOUT.bounds(RUN): (f"bounds {RUN}", "summary"),
     LAYOUT.trajectories: ("geometry", "figure projection"),
-    LAYOUT.weights(STATES): (f"train {STATES}", f"recipe {STATES}"),
-    LAYOUT.design(DESIGN): (f"design {DESIGN}", "summary"),
-    LAYOUT.recipe_law: ("recipe-law", "summary"),
+    LAYOUT.weights(STATES): (f"train {STATES}", f"phase_space {STATES}"),
+    LAYOUT.design(DESIGN): (f"representations {DESIGN}", "summary"),
+    LAYOUT.recipe_law: ("phase_space-law", "summary"),
     LAYOUT.extension: ("extend", "figure extension"),
     LAYOUT.summary: ("summary", "table pairs"),
     LAYOUT.table("pairs", "typ"): ("table pairs", "paper"),
@@ -178,7 +178,10 @@ def test_a_damaged_checkpoint_is_refused(kind, project, tmp_path, happened):
 def test_every_command_names_the_file_that_it_lacks_and_what_makes_it(made, tmp_path, happened):
     project, tried = Project(new_project(tmp_path), made.context), 0
     for stage in STAGES:
-        if stage.split()[0] in ("data", "invariance", "recipe-law") or stage in ("figure losses", "figure phase_space"):
+        if stage.split()[0] in ("data", "convergence", "phase_space-law") or stage in (
+            "figure losses",
+            "figure phase_space",
+        ):
             continue  # they need nothing
         said = project.run(stage, code=2)
         if stage == "page":

@@ -136,7 +136,7 @@ _COMMANDS = {  # by what a path matches, that of a result after results/<study>/
     r"data/([a-z0-9_]+)\.safetensors": r"data \1",  # a source that changes the images is in the study alone
     r"features\.safetensors": "features STUDY",
     r"([^/]+)/(?:weights\.safetensors|training\.csv)": r"train STUDY --run \1",
-    r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --n-steps \2",
+    r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --nfe \2",
     r"pretrained/network\.safetensors": "pretrained STUDY",
     r"summary\.csv|provenance\.json|metrics\.json": "summary STUDY",
     r"paper/paper\.pdf": "paper STUDY",

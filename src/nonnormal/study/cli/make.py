@@ -140,13 +140,13 @@ def pretrained(study_file: StudyFile) -> None:
         network = networks.from_folder(folder, schedule=schedule, origin=f"{settings.hub_id}@{settings.revision}")
     if network.shape != study.dataset.shape:
         raise ValueError(f"data: {study.data} has images {study.dataset.shape}, the network makes {network.shape}")
-    if max(settings.n_steps) > (levels := network.scheduler("normal").config.num_train_timesteps):
-        raise ValueError(f"pretrained.n_steps: found {max(settings.n_steps)}; the network knows {levels} noise levels")
-    for n_steps in settings.n_steps:
+    if max(settings.nfe) > (levels := network.scheduler("normal").config.num_train_timesteps):
+        raise ValueError(f"pretrained.nfe: found {max(settings.nfe)}; the network knows {levels} noise levels")
+    for n_steps in settings.nfe:
         try:
             network.scheduler("normal").set_timesteps(n_steps)
         except ValueError as error:
-            raise ValueError(f"pretrained.n_steps: found {n_steps}; {error}") from None
+            raise ValueError(f"pretrained.nfe: found {n_steps}; {error}") from None
     networks.write(layout.pretrained_network, network)
     print(f"{layout.pretrained_network}: {network.origin}, SHA-256 {network.sha256}")
 

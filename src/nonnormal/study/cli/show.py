@@ -26,7 +26,7 @@ def check(study_file: StudyFile) -> None:
         raise ValueError(f"{study_file}: {error}") from None
     print(f"{study.name}: {study.data} {' × '.join(map(str, study.dataset.shape))}, results in {layout.root}")
     for name, run in study.networks.items():
-        print(f"  {name}: {run.q}/{run.p}, {run.basis}, {run.process.kind}, {run.training.steps} steps")
+        print(f"  {name}: {run.q}/{run.p}, {run.basis}, {run.process.kind}, {run.training.iterations} iterations")
 
 
 @app.command()

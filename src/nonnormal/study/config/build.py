@@ -54,7 +54,7 @@ def objective(
     if run.training.loss == "limit":
         point = replace(point, q=Normal(), p=Normal())
     if run.training.weighting == "elbo":
-        return ELBO(point, run.training.n_steps)
+        return ELBO(point, run.training.timesteps)
     if run.of_states:
         return HybridScoreMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
     return EDMLoss(point, sigma_data)

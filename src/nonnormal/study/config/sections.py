@@ -34,8 +34,8 @@ NAME_PATTERN = r"^[a-z][a-z0-9_-]*([0-9]\.[0-9][a-z0-9_-]*)*$"
 NAME_RULE = "a name begins with a letter and has a to z, 0 to 9, - and _, and a point between digits alone"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64), AfterValidator(_no_value)]
 
-# Folders beside those of the networks; the log of recipe-law beside those of recipe-<network>; the page's run-table
-# beside its run-<network>.
+# Folders beside those of the networks; the log of phase_space-law beside those of phase_space-<network>; the page's
+# run-table beside its run-<network>.
 _TAKEN = ("benchmarks", "logs", "paper", "pretrained", "records", "law", "table")
 
 
@@ -53,7 +53,7 @@ class Section(Settings):
     """Base of an experiment's settings: the section of a study file that asks for it.
 
     Two keys mean the same in all sections: `networks`, settings of networks that are trained for this section alone, by
-    name, each laid over the study's defaults; and `steps`, the names of step families.
+    name, each laid over the study's defaults; and `step_families`, the names of steps.
     """
 
     needs_runs: ClassVar[bool] = True
@@ -134,9 +134,9 @@ class Sampling(Settings):
     """How samples are drawn, the same for all runs."""
 
     n_images: int = Field(1000, strict=True, ge=8, le=MOST)
-    """Images per run and number of steps."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
-    """Numbers of sampling steps; the largest is the headline."""
+    """Images per run and number of network calls."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
+    """Network calls an image, which are sampling steps; the largest is the headline."""
     batch_size: int = Field(250, strict=True, ge=1, le=MOST)
     """Images per network call; changes nothing but speed."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -148,7 +148,7 @@ class Evaluation(Settings):
 
     n_images: int | None = Field(None, strict=True, ge=2, le=MOST)
     """Test images of the bounds; all where it is null."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
+    timesteps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
     """Numbers of steps T of the bounds, next to each run's own."""
     n_evaluations: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
     """Network calls an image of a bound from limit marginals: with more steps than these, a stratified draw of them."""

@@ -197,7 +197,7 @@ class Study(Settings):
     @property
     def sample_steps(self) -> tuple[int, ...]:
         """Numbers of sampling steps, rising; the last is the headline."""
-        return tuple(sorted(set(self.sampling.n_steps)))
+        return tuple(sorted(set(self.sampling.nfe)))
 
     @property
     def headline_steps(self) -> int:
@@ -223,7 +223,7 @@ class Study(Settings):
 
     def bound_steps(self, run: str) -> tuple[int, ...]:
         """Numbers of steps T of the run's bounds, rising."""
-        return tuple(sorted({*self.evaluation.n_steps, self.runs[run].training.n_steps}))
+        return tuple(sorted({*self.evaluation.timesteps, self.runs[run].training.timesteps}))
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -234,7 +234,7 @@ class Study(Settings):
     def own_steps(self) -> tuple[str, ...]:
         """Names of all its steps from elsewhere, module:Class."""
         named = {name for run in self.networks.values() for name in (run.q, run.p)}
-        named |= {name for section in self.sections.values() for name in getattr(section, "steps", ())}
+        named |= {name for section in self.sections.values() for name in getattr(section, "step_families", ())}
         return tuple(sorted(name for name in named if ":" in name))
 
     @property

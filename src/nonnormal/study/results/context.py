@@ -113,7 +113,7 @@ class Context:
     @property
     def training_steps(self) -> dict[str, int]:
         """T that each run was trained with."""
-        return {run: settings.training.n_steps for run, settings in self.study.runs.items()}
+        return {run: settings.training.timesteps for run, settings in self.study.runs.items()}
 
     @property
     def headline_steps(self) -> int:

@@ -57,7 +57,7 @@ def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: 
 
 def with_each_step(
     study: Study,
-    settings: Section,
+    settings: Section,  # with n_images, nfe and step_families
     purpose: str,
     draw: Callable[[str, int, list[int]], Tensor],
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
@@ -67,9 +67,9 @@ def with_each_step(
         draw: uint8 images by step, number of steps and seeds.
     """
     seeds = study.image_seeds(purpose, settings.n_images)
-    for n_steps in sorted(set(settings.n_steps)):
+    for n_steps in sorted(set(settings.nfe)):
         normal = draw("normal", n_steps, seeds).cpu()
-        for step in settings.steps:
+        for step in settings.step_families:
             images = normal if step == "normal" else draw(step, n_steps, seeds).cpu()
             yield step, n_steps, images, normal
 

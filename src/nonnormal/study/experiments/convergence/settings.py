@@ -15,9 +15,9 @@ class Convergence(Section):
 
     needs_runs: ClassVar[bool] = False
 
-    steps: StepNames = ("normal", "laplace", "uniform")
+    step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((4, 16, 64), min_length=1)
+    timesteps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((4, 16, 64), min_length=1)
     """Numbers of steps."""
     points: int = Field(4096, strict=True, ge=256, le=MOST)
     """Grid points of the densities; the error of the grid is measured against half as many."""

@@ -242,7 +242,7 @@ def _other_steps(scene: Scene) -> list[dict]:
     """
     few, rows = scene.settings.n_paths, []
     start = scene.noise(few)
-    for n_steps in sorted(set(scene.settings.n_steps)):
+    for n_steps in sorted(set(scene.settings.ancestral_nfe)):
         times = uniform_times(n_steps).flip(0)
         alpha, sigmas = alpha_and_level(scene.process, times)
         to_vp = (1 + sigmas.square()).rsqrt().reshape(-1, *(1,) * start.dim()).float()
@@ -251,7 +251,7 @@ def _other_steps(scene: Scene) -> list[dict]:
         smooth.append(sample_adaptive(scene.denoiser, start, sigmas, **options).cpu())
         ode = torch.stack(smooth) * to_vp
         rows += _path_rows(scene, "ode", n_steps, ode, ode)
-        for name in scene.settings.steps:
+        for name in scene.settings.step_families:
             kept: list[Tensor] = []
             images = sample_ancestral(
                 scene.denoiser,

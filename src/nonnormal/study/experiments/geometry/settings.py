@@ -24,10 +24,10 @@ class Geometry(Section):
     """Steps of the recorded trajectories."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((5, 9, 15, 25), min_length=1)
     """Network calls an image by which solvers are compared; those of two calls a step are left out of even ones."""
-    steps: StepNames = ("normal", "laplace", "uniform")
+    step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families of the ancestral paths."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((10, 40), min_length=1)
-    """Numbers of steps of the ancestral paths."""
+    ancestral_nfe: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((10, 40), min_length=1)
+    """Network calls of the ancestral paths, which are their steps."""
     n_paths: int = Field(64, strict=True, ge=4, le=MOST)
     """Images of the ancestral paths, of the grid search, and of the distance to the adaptive solution."""
 

@@ -17,7 +17,7 @@ StateSampler = Literal["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler",
 
 
 class PhaseSpace(Section):
-    """The complete recipe: processes with and without momentum, sampled and bounded with networks of the study."""
+    """Processes with and without momentum, sampled and bounded with networks of the study."""
 
     takes_states: ClassVar[bool] = True
 
@@ -45,7 +45,7 @@ class PhaseSpace(Section):
     """Network calls an image; Heun's method, of two a step, stays one below an even number."""
     tolerances: tuple[Annotated[Number, Field(gt=0, le=0.1)], ...] = ()
     """Tolerances, relative and absolute, of the adaptive flow."""
-    steps: StepNames = ("normal", "laplace", "uniform")
+    step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families of the sampled noise."""
     step_samplers: tuple[Literal["ancestral", "em", "sscs", "sscs_midpoint"], ...] = ("sscs",)
     """Samplers of other steps than the normal, which all samplers have."""
@@ -55,9 +55,11 @@ class PhaseSpace(Section):
     """Images per process, sampler, grid and number of calls."""
     n_bounds: int = Field(32, strict=True, ge=2, le=MOST)
     """Test images of the bounds."""
-    bound_steps: int = Field(1000, strict=True, ge=1, le=MOST_STEPS)
+    bound_timesteps: int = Field(1000, strict=True, ge=1, le=MOST_STEPS)
     """T of the bounds, equal in time; network calls an image and the flow's tolerance are those of the evaluation."""
-    law_steps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field((4, 16, 64), min_length=1)
+    law_timesteps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field(
+        (4, 16, 64), min_length=1
+    )
     """Numbers of steps in phase space on a mixture with its exact score."""
     n_samples: int = Field(10000, strict=True, ge=100, le=MOST)
     """Samples of the mixture."""
@@ -69,10 +71,9 @@ class PhaseSpace(Section):
     def check(self, study: Study) -> None:
         """Refuses runs that there are not, and processes with several schedules."""
         if strange := set(self.runs or ()) - set(study.runs):
-            raise ValueError(f'recipe.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.runs))
+            raise ValueError(f'phase_space.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.runs))
         for name, process in self.processes.items():
             if process.schedule.by_component:
                 kind = process.schedule.kind
-                raise ValueError(
-                    f"recipe.processes.{name}.schedule.kind: found {kind}; the recipe needs one for all components"
-                )
+                key = f"phase_space.processes.{name}.schedule.kind"
+                raise ValueError(f"{key}: found {kind}; phase_space needs one for all components")

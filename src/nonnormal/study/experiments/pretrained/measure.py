@@ -1,4 +1,4 @@
-"""A network that existed already, in numbers: its samples with each step, against the data and the normal step."""
+"""A pretrained network, in numbers: its samples with each step, against the data and the normal step."""
 
 from __future__ import annotations
 

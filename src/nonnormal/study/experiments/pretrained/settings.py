@@ -35,7 +35,7 @@ class NoiseSchedule(Settings):
 
 
 class Pretrained(Section):
-    """A network that exists already, diffusers' UNet2DModel, sampled with several steps."""
+    """A pretrained network, diffusers' UNet2DModel, sampled with several steps."""
 
     needs_runs: ClassVar[bool] = False
     brings_network: ClassVar[bool] = True
@@ -48,10 +48,10 @@ class Pretrained(Section):
     """Commit of that repository, all 40 digits."""
     schedule: NoiseSchedule | None = None
     """How it was trained; where it is null, the network's scheduler_config.json says so."""
-    steps: StepNames = ("normal", "laplace", "uniform")
+    step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10, 50), min_length=1)
-    """Numbers of sampling steps."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10, 50), min_length=1)
+    """Network calls an image, which are sampling steps."""
     n_images: int = Field(1000, strict=True, ge=8, le=MOST)
     """Images per step and number of steps."""
 

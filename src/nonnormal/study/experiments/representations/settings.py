@@ -21,21 +21,24 @@ class Representations(Section):
     """The networks: what each says replaces the study's defaults, key by key."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Samples of each network."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((50,), min_length=1)
-    """Numbers of sampling steps."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((50,), min_length=1)
+    """Network calls an image, which are sampling steps."""
     flow: Flag = False
     """Whether the probability-flow likelihood is measured, too."""
-    extend: str | None = None
-    """Network of the pixel basis that completes and continues images to the right; none where it is null."""
+    outpaint: str | None = None
+    """Network of the pixel basis that inpaints the right half of images and outpaints them beyond it; none where it is
+    null."""
 
     def check(self, study: Study) -> None:
         """Refuses an outpainting network that there is not, or whose components are no pixels."""
-        if self.extend not in (None, *self.networks):
-            raise ValueError(f'designs.extend: found "{self.extend}"; the networks are ' + ", ".join(self.networks))
-        if self.extend and (kind := self.networks[self.extend].basis.kind) != "pixel":
+        if self.outpaint not in (None, *self.networks):
             raise ValueError(
-                f"designs.networks.{self.extend}.basis.kind: found {kind}; designs.extend keeps columns of pixels, "
-                "which are no components of it; use pixel"
+                f'representations.outpaint: found "{self.outpaint}"; the networks are ' + ", ".join(self.networks)
+            )
+        if self.outpaint and (kind := self.networks[self.outpaint].basis.kind) != "pixel":
+            raise ValueError(
+                f"representations.networks.{self.outpaint}.basis.kind: found {kind}; representations.outpaint keeps "
+                "columns of pixels, which are no components of it; use pixel"
             )
 
     @property

@@ -15,7 +15,7 @@ from nonnormal.study.results.drawing import ancestral
 from nonnormal.study.results.rows import frame
 
 
-def exchange_rows(
+def step_swap_rows(
     study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
 ) -> pd.DataFrame:
     """One network sampled with every step of the study's section: distances, and style against the normal step.
@@ -27,15 +27,17 @@ def exchange_rows(
         return ancestral(study, run, denoiser, n_steps, seeds, step, device)
 
     rows = []
-    for step, n_steps, images, normal in with_each_step(study, study.exchange, "exchange", draw):
+    for step, n_steps, images, normal in with_each_step(study, study.step_swap, "exchange", draw):
         conditions = sampled_with(study, run, step)
-        rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "exchange_", ("fid", "kid"))
+        rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "step_swap_", ("fid", "kid"))
         if step != "normal":
             against = {**conditions, "against": "normal step"}
-            rows += difference_rows(study, run, images, normal, data, n_steps, against, prefix="exchange_")
+            rows += difference_rows(study, run, images, normal, data, n_steps, against, prefix="step_swap_")
     return frame(rows)
 
 
 def measure(context: Context) -> pd.DataFrame:
     """Rows of the summary for one network."""
-    return exchange_rows(context.study, context.run, context.network(), context.data, context.reference, context.device)
+    return step_swap_rows(
+        context.study, context.run, context.network(), context.data, context.reference, context.device
+    )

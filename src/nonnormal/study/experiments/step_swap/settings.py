@@ -13,14 +13,14 @@ from nonnormal.study.config.settings import MOST, MOST_STEPS, StepNames
 class StepSwap(Section):
     """Each network sampled with other steps than its own: may the step of a network be changed after training?"""
 
-    steps: StepNames = ("normal", "laplace", "uniform")
+    step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families; the normal, which the others are compared with, is always there."""
-    n_steps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10,), min_length=1)
-    """Numbers of sampling steps."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10,), min_length=1)
+    """Network calls an image, which are sampling steps."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images per network, step and number of steps."""
 
-    @field_validator("steps")
+    @field_validator("step_families")
     @classmethod
     def _with_the_normal(cls, steps: tuple[str, ...]) -> tuple[str, ...]:
         return steps if "normal" in steps else ("normal", *steps)
