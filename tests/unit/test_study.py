@@ -20,6 +20,7 @@ from nonnormal.study import config as study
 from nonnormal.study.cli.common import open_study
 from nonnormal.study.config import StudyError, json_schema, load, validate
 from nonnormal.study.config.build import components, design, model_config, objective
+from nonnormal.study.config.reference import reference
 from nonnormal.study.config.sections import NAME_RULE
 from nonnormal.study.config.settings import Process, Run
 from nonnormal.study.registry import figures_of, tables_of
@@ -102,6 +103,16 @@ def test_studies_of_real_data_have_four_pairs_by_two_recipes(name):
     assert list(found.runs) == [f"{recipe}-{pair}" for recipe in ("vdm", "edm") for pair in pairs]
     for run, settings in found.runs.items():
         assert run == f"{'vdm' if settings.training.weighting == 'elbo' else 'edm'}-{settings.q}-{settings.p}"
+
+
+def test_the_list_of_keys_is_up_to_date_and_has_every_key():
+    """`nonnormal schema` writes the file again."""
+    said = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    assert said == reference()
+    schema = json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        assert all(f"| `{key}` |" in said for key in part["properties"])
+    assert "| `temperature` |" not in said
 
 
 def test_exported_schema_is_up_to_date():

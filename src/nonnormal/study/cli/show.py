@@ -30,13 +30,18 @@ def check(study_file: StudyFile) -> None:
 
 
 @app.command()
-def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("workflow/schemas/study.json")) -> None:
-    """Write the JSON schema of study files."""
-    from nonnormal.files import write_json
+def schema(
+    out: Annotated[Path, typer.Option(help="Where to write the schema.")] = Path("workflow/schemas/study.json"),
+    keys: Annotated[Path, typer.Option(help="Where to write the list of keys.")] = Path("config/README.md"),
+) -> None:
+    """Write the JSON schema of study files, and the list of their keys."""
+    from nonnormal.files import write_json, write_text
     from nonnormal.study.config import json_schema
+    from nonnormal.study.config.reference import reference
 
     write_json(out, json_schema())
-    print(out)
+    write_text(keys, reference())
+    print(out, keys, sep="\n")
 
 
 @app.command()
