@@ -160,6 +160,7 @@ def finished(new_workspace, forks) -> Workspace:
     """A copy in which the miniature of the default study was made by `dvc repro`, under git."""
     space = replace(new_workspace(), commands=forks)
     space.write_study(miniature(space.study()))
+    space("nonnormal", "dvc", "config/digits.yaml")
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     space("git", "init", "--quiet")
     space("git", "add", "--all")

@@ -9,20 +9,10 @@ import yaml
 
 from nonnormal.files import read_tensors
 from nonnormal.study import cli
+from nonnormal.study.registry import jobs_of
 
-PLACED = (
-    "features",
-    "train",
-    "sample",
-    "bounds",
-    "fidelity",
-    "step_swap",
-    "geometry",
-    "representations",
-    "outpainting",
-    "phase_space",
-)
-STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "ablation")]
+PLACED = ("features", "train", "sample", *(name for name, (_, job) in jobs_of(tiny.STUDY).items() if job.gpu))
+STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in PLACED]
 
 
 def broad() -> dict:

@@ -16,6 +16,8 @@ import yaml
 from conftest import miniature
 from slurm import Cluster, missing
 
+from nonnormal.study.registry import packaged
+
 pytestmark = pytest.mark.slurm
 
 RUN = "laplace-laplace"
@@ -158,8 +160,13 @@ def test_jobs_ask_for_gpus_and_after_a_failure_for_more(cluster, workspace):
 
 
 def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
-    """One stage of the default study in miniature, then the same with fewer steps as a queued experiment."""
-    workspace.write_study(miniature(workspace.study()))
+    """The training of one run in miniature, then the same with fewer steps as a queued experiment."""
+    study = miniature(workspace.study())
+    workspace.write_study(
+        {key: value for key, value in study.items() if key not in {each.section for each in packaged()}}
+        | {"runs": {RUN: study["runs"][RUN]}}
+    )
+    workspace("nonnormal", "dvc", "config/digits.yaml")
     site = workspace.folder / "site"
     site.mkdir()
     waits = {"slurm-init-seconds-before-status-checks": 1, "seconds-between-status-checks": 1, "latency-wait": 5}
@@ -167,7 +174,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     chosen = {"PROFILE": "slurm", "SNAKEMAKE_PROFILE": str(site)}
     inside = cluster.at(workspace.folder)
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    stage = f"train@{RUN}"
+    stage = "train"
 
     workspace("git", "init", "--quiet")
     workspace("git", "add", "--all")

@@ -57,7 +57,7 @@ def tiny() -> dict:
 
 def stages() -> dict[str, tuple[list[str], list[Path]]]:
     """Arguments and outputs by stage, in the order of the DAG."""
-    study, one = validate(tiny()), ["--threads", "1"]
+    one = ["--threads", "1"]
     found = {
         "data": (["data", "digits"], [LAYOUT.data]),
         "features": (["features", FILE, *one], [LAYOUT.features]),
@@ -67,20 +67,21 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
         found[f"train {run}"] = train, [LAYOUT.weights(run), LAYOUT.log(run)]
     for run in RUNS:
         found[f"sample {run}"] = ["sample", FILE, "--run", run, *one], [LAYOUT.samples(run, 2)]
-    for _, job in jobs_of(study).values():
-        for run in job.networks(study) or [None]:
+    for _, job in jobs_of(STUDY).values():
+        for run in job.networks(STUDY) or [None]:
             named = ["--run", run] if run else []
             stage = f"{job.name} {run}" if run else job.name
             found[stage] = ["evaluate", job.name, FILE, *named, *one], job.outputs(LAYOUT, run)
     found["summary"] = ["summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]
-    for experiment in experiments_of(study):
-        outputs = LAYOUT.figures([figure.name for figure in experiment.figures_of(study)])
+    for experiment in experiments_of(STUDY):
+        outputs = LAYOUT.figures([figure.name for figure in experiment.figures_of(STUDY)])
         outputs += LAYOUT.tables([table.name for table in experiment.tables])
         if outputs:
             found[f"show {experiment.name}"] = ["show", experiment.name, FILE], outputs
     return found | {"paper": (["paper", FILE], [LAYOUT.paper]), "page": (["page", FILE], [LAYOUT.page])}
 
 
+STUDY = validate(tiny(), FILE)
 STAGES = stages()
 OUTPUTS = [output for _, outputs in STAGES.values() for output in outputs]
 

@@ -147,7 +147,7 @@ def test_bounds_are_those_of_the_step_with_itself(measured, denoiser, digits):
     for cell in ((PIXEL, LINEAR, BASE), (Haar(2), LINEAR, CELLS[2]), (PIXEL, PSLD(), CELLS[3])):
         for step in ("normal", "laplace"):
             loss = Loss(get(step), get(step))
-            point = Design(cell[1], Normal(), Normal(), cell[0])
+            point = Design(cell[1], Loss(Normal(), Normal()), cell[0])
             [terms] = bound(denoiser, point, scale(images, 17), losses=[loss], **options)
             totals[cell[2], step] = bits_per_dim(terms.total, 64).numpy()
             [found] = select(rows, "ablation_bpd_total", step=step, **at(cell[2])).value

@@ -190,9 +190,9 @@ def test_whitening_changes_the_coordinates_and_nothing_else(digits):
     x0, x0_hat = digits[:4], digits[4:8]
     plain = VP(ComponentWise(labels, 0.05, variance, 6.0, -4.0))
     chi = VP(ComponentWise(labels, 0.05, None, 6.0, -4.0))
-    found = whitened_error(plain, 0.3, 0.4, white.basis.forward(x0_hat), white.basis.forward(x0))
+    found = whitened_error(plain, 0.3, 0.4, white.basis.forward(x0_hat), white.basis.forward(x0))[0]
     torch.testing.assert_close(
-        found, whitened_error(chi, 0.3, 0.4, white.forward(x0_hat), white.forward(x0)), rtol=1e-8, atol=1e-10
+        found, whitened_error(chi, 0.3, 0.4, white.forward(x0_hat), white.forward(x0))[0], rtol=1e-8, atol=1e-10
     )
 
 
@@ -205,7 +205,7 @@ def test_whitened_error_is_the_root_of_each_components_gain_in_snr(schedule, tim
     x0, x0_hat, (s, t) = normals(3, *SHAPE), normals(3, *SHAPE, seed=1), times
     high, low = schedule.log_snr(s), schedule.log_snr(t)
     gain = low.exp() * torch.expm1(high - low)  # SNR_i(s) − SNR_i(t)
-    found = whitened_error(VP(schedule), s, t, x0_hat, x0)
+    found = whitened_error(VP(schedule), s, t, x0_hat, x0)[0]
     torch.testing.assert_close(found, gain.sqrt() * (x0_hat - x0), rtol=1e-10, atol=0)
 
 
@@ -217,21 +217,23 @@ def test_what_waits_costs_nothing_and_owes_nothing():
     for k in range(n_steps):
         s, t = k / n_steps, (k + 1) / n_steps
         moves = (process.schedule.log_snr(s) > process.schedule.log_snr(t)).expand(3, *SHAPE)
-        found = loss(process, s, t, x0_hat, x0)
+        found = loss.masked(*loss.error(process, s, t, x0_hat, x0))
         assert (found[~moves] == 0).all()
         assert (found[moves] > loss.constant).all()
         moving += moves[0].sum().item()
     assert 0 < moving < 0.5 * n_steps * math.prod(SHAPE)
-    assert loss.owed(process, n_steps, SHAPE) == pytest.approx(loss.constant * moving, rel=1e-12)
+    assert loss.constant_cost(process, n_steps, SHAPE) == pytest.approx(loss.constant * moving, rel=1e-12)
     always = VP(LinearLogSNR(6.0, -4.0))
-    assert loss.owed(always, n_steps, SHAPE) == pytest.approx(loss.constant * n_steps * math.prod(SHAPE), rel=1e-12)
+    assert loss.constant_cost(always, n_steps, SHAPE) == pytest.approx(
+        loss.constant * n_steps * math.prod(SHAPE), rel=1e-12
+    )
 
 
 def test_training_does_not_see_what_waits():
     """The loss less its constant is that of the components that move."""
     process, pair = VP(sequential(column_labels(SHAPE), 1.5, 6.0, -4.0)), (get("uniform"), get("normal"))
     x0, denoiser = normals(4, *SHAPE), NormalDenoiser(torch.zeros(SHAPE, dtype=DOUBLE), torch.eye(12, dtype=DOUBLE))
-    owing, free = (ELBO(Design(process, q, pair[1]), 50) for q in (pair[0], get("normal")))
+    owing, free = (ELBO(Design(process, Loss(q, pair[1])), 50) for q in (pair[0], get("normal")))
     draws = owing.draw(x0.shape, torch.Generator().manual_seed(0), DOUBLE)
     close(owing.loss(denoiser, x0, *draws), free.loss(denoiser, x0, *draws))
 
@@ -280,5 +282,6 @@ def test_bound_of_exact_normal_data_does_not_depend_on_the_order(n_steps):
     moving = snr[:-1] > snr[1:]
     s, t = times[:-1], times[1:]
     gap = (1 + snr[1:]).rsqrt()
-    loss = Loss(get("normal"), get("normal"))(VP(schedule), s, t, gap, torch.zeros_like(gap))
+    normal = Loss("normal", "normal")
+    loss = normal.masked(*normal.error(VP(schedule), s, t, gap, torch.zeros_like(gap)))
     torch.testing.assert_close(loss[moving].sum(), found.sum(), rtol=1e-9, atol=0)

@@ -12,7 +12,7 @@ from nonnormal.bases import DCT, KINDS, PIXEL, Basis, BasisStatistics, Whitened,
 from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser, counted, predict_x0, score
 from nonnormal.objectives.bounds import bound, continuous_bound
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.objectives.probability_flow import flow_bound, log_density, velocity
 from nonnormal.processes import PSLD, VP, uniform_times
 from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, sequential, variance_labels
@@ -187,7 +187,7 @@ def test_softness_one_by_variance_is_the_one_schedule_of_standard_diffusion(kind
     labels = variance_labels(parts.variance)
     each = ComponentWise(labels, 1.0, parts.variance, 9.0, -5.0)
     one = LinearLogSNR(each.log_snr(0.0).mean().item(), each.log_snr(1.0).mean().item())
-    point = Design(VP(each), get(step), get(step), parts.basis)
+    point = Design(VP(each), Loss(step, step), parts.basis)
     denoiser, x0 = network(parts), X0[:3]
     found, expected = everything(point, denoiser, x0), everything(replace(point, process=VP(one)), denoiser, x0)
     for mine, standard in zip(found, expected, strict=True):
@@ -202,8 +202,8 @@ def test_one_snr_for_all_is_standard_diffusion_in_the_whitened_space(step):
         Whitened(parts.basis, parts.std), parts.mean / parts.std, torch.ones(SHAPE).double(), parts.floor / parts.std
     )
     unordered = VP(ComponentWise(variance_labels(parts.variance), math.inf, parts.variance, 9.0, -7.0))
-    first = Design(unordered, get(step), get(step), parts.basis)
-    second = Design(VP(LinearLogSNR(9.0, -7.0)), get(step), get(step), white.basis)
+    first = Design(unordered, Loss(step, step), parts.basis)
+    second = Design(VP(LinearLogSNR(9.0, -7.0)), Loss(step, step), white.basis)
     losses, terms, x0 = [], [], X0[:3]
     for point, its in ((first, parts), (second, white)):
         denoiser = NetworkDenoiser(Silence(), sigma_data=None, components=its)
@@ -228,13 +228,13 @@ def by_sampler(sampler, *step, **solver):
 
 
 def by_bound(law, basis=PIXEL):
-    point = Design(VP(), get("laplace"), get("laplace"), basis)
+    point = Design(VP(), Loss("laplace", "laplace"), basis)
     return bound(law, point, X0[:2], levels=LEVELS, n_steps=3, seeds=[0, 1])[0].total
 
 
 def by_loss(kind, *settings):
     def loss(law, basis=PIXEL):
-        return kind(Design(VP(), get("laplace"), get("laplace"), basis), *settings)(
+        return kind(Design(VP(), Loss("laplace", "laplace"), basis), *settings)(
             law, X0[:2], torch.Generator().manual_seed(0)
         )
 

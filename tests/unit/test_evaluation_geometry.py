@@ -13,7 +13,7 @@ from problems import small_denoiser
 
 from nonnormal import data
 from nonnormal.analysis import geometry
-from nonnormal.analysis import recorder as trajectories
+from nonnormal.analysis.recorder import Trajectories
 from nonnormal.bases import DCT
 from nonnormal.denoisers import GaussianMixtureDenoiser, OptimalDenoiser
 from nonnormal.metrics.fidelity import fidelity
@@ -69,14 +69,10 @@ def changed(**settings):
 
 
 @pytest.fixture(scope="module")
-def measure(digits, reference, tmp_path_factory):
+def measure(digits, reference):
     """measure(denoiser, study) -> (rows, the recorded trajectories)."""
 
-    def run(denoiser, study=STUDY):
-        path = tmp_path_factory.mktemp("recordings") / "trajectories.safetensors"
-        return geometry_rows(study, denoiser, digits, reference, path), trajectories.read(path)
-
-    return run
+    return lambda denoiser, study=STUDY: geometry_rows(study, denoiser, digits, reference)
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +359,7 @@ def recorded_by(scene):
     sigmas, kept = scene.grid(LEVELS), []
     end = SOLVERS["heun"](scene.denoiser, scene.noise(16), sigmas, callback=kept.append)
     states = torch.stack([*(at["x"] for at in kept), end])
-    return trajectories.Trajectories(states, torch.stack([at["denoised"] for at in kept]), sigmas, torch.arange(16))
+    return Trajectories(states, torch.stack([at["denoised"] for at in kept]), sigmas, torch.arange(16))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -11,7 +11,7 @@ import torch
 from matplotlib.container import ErrorbarContainer
 
 from nonnormal.analysis import geometry
-from nonnormal.analysis import recorder as trajectories
+from nonnormal.analysis.recorder import Trajectories
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.processes import PSLD, vp_sde
 from nonnormal.samplers import SOLVERS
@@ -645,14 +645,10 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
 
 
 @pytest.mark.parametrize("n_images", [3, 20])
-def test_projection_draws_recorded_trajectories(tmp_path, n_images):
+def test_projection_draws_recorded_trajectories(n_images):
     levels = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.0])
     states = torch.randn(5, n_images, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    with trajectories.record(tmp_path / "t.safetensors", levels, range(n_images)) as recorder:
-        for i, sigma in enumerate(levels[:-1].tolist()):
-            recorder({"i": i, "sigma": sigma, "x": states[i], "denoised": states[i]})
-        recorder.end(states[-1])
-    figure = drawings.projection(trajectories.read(tmp_path / "t.safetensors"))
+    figure = drawings.projection(Trajectories(states, states[:-1], levels, torch.arange(n_images)))
     figure.canvas.draw()
     curves = geometry.project(states.double())
     for side, axis in enumerate(figure.axes, start=1):

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nonnormal.files import observed, reading, sha256_of, write_json, write_tensors, write_text
+from nonnormal.files import sha256_of, track_input, tracking, write_json, write_tensors, write_text
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.study.config import validate
 from nonnormal.study.registry import figures_of, tables_of
@@ -395,9 +395,9 @@ def test_curves_have_the_colours_of_the_page():
 
 
 def make(path, content, *inputs, command):
-    with observed(Recorder(command.split())):
+    with tracking(Recorder(command.split())):
         for each in inputs:
-            reading(each)
+            track_input(each)
         write_text(path, content)
 
 

@@ -246,7 +246,7 @@ def test_whitened_error_is_the_information_on_the_data_that_is_lost_in_a_step(pr
         a, c = process.marginal(time)
         snr.append((a[:, 0] @ torch.linalg.solve(c, a[:, 0])).item())
     error = torch.tensor([0.3, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
-    delta = whitened_error(process, s, t, error, torch.zeros_like(error))
+    delta = whitened_error(process, s, t, error, torch.zeros_like(error))[0]
     assert delta.square().sum().item() == pytest.approx(0.09 * (snr[0] - snr[1]), rel=1e-8)
 
 

@@ -14,7 +14,7 @@ from nonnormal.denoisers import GaussianMixtureDenoiser
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import mean_interval
 from nonnormal.objectives.bounds import bits_per_dim, bound, continuous_bound
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import PSLD, quadratic_times, vp_sde
 from nonnormal.samplers import sample_sscs
@@ -126,8 +126,8 @@ def test_other_steps_have_their_style_beside_the_normal_steps(rows):
 def test_bounds_are_those_of_the_processes(rows, digits, name):
     images = digits.test.images[:2]
     options = dict(levels=17, n_steps=3, seeds=STUDY.image_seeds("recipe bound", 2))
-    design = Design(PROCESSES[name], get("laplace"), get("laplace"))
-    normal = Design(PROCESSES[name], get("normal"), get("normal"))
+    design = Design(PROCESSES[name], Loss("laplace", "laplace"))
+    normal = Design(PROCESSES[name], Loss("normal", "normal"))
     [terms] = bound(NORMAL, normal, scale(images, 17), losses=[design.loss], **options)
     [row] = select(rows, "phase_space_bpd_total", process=name, step="laplace").itertuples()
     assert row.value == pytest.approx(mean_interval(bits_per_dim(terms.total, 64).numpy())[0])

@@ -81,6 +81,8 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     """
     from functools import partial
 
+    import pandas as pd
+
     from nonnormal import data as data_sets
     from nonnormal.files import atomic, sha256_of
     from nonnormal.seeds import derive
@@ -97,7 +99,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         sigma_data = data_sets.std(images.train.images, images.levels)
         recipe = model_config(settings, study.dataset, sigma_data)
         parts = components(settings, images.train.images, images.levels)
-        seed, facts = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
+        seed, fingerprint = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
         denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
         averaged, log = training.train(
             denoiser,
@@ -106,7 +108,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             **settings.training.optimisation,
             seed=seed,
             checkpoint=layout.checkpoint(run),
-            facts=facts,
+            fingerprint=fingerprint,
             scale=partial(data_sets.scale, levels=images.levels),
             group=group,
             flops=flops_per_image(denoiser, study.dataset.shape),
@@ -115,8 +117,8 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         if group.rank > 0:
             return
         with atomic(layout.log(run)) as temporary:
-            log.to_csv(temporary, index=False)
-        save_weights(layout.weights(run), averaged, recipe, study=study.name, **facts)
+            pd.DataFrame(log).to_csv(temporary, index=False)
+        save_weights(layout.weights(run), averaged, recipe, study=study.name, **fingerprint)
         layout.checkpoint(run).unlink(missing_ok=True)
         print(layout.weights(run))
 

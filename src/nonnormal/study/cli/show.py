@@ -94,22 +94,23 @@ def paper(
     """Typeset the paper from figures, tables and the summary."""
     import typst
 
-    from nonnormal.files import observed, read_json, reading, write_bytes, write_json
+    from nonnormal.files import read_json, track_input, tracking, write_bytes, write_json
+    from nonnormal.study.results.paths import remade
     from nonnormal.study.results.summary import read_rows
 
     study, layout = open_study(study_file)
-    with observed(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
+    with tracking(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
         write_json(layout.study, study.resolved)
     references = source.parent / "references"
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.summary, layout.provenance]
     for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
-        reading(path)
+        track_input(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
     # Files that were damaged are refused here, by name, before Typst reads them.
     read_rows(layout.summary)
-    read_json(layout.provenance)
+    read_json(layout.provenance, remade(layout.provenance))
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
 

@@ -11,7 +11,7 @@ from nonnormal.files import atomic, read_json, write_text
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.report import text
-from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 
 IMAGES = Path("docs/images")
@@ -83,7 +83,7 @@ def _folded(summary: str, content: str) -> str:
 
 def _conditions(study: Study, layout: Layout) -> str:
     """What the numbers depend on, in a paragraph."""
-    made = read_json(layout.provenance)
+    made = read_json(layout.provenance, remade(layout.provenance))
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
     trained: dict[str, list[str]] = {}

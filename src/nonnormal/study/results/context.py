@@ -54,9 +54,9 @@ class Context:
         """Figures that papers print."""
         import pandas as pd
 
-        from nonnormal.files import reading
+        from nonnormal.files import track_input
 
-        return pd.read_csv(reading(PUBLISHED))
+        return pd.read_csv(track_input(PUBLISHED))
 
     @cached_property
     def data(self) -> ImageData:

@@ -12,7 +12,10 @@ import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nonnormal.study.experiment import Experiment
 
 PACKAGE = Path(__file__).parents[2]
 _PACKAGES = ("torch", "diffusers", "torch-fidelity", "numpy", "scipy", "scikit-learn", "pandas", "safetensors")
@@ -79,6 +82,16 @@ def sources(*modules: str) -> tuple[str, ...]:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         queue += _imported(ast.parse(path.read_text(encoding="utf-8")), package=package)
     return tuple(sorted(os.path.relpath(path) for path in found))
+
+
+def own_files(experiment: Experiment, *functions: str) -> tuple[str, ...]:
+    """Files that functions of an experiment from elsewhere, all if none is named, are made of; none of this package."""
+    if experiment.is_packaged:
+        return ()
+    tables = [name for table in experiment.tables for name in (table.numbers, table.readable)]
+    whole = [*(each.function for each in (*experiment.jobs, *experiment.figures)), *tables]
+    found = sources(*experiment.modules(*(functions or whole)))
+    return tuple(path for path in found if not Path(path).resolve().is_relative_to(PACKAGE))
 
 
 @cache

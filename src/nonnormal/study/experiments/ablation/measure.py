@@ -233,7 +233,7 @@ def _bounds(scene: Scene, found: list[Cell], steps: list[str]) -> None:
         for cell in found:
             terms = bound(
                 scene.denoiser,
-                Design(cell.process, Normal(), Normal(), cell.basis),
+                Design(cell.process, Loss("normal", "normal"), cell.basis),
                 x0,
                 levels=scene.data.levels,
                 n_steps=n_steps,

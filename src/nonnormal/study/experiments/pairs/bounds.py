@@ -61,7 +61,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
                     "convention": loss.convention,
                 }
                 if kind == "convention":
-                    owed = loss.owed(point.process, n_steps, x0.shape[1:])
+                    owed = loss.constant_cost(point.process, n_steps, x0.shape[1:])
                     rows += _convention_rows(study, run, terms.total, owed, dims, n_steps, calls, conditions)
                     continue
                 rows += _term_rows(study, run, terms, dims, calls, conditions)
@@ -134,7 +134,7 @@ def _cost_rows(
       one variable that never waits K(0)/ln 2.
     """
     counts, dims, rows = study.bound_steps(run), math.prod(shape), []
-    owed = {n_steps: Loss(point.q, point.p).owed(point.process, n_steps, shape) for n_steps in counts}
+    owed = {n_steps: Loss(point.q, point.p).constant_cost(point.process, n_steps, shape) for n_steps in counts}
     for n_steps in counts:
         above = diffusion["native", n_steps] - owed[n_steps]
         ratio = Estimate(*ratio_interval(above, diffusion["normal", n_steps]), len(above))

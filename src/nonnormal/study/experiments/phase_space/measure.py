@@ -37,7 +37,7 @@ from nonnormal.samplers import (
     sample_sscs_midpoint,
 )
 from nonnormal.seeds import derive, generator
-from nonnormal.steps import Normal, get
+from nonnormal.steps import get
 from nonnormal.steps.divergence import with_itself_finite
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
@@ -184,7 +184,7 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     draws = dict(
         levels=scene.data.levels, n_steps=settings.bound_timesteps, n_evaluations=calls, seeds=seeds, losses=losses
     )
-    point = Design(process, Normal(), Normal(), basis_of(scene.denoiser))
+    point = Design(process, Loss("normal", "normal"), basis_of(scene.denoiser))
     bounds = bound(scene.denoiser, point, x0, **draws)
     for step, terms in zip(steps, bounds, strict=True):
         at = common | {"bound": "T steps", "step": step, "T": settings.bound_timesteps, "marginals": "limit"}

@@ -17,7 +17,7 @@ import yaml
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
-from nonnormal.files import read_json, read_tensors, reading
+from nonnormal.files import read_json, read_tensors, track_input
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiment import Experiment
 from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
@@ -28,7 +28,7 @@ from nonnormal.study.report.page.lineage import Known, lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows, read_table
 
@@ -55,7 +55,7 @@ def render(
     if missing := [path for path in needed(study, layout) if not path.is_file()]:
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
-    provenance = read_json(layout.provenance)
+    provenance = read_json(layout.provenance, remade(layout.provenance))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([files(__package__)]),
         autoescape=lambda name: name == "page.html.jinja",
@@ -240,7 +240,7 @@ def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
                 "name": figure.name,
                 "title": _title(figure.name),
                 "caption": figure.caption,
-                "picture": embedded(reading(layout.figure(figure.name, "png")).read_bytes()),
+                "picture": embedded(track_input(layout.figure(figure.name, "png")).read_bytes()),
             }
             for figure in experiment.figures_of(study)
             if layout.figure(figure.name, "png").is_file()
