@@ -39,8 +39,8 @@ def interrupted(project: Project, run: str) -> Path:
     raise AssertionError("the training could not be interrupted")
 
 
-FILLED = [f"train {RUNS[0]}", f"sample {RUNS[0]}", f"bounds {RUNS[0]}", f"design {DESIGN}", "extension"]
-FILLED += [f"recipe {STATES}", "show pairs", "paper"]
+FILLED = [f"train {RUNS[0]}", f"sample {RUNS[0]}", f"bounds {RUNS[0]}", f"representations {DESIGN}", "outpainting"]
+FILLED += [f"phase_space {STATES}", "show pairs", "paper"]
 
 
 @pytest.mark.fault("the disk fills up while a checkpoint, a sample file, a table, a figure, the paper is written")
@@ -94,10 +94,10 @@ READERS = {  # file: (stage that makes it, stage that reads it)
     LAYOUT.samples(RUN, 2): (f"sample {RUN}", "fidelity"),
     LAYOUT.rows("bounds", RUN): (f"bounds {RUN}", "summary"),
     LAYOUT.arrays("geometry"): ("geometry", "show geometry"),
-    LAYOUT.weights(STATES): (f"train {STATES}", f"recipe {STATES}"),
-    LAYOUT.rows("design", DESIGN): (f"design {DESIGN}", "summary"),
-    LAYOUT.rows("recipe-law"): ("recipe-law", "summary"),
-    LAYOUT.arrays("extension"): ("extension", "show representations"),
+    LAYOUT.weights(STATES): (f"train {STATES}", f"phase_space {STATES}"),
+    LAYOUT.rows("representations", DESIGN): (f"representations {DESIGN}", "summary"),
+    LAYOUT.rows("phase_space-law"): ("phase_space-law", "summary"),
+    LAYOUT.arrays("outpainting"): ("outpainting", "show representations"),
     LAYOUT.summary: ("summary", "show pairs"),
     LAYOUT.table("pairs", "typ"): ("show pairs", "paper"),
     LAYOUT.figure("losses", "png"): ("show pairs", "paper"),
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_is_refused(kind, project, tmp_path, happened):
 def test_every_command_names_the_file_that_it_lacks_and_what_makes_it(made, tmp_path, happened):
     project, tried = Project(new_project(tmp_path), made.context), 0
     for stage in STAGES:
-        if stage in ("data", "invariance", "recipe-law"):
+        if stage in ("data", "convergence", "phase_space-law"):
             continue  # they need nothing
         said = project.run(stage, code=2)
         if stage == "page":

@@ -19,9 +19,9 @@ def broad() -> dict:
     """The tiny study with more samplers, bases and steps."""
     found = tiny.tiny()
     found["defaults"]["training"] |= {"accumulate": 2}
-    found["exchange"]["steps"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
-    found["recipe"] |= {"samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]}
-    found["crossing"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
+    found["step_swap"]["step_families"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
+    found["phase_space"] |= {"samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]}
+    found["ablation"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
     return found
 
 

@@ -16,7 +16,7 @@ import yaml
 from conftest import miniature
 from slurm import Cluster, missing
 
-from nonnormal.study.config.sections import OPTIONAL
+from nonnormal.study.registry import packaged
 
 pytestmark = pytest.mark.slurm
 
@@ -106,7 +106,7 @@ def test_training_that_hits_its_time_limit_is_resubmitted_until_done(cluster, wo
     """Twice at a limit of two minutes: the signal comes after 30 to 60 s, as SLURM looks at limits each half minute."""
     alone, log = new_workspace(), workspace.folder / f"results/smoke/logs/train-{RUN}.log"
     for space in (alone, workspace):
-        edit(space, training={"steps": 2000, "checkpoint_every": 10_000, "log_every": 100})
+        edit(space, training={"iterations": 2000, "checkpoint_every": 10_000, "log_every": 100})
     edit(workspace, resources={"retries": 5})
     weights = f"results/smoke/{RUN}/weights.safetensors"
     limits = ("train:slurm_extra='--signal=TERM@60'", "train:runtime=2 if attempt < 3 else 30")
@@ -163,7 +163,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     """The training of one run in miniature, then the same with fewer steps as a queued experiment."""
     study = miniature(workspace.study())
     workspace.write_study(
-        {key: value for key, value in study.items() if key not in (*OPTIONAL, "designs")}
+        {key: value for key, value in study.items() if key not in {each.section for each in packaged()}}
         | {"runs": {RUN: study["runs"][RUN]}}
     )
     workspace("nonnormal", "dvc", "config/digits.yaml")
@@ -183,7 +183,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     workspace("git", "add", "--all")
     workspace("git", *identity, "commit", "--quiet", "--message", "trained")
 
-    changed = "config/digits.yaml:defaults.training.steps=4"
+    changed = "config/digits.yaml:defaults.training.iterations=4"
     workspace("dvc", "exp", "run", "--queue", "--name", "short", "--set-param", changed, stage)
     workspace(*inside, "dvc", "queue", "start", **chosen)
     deadline = time.monotonic() + 600
@@ -197,7 +197,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     shown = workspace("dvc", "exp", "show", "--csv").stdout.splitlines()
     assert any("short" in line for line in shown)
     difference = json.loads(workspace("dvc", "params", "diff", "HEAD", "short", "--json").stdout)
-    assert difference["config/digits.yaml"]["defaults.training.steps"] == {"old": 6, "new": 4, "diff": -2}
+    assert difference["config/digits.yaml"]["defaults.training.iterations"] == {"old": 6, "new": 4, "diff": -2}
     workspace("dvc", "plots", "diff", "HEAD", "short", "--out", "plots")
     assert (workspace.folder / "plots/index.html").exists()
 

@@ -71,9 +71,9 @@ def test_summary_has_real_numbers_for_every_pair(finished):
     for run in RUNS:
         metrics = set(summary[summary.run == run].metric)
         assert {"bpd_total", "bpd_prior", "bpd_diffusion", "bpd_reconstruction", "fid_digits", "kid_digits"} <= metrics
-        assert {"diffusion_ratio", "bpd_growth", "style_total_variation", "exchange_fid_digits"} <= metrics
+        assert {"diffusion_ratio", "bpd_growth", "style_total_variation", "step_swap_fid_digits"} <= metrics
     for metric, conditions in zip(summary.metric, map(json.loads, summary.conditions), strict=True):
-        if metric.startswith(("w1_", "ks_", "sliced_", "recipe_w1", "order_")):
+        if metric.startswith(("w1_", "ks_", "sliced_", "phase_space_w1", "order_")):
             assert ("mixture" in conditions) != (metric == "ks_path_maximum")
         else:
             assert conditions["data"] == "digits"
@@ -135,10 +135,10 @@ def test_the_results_page_works_from_its_file_alone(finished, browser, tmp_path)
     assert shown(browser, "#run-table tbody th") == ["haar-laplace"]
     rows = len(pd.read_csv(finished.folder / "results/digits/summary.csv"))
     assert shown(browser, "#all-numbers_wrapper .dt-info") == [f"1 to 20 of {rows:,}"]
-    browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("design_bpd haar")
+    browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("representation_bpd haar")
     kept = shown(browser, "#all-numbers tbody tr")
     assert 0 < len(kept) < 20
-    assert all("design_bpd_total" in row and "haar-laplace" in row for row in kept)
+    assert all("representation_bpd_total" in row and "haar-laplace" in row for row in kept)
     browser.find_element("css selector", "#run-table_wrapper input").send_keys("\ue003" * 4)  # backspace
 
     for run, images in (("laplace-laplace", 1), ("haar-laplace", 0)):
@@ -179,10 +179,10 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
         "train run=laplace-laplace",
         "sample run=laplace-laplace",
         "bounds run=laplace-laplace",
-        "exchange run=laplace-laplace",
+        "step_swap run=laplace-laplace",
     }
     assert {"fidelity", "summary", "paper"} <= jobs
-    assert not any(job.startswith(("data", "features", "invariance")) for job in jobs)
+    assert not any(job.startswith(("data", "features", "convergence")) for job in jobs)
 
 
 def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
@@ -193,15 +193,24 @@ def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
 
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
-    assert not any(job.startswith(("train", "sample", "features", "invariance")) for job in jobs)
-    assert {"fidelity", *(f"exchange run={run}" for run in RUNS)} <= jobs
+    assert not any(job.startswith(("train", "sample", "features", "convergence")) for job in jobs)
+    assert {"fidelity", *(f"step_swap run={run}" for run in RUNS)} <= jobs
 
 
 def test_another_number_of_steps_is_drawn_and_bounded_beside_the_others(changed):
-    steps = {"n_steps": [2, 3]}
+    steps = {"nfe": [2, 3]}
     jobs = changed(lambda study: [study[section].update(steps) for section in ("sampling", "evaluation")]).planned()
     assert {f"{rule} run={run}" for rule in ("sample", "bounds") for run in RUNS} | {"fidelity"} <= jobs
-    untouched = ("train", "exchange", "design run", "recipe", "crossing", "geometry", "extension", "invariance")
+    untouched = (
+        "train",
+        "step_swap",
+        "representations run",
+        "phase_space",
+        "ablation",
+        "geometry",
+        "outpainting",
+        "convergence",
+    )
     assert not any(job.startswith(untouched) for job in jobs)
 
 
@@ -221,25 +230,25 @@ def test_a_large_file_made_again_with_the_same_content_makes_nothing_again(tmp_p
 
 
 def test_a_section_of_its_own_reruns_its_own_rule(changed):
-    of_a_run = ("train", "sample", "bounds", "fidelity", "exchange")
-    jobs = changed(lambda study: study["invariance"].update(n_paths=200)).planned()
-    assert {"invariance", "summary", "show_convergence"} <= jobs
+    of_a_run = ("train", "sample", "bounds", "fidelity", "step_swap")
+    jobs = changed(lambda study: study["convergence"].update(n_paths=200)).planned()
+    assert {"convergence", "summary", "show_convergence"} <= jobs
     assert not any(job.startswith(of_a_run) for job in jobs)
-    jobs = changed(lambda study: study["exchange"].update(n_steps=[3])).planned()
-    assert {f"exchange run={run}" for run in RUNS} <= jobs
+    jobs = changed(lambda study: study["step_swap"].update(nfe=[3])).planned()
+    assert {f"step_swap run={run}" for run in RUNS} <= jobs
     assert not any(job.startswith(of_a_run[:4]) for job in jobs)
-    jobs = changed(lambda study: study["crossing"].update(n_images=9)).planned()
-    assert {"crossing", "summary", "show_ablation"} <= jobs
-    assert not any(job.startswith((*of_a_run[:4], "geometry", "recipe")) for job in jobs)
+    jobs = changed(lambda study: study["ablation"].update(n_images=9)).planned()
+    assert {"ablation", "summary", "show_ablation"} <= jobs
+    assert not any(job.startswith((*of_a_run[:4], "geometry", "phase_space")) for job in jobs)
 
 
 def test_a_study_may_leave_out_its_sections(workspace):
     study = workspace.study()
-    del study["invariance"], study["exchange"], study["crossing"]
+    del study["convergence"], study["step_swap"], study["ablation"]
     workspace.write_study(study)
     jobs = workspace.planned()
     assert {"fidelity", "summary", "paper", "show_pairs"} <= jobs
-    left_out = ("invariance", "convergence", "exchange", "step_swap", "crossing", "ablation")
+    left_out = ("convergence", "step_swap", "ablation")
     assert not any(name in job for name in left_out for job in jobs)
 
 
@@ -247,13 +256,13 @@ def test_an_edit_of_an_own_step_reruns_what_it_made(workspace):
     step = workspace.folder / "my_steps.py"
     step.write_text("from nonnormal.steps import Normal\n\n\nclass Mine(Normal):\n    name = 'mine'\n")
     study = miniature(workspace.study())
-    study["invariance"]["steps"] = ["normal", "my_steps:Mine"]
+    study["convergence"]["step_families"] = ["normal", "my_steps:Mine"]
     workspace.write_study(study)
-    target = "results/digits/invariance.csv"
+    target = "results/digits/convergence.csv"
     workspace("snakemake", "--cores", "1", "--quiet", "all", "--", target)
     assert workspace.planned(target) == set()
     step.write_text(step.read_text() + "    # edited\n")
-    assert workspace.planned(target) == {"invariance"}
+    assert workspace.planned(target) == {"convergence"}
 
 
 def test_a_deleted_figure_is_remade_with_those_of_its_experiment_alone(finished):
@@ -268,10 +277,10 @@ def test_a_deleted_figure_is_remade_with_those_of_its_experiment_alone(finished)
 def test_same_study_gives_the_same_bytes(finished, workspace):
     """Also by the commands that are installed, where forks made the other."""
     workspace.write_study(finished.study())
-    target = "results/digits/laplace-laplace/exchange.csv"
+    target = "results/digits/laplace-laplace/step_swap.csv"
     sampled = "results/digits/laplace-laplace/samples/2.safetensors"
     workspace.installed("snakemake", "--cores", "2", "--quiet", "all", "--", target, sampled)
-    for name in ("weights.safetensors", "training.csv", "exchange.csv", "samples/2.safetensors"):
+    for name in ("weights.safetensors", "training.csv", "step_swap.csv", "samples/2.safetensors"):
         path = f"results/digits/laplace-laplace/{name}"
         assert (workspace.folder / path).read_bytes() == (finished.folder / path).read_bytes(), name
 
@@ -281,7 +290,7 @@ def test_same_study_gives_the_same_bytes(finished, workspace):
     [
         (lambda s: s.update(wieghts=3), ["wieghts", "unknown key", "allowed here"]),
         (lambda s: s["runs"]["uniform-normal"].update(p="uniform"), ["runs.uniform-normal.p", "infinite", "laplace"]),
-        (lambda s: s["defaults"]["training"].update(n_steps=0), ["training.n_steps", "found 0", "greater than"]),
+        (lambda s: s["defaults"]["training"].update(timesteps=0), ["training.timesteps", "found 0", "greater than"]),
         (lambda s: s["runs"]["normal-normal"].update(q="gauss"), ["runs.normal-normal.q", '"gauss"', "laplace"]),
         (lambda s: s.update(data="mnist"), ["data", '"mnist"', "digits"]),
     ],
@@ -550,7 +559,7 @@ def test_slurm_profile_asks_for_what_the_study_says(workspace):
 
 def test_a_stage_makes_anew_only_what_snakemake_has_no_records_of(finished):
     """As DVC's cache brings it: newer than the code, and perhaps of other settings."""
-    known, unknown = (f"results/digits/{name}.csv" for name in ("invariance", "recipe-law"))
+    known, unknown = (f"results/digits/{name}.csv" for name in ("convergence", "phase_space-law"))
     expected, before = (finished.folder / unknown).read_bytes(), (finished.folder / known).stat().st_mtime_ns
     (finished.folder / unknown).write_bytes(b"of other settings")
     (finished.folder / ".snakemake/metadata" / base64.b64encode(unknown.encode()).decode()).unlink()

@@ -15,7 +15,7 @@ from nonnormal.study.results.paths import Layout
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")
 FILE = "config/tiny.yaml"
-DESIGN, STATES = "columns", "psld"  # networks of the sections designs and recipe
+DESIGN, STATES = "columns", "psld"  # networks of the sections representations and phase_space
 NETWORKS = (*RUNS, DESIGN, STATES)
 
 
@@ -23,18 +23,35 @@ def tiny() -> dict:
     """The smoke study with two runs and little else, but every kind of stage."""
     study = yaml.safe_load((Path(__file__).parents[2] / "config/smoke.yaml").read_text())
     study |= {"name": "tiny", "runs": {run: study["runs"][run] for run in RUNS}, "features": {"epochs": 1}}
-    study["defaults"]["training"] |= {"n_steps": 3, "steps": 12, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
-    study["sampling"] = {"n_images": 16, "n_steps": [2], "batch_size": 16}
-    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
+    study["defaults"]["training"] |= {
+        "timesteps": 3,
+        "iterations": 12,
+        "batch_size": 8,
+        "checkpoint_every": 2,
+        "log_every": 2,
+    }
+    study["sampling"] = {"n_images": 16, "nfe": [2], "batch_size": 16}
+    study["evaluation"] = {"n_images": 8, "timesteps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
-    study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
-    study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
-    study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
-    study["designs"] |= {"n_images": 8, "n_steps": [2], "runs": {DESIGN: study["designs"]["runs"][DESIGN]}}
-    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
-    study["recipe"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
-    study["recipe"]["networks"] = {STATES: study["recipe"]["networks"][STATES]}
-    study["crossing"] |= {"n_steps": [2], "n_images": 8, "bound_steps": [2]}
+    study["convergence"] = {"step_families": ["normal", "gumbel"], "timesteps": [2, 4], **law}
+    study["step_swap"] = {"step_families": ["normal", "rademacher"], "nfe": [2], "n_images": 8}
+    study["geometry"] = {
+        "n_images": 8,
+        "n_levels": 4,
+        "nfe": [3],
+        "step_families": ["laplace"],
+        "ancestral_nfe": [2],
+        "n_paths": 4,
+    }
+    study["representations"] |= {
+        "n_images": 8,
+        "nfe": [2],
+        "networks": {DESIGN: study["representations"]["networks"][DESIGN]},
+    }
+    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
+    study["phase_space"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
+    study["phase_space"]["networks"] = {STATES: study["phase_space"]["networks"][STATES]}
+    study["ablation"] |= {"nfe": [2], "n_images": 8, "bound_timesteps": [2]}
     return study
 
 

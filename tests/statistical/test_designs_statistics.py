@@ -11,7 +11,7 @@ from nonnormal.objectives.bounds import bound, continuous_bound
 from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.probability_flow import flow_bound, log_density
 from nonnormal.processes import PSLD, VP
-from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, sequential, variance_labels
 
 N, LEVELS, SHAPE = 100, 256, (1, 4, 4)
 DIMS, SPACING = 16, 2 / (LEVELS - 1)
@@ -61,7 +61,7 @@ DESIGNS |= {f"{name}-soft": (BASES[name], ordered(BASES[name], 2.0)) for name in
 DESIGNS |= {
     "pca-hard": (BASES["pca"], ordered(BASES["pca"], 0.3)),
     "whitened": (WHITE, VP(LinearLogSNR(7.0, -9.0))),
-    "columns": (PIXEL, VP(waiting(column_labels(SHAPE), 0.6, HALF, -9.0))),
+    "columns": (PIXEL, VP(sequential(column_labels(SHAPE), 0.6, HALF, -9.0))),
     "cld": (PIXEL, PSLD(friction_x=0.0, friction_m=4.0, beta=10.0, t_min=3e-3)),
     "psld-dct": (DCT(), PSLD(friction_x=0.25, friction_m=4.25, beta=10.0)),
 }

@@ -16,8 +16,8 @@ from nonnormal.training.checkpoints import (
     save_weights,
 )
 
-THESE = {"run": "r", "training": {"steps": 3, "betas": [0.9, 0.99]}}
-OTHERS = {"run": "r", "training": {"steps": 4, "betas": [0.9, 0.99]}, "seed": 1}
+THESE = {"run": "r", "training": {"iterations": 3, "betas": [0.9, 0.99]}}
+OTHERS = {"run": "r", "training": {"iterations": 4, "betas": [0.9, 0.99]}, "seed": 1}
 
 
 def advance(state, n):
@@ -106,7 +106,7 @@ def test_other_settings_change_nothing(saved):
 def test_a_checkpoint_set_aside_is_whole_and_says_what_it_has_otherwise(saved):
     _, path, before = saved
     kept, changes = archive_checkpoint(path, OTHERS)
-    assert changes == ["training.steps was 3, is 4", "seed was null, is 1"]
+    assert changes == ["training.iterations was 3, is 4", "seed was null, is 1"]
     assert not path.exists()
     assert re.fullmatch(r"checkpoint-3-[0-9a-f]{8}\.safetensors", kept.name)
     other = fresh(seed=1)

@@ -15,7 +15,7 @@ from nonnormal.objectives.bounds import bound, continuous_bound
 from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.objectives.probability_flow import flow_bound, log_density, velocity
 from nonnormal.processes import PSLD, VP, uniform_times
-from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, sequential, variance_labels
 from nonnormal.samplers import (
     outpaint,
     sample_ancestral,
@@ -339,7 +339,7 @@ def test_the_harder_the_order_the_fewer_components_are_generated_at_once():
     assert found[0] == pytest.approx(12, rel=1e-6)
     assert found == sorted(found, reverse=True)
     assert found[-1] == pytest.approx(3, abs=0.2)
-    assert effective_components(VP(waiting(labels, 1.5)), ones) == pytest.approx(3, abs=0.05)
+    assert effective_components(VP(sequential(labels, 1.5)), ones) == pytest.approx(3, abs=0.05)
 
 
 # ---- known components ------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_known_columns_condition_the_others_exactly_where_they_come_first(step):
     shape, n = (1, 1, 3), 1000
     covariance = torch.tensor([[0.3, 0.2, 0.1], [0.2, 0.3, 0.2], [0.1, 0.2, 0.3]], dtype=torch.float64)
     law = NormalDenoiser(torch.full(shape, 0.1, dtype=torch.float64), covariance)
-    process = VP(waiting(column_labels(shape), 1.0, 9.0, -7.0))
+    process = VP(sequential(column_labels(shape), 1.0, 9.0, -7.0))
     mask = torch.tensor([[[True, False, False]]])
     known = torch.tensor([[[0.9, 0.0, 0.0]]], dtype=torch.float64)
     options = dict(times=uniform_times(90), seeds=range(n), dtype=torch.float64)

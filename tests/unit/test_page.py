@@ -40,13 +40,13 @@ RAW = {
     "title": HOSTILE,
     "data": "digits",
     "seed": 3,
-    "sampling": {"n_steps": [2, 5]},
+    "sampling": {"nfe": [2, 5]},
     "runs": {"nn": None, "ll": {"q": "laplace", "p": "laplace"}},
 }
 PRETRAINED = {
     "name": "s",
     "data": "digits",
-    "pretrained": {"path": "n", "steps": ["normal", "laplace"], "n_steps": [2]},
+    "pretrained": {"path": "n", "step_families": ["normal", "laplace"], "nfe": [2]},
 }
 MADE = {"revision": "0123456789abcdef", "uncommitted_changes": True, "python": "3", "packages": {"torch": "2"}}
 LOG = pd.DataFrame(
@@ -94,7 +94,7 @@ def made(raw, folder):
             write_tensors(layout.samples(run, n_steps), {"images": images(20)})
         rows.append(row(study, run, "fid_digits", Estimate(1.23456789, 1, 2, 20), "distance", 5, {"step": "normal"}))
     if study.pretrained:
-        write_tensors(layout.arrays("pretrained"), {f"2/{step}": images(4) for step in study.pretrained.steps})
+        write_tensors(layout.arrays("pretrained"), {f"2/{step}": images(4) for step in study.pretrained.step_families})
         rows.append(row(study, None, "pretrained_fid_digits", Estimate(3, 2, 4, 9), "distance", 2, {"step": "laplace"}))
     write_rows(layout.summary, frame(rows))
     write_json(layout.provenance, MADE | {"hardware": "a machine"})
@@ -223,10 +223,10 @@ def test_what_is_left_of_a_section_that_was_removed_is_not_shown(project):
     write_json(Path("s.json"), study.resolved)
     app(["page", "s.json"], standalone_mode=False)
     before = layout.page.read_text(encoding="utf-8")
-    shutil.copy(layout.figure("samples", "png"), layout.figure("exchange", "png"))
+    shutil.copy(layout.figure("samples", "png"), layout.figure("step_swap", "png"))
     write_rows(layout.table("solvers", "csv"), pd.DataFrame({"solver": ["heun"]}))
     for run in study.runs:
-        write_rows(layout.rows("exchange", run), LOG)
+        write_rows(layout.rows("step_swap", run), LOG)
     app(["page", "s.json"], standalone_mode=False)
     assert layout.page.read_text(encoding="utf-8") == before
 
@@ -238,7 +238,7 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
     study, layout = made(RAW | {"headline": True}, tmp_path)
     write_json(Path("s.json"), study.resolved)
     source, other = Path("paper/paper.typ"), Path("paper/references/published.csv")
-    removed = layout.figure("exchange", "png")
+    removed = layout.figure("step_swap", "png")
     shown = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study))]
     for path in (source, other, removed, *shown, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
         path.parent.mkdir(parents=True, exist_ok=True)

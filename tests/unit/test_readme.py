@@ -13,7 +13,7 @@ from nonnormal.study.results.paths import Layout
 
 BEFORE, AFTER = "# A project\n\n<!-- results of a: start -->\n", "<!-- results of a: end -->\n\nMore.\n"
 RUNS = {"runs": {"r": {"q": "normal", "p": "normal"}}}
-DESIGNS = {"designs": {"runs": {"d": {"basis": {"kind": "dct"}}}}}
+DESIGNS = {"representations": {"runs": {"d": {"basis": {"kind": "dct"}}}}}
 
 
 def _claims():
@@ -34,8 +34,8 @@ def readme(tmp_path, monkeypatch):
         layout = Layout(study.name, study.data_name, study.headline)
         made = {"revision": "0123456789abcdef", "uncommitted_changes": False, "hardware": "an abacus"}
         files = {layout.provenance: json.dumps(made)}
-        files |= {layout.table(name, "md"): f"| {name} |\n|---|\n" for name in ("pairs", "designs")}
-        files |= {layout.figure(name, "png"): name for name in ("samples", "designs")}
+        files |= {layout.table(name, "md"): f"| {name} |\n|---|\n" for name in ("pairs", "representations")}
+        files |= {layout.figure(name, "png"): name for name in ("samples", "representations")}
         files[layout.table("claims", "csv")] = _claims().to_csv(index=False)
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,11 +56,15 @@ def test_a_study_has_its_samples_table_and_conditions(readme, tmp_path):
     assert [body.count(part) for part in parts] == [1] * 4
     assert sorted(parts, key=body.index) == parts
     assert (tmp_path / "docs/images/a-samples.png").read_text() == "samples"
-    assert "designs" not in body
+    assert "representations" not in body
 
 
 def test_trainings_are_told_apart(readme):
-    other = {"q": "laplace", "p": "laplace", "training": {"steps": 7, "batch_size": 3, "ema_decay": 0.5, "n_steps": 9}}
+    other = {
+        "q": "laplace",
+        "p": "laplace",
+        "training": {"iterations": 7, "batch_size": 3, "ema_decay": 0.5, "timesteps": 9},
+    }
     text = "; 7 optimiser steps of 3 images, averaged weights (decay 0.5), T = 9 (1 of the networks, s the first)."
     body = readme(runs=RUNS["runs"] | {"s": other})
     assert text in body
@@ -77,17 +81,17 @@ def test_a_second_time_changes_nothing(readme):
 
 def test_designs_are_shown_too(readme, tmp_path):
     body = readme(**DESIGNS)
-    parts = ["a-samples.png", "| pairs |", "a-designs.png", "| designs |", "Conditions: "]
+    parts = ["a-samples.png", "| pairs |", "a-representations.png", "| representations |", "Conditions: "]
     assert [body.count(part) for part in parts] == [1] * 5
     assert sorted(parts, key=body.index) == parts
-    assert (tmp_path / "docs/images/a-designs.png").read_text() == "designs"
+    assert (tmp_path / "docs/images/a-representations.png").read_text() == "representations"
 
 
 def test_the_headline_study_has_verdicts_and_leaves_designs_to_its_paper(readme):
     body = readme(headline=True, **DESIGNS)
     assert "What the source texts claim" in body
     assert "nobody could" in body
-    assert "| designs |" not in body
+    assert "| representations |" not in body
 
 
 def test_a_file_without_markers_is_left_as_it_is(readme, tmp_path):

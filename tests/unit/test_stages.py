@@ -57,7 +57,7 @@ def test_settings_of_all_networks_concern_their_training():
     [params] = stages.described(Path("config/digits.yaml"))["stages"]["train"]["params"]
     study = load("config/digits.yaml")
     assert set(params["config/digits.yaml"]) == {"seed", "defaults"} | {
-        study._path(name).rpartition(".")[0] for name in study.networks
+        study.path(name).rpartition(".")[0] for name in study.networks
     }
 
 
@@ -75,7 +75,7 @@ def test_code_of_an_own_step_is_a_dependency(tmp_path, monkeypatch):
         "from nonnormal.steps import Normal\n\n\nclass Mine(Normal):\n    name = 'mine'\n"
     )
     study = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
-    study["invariance"]["steps"] = ["normal", "steps_of_stages:Mine"]
+    study["convergence"]["step_families"] = ["normal", "steps_of_stages:Mine"]
     Path("study.yaml").write_text(yaml.safe_dump(study))
     for stage in stages.described(Path("study.yaml"))["stages"].values():
         assert "steps_of_stages.py" in stage["deps"]

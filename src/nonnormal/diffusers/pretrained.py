@@ -32,7 +32,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """A network that exists already.
+    """A pretrained network.
 
     Attributes:
         unet: in evaluation mode.

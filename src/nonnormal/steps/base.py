@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache, wraps
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -282,17 +282,29 @@ def _parameters(family: str, text: str) -> dict[str, float]:
     return parameters
 
 
-def _import(path: str) -> type[Step]:
-    """The class of "module:Class", looked for in the working folder and on the Python path."""
+def imported(path: str) -> Any:
+    """What "module:NAME" names, looked for in the working folder and on the Python path.
+
+    Raises:
+        ImportError: whatever the module does when it is run.
+    """
     module, _, name = path.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        cls = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever the module does when it is run
-        raise StepError(f"step {path!r} cannot be loaded: {error or type(error).__name__}") from None
+        return getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise ImportError(str(error) or type(error).__name__) from None
     finally:
         sys.path.remove(here)
+
+
+def _import(path: str) -> type[Step]:
+    """The class of "module:Class"."""
+    try:
+        cls = imported(path)
+    except ImportError as error:
+        raise StepError(f"step {path!r} cannot be loaded: {error}") from None
     if not (isinstance(cls, type) and issubclass(cls, Step)):
         raise StepError(f"{path!r} is not a subclass of nonnormal.steps.Step")
     return cls

@@ -17,10 +17,12 @@ import yaml
 
 from nonnormal.files import write_text
 from nonnormal.steps import source_files
-from nonnormal.study.config import Study, load, read
+from nonnormal.study.config.reading import load, read
+from nonnormal.study.config.study import Study
 from nonnormal.study.registry import experiments_of, figures_of, jobs_of, tables_of
 from nonnormal.study.report.page import needed
 from nonnormal.study.results.paths import Layout, records_folder
+from nonnormal.study.results.provenance import own_files
 from nonnormal.study.results.records import relative
 
 PIPELINE = Path("dvc.yaml")
@@ -88,7 +90,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
             rules=("train",),
             files=tuple(path for run in study.networks for path in (layout.weights(run), layout.log(run))),
             inputs=(layout.data,),
-            params=("seed", "defaults", *(study._path(run).removesuffix(f".{run}") for run in study.networks)),
+            params=("seed", "defaults", *(study.path(run).removesuffix(f".{run}") for run in study.networks)),
         ),
         Stage(
             "evaluate",
@@ -135,7 +137,8 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
     folders |= {
         path.parent for path in (layout.figure("x", "png"), layout.table("x", "csv"), layout.caption("table", "x"))
     }
-    own_code = sorted({relative(path) for name in study.own_steps for path in source_files(name)})
+    own_code = {relative(path) for name in study.own_steps for path in source_files(name)}
+    own_code = sorted(own_code.union(*(own_files(each) for each in study.asked)))
     stages = {}
     for stage in stages_of(study, layout, file).values():
         made = _carried(stage.files, folders)

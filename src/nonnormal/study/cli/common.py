@@ -49,6 +49,15 @@ def open_study(study_file: Path):
     return study, Layout(study.name, study.data_name, study.headline)
 
 
+def track_code(experiment, *functions: str) -> None:
+    """Notes the files of an experiment from elsewhere as inputs of the command."""
+    from nonnormal.files import track_input
+    from nonnormal.study.results.provenance import own_files
+
+    for path in own_files(experiment, *functions):
+        track_input(Path(path))
+
+
 def require_section(study_file: Path, study, section: str) -> None:
     """Refuses a study that leaves the section out."""
     if getattr(study, section) is None:

@@ -53,7 +53,7 @@ def objective(
     if run.training.loss == "limit":
         point = replace(point, loss=Loss("normal", "normal"))
     if run.training.weighting == "elbo":
-        return ELBO(point, run.training.n_steps)
+        return ELBO(point, run.training.timesteps)
     if run.of_states:
         return HybridScoreMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
     return EDMLoss(point, sigma_data)

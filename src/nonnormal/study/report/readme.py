@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nonnormal.files import atomic, read_json, write_text
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.report import text
 from nonnormal.study.results.paths import Layout, remade
@@ -17,7 +17,7 @@ from nonnormal.study.results.provenance import revision_of
 IMAGES = Path("docs/images")
 _SHOWN = {
     "samples": "Samples of each pair, one row a pair, the images of a column share their seed",
-    "designs": "Designs: what likelihood and samples of each network score",
+    "representations": "Designs: what likelihood and samples of each network score",
 }
 
 
@@ -36,7 +36,10 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         raise ValueError(f"{target}: found no pair of markers {' … '.join(markers)}")
     parts = [_picture(layout, study.name, "samples"), _table(layout, "pairs")]
     if _shows_designs(study):
-        parts += [_picture(layout, study.name, "designs"), _folded("Each design in numbers", _table(layout, "designs"))]
+        parts += [
+            _picture(layout, study.name, "representations"),
+            _folded("Each design in numbers", _table(layout, "representations")),
+        ]
     parts.append(f"{_conditions(study, layout)}\n")
     if study.headline:
         parts.append(claims_block(text.read_numbers(layout.table("claims", "csv"))))
@@ -45,7 +48,7 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
 
 def _shows_designs(study: Study) -> bool:
     """The headline study's are in its paper."""
-    return study.designs is not None and not study.headline
+    return study.representations is not None and not study.headline
 
 
 def _picture(layout: Layout, study: str, figure: str) -> str:
@@ -84,10 +87,12 @@ def _conditions(study: Study, layout: Layout) -> str:
     ours = study.features.kind == "classifier"
     network = "the pipeline's own classifier (not Inception)" if ours else "Inception"
     trained: dict[str, list[str]] = {}
-    for name in (*study.runs, *(study.design_runs if _shows_designs(study) else ())):
+    for name in (*study.runs, *(study.representations.networks if _shows_designs(study) else ())):
         its = study.run(name).training
-        training = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
-        trained.setdefault(f"{training}, T = {its.n_steps}", []).append(name)
+        training = (
+            f"{its.iterations} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        )
+        trained.setdefault(f"{training}, T = {its.timesteps}", []).append(name)
     several = len(trained) > 1
     trainings = "; ".join(
         training + f" ({len(names)} of the networks, {names[0]} the first)" * several

@@ -104,7 +104,7 @@ class Layout:
 
     @property
     def pretrained_network(self) -> Path:
-        """The network that existed already, as it was taken over."""
+        """The pretrained network, as it was taken over."""
         return self.root / "pretrained" / "network.safetensors"
 
     @property

@@ -25,8 +25,8 @@ from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ance
 from nonnormal.samplers.grid_search import best_grid, euler_costs
 from nonnormal.seeds import ImageNoise, generator
 from nonnormal.steps import Normal, get
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import resampling
 from nonnormal.study.results.rows import frame, row
@@ -40,7 +40,7 @@ class Scene:
 
     def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"):
         self.study, self.settings, self.data, self.reference = study, study.geometry, data, reference
-        self.run = study.geometry_run
+        self.run = study.geometry.network(study)
         self.denoiser, self.basis, self.device = denoiser, basis_of(denoiser), device
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape
@@ -239,7 +239,7 @@ def _other_steps(scene: Scene) -> list[dict]:
     """
     few, rows = scene.settings.n_paths, []
     start = scene.noise(few)
-    for n_steps in sorted(set(scene.settings.n_steps)):
+    for n_steps in sorted(set(scene.settings.ancestral_nfe)):
         times = uniform_times(n_steps).flip(0)
         alpha, sigmas = alpha_and_level(scene.process, times)
         to_vp = (1 + sigmas.square()).rsqrt().reshape(-1, *(1,) * start.dim()).float()
@@ -248,7 +248,7 @@ def _other_steps(scene: Scene) -> list[dict]:
         smooth.append(sample_adaptive(scene.denoiser, start, sigmas, **options).cpu())
         ode = torch.stack(smooth) * to_vp
         rows += _path_rows(scene, "ode", n_steps, ode, ode)
-        for name in scene.settings.steps:
+        for name in scene.settings.step_families:
             kept: list[Tensor] = []
             images = sample_ancestral(
                 scene.denoiser,

@@ -18,8 +18,8 @@ from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.steps import get
 from nonnormal.steps.conventions import CONVENTIONS, is_printed
 from nonnormal.steps.divergence import curvature
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import bits_row, frame, row
 
@@ -44,7 +44,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
     pair = {"native": Loss(point.q, point.p)} if settings.has_native_bound else {}
     rows, diffusion = [], {}
     for n_steps in study.bound_steps(run):
-        for marginals in ("limit", "bridge") if pair and n_steps == settings.training.n_steps else ("limit",):
+        for marginals in ("limit", "bridge") if pair and n_steps == settings.training.timesteps else ("limit",):
             # States of the bridge walk of another step than the normal make no normal bound.
             losses = pair | ({"normal": _NORMAL} if marginals == "limit" else {})
             if is_printed(point.q, point.p) and point.process.n == 1:

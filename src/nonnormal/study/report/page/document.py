@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
 from nonnormal.files import read_json, read_tensors, track_input
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.experiment import Experiment
 from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
 from nonnormal.study.report import theme
@@ -32,7 +32,7 @@ from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows, read_table
 
-PRETRAINED = "pretrained"  # what the page calls the network that existed already; no run may have that name
+PRETRAINED = "pretrained"  # what the page calls the pretrained network; no run may have that name
 
 
 def render(
@@ -113,17 +113,19 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     ours = study.features.kind == "classifier"
     facts = {
         "Data set": f"{study.data}, {' × '.join(map(str, study.dataset.shape))}",
-        "Networks": f"{len(study.networks)} trained" if study.networks else "one that existed already",
+        "Networks": f"{len(study.networks)} trained" if study.networks else "a pretrained one",
         "Distances": f"{study.metric('fid')}, in features of {'a classifier of this study' if ours else 'Inception'}",
         "Intervals": "95 %, over images; they do not cover retraining",
         "Seed of the study": str(study.seed),
     }
     if study.runs:
         training = next(iter(study.runs.values())).training
-        facts["Training of pairs"] = f"{training.steps} steps of {training.batch_size} images, EMA {training.ema_decay}"
+        facts["Training of pairs"] = (
+            f"{training.iterations} steps of {training.batch_size} images, EMA {training.ema_decay}"
+        )
         steps = ", ".join(map(str, study.sample_steps))
         facts["Samples"] = f"{study.sampling.n_images} a pair, in {steps} steps"
-        facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.n_steps}"
+        facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.timesteps}"
     return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
 
 
@@ -131,7 +133,7 @@ def _networks(
     study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame], known: Known
 ) -> Iterator[dict[str, Any]]:
     """What is known of each network that the study trains."""
-    scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
+    scored = [numbers[name] for name in ("pairs", "representations") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
     measured = parts(study, layout)
     for name, run in study.networks.items():
@@ -154,7 +156,7 @@ def _networks(
             "basis": str(run.basis),
             "schedule": f"{run.process.kind}, {run.process.schedule}",
             "loss": f"{run.training.loss}, {run.training.weighting}",
-            "steps": run.training.steps,
+            "steps": run.training.iterations,
             "bits": cell(row, "normal_bpd") if row else "–",
             "fid": cell(row, "fid") if row else "–",
             "samples": samples,
@@ -170,9 +172,7 @@ def _networks(
 
 def _experiment(study: Study, name: str) -> Experiment:
     """The experiment that the network is trained for."""
-    return experiment_named(
-        study, "pairs" if name in study.runs else "representations" if name in study.design_runs else "phase_space"
-    )
+    return study.owner(name) or experiment_named(study, "pairs")
 
 
 def _mark(q: str, p: str) -> dict[str, str]:
@@ -183,7 +183,7 @@ def _mark(q: str, p: str) -> dict[str, str]:
 
 
 def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
-    """What is known of a network that existed already."""
+    """What is known of a pretrained network."""
     images, settings = read_tensors(layout.arrays("pretrained"))[0], study.pretrained
     experiment = experiment_named(study, "pretrained")
     made = [layout.arrays("pretrained"), layout.rows("pretrained")]
@@ -201,8 +201,8 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
         "fid": "–",
         "samples": {
             f"{step}, {n} calls": embedded(grid(images[f"{n}/{step}"].numpy(), study.dataset.levels))
-            for n in sorted(set(settings.n_steps))
-            for step in settings.steps
+            for n in sorted(set(settings.nfe))
+            for step in settings.step_families
         },
         "grey": study.dataset.shape[0] == 1,
         "figures": _drawn(study, layout, experiment),
