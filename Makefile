@@ -47,11 +47,12 @@ bench: $(READY) ## Measure losses, sampling, denoising and training against thei
 docs: $(READY) ## Build docs/ into site/, offline, every warning an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
-lint: $(READY) ## Check formats and style, as CI does
+lint: $(READY) ## Check formats, style and which room imports which, as CI does
 	ruff format --check .
 	ruff check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	lint-imports --no-cache --no-logo
 
 format: $(READY) ## Format all code
 	ruff format .

@@ -12,10 +12,10 @@ import re
 import pytest
 import tiny
 
-from nonnormal.study.cli.show import numbers_of, readable_of
 from nonnormal.study.config import validate
-from nonnormal.study.experiments import all_tables as tables
-from nonnormal.study.results.paths import tables_of
+from nonnormal.study.registry import tables_of
+from nonnormal.study.report.text import write_readable
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import read_rows, write_rows
 
 typst = pytest.importorskip("typst")
@@ -46,11 +46,12 @@ def paper(project, monkeypatch):
         study = validate(raw, tiny.FILE)
         layout.study.write_text(json.dumps(study.resolved))
         write_rows(layout.summary, rows(read_rows(layout.summary)))
-        for name in tables_of(study):
-            numbers = numbers_of(name, study, layout)
+        context = Context(study, layout)
+        for name, (experiment, table) in tables_of(study).items():
+            numbers = experiment.numbers(table, context)
             write_rows(layout.table(name, "csv"), numbers)
-            readable = readable_of(name, study, numbers)
-            tables.write_readable(layout.table(name, "typ"), *readable, prose=name == "claims")
+            readable = experiment.readable(table, numbers, context)
+            write_readable(layout.table(name, "typ"), *readable, prose=table.prose)
         inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
         options = dict(root=".", sys_inputs=inputs, ignore_system_fonts=True)
         assert typst.compile("paper/paper.typ", **options).startswith(b"%PDF")

@@ -14,9 +14,8 @@ from nonnormal.study.config import validate
 from nonnormal.study.config.build import components, design, model_config
 from nonnormal.study.config.settings import Run
 from nonnormal.study.experiments.representations import figures as drawings
-from nonnormal.study.experiments.representations import tables as designs
 from nonnormal.study.experiments.representations.measure import N_EXTENDED, ROUNDS, design_rows, extended
-from nonnormal.study.experiments.representations.tables import readable_designs
+from nonnormal.study.experiments.representations.tables import designs, readable_designs
 from nonnormal.study.results.summary import COLUMNS, select, with_condition
 from nonnormal.training.checkpoints import build_denoiser
 

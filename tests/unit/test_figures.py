@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
-from nonnormal.study.results.sample_grid import sample_rows
 
 from nonnormal.analysis import geometry
 from nonnormal.analysis import recorder as trajectories
@@ -31,6 +30,7 @@ from nonnormal.study.experiments.phase_space import figures as recipe_figures
 from nonnormal.study.experiments.phase_space.measure import WALKS
 from nonnormal.study.experiments.representations.figures import extension
 from nonnormal.study.experiments.step_swap.figures import exchange
+from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import select, with_condition

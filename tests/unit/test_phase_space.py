@@ -306,7 +306,7 @@ def test_prior_kl_counts_both_variables():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (dict(friction_m=3.0), r"friction_m = 3.0 is not critical: .* must be 4.01; langevin_recipe"),
+        (dict(friction_m=3.0), r"friction_m = 3.0 is not critical: .* must be 4.01; langevin_sde"),
         (dict(friction_x=0.25, friction_m=4.0), "must be 4.25;"),
         (dict(friction_x=5.0, friction_m=4.0), "must be 9 or 1;"),
         (dict(friction_m=4.01 + 1e-9), "must be 4.01;"),

@@ -17,9 +17,9 @@ from nonnormal.study.experiments.phase_space.measure import FLOWS, WALKS
         (settings.Basis, "kind", bases.KINDS),
         (settings.Network, "parametrisation", PARAMETRISATIONS),
         (settings.Training, "convention", conventions.CONVENTIONS),
-        (sections.LinearSDE, "samplers", WALKS | FLOWS),
-        (sections.LinearSDE, "step_samplers", WALKS),
-        (sections.LinearSDE, "grids", TIMES),
+        (sections.PhaseSpace, "samplers", WALKS | FLOWS),
+        (sections.PhaseSpace, "step_samplers", WALKS),
+        (sections.PhaseSpace, "grids", TIMES),
     ],
 )
 def test_a_study_may_say_all_that_the_library_knows(model, key, known):

@@ -22,7 +22,7 @@ from nonnormal.study.config import StudyError, json_schema, load, validate
 from nonnormal.study.config.build import components, design, model_config, objective
 from nonnormal.study.config.sections import NAME_RULE
 from nonnormal.study.config.settings import Process, Run
-from nonnormal.study.results import paths as layout
+from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.results.records import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -863,31 +863,33 @@ def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside
 FIGURES_OF = {
     "invariance": {"invariance"},
     "exchange": {"exchange"},
-    "geometry": set(layout.GEOMETRY_FIGURES),
-    "recipe": set(layout.RECIPE_FIGURES),
-    "crossing": set(layout.CROSSING_FIGURES),
+    "geometry": {"ancestral", "denoising", "deviation", "linearity", "projection", "solvers"},
+    "recipe": {"phase_space", "recipe", "recipe_law"},
+    "crossing": {"crossing", "crossing_samples"},
 }
-TABLES_OF = {"geometry": {"geometry", "solvers"}, "recipe": set(layout.RECIPE_TABLES), "crossing": {"crossing"}}
+TABLES_OF = {
+    "geometry": {"geometry", "solvers"},
+    "recipe": {"processes", "recipe", "recipe_bounds"},
+    "crossing": {"crossing"},
+}
 
 
 @pytest.mark.parametrize("section", FIGURES_OF)
 def test_a_section_has_its_figures_and_tables(section):
     without, with_it = validate(BASE, "x"), validate(changed(section, {}), "x")
-    assert set(layout.figures_of(with_it)) - set(layout.figures_of(without)) == FIGURES_OF[section]
-    assert set(layout.tables_of(with_it)) - set(layout.tables_of(without)) == TABLES_OF.get(section, set())
+    assert figures_of(with_it).keys() - figures_of(without).keys() == FIGURES_OF[section]
+    assert tables_of(with_it).keys() - tables_of(without).keys() == TABLES_OF.get(section, set())
 
 
 def test_runs_have_figures_and_tables_and_so_have_designs_and_what_they_extend():
     plain = validate(BASE, "x")
-    assert set(layout.figures_of(plain)) == {"cost", "losses", "samples", "steps", "style", "training"}
-    assert set(layout.tables_of(plain)) == {"claims", "conventions", "cost", "pairs"}
+    assert figures_of(plain).keys() == {"cost", "losses", "samples", "steps", "style", "training"}
+    assert tables_of(plain).keys() == {"claims", "conventions", "cost", "pairs"}
     runs = {"runs": {"d": {}}}
     designed, extended = (validate(changed("designs", runs | more), "x") for more in ({}, {"extend": "d"}))
-    assert set(layout.figures_of(designed)) - set(layout.figures_of(plain)) == set(layout.DESIGN_FIGURES) - {
-        "extension"
-    }
-    assert set(layout.tables_of(designed)) - set(layout.tables_of(plain)) == {"designs"}
-    assert set(layout.figures_of(extended)) - set(layout.figures_of(plain)) == set(layout.DESIGN_FIGURES)
+    assert figures_of(designed).keys() - figures_of(plain).keys() == {"corruption", "designs", "order"}
+    assert tables_of(designed).keys() - tables_of(plain).keys() == {"designs"}
+    assert figures_of(extended).keys() - figures_of(designed).keys() == {"extension"}
 
 
 def test_processes_are_what_they_are_called():

@@ -219,7 +219,7 @@ class NonNormalScheduler(DDPMScheduler):
 def _draw(
     law: Step, shape: tuple[int, ...], generator: Generators, dtype: torch.dtype, device: torch.device | str
 ) -> Tensor:
-    """Z ~ law (B, C, H, W), by the rules of diffusers' `randn_tensor`.
+    """z ~ law (B, C, H, W), by the rules of diffusers' `randn_tensor`.
 
     A list has one generator per image, or one for all; z is drawn where its generator lives, and moved.
 

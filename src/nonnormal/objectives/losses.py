@@ -150,7 +150,7 @@ def _trainable(design: Design) -> None:
 
 
 def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
-    """Delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,).
+    """delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,).
 
     0 where a coordinate waits.
     """
@@ -195,7 +195,7 @@ def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise:
 
 
 def antithetic(n: int, generator: torch.Generator) -> Tensor:
-    """N numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
+    """n numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
     offset = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device).cpu()
     return (offset + torch.arange(n, dtype=torch.float64) / n) % 1
 

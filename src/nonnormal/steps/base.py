@@ -81,7 +81,7 @@ class Step(ABC):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Z ~ q, independent entries.
+        """z ~ q, independent entries.
 
         Args:
             shape: shape of the result.
@@ -93,7 +93,7 @@ class Step(ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log q(z), nats, elementwise; −∞ outside the support."""
+        """log q(z), nats, elementwise; −∞ outside the support."""
 
     @abstractmethod
     def cdf(self, z: Tensor) -> Tensor:

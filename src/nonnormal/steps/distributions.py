@@ -184,7 +184,7 @@ class StudentT(Symmetric):
 
 
 def _half_step(x: float) -> float:
-    """Log Γ(x + ½) − log Γ(x); of large x by its asymptotic series, since the difference loses digits as they grow."""
+    """log Γ(x + ½) − log Γ(x); of large x by its asymptotic series, since the difference loses digits as they grow."""
     if x < 100:
         return math.lgamma(x + 0.5) - math.lgamma(x)
     return 0.5 * math.log(x) - 1 / (8 * x) + 1 / (192 * x**3) - 1 / (640 * x**5)
@@ -309,7 +309,7 @@ class Arcsine(Symmetric):
         return 0.5 + torch.asin((z / math.sqrt(2)).clamp(-1, 1)) / math.pi
 
     def quantile(self, u: Tensor) -> Tensor:
-        """Z with cdf(z) = u; quadrature goes through it, for the density is infinite at its ends."""
+        """z with cdf(z) = u; quadrature goes through it, for the density is infinite at its ends."""
         return math.sqrt(2) * torch.sin(math.pi * (u - 0.5))
 
     def characteristic(self, omega):

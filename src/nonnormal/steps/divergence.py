@@ -538,7 +538,7 @@ def _cuts(d: Tensor, places: Tensor) -> Tensor:
 
 
 def _derivatives(p: Step, y: Tensor, order: int) -> list[Tensor]:
-    """Log p and its derivatives up to the order, at y within p's support."""
+    """log p and its derivatives up to the order, at y within p's support."""
     with torch.inference_mode(False), torch.enable_grad():
         y = y.clamp(*p.support).requires_grad_()
         found = [p.log_prob(y) + 0 * y]  # on the graph even where p is flat

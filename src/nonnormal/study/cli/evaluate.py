@@ -11,7 +11,7 @@ from nonnormal.study.registry import all_experiments, experiments_of, job_named,
 
 app = typer.Typer()
 _JOBS = {job.name: job.about for experiment in all_experiments() for job in experiment.jobs}
-_HELP = "Measure one job of a study. Those of this package:\n\n" + "\n\n".join(f"{n}: {a}" for n, a in _JOBS.items())
+_HELP = "Measure one job of a study.\n\nJobs of this package:\n\n" + "\n\n".join(f"{n}: {a}" for n, a in _JOBS.items())
 
 
 @app.command(help=_HELP)

@@ -28,9 +28,9 @@ def insert(target: Path, study: Study, layout: Layout) -> None:
         ValueError: the file lacks the markers.
         FileNotFoundError: the study has no results yet.
     """
-    text = target.read_text(encoding="utf-8")
+    old = target.read_text(encoding="utf-8")
     markers = [f"<!-- results of {study.name}: {end} -->" for end in ("start", "end")]
-    head, start, rest = text.partition(markers[0])
+    head, start, rest = old.partition(markers[0])
     _, end, tail = rest.partition(markers[1])
     if not (start and end):
         raise ValueError(f"{target}: found no pair of markers {' … '.join(markers)}")
@@ -74,8 +74,8 @@ def claims_block(table: pd.DataFrame) -> str:
     )
 
 
-def _folded(summary: str, text: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{text}\n</details>\n"
+def _folded(summary: str, content: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{content}\n</details>\n"
 
 
 def _conditions(study: Study, layout: Layout) -> str:
@@ -86,11 +86,12 @@ def _conditions(study: Study, layout: Layout) -> str:
     trained: dict[str, list[str]] = {}
     for name in (*study.runs, *(study.design_runs if _shows_designs(study) else ())):
         its = study.run(name).training
-        text = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
-        trained.setdefault(f"{text}, T = {its.n_steps}", []).append(name)
+        training = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        trained.setdefault(f"{training}, T = {its.n_steps}", []).append(name)
     several = len(trained) > 1
     trainings = "; ".join(
-        text + f" ({len(names)} of the networks, {names[0]} the first)" * several for text, names in trained.items()
+        training + f" ({len(names)} of the networks, {names[0]} the first)" * several
+        for training, names in trained.items()
     )
     published = "Figures marked li2024 were published for other data and other networks. "
     return (

@@ -110,9 +110,13 @@ def _functions(name: str) -> tuple[str, list[ast.FunctionDef]]:
 
 
 def _imported(*nodes: ast.AST) -> list[str]:
-    """Names of what is imported there, of modules and of what is in them."""
+    """Names of what is imported there, of modules and of what is in them; not for type checkers, which never runs."""
     names: list[str] = []
-    for node in (each for above in nodes for each in ast.walk(above)):
+    queue = [*nodes]
+    while queue:
+        node = queue.pop()
+        typed = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        queue += node.orelse if typed else ast.iter_child_nodes(node)
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -19,7 +19,8 @@ from matplotlib.colors import to_hex
 
 from nonnormal.files import read_json, read_tensors, reading
 from nonnormal.study.config import Study
-from nonnormal.study.registry import experiment_named, experiments_of, figures_of, parts, tables_of
+from nonnormal.study.experiment import Experiment
+from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
 from nonnormal.study.report import theme
 from nonnormal.study.report.page import needed
 from nonnormal.study.report.page.curves import curve
@@ -138,7 +139,7 @@ def _networks(
         for n_steps in drawn:
             images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
             samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
-        part, figures = _part(study, name)
+        experiment = _experiment(study, name)
         log = read_table(layout.log(name))
         made = [layout.weights(name), layout.log(name)]
         made += [layout.samples(name, n_steps) for n_steps in drawn]
@@ -146,7 +147,8 @@ def _networks(
         row = scores.get(name, {})
         yield {
             "name": name,
-            "part": part,
+            "part": experiment.name,
+            "title": experiment.title,
             "pair": f"{run.q}/{run.p}",
             "mark": _mark(run.q, run.p),
             "basis": str(run.basis),
@@ -157,7 +159,7 @@ def _networks(
             "fid": cell(row, "fid") if row else "–",
             "samples": samples,
             "grey": study.dataset.shape[0] == 1,
-            "figures": _drawn(study, layout, figures),
+            "figures": _drawn(study, layout, experiment),
             "curve": curve(name, run.q, run.p, log),
             "last": f"{log.loss_nats_per_dim.tail(5).mean():.4g}",
             "settings": yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -166,10 +168,11 @@ def _networks(
         }
 
 
-def _part(study: Study, name: str) -> tuple[str, tuple[str, ...]]:
-    """(which part of the study trains the network, the figures that show it)."""
-    part = "pairs" if name in study.runs else "representations" if name in study.design_runs else "phase_space"
-    return part, tuple(figure.name for figure in experiment_named(study, part).figures_of(study))
+def _experiment(study: Study, name: str) -> Experiment:
+    """The experiment that the network is trained for."""
+    return experiment_named(
+        study, "pairs" if name in study.runs else "representations" if name in study.design_runs else "phase_space"
+    )
 
 
 def _mark(q: str, p: str) -> dict[str, str]:
@@ -182,10 +185,12 @@ def _mark(q: str, p: str) -> dict[str, str]:
 def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
     """What is known of a network that existed already."""
     images, settings = read_tensors(layout.arrays("pretrained"))[0], study.pretrained
+    experiment = experiment_named(study, "pretrained")
     made = [layout.arrays("pretrained"), layout.rows("pretrained")]
     return {
         "name": PRETRAINED,
-        "part": "pretrained",
+        "part": experiment.name,
+        "title": experiment.title,
         "pair": "–",
         "mark": None,
         "basis": "–",
@@ -200,7 +205,7 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
             for step in settings.steps
         },
         "grey": study.dataset.shape[0] == 1,
-        "figures": _drawn(study, layout, [f.name for f in experiment_named(study, "pretrained").figures_of(study)]),
+        "figures": _drawn(study, layout, experiment),
         "curve": None,
         "last": None,
         "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -221,10 +226,10 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]]) -> l
     return tables
 
 
-def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
-    """Which of the figures the study has, and are there; others may be there from a section that it had."""
-    has = figures_of(study)
-    return [name for name in names if name in has and layout.figure(name, "png").is_file()]
+def _drawn(study: Study, layout: Layout, experiment: Experiment) -> list[str]:
+    """Which of the experiment's figures are there."""
+    names = [figure.name for figure in experiment.figures_of(study)]
+    return [name for name in names if layout.figure(name, "png").is_file()]
 
 
 def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
