@@ -30,6 +30,7 @@ from nonnormal.steps.distributions import (
 from nonnormal.steps.divergence import shift_kl
 
 get_step = get
+"""The same as `get`, under a name that says what is got where `nonnormal` is all that is imported."""
 
 __all__ = [
     "Arcsine",
