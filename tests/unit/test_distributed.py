@@ -27,7 +27,9 @@ def trained(folder, dropout=0.0, **other):
     options |= dict(checkpoint_every=100, log_every=2, facts={"of": "f"})
     objective = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
     denoiser, log = train(small_denoiser(dropout=dropout), objective, images, **options | other)
-    return denoiser.network.state_dict() | {"log": torch.tensor(log.to_numpy())}
+    return denoiser.network.state_dict() | {
+        "log": torch.tensor([list(row.values()) for row in log], dtype=torch.float64)
+    }
 
 
 def trained_together(folder):

@@ -19,13 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonnormal.denoisers import _torchvision
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
-
-_torchvision.ensure_importable()
-from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402 (torchvision first)
 
 TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"
 _SUBSET = 1000  # images of a KID subset: torch-fidelity's default, as is their number of 100 where images are enough
@@ -60,6 +57,9 @@ def fidelity(
     if "kid" in metrics:
         found["kid"] = _kid(a, b, device, **options)
     if {"precision", "recall"} & set(metrics):
+        ensure_importable()  # torchvision, which torch-fidelity imports
+        from torch_fidelity.metric_prc import prc_features_to_metric
+
         shares = prc_features_to_metric(
             *(rows.to(device) for rows in (a, b)), prc_neighborhood=3, save_cpu_ram=True, verbose=False
         )

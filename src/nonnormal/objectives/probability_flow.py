@@ -29,7 +29,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, score
@@ -74,6 +73,8 @@ def log_density(
     Returns:
         (N,) nats, float64, and the number of calls, each of them on all of z.
     """
+    from torchdiffeq import odeint
+
     calls = 0
 
     def rate(time: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

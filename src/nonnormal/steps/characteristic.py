@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.polynomial import legendre
-from scipy.interpolate import PPoly
 
 if TYPE_CHECKING:
+    from scipy.interpolate import PPoly
+
     from nonnormal.steps.base import Step
 
 _TERMS = 16
@@ -83,6 +84,8 @@ class Panels:
 
     def polynomial(self) -> PPoly:
         """The same function, quick to evaluate."""
+        from scipy.interpolate import PPoly
+
         powers = (self.coefficients @ _POWERS).T[::-1] / self.half ** np.arange(_TERMS)[::-1, None]
         edges = np.append(self.centre - self.half, self.centre[-1] + self.half[-1])
         return PPoly(powers, edges)

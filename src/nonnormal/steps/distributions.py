@@ -13,7 +13,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
 
 from nonnormal.steps.base import Step, StepError, Symmetric, register
@@ -170,12 +169,16 @@ class StudentT(Symmetric):
         return norm - (self.df + 1) / 2 * torch.log1p(z.square() / (self.df - 2))
 
     def cdf(self, z):
+        from scipy import special
+
         t = (z * math.sqrt(self.df / (self.df - 2))).detach()
         return torch.as_tensor(special.stdtr(self.df, t.double().cpu().numpy())).to(z)
 
     def characteristic(self, omega):
         if self.df > 50:  # K_ν(u) overflows where ν is large and u small
             return super().characteristic(omega)
+        from scipy import special
+
         half = self.df / 2
         u = np.maximum(np.abs(omega.numpy()) * math.sqrt(self.df - 2), 1e-8)
         # K_ν(u) = kve(u) exp(−u), which underflows to the 0 that φ is there.
@@ -255,6 +258,8 @@ def _sizes(step: GeneralizedNormal, device: torch.device) -> Tensor:
     |z/a|^b has the law Gamma(1/b), and lies below |T(n)/a|^b with probability erf(|n|/√2). A gamma number costs as much
     as ten normal ones, T between its nodes as one, where it is off by less than 3e-7 and rounding.
     """
+    from scipy import special
+
     order, (below, above) = 1 / step.shape, (special.erf(NODES / math.sqrt(2)), special.erfc(NODES / math.sqrt(2)))
     power = np.where(NODES < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
     return torch.tensor(step._scale * power**order, dtype=torch.float32, device=device)
@@ -342,6 +347,8 @@ class Gumbel(Step):
         return -torch.expm1(-torch.exp(-z * (math.pi / math.sqrt(6)) - _EULER))
 
     def characteristic(self, omega):
+        from scipy import special
+
         u = math.sqrt(6) / math.pi * omega.numpy()
         return torch.as_tensor(np.exp(special.loggamma(1 - 1j * u) - 1j * _EULER * u))
 

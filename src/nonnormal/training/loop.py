@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -83,7 +82,7 @@ def train(
     group: Group = ALONE,
     flops: float | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[NetworkDenoiser, pd.DataFrame]:
+) -> tuple[NetworkDenoiser, list[dict[str, float]]]:
     """Minimises E objective over the weights θ; θ_EMA ← d θ_EMA + (1 − d) θ with d = min(ema_decay, (1+k)/(10+k)).
 
     Args:
@@ -113,7 +112,7 @@ def train(
         stop: asked at each step; where it is true in any process, all save and stop after that step.
 
     Returns:
-        (denoiser with the averaged weights, log with the columns `LOG_COLUMNS`).
+        (denoiser with the averaged weights, rows of the log, each with a number for every one of `LOG_COLUMNS`).
 
     Raises:
         TrainingDiverged: the loss or the gradient is not finite; the message names the step.
@@ -198,7 +197,7 @@ def train(
     with torch.no_grad():
         for parameter, value in zip(averaged.network.parameters(), ema, strict=True):
             parameter.copy_(value)
-    log = pd.DataFrame(state.log, columns=list(LOG_COLUMNS)).astype({"step": int})
+    log = [dict(zip(LOG_COLUMNS, (int(step), *rest), strict=True)) for step, *rest in state.log]
     return averaged.eval().requires_grad_(False), log
 
 

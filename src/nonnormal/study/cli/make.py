@@ -81,6 +81,8 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     """
     from functools import partial
 
+    import pandas as pd
+
     from nonnormal import data as data_sets
     from nonnormal.files import atomic, sha256_of
     from nonnormal.seeds import derive
@@ -115,7 +117,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         if group.rank > 0:
             return
         with atomic(layout.log(run)) as temporary:
-            log.to_csv(temporary, index=False)
+            pd.DataFrame(log).to_csv(temporary, index=False)
         save_weights(layout.weights(run), averaged, recipe, study=study.name, **facts)
         layout.checkpoint(run).unlink(missing_ok=True)
         print(layout.weights(run))
