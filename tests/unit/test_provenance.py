@@ -185,12 +185,12 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_made_again_where_its_command_changed(rule):
-    """The command that its shell calls: what that imports is its input, and what it says its parameter."""
+    """The command that its shell calls: the digests of what that imports and of what it says are parameters."""
     called = re.search(r'(?:nonnormal|TRAIN \+ ") ((?:evaluate )?[\w-]+) \{', RULES[rule])[1]
     module = "evaluate" if called.startswith("evaluate") else "show" if called in SHOWN else "make"
     command = f"nonnormal.study.cli.{module}:{called.split()[-1].replace('-', '_')}"
     assert f'command=body("{command}"' in RULES[rule]
-    assert f'sources("{command}"' in RULES[rule] or called in ("figure", "paper"), "those name their own"
+    assert f'digest("{command}"' in RULES[rule] or called in ("figure", "paper"), "those name their own"
 
 
 SHOWN = ("figure", "table", "paper", "page")

@@ -11,9 +11,11 @@ for EXPERIMENT in experiments_of(STUDY):
             f"show_{EXPERIMENT.name}"
         input:
             files=[path for figure in SHOWN_FIGURES for path in figure.files(STUDY, LAYOUT)],
-            tables=[*map(str, [LAYOUT.summary] * bool(EXPERIMENT.tables)), *(f for t in EXPERIMENT.tables for f in t.inputs)],
+            tables=[
+                *map(str, [LAYOUT.summary] * bool(EXPERIMENT.tables)),
+                *(f for t in EXPERIMENT.tables for f in t.inputs),
+            ],
             published="paper/references/published.csv",
-            code=sources(*EXPERIMENT.modules(*EXPERIMENT.functions(STUDY))),
         output:
             [LAYOUT.caption("figure", figure.name) for figure in SHOWN_FIGURES],
             [LAYOUT.caption("table", table.name) for table in EXPERIMENT.tables],
@@ -38,6 +40,7 @@ for EXPERIMENT in experiments_of(STUDY):
             study=LAYOUT.study,
             experiment=EXPERIMENT.name,
             pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
+            code=digest(*EXPERIMENT.modules(*EXPERIMENT.functions(STUDY))),
             command=body("nonnormal.study.cli.show:show"),
         shell:
             "nonnormal show {params.experiment} {params.study} > {log} 2>&1"
@@ -74,7 +77,7 @@ rule page:
         LAYOUT.figures(figures_of(STUDY), ["png"]),
         LAYOUT.tables(tables_of(STUDY), ["csv"]),
         needed(STUDY, LAYOUT),
-        code=[*sources("nonnormal.study.cli.show:page"), *templates()],
+        code=templates(),
     output:
         LAYOUT.page,
     log:
@@ -87,6 +90,7 @@ rule page:
     params:
         study=LAYOUT.study,
         settings=STUDY.sha256,
+        code=digest("nonnormal.study.cli.show:page"),
         command=body("nonnormal.study.cli.show:page"),
     shell:
         "nonnormal page {params.study} > {log} 2>&1"

@@ -47,8 +47,6 @@ def hardware() -> str:
 def sources(*modules: str) -> tuple[str, ...]:
     """Files of this package that `modules` are made of: their own and, by their imports, those of all below them.
 
-    What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
-
     Args:
         modules: dotted names inside the package, e.g. "nonnormal.training.loop"; of "nonnormal.study.cli.make:train" it
             is the modules that this function imports, without the file that it stands in, for which there is `body`.
@@ -73,8 +71,26 @@ def sources(*modules: str) -> tuple[str, ...]:
         if path is None or path in found:
             continue
         found.add(path)
-        queue += _imported(ast.parse(path.read_text(encoding="utf-8")))
+        queue += _imported_by(path.read_text(encoding="utf-8"))
     return tuple(sorted(os.path.relpath(path) for path in found))
+
+
+@cache  # most files are below most modules, and reading them takes seconds
+def _imported_by(text: str) -> list[str]:
+    return _imported(ast.parse(text))
+
+
+@cache
+def digest(*modules: str) -> str:
+    """Digest of the `sources` of modules: their places and what stands in them.
+
+    What a workflow's rule declares as parameter, so that a change of code re-runs what the code made and nothing else.
+    As inputs the files, near a hundred, would be looked at for each job of the rule.
+    """
+    found = hashlib.sha256()
+    for path in map(Path, sources(*modules)):
+        found.update(f"{path.resolve().relative_to(PACKAGE)}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 @cache
