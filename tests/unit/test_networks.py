@@ -50,6 +50,12 @@ def test_initial_weights_depend_on_the_seed_alone():
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+def test_a_network_has_the_dtype_of_its_weights():
+    network = UNet(**SMALL)
+    assert network.unet.dtype == torch.float32
+    assert network.double().unet.dtype == torch.float64
+
+
 def test_initialisation_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
     initialised(lambda: nn.Linear(2, 2), 0)

@@ -25,9 +25,16 @@ _PACKAGES = ("diffusers.models.transformers", "diffusers.models.unets")
 
 @cache
 def unet_2d_model() -> type[UNet2DModel]:
-    """The class `diffusers.UNet2DModel`."""
+    """The class `diffusers.UNet2DModel`, which does not look through all its modules for its dtype at each call."""
     with _hidden():
-        return importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel
+        library_class = importlib.import_module("diffusers.models.unets.unet_2d").UNet2DModel
+
+    class OwnUNet2DModel(library_class):
+        @property
+        def dtype(self):
+            return self.conv_in.weight.dtype
+
+    return OwnUNet2DModel
 
 
 @contextmanager
