@@ -14,15 +14,13 @@ import pytest
 import scipy.linalg
 import torch
 from problems import random_inception
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached
 
 from nonnormal import data
 from nonnormal.data.download import DownloadError, sha256_of
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics import fidelity as module
 from nonnormal.metrics.features import Classifier, accuracy, train_classifier
-from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.fidelity import fid_difference, fidelity
 from nonnormal.metrics.inception import Inception
 from nonnormal.metrics.intervals import (
     Z95,
@@ -42,6 +40,11 @@ from nonnormal.metrics.reference import (
 )
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.seeds import generator
+
+ensure_importable()  # torchvision, which torch-fidelity imports
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric  # isort: skip # noqa: E402
+from torch_fidelity.metric_kid import kid_features_to_metric  # isort: skip # noqa: E402
+from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached  # isort: skip # noqa: E402
 
 N = 200
 
@@ -218,6 +221,21 @@ def test_those_that_are_wanted_do_not_depend_on_the_others(digits, trained, want
     every = fidelity(first, reference, resamples=10, seed=0)
     some = fidelity(first, reference, resamples=10, seed=0, metrics=wanted)
     assert list(some.items()) == [(name, every[name]) for name in wanted]
+
+
+def test_images_that_were_changed_in_place_are_measured_anew(digits, trained):
+    images, reference = digits.train.images[:N].clone(), against(digits.test.images[:N], trained)
+    before = fidelity(images, reference, resamples=10, seed=0)
+    images.copy_(digits.train.images[N : 2 * N])
+    found = fidelity(images, reference, resamples=10, seed=0)
+    assert found == fidelity(digits.train.images[N : 2 * N], reference, resamples=10, seed=0) != before
+
+
+def test_distances_do_not_depend_on_whether_the_splits_moments_are_held(digits, trained, monkeypatch):
+    first, second, reference = digits.train.images[:N], digits.train.images[N : 2 * N], digits.test.images[:N]
+    held = fid_difference(first, second, against(reference, trained), resamples=10, seed=0)
+    monkeypatch.setattr(module, "_HELD", 0)
+    assert fid_difference(first, second, against(reference, trained), resamples=10, seed=0) == held
 
 
 def test_distances_grow_as_images_get_worse(digits, trained):

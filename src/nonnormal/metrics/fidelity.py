@@ -10,10 +10,12 @@ a share of images, given the other set's manifold).
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,12 +23,20 @@ from torch import Tensor
 
 from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics import DISTANCES
-from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, proportion_interval
+from nonnormal.metrics.intervals import (
+    Z95,
+    Estimate,
+    bootstrap_counts,
+    bootstrap_interval,
+    bootstrap_interval_of,
+    proportion_interval,
+)
 from nonnormal.metrics.reference import Reference
 
 TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"
 _SUBSET = 1000  # images of a KID subset: torch-fidelity's default, as is their number of 100 where images are enough
 _KERNEL = 5000  # images whose whole kernel matrix is held in memory: 200 MB
+_HELD = 1 << 24  # numbers of the training split's resampled moments that are held in memory: 128 MB
 
 
 def fidelity(
@@ -50,10 +60,11 @@ def fidelity(
 
     Source: Heusel et al. (1706.08500), Bińkowski et al. (1801.01401), Kynkäänniemi et al. (1904.06991, 3 neighbours).
     """
-    a, b, found = reference.of(generated, device), reference.features, {}
+    images = _Images(generated)
+    a, b, found = _features(images, reference, device), reference.features, {}
     options = dict(resamples=resamples, seed=seed)
     if "fid" in metrics:
-        found["fid"] = _fid(a, reference, device, **options)
+        found["fid"] = _fid(images, reference, device, **options)
     if "kid" in metrics:
         found["kid"] = _kid(a, b, device, **options)
     if {"precision", "recall"} & set(metrics):
@@ -90,41 +101,76 @@ def fid_difference(
     """
     if len(generated) != len(other):
         raise ValueError(f"images in pairs are needed, found {len(generated)} and {len(other)}")
-    rows = [reference.of(images, device) for images in (generated, other)]
-    return _frechet_estimate(rows, reference, device, resamples=resamples, seed=seed)
+    options = dict(resamples=resamples, seed=seed)
+    (a, each_a), (b, each_b) = (_distances(_Images(x), reference, device, **options) for x in (generated, other))
+    return Estimate(a - b, *bootstrap_interval_of(each_a - each_b, a - b), len(generated))
+
+
+class _Images:
+    """Images as the key of a cache: equal to others that show the same."""
+
+    def __init__(self, images: Tensor):
+        self.images = images
+        content = hashlib.sha256(images.detach().cpu().contiguous().numpy())
+        self._content = content.digest(), images.dtype, images.shape
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Images) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+
+# Images are measured by themselves and then against others, and one set may be the other of many: two are kept.
+
+
+@lru_cache(2)
+def _features(images: _Images, reference: Reference, device: torch.device | str) -> Tensor:
+    return reference.of(images.images, device)
 
 
 # ---- FID -------------------------------------------------------------------------------------------------------------
 
 
-def _fid(features: Tensor, reference: Reference, device, *, resamples: int, seed: int) -> Estimate:
+def _fid(images: _Images, reference: Reference, device, *, resamples: int, seed: int) -> Estimate:
     """|m_a − m_b|² + tr S_a + tr S_b − 2 tr √(S_a S_b), m and S the mean and covariance of features a and b.
 
     Both sets are resampled for the interval, the training split only where all of its features were kept.
     """
-    found = _frechet_estimate([features], reference, device, resamples=resamples, seed=seed)
+    value, each = _distances(images, reference, device, resamples=resamples, seed=seed)
+    found = Estimate(value, *bootstrap_interval_of(each, value), len(images.images))
     return replace(found, low=max(found.low, 0.0))  # a distance is not negative
 
 
-def _frechet_estimate(
-    rows: list[Tensor], reference: Reference, device: torch.device | str, *, resamples: int, seed: int
-) -> Estimate:
-    """Distance of the first rows (N, D) to the reference, minus that of the second where there are any."""
-    rows, b = [features.double().to(device) for features in rows], reference.features.double().to(device)
+@lru_cache(2)
+def _distances(
+    images: _Images, reference: Reference, device: torch.device | str, *, resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """(distance of the images to the reference, that of each resample of both, (R,))."""
+    rows = _features(images, reference, device).double().to(device)
     whole = reference.mean.to(device), _root(reference.covariance.to(device))
+    options = dict(resamples=resamples, seed=seed)
+    counts, _ = bootstrap_counts((len(rows), len(reference.features)), **options)
+    others: Iterable[tuple[Tensor, Tensor]] = [whole] * resamples
+    if len(reference.features) == reference.n:
+        held = resamples * reference.features.shape[1] ** 2 <= _HELD
+        others = (_held_moments if held else _resampled_moments)(reference, len(rows), device, **options)
+    each = [_frechet(*_moments(rows, drawn), *against) for drawn, against in zip(counts, others, strict=True)]
+    return _frechet(*_moments(rows, np.ones(len(rows))), *whole), np.array(each)
 
-    def distance(counts: np.ndarray, against: tuple[Tensor, Tensor]) -> float:
-        first, *second = (_frechet(*_moments(a, counts), *against) for a in rows)
-        return first - sum(second)
 
-    def distances(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        complete = len(b) == reference.n
-        pairs = zip(u, v, strict=True)
-        return np.array([distance(counts, _moments(b, others) if complete else whole) for counts, others in pairs])
+def _resampled_moments(
+    reference: Reference, n: int, device: torch.device | str, *, resamples: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Moments of the training split in each resample of it and of n images."""
+    b = reference.features.double().to(device)
+    _, counts = bootstrap_counts((n, len(b)), resamples=resamples, seed=seed)
+    return (_moments(b, drawn) for drawn in counts)
 
-    n = len(rows[0])
-    value = distance(np.ones(n), whole)
-    return Estimate(value, *bootstrap_interval(distances, value, (n, len(b)), resamples=resamples, seed=seed), n)
+
+@lru_cache(1)  # the same for all images of a study, as many as they are
+def _held_moments(*args, **options) -> list[tuple[Tensor, Tensor]]:
+    return list(_resampled_moments(*args, **options))
 
 
 def _moments(rows: Tensor, counts: np.ndarray) -> tuple[Tensor, Tensor]:

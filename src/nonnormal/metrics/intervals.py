@@ -55,9 +55,18 @@ def bootstrap_interval(
         resamples: R.
         seed: of the resampling.
     """
+    return bootstrap_interval_of(statistic(*bootstrap_counts(sizes, resamples=resamples, seed=seed)), value)
+
+
+def bootstrap_counts(sizes: tuple[int, int], *, resamples: int, seed: int) -> list[np.ndarray]:
+    """How often each resample draws each item, (R, N) and (R, M)."""
     rng = np.random.default_rng(seed)
-    counts = [rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(float) for size in sizes]
-    error = float(np.std(statistic(*counts), ddof=1))
+    return [rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(float) for size in sizes]
+
+
+def bootstrap_interval_of(statistics: np.ndarray, value: float) -> tuple[float, float]:
+    """The interval of `bootstrap_interval`, from the statistic of each resample, (R,)."""
+    error = float(np.std(statistics, ddof=1))
     return value - Z95 * error, value + Z95 * error
 
 

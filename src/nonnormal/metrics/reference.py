@@ -25,7 +25,7 @@ from nonnormal.seeds import generator
 KEPT = 50_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """A feature network with the features of the training split.
 
