@@ -20,7 +20,8 @@ from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
 from nonnormal.study.config.build import denoiser_recipe
-from nonnormal.study.experiments.phase_space.measure import law_distance, law_rows, recipe_rows, steps_of
+from nonnormal.study.experiments.phase_space import measure
+from nonnormal.study.experiments.phase_space.measure import Scene, law_distance, law_rows, recipe_rows, steps_of
 from nonnormal.study.results.summary import COLUMNS, select, with_condition
 from nonnormal.training.checkpoints import build_denoiser
 
@@ -84,6 +85,19 @@ def test_every_row_has_interval_unit_and_conditions_and_belongs_to_its_run(rows)
     for conditions in map(json.loads, rows.conditions):
         assert (conditions["data"], conditions["seed"]) == ("digits", 3)
     assert not rows.duplicated(["metric", "nfe", "conditions"]).any()
+
+
+def test_no_samples_are_drawn_twice(digits, reference, monkeypatch):
+    asked, draw = [], Scene.sample
+
+    def sample(self, *which, **more):
+        asked.append((*which, *more.items()))
+        return draw(self, *which, **more)
+
+    monkeypatch.setattr(Scene, "sample", sample)
+    monkeypatch.setattr(measure, "_bounds", lambda *_: None)
+    recipe_rows(STUDY, "nn", NORMAL, digits, reference)
+    assert len(asked) == len(set(asked)) == len(PROCESSES) * (4 * 2 + 1 + 2)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
