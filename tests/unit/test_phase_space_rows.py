@@ -22,7 +22,8 @@ from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
 from nonnormal.study.config.build import components, model_config
-from nonnormal.study.experiments.phase_space.measure import law_distance, law_rows, phase_space_rows, steps_of
+from nonnormal.study.experiments.phase_space import measure
+from nonnormal.study.experiments.phase_space.measure import Scene, law_distance, law_rows, phase_space_rows, steps_of
 from nonnormal.training.checkpoints import build_denoiser
 
 RAW = {
@@ -78,6 +79,19 @@ def test_every_row_has_interval_unit_and_conditions_and_belongs_to_its_run(rows)
     assert rows[["value", "low", "high"]].map(math.isfinite).all(axis=None)
     assert set(rows.process) == set(PROCESSES)
     assert set(zip(rows.data, rows.seed, strict=True)) == {("digits", 3)}
+
+
+def test_no_samples_are_drawn_twice(digits, reference, monkeypatch):
+    asked, draw = [], Scene.sample
+
+    def sample(self, *which, **more):
+        asked.append((*which, *more.items()))
+        return draw(self, *which, **more)
+
+    monkeypatch.setattr(Scene, "sample", sample)
+    monkeypatch.setattr(measure, "_bounds", lambda *_: None)
+    phase_space_rows(STUDY, "nn", NORMAL, digits, reference)
+    assert len(asked) == len(set(asked)) == len(PROCESSES) * (4 * 2 + 1 + 2)
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -174,11 +174,11 @@ MODULE_OF = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_made_again_where_its_command_changed(rule):
-    """The command that its shell calls: what that imports is its input, and what it says its parameter."""
+    """The command that its shell calls: the digests of what that imports and of what it says are parameters."""
     called = re.search(r'(?:nonnormal|TRAIN \+ ") ([\w-]+) \{', RULES[rule])[1].replace("-", "_")
     command = f"{MODULE_OF[called].__name__}:{called}"
     assert f'command=body("{command}"' in RULES[rule]
-    assert f'sources("{command}"' in RULES[rule] or called == "paper", "it has no code but Typst's"
+    assert f'digest("{command}"' in RULES[rule] or called == "paper", "it has no code but Typst's"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_rule_is_made_again_where_its_command_changed(rule):
 def test_rules_of_experiments_are_made_again_where_their_functions_changed(command, code):
     """They are made in a loop over the registry."""
     [text] = [text for text in LOOPS if f'"nonnormal {command} ' in text]
-    assert re.search(rf'code=sources\((".*", )?{re.escape(code)}\)', text)
+    assert re.search(rf'code=digest\((".*", )?{re.escape(code)}\)', text)
     assert f'command=body("{MODULE_OF[command].__name__}:{command}")' in text
 
 

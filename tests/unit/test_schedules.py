@@ -14,6 +14,7 @@ from nonnormal.processes.schedules import (
     Cosine,
     LinearLogSNR,
     Polynomial,
+    Schedule,
     column_labels,
     row_labels,
     sequential,
@@ -286,3 +287,9 @@ def test_component_wise_schedules_are_themselves_alone():
     assert first == first != second
     assert len({first, second}) == 2
     assert VP(first) == VP(first) != VP(second)
+
+
+@pytest.mark.parametrize("t", [0.3, torch.rand(2, 3, generator=torch.Generator().manual_seed(0))])
+def test_the_slope_of_a_linear_schedule_is_what_differentiation_finds(t):
+    schedule = LinearLogSNR(13.3, -5.0)
+    assert torch.equal(schedule.slope(t), Schedule.slope(schedule, t))

@@ -12,7 +12,7 @@ from nonnormal.files import write_json
 from nonnormal.study.registry import experiments_of, figures_of, jobs_of, parts, tables_of
 from nonnormal.study.results.paths import Layout
 from nonnormal.study.report.page import needed, templates
-from nonnormal.study.results.provenance import body, sources
+from nonnormal.study.results.provenance import body, digest
 from nonnormal.study.config import StudyError, read, validate as check_study
 
 try:

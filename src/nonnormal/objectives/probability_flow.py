@@ -29,7 +29,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, score
@@ -79,6 +78,8 @@ def log_density(
     Raises:
         ValueError: t is below the process's t_min, or 1 or above.
     """
+    from torchdiffeq import odeint
+
     if not process.t_min <= t < 1:
         raise ValueError(f"t must be in [{process.t_min:g}, 1), found {t:g}")
     calls = 0

@@ -71,6 +71,9 @@ class LinearLogSNR(TwoEnded):
         t = torch.as_tensor(t, dtype=torch.float64)
         return self.log_snr_max + t * (self.log_snr_min - self.log_snr_max)
 
+    def slope(self, t):
+        return torch.full_like(torch.as_tensor(t, dtype=torch.float64), self.log_snr_min - self.log_snr_max)
+
 
 class Cosine(TwoEnded):
     """log_snr(t) = −2 log tan(a + t (b − a)), with a, b such that the ends are log_snr_max and log_snr_min.

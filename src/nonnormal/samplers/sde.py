@@ -31,7 +31,6 @@ from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
@@ -224,6 +223,8 @@ def sample_flow_adaptive(
 
     Source: PSLD (2303.01748), which solves the flow by an adaptive method of order 5(4); torchdiffeq.
     """
+    from torchdiffeq import odeint
+
     basis = options.get("basis")
 
     def move(z, t, s, noise):

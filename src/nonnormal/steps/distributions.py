@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
 
 from nonnormal.steps.base import Step, StepError, Symmetric, register
@@ -169,12 +168,16 @@ class StudentT(Symmetric):
         return norm - (self.df + 1) / 2 * torch.log1p(z.square() / (self.df - 2))
 
     def cdf(self, z):
+        from scipy import special
+
         t = (z * math.sqrt(self.df / (self.df - 2))).detach()
         return torch.as_tensor(special.stdtr(self.df, t.double().cpu().numpy())).to(z)
 
     def characteristic(self, omega):
         if self.df > 50:  # K_ν(u) overflows where ν is large and u small
             return super().characteristic(omega)
+        from scipy import special
+
         half = self.df / 2
         u = np.maximum(np.abs(omega.numpy()) * math.sqrt(self.df - 2), 1e-8)
         # K_ν(u) = kve(u) exp(−u), which underflows to the 0 that φ is there.
@@ -329,6 +332,8 @@ class Gumbel(Step):
         return -torch.expm1(-torch.exp(-z * (math.pi / math.sqrt(6)) - _EULER))
 
     def characteristic(self, omega):
+        from scipy import special
+
         u = math.sqrt(6) / math.pi * omega.numpy()
         return torch.as_tensor(np.exp(special.loggamma(1 - 1j * u) - 1j * _EULER * u))
 

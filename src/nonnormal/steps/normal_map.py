@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
 
 _A_UNIT = 4096  # nodes
@@ -41,6 +40,8 @@ def root_of_gamma(shape: float, scale: float, device: torch.device) -> Tensor:
     G lies below (T(|n|)/scale)^shape with probability erf(|n|/√2). A gamma number costs as much as ten normal ones, T
     between its nodes as one, where it is off by less than 3e-7 and rounding.
     """
+    from scipy import special
+
     order, (below, above) = 1 / shape, (special.erf(NODES / math.sqrt(2)), special.erfc(NODES / math.sqrt(2)))
     power = np.where(NODES < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
     return torch.tensor(scale * power**order, dtype=torch.float32, device=device)

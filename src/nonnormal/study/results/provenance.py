@@ -51,8 +51,6 @@ def hardware() -> str:
 def sources(*modules: str) -> tuple[str, ...]:
     """Files that `modules` are made of: their own and, by their imports, those of all below them in the same package.
 
-    What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
-
     Args:
         modules: dotted names inside this package, e.g. "nonnormal.training.loop", or inside that of an experiment from
             elsewhere; of "nonnormal.study.cli.make:train" it is the modules that this function imports, without the
@@ -80,8 +78,26 @@ def sources(*modules: str) -> tuple[str, ...]:
             continue
         found.add(path)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        queue += _imported(ast.parse(path.read_text(encoding="utf-8")), package=package)
+        queue += _imported_by(path.read_text(encoding="utf-8"), package)
     return tuple(sorted(os.path.relpath(path) for path in found))
+
+
+@cache  # most files are below most modules, and reading them takes seconds
+def _imported_by(text: str, package: str) -> list[str]:
+    return _imported(ast.parse(text), package=package)
+
+
+@cache
+def digest(*modules: str) -> str:
+    """Digest of the `sources` of modules: their places and what stands in them.
+
+    What a workflow's rule declares as parameter, so that a change of code re-runs what the code made and nothing else.
+    As inputs the files, near a hundred, would be looked at for each job of the rule.
+    """
+    found = hashlib.sha256()
+    for path in sources(*modules):
+        found.update(f"{Path(path).name}\n".encode() + Path(path).read_bytes())
+    return found.hexdigest()[:16]
 
 
 def own_files(experiment: Experiment, *functions: str) -> tuple[str, ...]:

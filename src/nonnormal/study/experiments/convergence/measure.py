@@ -12,11 +12,11 @@ from nonnormal.analysis.convergence import (
     PLANE,
     PROCESS,
     Grid,
+    each_sampler_distances,
     order,
     path_maximum_distance,
     plane_sampler,
     plane_walk,
-    sampler_distances,
     sliced_distances,
     walk_distances,
 )
@@ -42,12 +42,20 @@ def line_rows(study: Study) -> pd.DataFrame:
     fine, coarse = Grid(settings.points), Grid(settings.points // 2)
     band = math.sqrt(math.log(2 / 0.05) / (2 * settings.n_paths))
     rows = []
-    for name in settings.step_families:
-        step = get(name)
-        for walker, distances in (("walk", walk_distances), ("sampler", sampler_distances)):
+    steps = {name: get(name) for name in settings.step_families}
+    of_samplers = {
+        (n_steps, grid): dict(zip(steps, each_sampler_distances([*steps.values()], n_steps, grid), strict=True))
+        for n_steps in counts
+        for grid in (fine, coarse)
+    }
+    for name, step in steps.items():
+        for walker in ("walk", "sampler"):
             found: dict[str, list[float]] = {f"w1_{walker}": [], f"ks_{walker}": []}
             for n_steps in counts:
-                values, rough = (distances(step, n_steps, grid) for grid in (fine, coarse))
+                values, rough = (
+                    walk_distances(step, n_steps, grid) if walker == "walk" else of_samplers[n_steps, grid][name]
+                    for grid in (fine, coarse)
+                )
                 for (metric, series), value, other in zip(found.items(), values, rough, strict=True):
                     series.append(value)
                     estimate = _not_negative(value, 2 * abs(value - other), fine.points)

@@ -125,8 +125,7 @@ def phase_space_rows(
     """
     scene = Scene(study, run, denoiser, data, reference, device)
     for name, process in _processes(study, run):
-        _samples(scene, name, process)
-        _other_steps(scene, name, process)
+        _other_steps(scene, name, process, _samples(scene, name, process))
         _bounds(scene, name, process)
     return frame(scene.rows)
 
@@ -142,8 +141,12 @@ def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
         yield name, chosen.build()
 
 
-def _samples(scene: Scene, name: str, process: LinearProcess) -> None:
-    settings = scene.study.phase_space
+Drawn = dict[tuple[str, int], tuple[Tensor, int]]  # images and calls by sampler and budget
+
+
+def _samples(scene: Scene, name: str, process: LinearProcess) -> Drawn:
+    """FID of the normal step; what it drew where other steps are measured against it."""
+    settings, kept = scene.study.phase_space, {}
     for grid in settings.grids:
         for sampler in settings.samplers:
             for budget in sorted(set(settings.nfe)):
@@ -151,19 +154,24 @@ def _samples(scene: Scene, name: str, process: LinearProcess) -> None:
                 images, calls = scene.sample(process, sampler, grid, n_steps, _NORMAL)
                 at = {"process": name, "sampler": sampler, "grid": grid, "step": _NORMAL, "budget": budget}
                 scene.add_fid(images, calls, **at)
+                if grid == settings.grids[0] and sampler in settings.step_samplers and budget in settings.step_nfe:
+                    kept[sampler, budget] = images, calls
     for tolerance in sorted(set(settings.tolerances), reverse=True):
         images, calls = scene.sample(process, "flow_adaptive", "uniform", 1, _NORMAL, rtol=tolerance, atol=tolerance)
         scene.add_fid(images, calls, process=name, sampler="flow_adaptive", step=_NORMAL, tolerance=tolerance)
+    return kept
 
 
-def _other_steps(scene: Scene, name: str, process: LinearProcess) -> None:
+def _other_steps(scene: Scene, name: str, process: LinearProcess, normals: Drawn) -> None:
     settings = scene.study.phase_space
     others = [step for step in settings.step_families if step != _NORMAL]
     for sampler in settings.step_samplers if others else ():
         for budget in sorted(set(settings.step_nfe)):
             n_steps, grid = steps_of(sampler, budget), settings.grids[0]
             at = {"process": name, "sampler": sampler, "grid": grid, "budget": budget}
-            normal, calls = scene.sample(process, sampler, grid, n_steps, _NORMAL)
+            if (sampler, budget) not in normals:
+                normals[sampler, budget] = scene.sample(process, sampler, grid, n_steps, _NORMAL)
+            normal, calls = normals[sampler, budget]
             for step in others:
                 images, _ = scene.sample(process, sampler, grid, n_steps, step)
                 scene.add_fid(images, calls, **at, step=step)
