@@ -31,6 +31,34 @@ STEPS = (*map(str, listed_steps()), "student_t(df=9)", "generalized_normal(shape
 DENSE = tuple(name for name in STEPS if get(name).has_density)
 FULL_SUPPORT = tuple(name for name in DENSE if get(name).support == (-math.inf, math.inf))
 
+
+class SymmetricMixture(stats.rv_continuous):
+    """z = ±m + √V u in scipy's words, for V of two values such that the excess kurtosis is k."""
+
+    def __init__(self, kurtosis, separation):
+        mean = 1 - separation**2
+        c = (kurtosis + 2 * separation**4) / (3 * mean**2)
+        root = math.sqrt(c / (1 + 2 * c))
+        spreads = [((1 + 2 * c) / (2 + 2 * c), mean * (1 - root)), (1 / (2 + 2 * c), mean * (1 + (1 + 2 * c) * root))]
+        self.parts = [(w / 2, stats.norm(m, math.sqrt(v))) for w, v in spreads for m in (-separation, separation)]
+        super().__init__(name="symmetric_mixture")
+
+    def _logpdf(self, x):
+        return np.logaddexp.reduce([math.log(w) + law.logpdf(x) for w, law in self.parts])
+
+    def _pdf(self, x):
+        return np.exp(self._logpdf(x))
+
+    def _cdf(self, x):
+        return sum(w * law.cdf(x) for w, law in self.parts)
+
+    def _sf(self, x):
+        return sum(w * law.sf(x) for w, law in self.parts)
+
+    def _isf(self, q):
+        return -self._ppf(q)
+
+
 _SQRT2, _SQRT3, _SQRT6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
 _SCIPY = {
     "normal": lambda: stats.norm(),
@@ -43,6 +71,7 @@ _SCIPY = {
     "arcsine": lambda: stats.arcsine(-_SQRT2, 2 * _SQRT2),
     "gumbel": lambda: stats.gumbel_r(-np.euler_gamma * _SQRT6 / math.pi, _SQRT6 / math.pi),
     "exponential": lambda: stats.expon(-1),
+    "normal_mixture": SymmetricMixture,
 }
 
 

@@ -11,7 +11,7 @@ _HOMES = {
     "bases": ("DCT", "PCA", "Basis", "Fourier", "Haar", "Pixel"),
     "denoisers": ("Denoiser", "GaussianMixtureDenoiser", "NetworkDenoiser", "OptimalDenoiser"),
     "diffusers": ("NonNormalScheduler",),
-    "objectives": ("ELBO", "Design", "Loss", "EDMLoss", "bound", "continuous_bound", "flow_bound"),
+    "objectives": ("ELBO", "Design", "Loss", "EDMLoss", "bound", "continuous_bound", "fit_steps", "flow_bound"),
     "processes": ("PSLD", "VE", "VP", "ComponentWise", "Cosine", "LinearLogSNR", "LinearProcess", "LinearSDE"),
     "samplers": (
         "sample_ancestral",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nonnormal.bases import DCT, PCA, Basis, Fourier, Haar, Pixel
     from nonnormal.denoisers import Denoiser, GaussianMixtureDenoiser, NetworkDenoiser, OptimalDenoiser
     from nonnormal.diffusers import NonNormalScheduler
-    from nonnormal.objectives import ELBO, Design, EDMLoss, Loss, bound, continuous_bound, flow_bound
+    from nonnormal.objectives import ELBO, Design, EDMLoss, Loss, bound, continuous_bound, fit_steps, flow_bound
     from nonnormal.processes import PSLD, VE, VP, ComponentWise, Cosine, LinearLogSNR, LinearProcess, LinearSDE
     from nonnormal.samplers import (
         sample_ancestral,

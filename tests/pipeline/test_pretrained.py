@@ -1,4 +1,4 @@
-"""A network that existed already: taken over, sampled with other steps, measured and drawn; or refused, and why."""
+"""A pretrained network: taken over, sampled with other steps, measured and drawn; or refused, and why."""
 
 import copy
 import inspect
@@ -31,7 +31,7 @@ LAWS, COUNTS = ["laplace", "normal", "student_t(df=5)"], [3, 6]
 RAW = {
     "name": "tiny",
     "data": "digits",
-    "pretrained": {"path": "network", "steps": LAWS, "n_steps": COUNTS, "n_images": 16},
+    "pretrained": {"path": "network", "step_families": LAWS, "nfe": COUNTS, "n_images": 16},
     "features": {"epochs": 1},
     "sampling": {"batch_size": 10},
     "evaluation": {"bootstrap": 10},
@@ -356,15 +356,15 @@ def test_files_that_are_missing_or_damaged_are_named(folder):
     ("settings", "words"),
     [
         (
-            {"n_steps": [3, 50], "steps_offset": 1},
-            r"pretrained\.n_steps: found 50; steps_offset: timesteps must be from 0",
+            {"nfe": [3, 50], "steps_offset": 1},
+            r"pretrained\.nfe: found 50; steps_offset: timesteps must be from 0",
         ),
-        ({"n_steps": [3, 51]}, r"pretrained\.n_steps: found 51; the network knows 50 noise levels"),
+        ({"nfe": [3, 51]}, r"pretrained\.nfe: found 51; the network knows 50 noise levels"),
         ({"data": "photos32"}, r"data: photos32 has images \(3, 32, 32\), the network makes \(1, 8, 8\)"),
     ],
 )
 def test_a_network_that_does_not_fit_the_study_is_refused(folder, settings, words):
-    raw = changed(n_steps=settings.get("n_steps", COUNTS)) | ({"data": settings["data"]} if "data" in settings else {})
+    raw = changed(nfe=settings.get("nfe", COUNTS)) | ({"data": settings["data"]} if "data" in settings else {})
     (folder.parent / "study.yaml").write_text(yaml.safe_dump(raw))
     set_key(folder / SCHEDULER, steps_offset=settings.get("steps_offset", 0))
     with pytest.raises(ValueError, match=words):
@@ -415,7 +415,7 @@ def test_without_the_hub_it_says_how_to_get_the_network(monkeypatch):
         ({"path": None, "hub_id": "a/b", "revision": "main"}, 'pretrained.revision: found "main"; hub_id needs'),
         ({"path": None, "hub_id": "a/b", "revision": COMMIT[:7]}, f'pretrained.revision: found "{COMMIT[:7]}"'),
         ({"path": None, "hub_id": "b", "revision": COMMIT}, 'pretrained.hub_id: found "b"'),
-        ({"steps": ["odd"]}, 'pretrained.steps.0: found "odd"'),
+        ({"step_families": ["odd"]}, 'pretrained.step_families.0: found "odd"'),
         ({"schedule": {"num_train_timesteps": 10**7}}, "pretrained.schedule.num_train_timesteps: found 10000000"),
         ({"schedule": {"beta_start": 0}}, "pretrained.schedule.beta_start: found 0"),
     ],
@@ -426,7 +426,7 @@ def test_what_does_not_name_one_network_is_refused_when_the_study_is_read(settin
     assert str(error.value).startswith(f"study.yaml: {words}")
 
 
-@pytest.mark.parametrize("section", ["exchange", "geometry"])
+@pytest.mark.parametrize("section", ["step_swap", "geometry"])
 def test_sections_that_look_at_a_run_need_one(section):
     with pytest.raises(study.StudyError, match=f"{section}: looks at a network of the study's runs"):
         study.validate(changed() | {section: {}}, "study.yaml")

@@ -37,12 +37,12 @@ def miniature(new_workspace, forks):
     study["resources"] |= {"threads": 1, "gpus": 0}
     study["runs"] = {name: study["runs"][name] for name in RUNS}
     study["defaults"]["network"] |= {"widths": [8], "layers_per_block": 1, "groups": 4}
-    study["defaults"]["training"] |= {"n_steps": 3, "steps": 20, "batch_size": 4, "warmup": 2, "log_every": 5}
+    study["defaults"]["training"] |= {"timesteps": 3, "iterations": 20, "batch_size": 4, "warmup": 2, "log_every": 5}
     for run in RUNS[2:]:
         study["runs"][run]["network"] |= {"widths": [8, 8], "layers_per_block": 1}
-        study["runs"][run]["training"] |= {"n_steps": 3, "steps": 20, "batch_size": 4, "warmup": 2}
-    study["sampling"] = {"n_images": 8, "n_steps": [2]}
-    study["evaluation"] = {"n_steps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
+        study["runs"][run]["training"] |= {"timesteps": 3, "iterations": 20, "batch_size": 4, "warmup": 2}
+    study["sampling"] = {"n_images": 8, "nfe": [2]}
+    study["evaluation"] = {"timesteps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
     (space.folder / "config/cifar10.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     return space
 

@@ -266,7 +266,7 @@ def published():
 def known_metrics():
     """Patterns of the strings of the evaluating code that could name a metric, braces of f-strings standing for all."""
     patterns = set()
-    for path in (ROOT / "src/nonnormal/evaluation").glob("*.py"):
+    for path in (ROOT / "src/nonnormal/study/experiments").glob("*/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nonnormal.steps import get
+from nonnormal.study.registry import all_experiments
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -91,7 +92,7 @@ def test_moments_of_the_families_are_those_of_the_code():
     rows = re.findall(
         r"^\| `(.+?)` \| (\S+) \| (\S+) \| (\S+) \|$", (DOCS / "mathematics" / "steps.md").read_text(), re.MULTILINE
     )
-    assert len(rows) == 11
+    assert len(rows) == 12
     for name, *printed in rows:
         step = get(name)
         moments = step.skewness, step.excess_kurtosis, step.fisher_information
@@ -102,4 +103,6 @@ def test_the_rules_that_ask_for_a_gpu_are_named_for_clusters():
     [named] = re.findall(r"one line for each of (.+)$", (DOCS / "clusters.md").read_text(), re.MULTILINE)
     rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     found = re.findall(r"^rule (\w+):\n((?:(?!^rule ).*\n?)*)", rules, re.MULTILINE)
-    assert set(named.split(", ")) == {name for name, text in found if re.search(r"^\s+gpu=GPU", text, re.MULTILINE)}
+    asking = {name for name, text in found if re.search(r"^\s+gpu=GPU", text, re.MULTILINE)}
+    jobs = {job.name for experiment in all_experiments() for job in experiment.jobs if job.gpu}
+    assert set(named.split(", ")) == asking | {name.replace("-", "_") for name in jobs}

@@ -25,7 +25,8 @@ from nonnormal.steps.divergence import constant
 from nonnormal.study.config import validate
 from nonnormal.study.config.build import design
 from nonnormal.study.experiments.pairs.bounds import bound_rows
-from nonnormal.study.results.distances import exchange_rows, feature_rows, fidelity_rows, style_rows
+from nonnormal.study.experiments.step_swap.measure import step_swap_rows
+from nonnormal.study.results.distances import feature_rows, fidelity_rows, style_rows
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
 
@@ -37,7 +38,7 @@ RAW = {
     "seed": 3,
     "defaults": {
         "process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}},
-        "training": {"n_steps": T, "seed": 5},
+        "training": {"timesteps": T, "seed": 5},
     },
     "runs": {
         "nn": {},
@@ -47,15 +48,15 @@ RAW = {
         "rademacher": {"q": "rademacher", "p": "rademacher", "training": {"loss": "limit"}},
         "laplace-limit": {"q": "laplace", "p": "laplace", "training": {"loss": "limit"}},
     },
-    "sampling": {"n_images": 8, "n_steps": [3, 2], "batch_size": 5},
+    "sampling": {"n_images": 8, "nfe": [3, 2], "batch_size": 5},
     "evaluation": {
         "n_images": 6,
-        "n_steps": [2, 9],
+        "timesteps": [2, 9],
         "n_evaluations": CALLS,
         "flow_tolerance": 1e-4,
         "bootstrap": 10,
     },
-    "exchange": {"steps": ["rademacher", "normal"], "n_steps": [3, 2, 3], "n_images": 12},
+    "step_swap": {"step_families": ["rademacher", "normal"], "nfe": [3, 2, 3], "n_images": 12},
 }
 STUDY = validate(RAW, "tiny.yaml")
 NATIVE = [name for name, run in STUDY.runs.items() if run.has_native_bound]
@@ -248,7 +249,7 @@ def test_flow_says_how_it_was_solved_and_is_left_out_without_tolerance(bounds, d
         conditions = json.loads(found.conditions)
         assert (conditions["solver"], conditions["tolerance"], conditions["trace"]) == ("dopri5", 1e-4, "hutchinson")
         assert found.nfe >= 8  # two steps of Dormand and Prince's pair
-    study = changed(evaluation={"flow_tolerance": None, "n_steps": [T]})
+    study = changed(evaluation={"flow_tolerance": None, "timesteps": [T]})
     assert select(bound_rows(study, "nn", denoiser, digits), "bpd_total", bound="flow").empty
 
 
@@ -304,17 +305,17 @@ def test_a_run_in_phase_space_owes_for_two_numbers_a_component(denoiser, digits)
 
 
 def test_one_number_of_steps_shows_no_growth(denoiser, digits):
-    rows = bound_rows(changed(evaluation={"n_steps": [T], "flow_tolerance": None}), "un", denoiser, digits)
+    rows = bound_rows(changed(evaluation={"timesteps": [T], "flow_tolerance": None}), "un", denoiser, digits)
     assert len(select(rows, "diffusion_ratio")) == 1
     assert select(rows, "bpd_growth").empty
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------
 
-UNITS = {f"{name}_digits": "squared feature distance" for name in ("fid", "kid", "exchange_fid", "exchange_kid")}
+UNITS = {f"{name}_digits": "squared feature distance" for name in ("fid", "kid", "step_swap_fid", "step_swap_kid")}
 UNITS |= {f"{name}_digits": "share" for name in ("precision", "recall")}
 for _name, _unit in (("total_variation", "grey range"), ("high_frequency", "share of power")):
-    UNITS |= {key.format(_name): _unit for key in ("style_{}", "style_{}_difference", "exchange_style_{}_difference")}
+    UNITS |= {key.format(_name): _unit for key in ("style_{}", "style_{}_difference", "step_swap_style_{}_difference")}
 STYLES = ("total_variation", "high_frequency")
 
 
@@ -393,21 +394,21 @@ def test_without_the_normal_pair_style_has_no_differences(samples, digits):
 
 @pytest.fixture(scope="module")
 def exchanged(denoiser, digits, reference):
-    return exchange_rows(STUDY, "ll", denoiser, digits, reference)
+    return step_swap_rows(STUDY, "ll", denoiser, digits, reference)
 
 
 def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exchanged):
     check(exchanged, UNITS)
     rows = with_condition(exchanged, "step")
     for metric in ("fid", "kid"):
-        found = rows[rows.metric == f"exchange_{metric}_digits"]
+        found = rows[rows.metric == f"step_swap_{metric}_digits"]
         assert list(zip(found.nfe, found.step, strict=True)) == [
             (n_steps, step) for n_steps in (2, 3) for step in ("rademacher", "normal")
         ]
         assert (found.n == 12).all()
         assert {json.loads(text)["n_reference"] for text in found.conditions} == {60}
     for name in STYLES:  # to itself the normal step has no difference
-        found = rows[rows.metric == f"exchange_style_{name}_difference"]
+        found = rows[rows.metric == f"step_swap_style_{name}_difference"]
         assert list(zip(found.nfe, found.step, strict=True)) == [(2, "rademacher"), (3, "rademacher")]
         assert {json.loads(text)["against"] for text in found.conditions} == {"normal step"}
 
@@ -420,25 +421,25 @@ def test_the_exchanged_step_is_all_that_differs_from_plain_sampling(exchanged, d
         options = dict(resamples=10, seed=derive(STUDY.seed, "fidelity"))
         expected = fidelity(images, reference, **options)
         for metric in ("fid", "kid"):
-            assert same(only(exchanged, f"exchange_{metric}_digits", nfe=n_steps, step=step), expected[metric])
+            assert same(only(exchanged, f"step_swap_{metric}_digits", nfe=n_steps, step=step), expected[metric])
     seed = derive(STUDY.seed, "style")
     gaps = style_difference(drawn["rademacher"], drawn["normal"], 17, resamples=1000, seed=seed)
     for name, estimate in gaps.items():
-        assert same(only(exchanged, f"exchange_style_{name}_difference", nfe=n_steps), estimate)
+        assert same(only(exchanged, f"step_swap_style_{name}_difference", nfe=n_steps), estimate)
 
 
 def test_steps_are_compared_with_the_normal_one_also_where_that_is_not_asked_for(
     denoiser, digits, reference, exchanged
 ):
-    study = changed(exchange={"steps": ["rademacher"], "n_steps": [2]})
-    rows = with_condition(exchange_rows(study, "ll", denoiser, digits, reference), "step")
+    study = changed(step_swap={"step_families": ["rademacher"], "nfe": [2]})
+    rows = with_condition(step_swap_rows(study, "ll", denoiser, digits, reference), "step")
     assert set(rows.step) == {"rademacher"}
     expected = with_condition(exchanged, "step").query("step == 'rademacher' and nfe == 2")
     pd.testing.assert_frame_equal(rows.reset_index(drop=True), expected.reset_index(drop=True))
 
 
 def test_the_step_of_the_run_plays_no_part_in_the_exchange(denoiser, digits, reference, exchanged):
-    rows = exchange_rows(changed(exchange={"n_steps": [2]}), "rademacher", denoiser, digits, reference)
+    rows = step_swap_rows(changed(step_swap={"nfe": [2]}), "rademacher", denoiser, digits, reference)
     assert rows.value.tolist() == exchanged[exchanged.nfe == 2].value.tolist()
 
 

@@ -13,7 +13,7 @@ from problems import small_denoiser
 
 from nonnormal import data
 from nonnormal.analysis import geometry
-from nonnormal.analysis import recorder as trajectories
+from nonnormal.analysis.recorder import Trajectories
 from nonnormal.bases import DCT
 from nonnormal.denoisers import GaussianMixtureDenoiser, OptimalDenoiser
 from nonnormal.metrics.fidelity import fidelity
@@ -35,7 +35,7 @@ RAW = {
     "seed": 3,
     "defaults": {
         "process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}},
-        "training": {"n_steps": 6, "seed": 5},
+        "training": {"timesteps": 6, "seed": 5},
     },
     "runs": {"ll": {"q": "laplace", "p": "laplace"}, "nn": {}},
     "evaluation": {"bootstrap": 10},
@@ -44,8 +44,8 @@ RAW = {
         "n_images": 16,
         "n_levels": LEVELS,
         "nfe": [9, 3, 5, 3, 15],
-        "steps": ["rademacher", "normal", "laplace"],
-        "n_steps": [12, 3, 12],
+        "step_families": ["rademacher", "normal", "laplace"],
+        "ancestral_nfe": [12, 3, 12],
         "n_paths": 8,
     },
 }
@@ -69,14 +69,10 @@ def changed(**settings):
 
 
 @pytest.fixture(scope="module")
-def measure(digits, reference, tmp_path_factory):
+def measure(digits, reference):
     """measure(denoiser, study) -> (rows, the recorded trajectories)."""
 
-    def run(denoiser, study=STUDY):
-        path = tmp_path_factory.mktemp("recordings") / "trajectories.safetensors"
-        return geometry_rows(study, denoiser, digits, reference, path), trajectories.read(path)
-
-    return run
+    return lambda denoiser, study=STUDY: geometry_rows(study, denoiser, digits, reference)
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +285,7 @@ def test_the_way_to_a_normal_law_is_a_line_through_its_mean(normal):
 
 
 def test_many_levels_follow_the_flow_of_the_normal_law(measure):
-    study = changed(n_levels=80, nfe=[3], steps=["normal"], n_steps=[2])
+    study = changed(n_levels=80, nfe=[3], step_families=["normal"], ancestral_nfe=[2])
     rows, recorded = measure(CENTRED, study)
     start = only(rows, "path_norm", sigma=recorded.levels[0].item()).value
     assert start == pytest.approx(SIGMA_MAX * math.sqrt(63.75), rel=0.05)  # of 64 normal numbers, 16 times
@@ -363,7 +359,7 @@ def recorded_by(scene):
     sigmas, kept = scene.grid(LEVELS), []
     end = SOLVERS["heun"](scene.denoiser, scene.noise(16), sigmas, callback=kept.append)
     states = torch.stack([*(at["x"] for at in kept), end])
-    return trajectories.Trajectories(states, torch.stack([at["denoised"] for at in kept]), sigmas, torch.arange(16))
+    return Trajectories(states, torch.stack([at["denoised"] for at in kept]), sigmas, torch.arange(16))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -521,7 +517,7 @@ def gaps(process, n_steps):
 
 def test_on_a_normal_law_every_step_goes_as_far_from_the_ode(scene):
     """The step enters by its variance alone; 40 images of 64 coordinates know it to 2 %."""
-    at = scene(CENTRED, changed(n_paths=40, n_images=40, n_steps=[2, 12]))
+    at = scene(CENTRED, changed(n_paths=40, n_images=40, ancestral_nfe=[2, 12]))
     rows = frame(_other_steps(at))
     for n_steps in (2, 12):
         expected = gaps(at.process, n_steps)

@@ -12,7 +12,7 @@ from nonnormal.study.report.results_page import write
 from nonnormal.study.results.paths import Layout
 
 RUNS = {"runs": {"r": {"q": "normal", "p": "normal"}}}
-DESIGNS = {"designs": {"runs": {"d": {"basis": {"kind": "dct"}}}}}
+REPRESENTATIONS = {"representations": {"networks": {"d": {"basis": {"kind": "dct"}}}}}
 
 
 def _claims():
@@ -31,8 +31,8 @@ def written(tmp_path, monkeypatch):
         layout = Layout(study.name, study.data_name, study.headline)
         made = {"revision": "0123456789abcdef", "uncommitted_changes": False, "hardware": "an abacus"}
         files = {layout.provenance: json.dumps(made)}
-        files |= {layout.table(name, "md"): f"| {name} |\n|---|\n" for name in ("pairs", "designs")}
-        files |= {layout.figure(name, "png"): name for name in ("samples", "designs")}
+        files |= {layout.table(name, "md"): f"| {name} |\n|---|\n" for name in ("pairs", "representations")}
+        files |= {layout.figure(name, "png"): name for name in ("samples", "representations")}
         files[layout.table("claims", "csv")] = _claims().to_csv(index=False)
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,11 +54,11 @@ def test_a_page_has_title_conditions_samples_table_and_verdicts(written, tmp_pat
     parts = ["Conditions: ", "`0123456789` on an abacus", "](../images/a-samples.png)", "| pairs |"]
     assert _in_order(text, [*parts, "not tested here: 1.", "nobody could"])
     assert (tmp_path / "docs/images/a-samples.png").read_text() == "samples"
-    assert "designs" not in text
+    assert "representations" not in text
 
 
 def test_trainings_with_different_settings_are_listed_apart(written):
-    other = {"q": "laplace", "p": "laplace", "training": {"steps": 7, "batch_size": 3, "ema_decay": 0.5, "n_steps": 9}}
+    other = {"q": "laplace", "p": "laplace", "training": {"iterations": 7, "batch_size": 3, "ema_decay": 0.5, "timesteps": 9}}
     text = "; 7 optimiser steps of 3 images, averaged weights (decay 0.5), T = 9 (1 of the networks, s the first)."
     body = written(runs=RUNS["runs"] | {"s": other})
     assert text in body
@@ -74,14 +74,14 @@ def test_writing_a_page_again_changes_nothing(written):
 
 
 @pytest.mark.parametrize("headline", [False, True])
-def test_designs_are_shown_too(written, tmp_path, headline):
-    text = written(headline=headline, **DESIGNS)
-    assert _in_order(text, ["a-samples.png", "| pairs |", "a-designs.png", "| designs |", "## Claims"])
-    assert (tmp_path / "docs/images/a-designs.png").read_text() == "designs"
+def test_representations_are_shown_too(written, tmp_path, headline):
+    text = written(headline=headline, **REPRESENTATIONS)
+    assert _in_order(text, ["a-samples.png", "| pairs |", "a-representations.png", "| representations |", "## Claims"])
+    assert (tmp_path / "docs/images/a-representations.png").read_text() == "representations"
 
 
 def test_a_study_without_runs_has_no_samples(written):
-    text = written(runs={}, pretrained={"path": "network", "steps": ["normal"]})
+    text = written(runs={}, pretrained={"path": "network", "step_families": ["normal"]})
     assert "## Samples" not in text and "| pairs |" not in text
 
 

@@ -16,8 +16,8 @@ from nonnormal.processes.schedules import (
     Polynomial,
     column_labels,
     row_labels,
+    sequential,
     variance_labels,
-    waiting,
 )
 from nonnormal.samplers import grids
 
@@ -226,7 +226,7 @@ def test_clipping_bounds_and_changes_nothing_inside():
 @pytest.mark.parametrize("delay", [0.0, 0.25, 1.0, 2.0])
 def test_columns_wait_for_their_turn(delay):
     """Column k is noised over a window w = 1/(1 + 3·delay) that begins (3 − k)·delay·w after time 0."""
-    schedule = waiting(column_labels((1, 2, 4)), delay, 9.0, -7.0)
+    schedule = sequential(column_labels((1, 2, 4)), delay, 9.0, -7.0)
     window = 1 / (1 + 3 * delay)
     for column in range(4):
         start = (3 - column) * delay * window
@@ -241,7 +241,7 @@ def test_columns_wait_for_their_turn(delay):
 @pytest.mark.parametrize("delay", [-0.1, math.nan, math.inf])
 def test_delays_must_be_finite_and_not_negative(delay):
     with pytest.raises(ValueError, match="delay must be 0 or more windows"):
-        waiting(column_labels(SHAPE), delay)
+        sequential(column_labels(SHAPE), delay)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from scipy.integrate import quad
 from nonnormal import steps
 from nonnormal.steps import StepError, divergence, get
 from nonnormal.steps.base import check
+from nonnormal.steps.closed_forms import CLOSED_FORMS, closed_form
 
 DOUBLE = torch.float64
 
@@ -37,7 +38,7 @@ def inside(step, reach=5.0, n=11):
 
 def test_the_families_are_those_of_the_design():
     expected = "normal laplace uniform logistic student_t generalized_normal triangular arcsine gumbel exponential"
-    assert set(steps.families()) == {*expected.split(), "rademacher"}
+    assert set(steps.families()) == {*expected.split(), "rademacher", "normal_mixture"}
     assert {get(name).name for name in STEPS} == set(steps.families())
 
 
@@ -445,8 +446,8 @@ def test_a_new_family_has_divergences_by_quadrature(registered):
 
 
 def test_a_closed_form_takes_the_place_of_quadrature(monkeypatch):
-    monkeypatch.setattr(divergence, "_CLOSED_FORMS", dict(divergence._CLOSED_FORMS))
-    divergence.closed_form(HyperbolicSecant, steps.Normal)(lambda q, p, delta: 0.5 * delta.square() + 0.25)
+    monkeypatch.setitem(CLOSED_FORMS, (HyperbolicSecant, steps.Normal), None)  # so that it is removed afterwards
+    closed_form(HyperbolicSecant, steps.Normal)(lambda q, p, delta: 0.5 * delta.square() + 0.25)
     found = divergence.shift_kl("problems:HyperbolicSecant", "normal", torch.tensor([0.0, 0.5]))
     assert found.tolist() == [0.25, 0.375]
 
@@ -468,3 +469,61 @@ def test_generalized_normal_draws_are_normal_ones_mapped(shape, size):
     expected = scipy_law(step).isf(torch.special.ndtr(-n.abs().double()).numpy())
     torch.testing.assert_close(z.double().abs(), torch.as_tensor(expected), rtol=1e-6, atol=3e-7)
     assert torch.equal(z.sign(), n.sign())
+
+
+# ---- mixtures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kurtosis", "separation"), [(0, 0), (3, 0), (100, 0), (-1, 0.85), (-0.8192, 0.8), (20, 0.7)])
+def test_a_normal_mixture_has_the_kurtosis_and_the_centres_that_are_asked_for(kurtosis, separation):
+    step = get("normal_mixture", kurtosis=kurtosis, separation=separation)
+    check(step)
+    weights, variances = step.parts
+    assert sum(weights) == pytest.approx(1, abs=1e-12)
+    assert separation**2 + sum(w * v for w, v in zip(weights, variances, strict=True)) == pytest.approx(1, abs=1e-12)
+    z = step.sample((400_000,), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    assert z.square().mean().item() == pytest.approx(1, abs=5 * math.sqrt((kurtosis + 2) / 4e5) + 1e-9)
+    assert get(str(step)) == step
+
+
+def test_a_normal_mixture_without_kurtosis_and_separation_is_the_normal():
+    z = torch.linspace(-6, 6, 25, dtype=DOUBLE)
+    torch.testing.assert_close(get("normal_mixture(kurtosis=0)").log_prob(z), get("normal").log_prob(z))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        (dict(kurtosis=-0.5), r"found kurtosis = -0\.5; with separation = 0 it must lie in \[-?0, 100\]"),
+        (dict(kurtosis=-1, separation=0.8), r"it must lie in \[-0\.8192, 100\]"),
+        (dict(kurtosis=101), r"found kurtosis = 101"),
+        (dict(kurtosis=math.nan), r"found kurtosis = nan"),
+        (dict(kurtosis=0, separation=0.96), r"found separation = 0\.96; it must lie in \[0, 0\.95\]"),
+    ],
+)
+def test_normal_mixtures_that_do_not_exist_are_refused(parameters, found):
+    with pytest.raises(StepError, match=found):
+        get("normal_mixture", **parameters)
+
+
+def test_a_scale_mixture_is_what_it_says_and_divides_by_its_deviation():
+    mixture, deviation = steps.ScaleMixture.standardised([2.0, 1.0, 1.0], [1.0, 4.0, 16.0])
+    assert deviation == pytest.approx(math.sqrt(5.5))
+    check(mixture)
+    assert mixture.variances == pytest.approx((1 / 5.5, 4 / 5.5, 16 / 5.5))
+
+
+@pytest.mark.parametrize(
+    ("weights", "variances", "found"),
+    [
+        ((), (), "as many positive weights"),
+        ((0.5, 0.5), (1.0,), "as many positive weights"),
+        ((1.5, -0.5), (1.0, 1.0), "as many positive weights"),
+        ((0.5, 0.5), (1.0, math.inf), "as many positive weights"),
+        ((0.5, 0.6), (1.0, 1.0), "must sum to 1, found 1.1"),
+        ((0.5, 0.5), (1.0, 2.0), "variance must be 1, found 1.5"),
+    ],
+)
+def test_scale_mixtures_that_are_no_steps_are_refused(weights, variances, found):
+    with pytest.raises(StepError, match=found):
+        steps.ScaleMixture(weights, variances)

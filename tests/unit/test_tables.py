@@ -15,18 +15,18 @@ from nonnormal.steps import families
 from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.steps.divergence import constant
 from nonnormal.study.config import validate
-from nonnormal.study.experiments.ablation.tables import crossing, readable_crossing
+from nonnormal.study.experiments.ablation.tables import ablation, readable_ablation
 from nonnormal.study.experiments.geometry.tables import geometry, readable_geometry, readable_solvers, solvers
 from nonnormal.study.experiments.pairs.table_conventions import differences, readable_differences
 from nonnormal.study.experiments.pairs.table_costs import costs, readable_costs
 from nonnormal.study.experiments.pairs.tables import headline, pairs, readable_pairs
-from nonnormal.study.experiments.phase_space.tables import bounds as recipe_bounds
+from nonnormal.study.experiments.phase_space.tables import bounds as phase_space_bounds
 from nonnormal.study.experiments.phase_space.tables import (
+    phase_space,
     processes,
     readable_bounds,
+    readable_phase_space,
     readable_processes,
-    readable_recipe,
-    recipe,
 )
 from nonnormal.study.registry import all_experiments, parts
 from nonnormal.study.report.families import listed_steps, step_constants, step_families
@@ -608,15 +608,17 @@ def recipes():
     number, found = itertools.count(1), []
     for name, sampler, budget in itertools.product(PROCESSES, ("em", "sscs", "sscs_midpoint"), (10, 50)):
         at = dict(process=name, sampler=sampler, grid="quadratic", step="normal", budget=budget)
-        found.append(row("nn", "recipe_fid_digits", float(next(number)), budget, **at))
+        found.append(row("nn", "phase_space_fid_digits", float(next(number)), budget, **at))
     at = dict(process="cld", sampler="sscs", grid="quadratic", step="laplace", budget=10)
-    found.append(row("nn", "recipe_fid_digits", 99.0, 10, **at))
+    found.append(row("nn", "phase_space_fid_digits", 99.0, 10, **at))
     at = dict(process="cld", sampler="flow_adaptive", step="normal", tolerance=0.01)
-    found.append(row("nn", "recipe_fid_digits", 98.0, 77, **at))
+    found.append(row("nn", "phase_space_fid_digits", 98.0, 77, **at))
     for name in PROCESSES:
         for step in ("normal", "laplace"):
-            found.append(row("nn", "recipe_bpd_total", next(number) / 8, 100, process=name, bound="T steps", step=step))
-        found.append(row("nn", "recipe_bpd_total", next(number) / 8, 300, process=name, bound="flow"))
+            found.append(
+                row("nn", "phase_space_bpd_total", next(number) / 8, 100, process=name, bound="T steps", step=step)
+            )
+        found.append(row("nn", "phase_space_bpd_total", next(number) / 8, 300, process=name, bound="flow"))
     return pd.DataFrame(found)
 
 
@@ -629,13 +631,13 @@ FRICTIONS = {"vp-sde": None, "cld": 0.0, "psld-0.25": 0.25}
 
 
 def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
-    found = recipe(recipes, sweep, "fid_digits", FRICTIONS)
+    found = phase_space(recipes, sweep, "fid_digits", FRICTIONS)
     assert len(found) == 19  # of the normal step
     assert 99.0 not in set(found.value)
     published = found.dropna(subset="published").groupby("process").published.unique()
     assert {name: values.tolist() for name, values in published.items()} == {"cld": [3.64], "psld-0.25": [4.99]}
     assert set(found.dropna(subset="published").sampler) == {"em"}
-    readable = readable_recipe(found)
+    readable = readable_phase_space(found)
     assert readable.columns.tolist() == ["10 calls", "50 calls", "CIFAR-10, 1000 calls"]
     assert readable.loc["cld, em"].tolist() == ["7.0 ± 0.2", "8.0 ± 0.2", "3.64"]
     assert readable.loc["vp-sde, sscs", "CIFAR-10, 1000 calls"] == "–"
@@ -643,7 +645,7 @@ def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
 
 
 def test_bounds_of_processes_have_a_column_a_bound(recipes):
-    found = readable_bounds(recipe_bounds(recipes))
+    found = readable_bounds(phase_space_bounds(recipes))
     assert found.index.tolist() == list(PROCESSES)
     assert found.columns.tolist() == ["normal, T steps", "laplace, T steps", "flow"]
 
@@ -666,25 +668,25 @@ CELLS = [BASE, BASE | {"basis": "haar"}, BASE | {"process": "cld"}, BASE | {"gri
 def crossed():
     number, found = itertools.count(1), []
     for its, nfe in itertools.product(CELLS, (5, 10)):
-        found.append(row("nn", "crossing_kurtosis_share", next(number) / 100, nfe, **its))
+        found.append(row("nn", "ablation_kurtosis_share", next(number) / 100, nfe, **its))
         found[-1] |= {"low": found[-1]["value"], "high": found[-1]["value"]}
         kinds = [("ancestral", "normal"), ("ancestral", "laplace")]
         for sampler, step in kinds + [("euler", None)] * (its["basis"] == "pixel" and its["process"] == "vp"):
             at = its | {"sampler": sampler, "step": step}
-            found.append(row("nn", "crossing_fid_digits", next(number) / 2, nfe, **at))
+            found.append(row("nn", "ablation_fid_digits", next(number) / 2, nfe, **at))
             if step != "normal":
                 value = (-1) ** next(number) * next(number) / 100
-                found.append(row("nn", "crossing_fid_digits_difference", value, nfe, **at, against="normal step"))
+                found.append(row("nn", "ablation_fid_digits_difference", value, nfe, **at, against="normal step"))
     for its, n_steps, step in itertools.product(CELLS[:3], (10, 100), ("normal", "laplace")):
         at = its | {"step": step, "T": n_steps}
-        found.append(row("nn", "crossing_bpd_total", float(next(number)), n_steps, **at))
+        found.append(row("nn", "ablation_bpd_total", float(next(number)), n_steps, **at))
         if step != "normal":
-            found.append(row("nn", "crossing_bpd_difference", 1.5, n_steps, **at, against="normal step"))
+            found.append(row("nn", "ablation_bpd_difference", 1.5, n_steps, **at, against="normal step"))
     return pd.DataFrame(found)
 
 
 def test_cells_are_called_by_the_axis_along_which_they_differ(crossed):
-    found = crossing(crossed, "fid_digits")
+    found = ablation(crossed, "fid_digits")
     assert len(found) == len(crossed)
     assert list(found.axis.unique()) == ["base", "basis", "process", "grid"]
     assert sorted(found.value) == sorted(crossed.value)
@@ -693,7 +695,7 @@ def test_cells_are_called_by_the_axis_along_which_they_differ(crossed):
 
 
 def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
-    samples, bounds = readable_crossing(crossing(crossed, "fid_digits"))
+    samples, bounds = readable_ablation(ablation(crossed, "fid_digits"))
     names = ["pixel, vp, uniform", "basis haar", "process cld", "grid quadratic"]
     assert samples.index.tolist() == names
     assert samples.columns.tolist() == ["kurtosis left", "normal", "Δ laplace", "Δ Euler"]
@@ -727,7 +729,9 @@ def test_files_of_a_study_lie_below_its_folder():
     assert str(layout.summary) == "results/s/summary.csv"
 
 
-@pytest.mark.parametrize("left_out", [(), ("invariance",), ("exchange", "geometry"), ("recipe", "crossing", "designs")])
+@pytest.mark.parametrize(
+    "left_out", [(), ("convergence",), ("step_swap", "geometry"), ("phase_space", "ablation", "representations")]
+)
 def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out):
     raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     study = validate({key: value for key, value in raw.items() if key not in left_out})
@@ -735,13 +739,19 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out
     found = [path.relative_to(layout.root).as_posix() for path in parts(study, layout)]
     assert len(set(found)) == len(found)
     expected = {f"{run}/bounds.csv" for run in study.runs} | {"fidelity.csv"}
-    expected |= set() if "invariance" in left_out else {"invariance.csv"}
-    expected |= set() if "exchange" in left_out else {f"{run}/exchange.csv" for run in study.runs}
+    expected |= set() if "convergence" in left_out else {"convergence.csv"}
+    expected |= set() if "step_swap" in left_out else {f"{run}/step_swap.csv" for run in study.runs}
     expected |= set() if "geometry" in left_out else {"geometry.csv"}
-    expected |= set() if "designs" in left_out else {f"{run}/design.csv" for run in study.design_runs}
-    expected |= set() if "crossing" in left_out else {"crossing.csv"}
     expected |= (
-        set() if "recipe" in left_out else {"recipe-law.csv", *(f"{run}/recipe.csv" for run in study.recipe_runs)}
+        set()
+        if "representations" in left_out
+        else {f"{run}/representations.csv" for run in study.representations.networks}
+    )
+    expected |= set() if "ablation" in left_out else {"ablation.csv"}
+    expected |= (
+        set()
+        if "phase_space" in left_out
+        else {"phase_space-law.csv", *(f"{run}/phase_space.csv" for run in study.phase_space.names(study))}
     )
     assert set(found) == expected
 

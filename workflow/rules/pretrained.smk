@@ -1,4 +1,4 @@
-"""A network that existed already: taken over once, then sampled with each step and measured."""
+"""A pretrained network: taken over once, then sampled with each step and measured."""
 
 
 rule import_pretrained:

@@ -21,7 +21,7 @@ rule sample:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=settings_of("sampling", "n_images", "n_steps", "batch_size", "dtype"),
+        settings=settings_of("sampling", "n_images", "nfe", "batch_size", "dtype"),
         command=body("nonnormal.study.cli.make:sample"),
     shell:
         "nonnormal sample {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

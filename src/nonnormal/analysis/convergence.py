@@ -160,7 +160,7 @@ class PlaneMixture:
         return Mixture(tuple(means.tolist()), self.stds, self.weights)
 
     def sample(self, process: LinearProcess, t: float, n: int, generator: torch.Generator) -> torch.Tensor:
-        """N draws (n, 2) of the limit's x_t for x_0 of this law."""
+        """n draws (n, 2) of the limit's x_t for x_0 of this law."""
         means, stds, weights = (torch.tensor(v, dtype=torch.float64) for v in self._fields)
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
         a, c = (v.item() for v in process.marginal(t))
@@ -178,7 +178,7 @@ PLANE = PlaneMixture()
 def plane_sampler(
     step: Step | str, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
 ) -> torch.Tensor:
-    """N draws (n, 2) of the ancestral sampler with the exact denoiser of `PLANE`, started from the limit's law."""
+    """n draws (n, 2) of the ancestral sampler with the exact denoiser of `PLANE`, started from the limit's law."""
     step, denoiser, times = get(step), PLANE.denoiser(), uniform_times(n_steps)
     x = PLANE.sample(process, 1.0, n, generator)
     for k in range(n_steps, 0, -1):
@@ -192,7 +192,7 @@ def plane_sampler(
 def plane_walk(
     step: Step | str, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
 ) -> torch.Tensor:
-    """N draws (n, 2) of the walk x_t = Φ x_s + √Σ z from the limit's x at t = 0, for `PLANE`, to t = 1."""
+    """n draws (n, 2) of the walk x_t = Φ x_s + √Σ z from the limit's x at t = 0, for `PLANE`, to t = 1."""
     step, times = get(step), uniform_times(n_steps)
     x = PLANE.sample(process, 0.0, n, generator)
     for k in range(n_steps):

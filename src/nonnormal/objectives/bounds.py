@@ -28,11 +28,13 @@ from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, basis_of, pixels_of, predict_x0
+from nonnormal.objectives.fitted_loss import FittedLoss
 from nonnormal.objectives.losses import Design, Loss, marginal_state, need_numbers
 from nonnormal.processes import (
     LinearProcess,
     append_dims,
     apply,
+    as_time,
     component_mean,
     lift,
     need_steps,
@@ -74,7 +76,8 @@ def bound(
     n_steps: int,
     seeds: Sequence[int],
     marginals: Marginals = "limit",
-    losses: Sequence[Loss] | None = None,
+    losses: Sequence[Loss | FittedLoss] | None = None,
+    times: Tensor | None = None,
     n_evaluations: int | None = None,
     batch_size: int = 512,
 ) -> list[Bound]:
@@ -85,23 +88,33 @@ def bound(
         design: basis, process and step pair; the bridge walks with its q.
         x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels, for the discrete reconstruction.
-        n_steps: T, uniform in t.
+        n_steps: T.
         seeds: one an image; image i's terms depend on seed i alone.
         marginals: law of the states, see above.
-        losses: what is summed over the steps; the design's own loss where it is None.
+        losses: what is summed over the steps; the design's own loss where it is None. A `FittedLoss` has a step for
+            each of the T intervals.
+        times: the T + 1 times of the chain, from the process's t_min to 1; uniform where it is None.
         n_evaluations: network calls an image: one step out of each of so many equal parts of the T, drawn for each
             image by itself and weighted, which leaves the sum unbiased. All T where it is None or larger.
         batch_size: images per network call.
 
     Raises:
         ValueError: as many seeds as images are needed, two levels, and one step and network call or more; images off
-            the grid of levels; a bridge walk is asked to leave out steps; the design's basis is another one than the
-            denoiser's own, of other noise.
+            the grid of levels; a bridge walk, or a chain with a step for each interval, is asked to leave out steps;
+            there are not as many steps as intervals, or times that do not rise from t_min to 1; the design's basis is
+            another one than the denoiser's own, of other noise.
     """
     need_grey_levels(x0, levels)
     need_steps(n_steps)
     n_evaluations = n_steps if n_evaluations is None else min(n_evaluations, n_steps)
     _some_evaluations(n_evaluations)
+    times = _chain_times(design.process, n_steps, times)
+    for loss in losses or ():
+        if isinstance(loss, FittedLoss) and (len(loss.steps) != n_steps or n_evaluations < n_steps):
+            raise ValueError(
+                f"a step for each of {n_steps} intervals, all of which are visited, is needed; "
+                f"found {len(loss.steps)} steps and n_evaluations = {n_evaluations}"
+            )
     if marginals == "bridge" and n_evaluations < n_steps:
         raise ValueError(f"a bridge walk visits all its {n_steps} steps, found n_evaluations = {n_evaluations}")
     one_seed_an_image(seeds, x0)
@@ -111,7 +124,7 @@ def bound(
         chunk = slice(start, start + batch_size)
         c0 = design.basis.forward(x0[chunk])
         noise = ImageNoise(seeds[chunk], state_shape(design.process, c0.shape[1:]), c0.dtype, c0.device)
-        batch = _batch_bound(denoiser, design, c0, levels, (n_steps, n_evaluations), noise, marginals, losses)
+        batch = _batch_bound(denoiser, design, c0, levels, (times, n_evaluations), noise, marginals, losses)
         for part, terms in zip(parts, batch, strict=True):
             part.append(terms)
     return [
@@ -120,9 +133,23 @@ def bound(
     ]
 
 
-def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses) -> list[Bound]:
-    process, basis, limit, (n_steps, n_evaluations) = design.process, design.basis, Normal(), counts
-    times, share = uniform_times(n_steps, process.t_min), n_steps / n_evaluations
+def _chain_times(process: LinearProcess, n_steps: int, times: Tensor | None) -> Tensor:
+    """The n_steps + 1 times of a chain, float64; refuses others than those that rise from t_min to 1."""
+    if times is None:
+        return uniform_times(n_steps, process.t_min)
+    times = as_time(times)
+    ends = times.shape == (n_steps + 1,) and (times[0].item(), times[-1].item()) == (process.t_min, 1.0)
+    if not (ends and (times.diff() > 0).all()):
+        raise ValueError(
+            f"{n_steps + 1} times that rise from {process.t_min:g} to 1 are needed, found {times.tolist()}"
+        )
+    return times
+
+
+def _batch_bound(denoiser, design, c0, levels, chain, noise, marginals, losses) -> list[Bound]:
+    process, basis, limit, (times, n_evaluations) = design.process, design.basis, Normal(), chain
+    n_steps = len(times) - 1
+    share = n_steps / n_evaluations
     offset = noise.uniform() if n_evaluations < n_steps else torch.zeros((), dtype=torch.float64)
     diffusion = [torch.zeros(len(c0), dtype=torch.float64, device=c0.device) for _ in losses]
     ct = marginal_state(process, c0, times[-1], noise.draw(limit)) if marginals == "bridge" else None
@@ -137,7 +164,10 @@ def _batch_bound(denoiser, design, c0, levels, counts, noise, marginals, losses)
             kind = loss.convention == "exact"
             if kind not in errors:
                 errors[kind] = loss.error(process, s, t, c0_hat, c0.double())
-            total += share * loss.of_step(*errors[kind]).flatten(1).sum(1)
+            if isinstance(loss, FittedLoss):
+                total += loss.of_interval(int(k), *errors[kind], c0_hat).flatten(1).sum(1)
+            else:
+                total += share * loss.masked(*errors[kind]).flatten(1).sum(1)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, lift(c0, process.n)) + apply(chol, noise.draw(design.q))
@@ -281,7 +311,7 @@ def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
 
 
 def discretised_log_prob(p: Step | str, x0: Tensor, centre: Tensor, scale: float | Tensor, levels: int) -> Tensor:
-    """Log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
+    """log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
 
     The bins are those of `levels` equally spaced levels on [−1, 1], bounded half-way between them; the outermost take
     the tails, so the masses sum to 1. A mass below the smallest float64 is that of exp(−s u) at distance u from the
@@ -304,7 +334,7 @@ def discretised_log_prob(p: Step | str, x0: Tensor, centre: Tensor, scale: float
 
 
 def _far_log_mass(p: Step, low: Tensor, high: Tensor) -> Tensor:
-    """Log ∫ p from low to high (N,), one of which may be infinite, far out in a tail of p."""
+    """log ∫ p from low to high (N,), one of which may be infinite, far out in a tail of p."""
     at_low = high.isinf() | (low.isfinite() & (p.log_prob(low) >= p.log_prob(high)))
     with torch.inference_mode(False), torch.enable_grad():
         edge = torch.where(at_low, low, high).requires_grad_()
@@ -318,7 +348,7 @@ def _far_log_mass(p: Step, low: Tensor, high: Tensor) -> Tensor:
 
 
 def categorical_log_prob(x0: Tensor, y: Tensor, sigma: float | Tensor, levels: int) -> Tensor:
-    """Log softmax over grey levels v of −(y − v)²/(2σ²), at v = x0: log P(x0 | y) with a flat prior, nats, elementwise.
+    """log softmax over grey levels v of −(y − v)²/(2σ²), at v = x0: log P(x0 | y) with a flat prior, nats, elementwise.
 
     Source: VDM (2107.00630) App. B.
     """

@@ -45,7 +45,7 @@ Trace = Literal["hutchinson", "exact"]
 def velocity(
     denoiser: Denoiser, process: LinearProcess, z: Tensor, t: float | Tensor, basis: Basis | None = None
 ) -> Tensor:
-    """V(z, t) = F z − ½ G Gᵀ ∇ log p(z), in z's shape. Args as in `denoisers.score`."""
+    """v(z, t) = F z − ½ G Gᵀ ∇ log p(z), in z's shape. Args as in `denoisers.score`."""
     drift, noise = process.sde(t)
     return apply(drift, z) - 0.5 * apply(noise, score(denoiser, process, z, t, basis))
 
@@ -61,7 +61,7 @@ def log_density(
     rtol: float = 1e-4,
     atol: float = 1e-4,
 ) -> tuple[Tensor, int]:
-    """Log p_t(z) = log N(z_1; 0, prior) + ∫ₜ¹ tr ∂v/∂z dt, and the network calls.
+    """log p_t(z) = log N(z_1; 0, prior) + ∫ₜ¹ tr ∂v/∂z dt, and the network calls.
 
     Args:
         denoiser: in VE coordinates.
@@ -108,7 +108,7 @@ def unhurried(process: LinearProcess) -> dict[str, float]:
 
 
 def normal_log_prob(covariance: Tensor, z: Tensor) -> Tensor:
-    """Log N(z; 0, covariance), (N,), nats, float64; covariance (n, n) or (*components, n, n), z (N, n·C, ...)."""
+    """log N(z; 0, covariance), (N,), nats, float64; covariance (n, n) or (*components, n, n), z (N, n·C, ...)."""
     factor, n = cholesky(covariance), covariance.shape[-1]
     log_scale = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     white = apply(torch.linalg.inv(factor), z.double()).flatten(1)

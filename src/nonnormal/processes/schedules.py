@@ -184,7 +184,7 @@ class ComponentWise(Schedule):
         return min((self.high - self.low) / self._lines[1].item(), 1.0)
 
 
-def waiting(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:
+def sequential(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:
     """Components of label l + 1 are generated `delay` windows after those of label l, each in a window of its own.
 
     Within its window, of length w = 1/(1 + delay·(l_max − l_min)), a component falls from log_snr_max to log_snr_min;

@@ -6,7 +6,7 @@ or order. Knows steps, processes and denoisers, but nothing of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, predict_x0_ob
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, lift, project
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
+from nonnormal.steps.fitted import FittedStep, shape_of
 
 Callback = Callable[[dict], None]
 
@@ -26,7 +27,7 @@ _ROUNDING = 1e-7  # of a time in float32
 def sample_ancestral(
     denoiser: Denoiser,
     process: LinearProcess,
-    step: Step | str,
+    step: Step | str | Sequence[Step | str | FittedStep],
     shape: tuple[int, ...],
     *,
     times: Tensor,
@@ -43,7 +44,8 @@ def sample_ancestral(
     Args:
         denoiser: in VE coordinates, or of the states of this process.
         process: its `posterior` gives the coefficients.
-        step: law of z, or its name; the prior draw is normal for every step.
+        step: law of z, or one for each interval, from the data to the prior, unit steps or fitted ones; the prior draw
+            is normal for every step.
         shape: (N, C, H, W), or (N, ...) for other data.
         times: the T + 1 times of the grid in [process.t_min, 1], in either order; 1 is one of them.
         seeds: N seeds, one an image.
@@ -62,13 +64,15 @@ def sample_ancestral(
 
     Raises:
         ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
-            or does not begin at t = 1; known images or mask are of another shape, or the images no numbers in [−1, 1];
+            or does not begin at t = 1; there are not as many steps as intervals, or fitted ones and a process of
+            several variables per component; known images or mask are of another shape, or the images no numbers in [−1, 1];
             the basis is another one than the denoiser's own, of other noise.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
-    times, step, basis = falling(times, seeds, shape, process), get(step), basis_of(denoiser, basis)
+    times, basis = falling(times, seeds, shape, process), basis_of(denoiser, basis)
+    steps = _falling_steps(step, len(times) - 1, process)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
@@ -85,7 +89,7 @@ def sample_ancestral(
         noise = ImageNoise(seeds[chunk], state_shape, dtype, device)
         given = None if known is None else basis.forward(known[0][chunk].to(device, dtype))
         xt = apply(prior, noise.draw(Normal()))
-        draws = noise.draws(step, len(times) - 1)
+        draws = _draws(noise, [shape_of(each) for each in steps])
         for i, (coef_xt, coef_x0, chol, z) in enumerate(zip(*coefficients, draws, strict=True)):
             if isinstance(denoiser, StateDenoiser):
                 x0_hat = denoiser.predict_x0(process, xt, times[i], basis)
@@ -95,10 +99,33 @@ def sample_ancestral(
                 x0_hat = torch.where(mask, given, x0_hat)
             if callback is not None:
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
+            if isinstance(steps[i], FittedStep):
+                z = steps[i].noise(z, x0_hat)
             xt = apply(coef_xt, xt) + apply(coef_x0, lift(x0_hat, process.n)) + apply(chol, z)
         y = project(weights[-1], xt)
         images.append(basis.inverse(y if given is None else torch.where(mask, given, y)))
     return torch.cat(images)
+
+
+def _falling_steps(
+    step: Step | str | Sequence[Step | str | FittedStep], n_steps: int, process: LinearProcess
+) -> list[Step | FittedStep]:
+    """A step for each interval, from the prior to the data."""
+    if isinstance(step, (Step, str)):
+        return [get(step)] * n_steps
+    steps = [each if isinstance(each, FittedStep) else get(each) for each in reversed(list(step))]
+    if len(steps) != n_steps:
+        raise ValueError(f"a step for each of {n_steps} intervals is needed, found {len(steps)}")
+    if process.n > 1 and any(isinstance(each, FittedStep) for each in steps):
+        raise ValueError(f"fitted steps need one variable per component, {type(process).__name__} has {process.n}")
+    return steps
+
+
+def _draws(noise: ImageNoise, shapes: list[Step]) -> Iterator[Tensor]:
+    """The next draw of every image from each of the laws; of equal laws many at a time."""
+    if len(set(shapes)) == 1:
+        return noise.draws(shapes[0], len(shapes))
+    return map(noise.draw, shapes)
 
 
 def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], process: LinearProcess) -> Tensor:

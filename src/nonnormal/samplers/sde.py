@@ -70,7 +70,7 @@ class Options(TypedDict, total=False):
 def sample_em(
     denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
+    """z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
 
     Args:
         denoiser: in VE coordinates, or a network of states.
@@ -173,7 +173,7 @@ def _split(
 def sample_flow_euler(
     denoiser: Denoiser, process: LinearProcess, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Z ← z − h v(z, t), v the probability flow's velocity; order 1, one network call a step.
+    """z ← z − h v(z, t), v the probability flow's velocity; order 1, one network call a step.
 
     Args, Returns, Raises: as `sample_em`, but for the step: only the prior draw is random.
 
@@ -189,7 +189,7 @@ def sample_flow_euler(
 def sample_flow_heun(
     denoiser: Denoiser, process: LinearProcess, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Z ← z − h/2 (v(z, t) + v(z − h v(z, t), t − h)); order 2, two network calls a step.
+    """z ← z − h/2 (v(z, t) + v(z − h v(z, t), t − h)); order 2, two network calls a step.
 
     Args, Returns, Raises: as `sample_flow_euler`.
 

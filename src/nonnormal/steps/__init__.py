@@ -28,18 +28,23 @@ from nonnormal.steps.distributions import (
     Uniform,
 )
 from nonnormal.steps.divergence import shift_kl
+from nonnormal.steps.fitted import FittedStep
+from nonnormal.steps.mixtures import NormalMixture, ScaleMixture
 
 get_step = get
 
 __all__ = [
     "Arcsine",
     "Exponential",
+    "FittedStep",
     "GeneralizedNormal",
     "Gumbel",
     "Laplace",
     "Logistic",
     "Normal",
+    "NormalMixture",
     "Rademacher",
+    "ScaleMixture",
     "Step",
     "StepError",
     "StudentT",

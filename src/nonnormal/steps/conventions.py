@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from nonnormal.steps.base import Step, get
-from nonnormal.steps.divergence import exp_excess, shift_kl
+from nonnormal.steps.closed_forms import exp_excess
+from nonnormal.steps.divergence import shift_kl
 
 Convention = Literal["exact", "main_text", "appendix"]
 CONVENTIONS: tuple[Convention, ...] = ("exact", "main_text", "appendix")

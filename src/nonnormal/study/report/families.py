@@ -8,7 +8,8 @@ from nonnormal import steps
 from nonnormal.steps import Step
 from nonnormal.steps.divergence import constant
 
-EXAMPLES = ("student_t(df=5)", "generalized_normal(shape=4)")  # families with a parameter, for listings
+# Families with parameters, for listings.
+EXAMPLES = ("student_t(df=5)", "generalized_normal(shape=4)", "normal_mixture(kurtosis=-1, separation=0.85)")
 
 
 def listed_steps() -> list[Step]:

@@ -8,27 +8,27 @@ from pathlib import Path
 import pandas as pd
 
 from nonnormal.files import atomic, read_json, write_text
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report import text
-from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 
 PAGES = Path("docs/results")
 IMAGES = Path("docs/images")
 _CAPTIONS = {
     "samples": "Samples of each pair, one row a pair; the images of a column share their seed",
-    "designs": "Bits/dim and distance of the samples of each network",
+    "representations": "Bits/dim and distance of the samples of each network",
 }
-_TITLES = {"pairs": "Scores of each run", "designs": "Representations and schedules"}
+_TITLES = {"pairs": "Scores of each run", "representations": "Representations and schedules"}
 
 
 def write(study: Study, layout: Layout) -> Path:
     """Write the page of a finished study, and copy the pictures that it shows to `docs/images/`.
 
     Returns:
-        Path of the page: samples, pairs, designs and claims, as far as the study has them, and the conditions.
+        Path of the page: samples, pairs, representations and claims, as far as the study has them, and the conditions.
 
     Raises:
         FileNotFoundError: the study has no results yet.
@@ -75,13 +75,13 @@ def _table(layout: Layout, name: str) -> str:
 
 def _conditions(study: Study, layout: Layout) -> str:
     """One paragraph: data, images, intervals, features, calls, trainings, revision and machine behind the numbers."""
-    made = read_json(layout.provenance)
+    made = read_json(layout.provenance, remade(layout.provenance))
     network = "the pipeline's own classifier (not Inception)" if study.features.kind == "classifier" else "Inception"
     trained: dict[str, list[str]] = {}
     for name in study.networks:
         its = study.run(name).training
-        training = f"{its.steps} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
-        trained.setdefault(f"{training}, T = {its.n_steps}", []).append(name)
+        training = f"{its.iterations} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        trained.setdefault(f"{training}, T = {its.timesteps}", []).append(name)
     several = len(trained) > 1
     trainings = "; ".join(
         training + f" ({len(names)} of the networks, {names[0]} the first)" * several

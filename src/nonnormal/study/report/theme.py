@@ -28,8 +28,8 @@ from nonnormal.steps import families, get
 mpl.use("agg")
 
 WIDTH = 6.9  # inches, the text width of the paper
-_COLOURS = dict(zip(families(), [*sns.color_palette("colorblind"), "0.35"], strict=False))
-_MARKERS = "os^vDPX<>*d"
+_COLOURS = dict(zip(families(), [*sns.color_palette("colorblind"), "0.35", "#6b4c2a"], strict=False))
+_MARKERS = "os^vDPX<>*dh"
 _STEP_MARKERS = dict(zip(families(), _MARKERS, strict=False))
 _DASHES = {"normal": "-", "laplace": (0, (4, 1.5)), "uniform": ":"}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.files import read_tensors, write_tensors
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.paths import Layout
 from nonnormal.training.checkpoints import changes, denoiser_of
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nonnormal.metrics.intervals import Estimate, mean_interval
 from nonnormal.objectives.bounds import bits_per_dim
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.summary import COLUMNS
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic, reading, remade
+from nonnormal.files import atomic, track_input
+from nonnormal.study.results.paths import remade
 
 COLUMNS = (
     "study",
@@ -63,7 +64,7 @@ def read_table(path: Path, texts: Iterable[str] = (), others: Mapping[str, str] 
         ValueError: the file is damaged.
         FileNotFoundError: there is no such file.
     """
-    content, types = reading(path).read_bytes(), dict.fromkeys(texts, str) | dict(others or {})
+    content, types = track_input(path).read_bytes(), dict.fromkeys(texts, str) | dict(others or {})
     try:
         if not content.endswith(b"\n"):
             raise ValueError("cut off within a row")

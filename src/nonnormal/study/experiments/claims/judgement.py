@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from nonnormal.files import reading
+from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Estimate, proportion_interval
 from nonnormal.study.config.settings import Settings
@@ -147,7 +147,7 @@ def load(path: Path | str = FILE) -> Claims:
         ValueError: it is not YAML, or says something that is not allowed: key, what was found, what is allowed.
     """
     try:
-        return Claims.model_validate(yaml.safe_load(Path(reading(path)).read_text(encoding="utf-8")))
+        return Claims.model_validate(yaml.safe_load(Path(track_input(path)).read_text(encoding="utf-8")))
     except ValidationError as error:
         lines = (f"{path}: {_explain(detail)}" for detail in error.errors())
         raise ValueError("\n".join(dict.fromkeys(lines))) from None

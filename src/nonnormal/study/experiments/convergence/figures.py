@@ -14,11 +14,11 @@ from nonnormal.study.results.summary import select
 _ORDERS = {0.5: {"ls": "--", "label": "$T^{-1/2}$"}, 1: {"ls": ":", "label": "$T^{-1}$"}}
 
 
-def invariance(summary: pd.DataFrame) -> Figure:
+def convergence(summary: pd.DataFrame) -> Figure:
     """Distance to the limit law against T, log-log, with theory lines: on the line, of a path's maximum, in the plane.
 
     Args:
-        summary: rows of a study with the metrics of `evaluation.invariance`.
+        summary: rows of a study with the metrics of `measure`.
     """
     theme.apply()
     figure, axes = plt.subplots(2, 3, figsize=(theme.WIDTH, 5.6))

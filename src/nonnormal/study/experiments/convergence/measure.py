@@ -26,7 +26,7 @@ from nonnormal.analysis.convergence import (
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import get
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import frame, row
 
@@ -39,12 +39,12 @@ def line_rows(study: Study) -> pd.DataFrame:
     Densities are carried forward on a grid; the interval of a distance is twice its difference to a grid of half as
     many points. The path's maximum is sampled; its interval is the 95 % Dvoretzky–Kiefer–Wolfowitz band.
     """
-    settings = study.invariance
-    counts = sorted(set(settings.n_steps))
+    settings = study.convergence
+    counts = sorted(set(settings.timesteps))
     fine, coarse = Grid(settings.points), Grid(settings.points // 2)
     band = math.sqrt(math.log(2 / 0.05) / (2 * settings.n_paths))
     mixture, rows = asdict(MIXTURE), []
-    for name in settings.steps:
+    for name in settings.step_families:
         step = get(name)
         for walker, distances in (("walk", walk_distances), ("sampler", sampler_distances)):
             found: dict[str, list[float]] = {f"w1_{walker}": [], f"ks_{walker}": []}
@@ -73,7 +73,7 @@ def plane_rows(study: Study) -> pd.DataFrame:
     `…_floor` is the distance of as many samples of the limit itself, with the interval of single draws. By the triangle
     inequality the distance of a chain's law is that of its samples up to about the floor, which is the interval given.
     """
-    settings, mixture = study.invariance, asdict(PLANE)
+    settings, mixture = study.convergence, asdict(PLANE)
     n, rows, floors = settings.n_samples, [], {}
     for walker, t in (("walk", 1.0), ("sampler", 0.0)):
         source = generator(study.seed, "plane", walker, "floor")
@@ -82,8 +82,8 @@ def plane_rows(study: Study) -> pd.DataFrame:
         for kind, mean, spread in zip(("w1", "ks"), draws.mean(0), Z95 * draws.std(0, ddof=1), strict=True):
             floor, metric = Estimate(mean, mean - spread, mean + spread, n), f"sliced_{kind}_{walker}_floor"
             rows.append(_row(study, None, metric, floor, "distance", None, mixture, "samples"))
-    for name in settings.steps:
-        for n_steps in sorted(set(settings.n_steps)):
+    for name in settings.step_families:
+        for n_steps in sorted(set(settings.timesteps)):
             for walker, chain, t in (("walk", plane_walk, 1.0), ("sampler", plane_sampler, 0.0)):
                 samples = chain(get(name), n_steps, n, generator(study.seed, "plane", walker, name, n_steps))
                 for kind, value, floor in zip(("w1", "ks"), sliced_distances(samples, t), floors[walker], strict=True):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nonnormal.analysis import geometry
-from nonnormal.analysis.recorder import Trajectories, read
+from nonnormal.analysis.recorder import Trajectories
 from nonnormal.study.report import theme
 from nonnormal.study.report.text import SOLVER_NAMES
 from nonnormal.study.results.context import Context
@@ -165,4 +165,4 @@ def _noise_axis(axis: Axes) -> None:
 
 def drawn_projection(context: Context) -> Figure:
     """The projection of the study's recorded trajectories."""
-    return projection(read(context.layout.arrays("geometry")))
+    return projection(Trajectories(**context.arrays("geometry")))

@@ -23,7 +23,7 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
     """
     theme.apply()
     found = [name for name in STYLE_NAMES if len(select(summary, f"style_{name}"))]
-    exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
+    exchanged = len(select(summary, f"step_swap_style_{found[0]}_difference")) > 0
     shape = (1 + exchanged, len(found))
     figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
     styles = theme.run_styles(summary, labels)
@@ -32,7 +32,7 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
         _marks(axes[0, column], trained, "nfe", styles)
         axes[0, column].set(title=STYLE_NAMES[name], xlabel="sampling steps")
         if exchanged:
-            rows = with_condition(select(summary, f"exchange_style_{name}_difference"), "step")
+            rows = with_condition(select(summary, f"step_swap_style_{name}_difference"), "step")
             _marks(axes[1, column], rows[rows.nfe == rows.nfe.min()], "step", styles)  # where it is largest
             axes[1, column].tick_params("x", rotation=40, labelsize=7)
             plt.setp(axes[1, column].get_xticklabels(), ha="right", rotation_mode="anchor")

@@ -37,9 +37,9 @@ from nonnormal.samplers import (
     sample_sscs_midpoint,
 )
 from nonnormal.seeds import derive, generator
-from nonnormal.steps import Normal, get
+from nonnormal.steps import get
 from nonnormal.steps.divergence import with_itself_finite
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows
 from nonnormal.study.results.rows import bits_row, frame, row
@@ -78,7 +78,7 @@ class Scene:
         self, process: LinearProcess, sampler: str, grid: str, n_steps: int, step: str, **more: Any
     ) -> tuple[Tensor, int]:
         """Grey levels (N, C, H, W) of the section's images, and network calls an image: of adaptive steps the mean."""
-        n, model = self.study.recipe.n_images, counted(self.denoiser)
+        n, model = self.study.phase_space.n_images, counted(self.denoiser)
         options = dict(
             times=TIMES[grid](n_steps, process.t_min),
             seeds=self.study.image_seeds("recipe", n),
@@ -101,13 +101,13 @@ class Scene:
 
     def add_fid(self, images: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels against the training split."""
-        options = dict(prefix="recipe_", metrics=("fid",))
+        options = dict(prefix="phase_space_", metrics=("fid",))
         self.rows += distance_rows(
             self.study, self.run, images, self.reference, nfe, conditions, self.device, **options
         )
 
 
-def recipe_rows(
+def phase_space_rows(
     study: Study,
     run: str,
     denoiser: Denoiser | StateDenoiser,
@@ -133,7 +133,7 @@ def recipe_rows(
 
 def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
     """The section's processes by name; of a network of states its own."""
-    settings, named = study.run(run), study.recipe.processes
+    settings, named = study.run(run), study.phase_space.processes
     if settings.of_states:
         own = settings.process.build()
         yield next((name for name, chosen in named.items() if chosen.build() == own), run), own
@@ -143,7 +143,7 @@ def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
 
 
 def _samples(scene: Scene, name: str, process: LinearProcess) -> None:
-    settings = scene.study.recipe
+    settings = scene.study.phase_space
     for grid in settings.grids:
         for sampler in settings.samplers:
             for budget in sorted(set(settings.nfe)):
@@ -157,8 +157,8 @@ def _samples(scene: Scene, name: str, process: LinearProcess) -> None:
 
 
 def _other_steps(scene: Scene, name: str, process: LinearProcess) -> None:
-    settings = scene.study.recipe
-    others = [step for step in settings.steps if step != _NORMAL]
+    settings = scene.study.phase_space
+    others = [step for step in settings.step_families if step != _NORMAL]
     for sampler in settings.step_samplers if others else ():
         for budget in sorted(set(settings.step_nfe)):
             n_steps, grid = steps_of(sampler, budget), settings.grids[0]
@@ -167,38 +167,38 @@ def _other_steps(scene: Scene, name: str, process: LinearProcess) -> None:
             for step in others:
                 images, _ = scene.sample(process, sampler, grid, n_steps, step)
                 scene.add_fid(images, calls, **at, step=step)
-                options = dict(nfe=calls, conditions=at | {"step": step}, prefix="recipe_")
+                options = dict(nfe=calls, conditions=at | {"step": step}, prefix="phase_space_")
                 scene.rows += difference_rows(scene.study, scene.run, images, normal, scene.data, **options)
 
 
 def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     """T-step bounds of the normal step and of others, all on the same states; T → ∞ for the normal; the flow's."""
-    study, settings = scene.study, scene.study.recipe
+    study, settings = scene.study, scene.study.phase_space
     images = scene.data.test.images[: settings.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
     seeds = study.image_seeds("recipe bound", len(images))
-    steps = [step for step in dict.fromkeys((_NORMAL, *settings.steps)) if with_itself_finite(step)]
+    steps = [step for step in dict.fromkeys((_NORMAL, *settings.step_families)) if with_itself_finite(step)]
     losses = [Loss(get(step), get(step)) for step in steps]
     common = {"process": name, "split": "test"}
-    calls = min(settings.bound_steps, study.evaluation.n_evaluations)
+    calls = min(settings.bound_timesteps, study.evaluation.n_evaluations)
     draws = dict(
-        levels=scene.data.levels, n_steps=settings.bound_steps, n_evaluations=calls, seeds=seeds, losses=losses
+        levels=scene.data.levels, n_steps=settings.bound_timesteps, n_evaluations=calls, seeds=seeds, losses=losses
     )
-    point = Design(process, Normal(), Normal(), basis_of(scene.denoiser))
+    point = Design(process, Loss("normal", "normal"), basis_of(scene.denoiser))
     bounds = bound(scene.denoiser, point, x0, **draws)
     for step, terms in zip(steps, bounds, strict=True):
-        at = common | {"bound": "T steps", "step": step, "T": settings.bound_steps, "marginals": "limit"}
+        at = common | {"bound": "T steps", "step": step, "T": settings.bound_timesteps, "marginals": "limit"}
         for term in ("total", "prior", "diffusion", "reconstruction"):
-            scene.add_bits(f"recipe_bpd_{term}", getattr(terms, term), dims, calls, at)
+            scene.add_bits(f"phase_space_bpd_{term}", getattr(terms, term), dims, calls, at)
     calls = study.evaluation.n_evaluations
     terms = continuous_bound(scene.denoiser, process, x0, levels=scene.data.levels, n_evaluations=calls, seeds=seeds)
     at = common | {"bound": "continuous", "step": _NORMAL, "marginals": "limit"}
-    scene.add_bits("recipe_bpd_total", terms.total, dims, calls, at)
+    scene.add_bits("phase_space_bpd_total", terms.total, dims, calls, at)
     if tolerance := study.evaluation.flow_tolerance:
         draws = dict(levels=scene.data.levels, seeds=seeds, rtol=tolerance, atol=tolerance)
         nats, calls = flow_bound(scene.denoiser, process, x0, **draws)
         at = common | {"bound": "flow", "dequantisation": "uniform", "trace": "hutchinson", "tolerance": tolerance}
-        scene.add_bits("recipe_bpd_total", nats, dims, calls, at)
+        scene.add_bits("phase_space_bpd_total", nats, dims, calls, at)
 
 
 # ---- in law, without training ----------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def law_rows(study: Study) -> pd.DataFrame:
     The momentum is drawn and moved with the position; what is compared is the law of the observation y. The floor is
     the distance of as many samples of that law itself, which is also the interval given (triangle inequality).
     """
-    settings, rows, n = study.recipe, [], study.recipe.n_samples
+    settings, rows, n = study.phase_space, [], study.phase_space.n_samples
     grid = settings.grids[0]
     for name, chosen in settings.processes.items():
         process = chosen.build()
@@ -219,15 +219,15 @@ def law_rows(study: Study) -> pd.DataFrame:
         draws = np.array([np.abs(np.subtract(*_quantiles(process, u))).mean() for u in uniform])
         mean, spread = draws.mean(), Z95 * draws.std(ddof=1)
         floor = Estimate(mean, mean - spread, mean + spread, n)
-        rows.append(_law_row(study, None, "recipe_w1_floor", floor, None, conditions))
+        rows.append(_law_row(study, None, "phase_space_w1_floor", floor, None, conditions))
         for sampler in dict.fromkeys(("ancestral", *settings.step_samplers)):
-            for step in settings.steps:
-                for n_steps in sorted(set(settings.law_steps)):
+            for step in settings.step_families:
+                for n_steps in sorted(set(settings.law_timesteps)):
                     seed = derive(study.seed, "recipe law", sampler, step, n_steps)
                     value = law_distance(process, sampler, step, TIMES[grid](n_steps, process.t_min), n, seed)
                     estimate = Estimate(value, max(value - mean, 0.0), value + mean, n)
                     at = conditions | {"sampler": sampler, "grid": grid}
-                    rows.append(_law_row(study, step, "recipe_w1", estimate, n_steps, at))
+                    rows.append(_law_row(study, step, "phase_space_w1", estimate, n_steps, at))
     return frame(rows)
 
 
@@ -262,7 +262,9 @@ def _law_row(
 
 def measure(context: Context) -> pd.DataFrame:
     """Rows of the summary for one network."""
-    return recipe_rows(context.study, context.run, context.network(), context.data, context.reference, context.device)
+    return phase_space_rows(
+        context.study, context.run, context.network(), context.data, context.reference, context.device
+    )
 
 
 def law(context: Context) -> pd.DataFrame:

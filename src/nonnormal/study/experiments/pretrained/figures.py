@@ -1,4 +1,4 @@
-"""A network that existed already, sampled with other steps: distance and style against the number of steps."""
+"""A pretrained network, sampled with other steps: distance and style against the number of steps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def pretrained_samples(context: Context) -> Figure:
     images, settings = context.arrays("pretrained"), context.study.pretrained
     rows = {
         f"{step}, {n} calls": images[f"{n}/{step}"].numpy()
-        for n in sorted(set(settings.n_steps))
-        for step in settings.steps
+        for n in sorted(set(settings.nfe))
+        for step in settings.step_families
     }
     return sample_rows(rows, context.levels)

@@ -1,4 +1,4 @@
-"""A network that existed already: scores and style by step and number of steps."""
+"""A pretrained network: scores and style by step and number of steps."""
 
 from __future__ import annotations
 

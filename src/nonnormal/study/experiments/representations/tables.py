@@ -10,14 +10,14 @@ from nonnormal.study.report.text import cell
 from nonnormal.study.results.summary import select
 
 _QUERIES = {
-    "normal_bpd": ("design_bpd_total", {"bound": "normal"}),
-    "native_bpd": ("design_bpd_total", {"bound": "native"}),
-    "continuous_bpd": ("design_bpd_total", {"bound": "continuous"}),
-    "flow_bpd": ("design_bpd_total", {"bound": "flow"}),
+    "normal_bpd": ("representation_bpd_total", {"bound": "normal"}),
+    "native_bpd": ("representation_bpd_total", {"bound": "native"}),
+    "continuous_bpd": ("representation_bpd_total", {"bound": "continuous"}),
+    "flow_bpd": ("representation_bpd_total", {"bound": "flow"}),
 }
 
 
-def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.DataFrame:
+def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.DataFrame:
     """One row a network: how many components are generated at once, bits/dim in several readings, and FID.
 
     Args:
@@ -26,10 +26,13 @@ def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.Da
         labels: what each network is called, by run.
     """
     table = []
-    last = select(summary, f"design_{fid}").nfe.max()
+    last = select(summary, f"representation_{fid}").nfe.max()
     for run, label in labels.items():
         row: dict[str, object] = {"run": run, "design": label}
-        queries = _QUERIES | {"fid": (f"design_{fid}", {"nfe": last}), "at_once": ("design_generated_at_once", {})}
+        queries = _QUERIES | {
+            "fid": (f"representation_{fid}", {"nfe": last}),
+            "at_once": ("representation_effective_components", {}),
+        }
         for column, (metric, conditions) in queries.items():
             found = select(summary, metric, run=run, **conditions).to_dict("records")
             first = found[0] if found else {"value": None, "low": None, "high": None}
@@ -39,8 +42,8 @@ def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.Da
     return pd.DataFrame(table)
 
 
-def readable_designs(table: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """The table of `designs` for reading; the pair has a column of its own, and need not stand in the name, too."""
+def readable_representations(table: pd.DataFrame, fid: str) -> pd.DataFrame:
+    """The table of `representations` for reading; the pair has a column of its own, not a part of the name."""
     titles = {
         "normal_bpd": "normal-limit bits/dim",
         "native_bpd": "native (limit marginals)",
