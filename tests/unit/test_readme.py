@@ -59,12 +59,12 @@ def test_its_code_runs_as_it_stands(elsewhere):
 
 
 def test_its_own_step_is_one_and_trains(elsewhere):
-    from nonnormal import ELBO, VP, Design, NetworkDenoiser, get_step
+    from nonnormal import ELBO, VP, Design, Loss, NetworkDenoiser, get_step
 
     [(file, code)] = [found for found in BLOCK.findall(README) if found[0]]
     (elsewhere / file).write_text(code, encoding="utf-8")
     step = get_step("my_steps:HyperbolicSecant")
-    objective = ELBO(Design(VP(), step, step), n_steps=10)
+    objective = ELBO(Design(VP(), Loss(step, step)), n_steps=10)
     loss = objective(NetworkDenoiser(Network()), torch.zeros(4, 1, 8, 8), torch.Generator().manual_seed(0))
     assert loss.isfinite().all()
 

@@ -58,7 +58,11 @@ def test_a_page_has_title_conditions_samples_table_and_verdicts(written, tmp_pat
 
 
 def test_trainings_with_different_settings_are_listed_apart(written):
-    other = {"q": "laplace", "p": "laplace", "training": {"iterations": 7, "batch_size": 3, "ema_decay": 0.5, "timesteps": 9}}
+    other = {
+        "q": "laplace",
+        "p": "laplace",
+        "training": {"iterations": 7, "batch_size": 3, "ema_decay": 0.5, "timesteps": 9},
+    }
     text = "; 7 optimiser steps of 3 images, averaged weights (decay 0.5), T = 9 (1 of the networks, s the first)."
     body = written(runs=RUNS["runs"] | {"s": other})
     assert text in body

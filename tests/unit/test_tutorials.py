@@ -38,4 +38,9 @@ def test_a_tutorial_runs_as_it_stands(name, elsewhere):
 
 
 def test_every_tutorial_is_run():
-    assert {path.stem for path in TUTORIALS.glob("*.md")} == {"your-own-step", "change-the-step", "own-loop"}
+    assert {path.stem for path in TUTORIALS.glob("*.md")} == {
+        "your-own-step",
+        "change-the-step",
+        "own-loop",
+        "your-own-experiment",
+    }

@@ -80,7 +80,9 @@ def _conditions(study: Study, layout: Layout) -> str:
     trained: dict[str, list[str]] = {}
     for name in study.networks:
         its = study.run(name).training
-        training = f"{its.iterations} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        training = (
+            f"{its.iterations} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        )
         trained.setdefault(f"{training}, T = {its.timesteps}", []).append(name)
     several = len(trained) > 1
     trainings = "; ".join(
