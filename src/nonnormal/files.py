@@ -2,7 +2,7 @@
 
 Tensors are stored as safetensors (no pickle) with a JSON header and a SHA-256 of the whole file in it. Every writer
 goes through `atomic`: the bytes go to a temporary folder beside the target and are renamed when they are complete
-and on disk. An observer may be told of what is read and written; `records` has one.
+and on disk. An `Observer` may be told of what is read and written, as one that keeps records.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from nonnormal import ELBO, VP, Design, LinearLogSNR, NetworkDenoiser, bound, sample_ancestral
+from nonnormal import ELBO, VP, Design, LinearLogSNR, Loss, NetworkDenoiser, bound, sample_ancestral
 from nonnormal.data import load, scale
 
 

@@ -1,6 +1,7 @@
 """An experiment from elsewhere: a folder with one EXPERIMENT, named by the study; no other file is edited for it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -114,6 +115,13 @@ def test_mistakes_are_named(here, changes, words):
     with pytest.raises(StudyError) as error:
         validate(RAW | changes, "study.yaml")
     assert str(error.value).splitlines()[0].startswith(f"study.yaml: {words}")
+
+
+def test_the_tutorial_shows_its_files():
+    page = (TOY.parents[1] / "docs/tutorials/your-own-experiment.md").read_text()
+    shown = re.findall(r'```python title="toy/([^"]+)"\n(.*?)```', page, re.DOTALL)
+    assert [name for name, _ in shown] == ["__init__.py", "settings.py"]
+    assert all((TOY / name).read_text() == code for name, code in shown)
 
 
 def test_a_resolved_study_has_its_section(here, tmp_path):

@@ -6,16 +6,16 @@ EXPERIMENT = Experiment(
     name="toy",
     title="A die",
     package=__name__,
-    place=20,
-    section="toy",
+    place=20,  # among the others, on the page and in the summary
+    section="toy",  # key of a study file that asks for it
     settings="settings:Toy",
     jobs=(
         Job(
             name="throws",
             about="A die thrown several times.",
-            function="measure:throws",
-            settings={"toy": ()},
-            inputs=lambda study, layout, run: [],
+            function="measure:throws",  # called with a Context; returns rows of the summary
+            settings={"toy": ()},  # what it depends on: all of this section
+            inputs=lambda study, layout, run: [],  # files that it reads; networks and data where nothing is said
             gpu=False,
         ),
     ),

@@ -9,7 +9,7 @@ class Toy(Section):
     """A die thrown several times."""
 
     needs_runs: ClassVar[bool] = False
-    brings_network: ClassVar[bool] = True
+    brings_network: ClassVar[bool] = True  # so that a study of it needs no runs
 
     throws: int = Field(100, strict=True, ge=2)
     """How often it is thrown."""

@@ -57,7 +57,7 @@ def test_settings_of_all_networks_concern_their_training():
     [params] = stages.described(Path("config/digits.yaml"))["stages"]["train"]["params"]
     study = load("config/digits.yaml")
     assert set(params["config/digits.yaml"]) == {"seed", "defaults"} | {
-        study._path(name).rpartition(".")[0] for name in study.networks
+        study.path(name).rpartition(".")[0] for name in study.networks
     }
 
 

@@ -94,15 +94,15 @@ def log_density(
 
     ends = torch.tensor([t, 1.0], dtype=torch.float64, device=z.device)
     start = (z.double(), torch.zeros(len(z), dtype=torch.float64, device=z.device))
-    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5", options=unhurried(process))
+    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5", options=step_limit(process))
     return normal_log_prob(process.prior_covariance(), path[-1]) + gathered[-1], calls
 
 
-def unhurried(process: LinearProcess) -> dict[str, float]:
-    """Options of an adaptive solver by which it strides over no time in which a component moves.
+def step_limit(process: LinearProcess) -> dict[str, float]:
+    """Option of an adaptive solver: a maximum step size, so that it cannot skip a component's active interval.
 
-    While all wait the flow stands still, and steps without error grow beyond the next window. Two steps a window are
-    enough for the estimate of the error to see it.
+    While no component moves the flow stands still, and steps without error grow beyond the next interval. Two steps an
+    interval are enough for the estimate of the error to see it.
     """
     return {"max_step": process.shortest_window / 2} if process.shortest_window < 1 else {}
 

@@ -35,9 +35,9 @@ from torchdiffeq import odeint
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
-from nonnormal.objectives.probability_flow import unhurried, velocity
+from nonnormal.objectives.probability_flow import step_limit, velocity
 from nonnormal.processes import LinearProcess, apply, cholesky, project
-from nonnormal.samplers.ancestral import Callback, falling
+from nonnormal.samplers.ancestral import Callback, falling_times
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
 
@@ -231,7 +231,7 @@ def sample_flow_adaptive(
             return velocity(denoiser, process, state, time.clamp(s, t).cpu(), basis)
 
         ends = torch.stack([t, s]).to(z.device)
-        solver = dict(rtol=rtol, atol=atol, method="dopri5", options=dict(step_t=ends[-1:]) | unhurried(process))
+        solver = dict(rtol=rtol, atol=atol, method="dopri5", options=dict(step_t=ends[-1:]) | step_limit(process))
         return odeint(rate, z, ends, **solver)[-1]
 
     return _walk(denoiser, process, shape, move, **options)
@@ -254,7 +254,7 @@ def _walk(
     callback: Callback | None = None,
 ) -> Tensor:
     """Moves states from the prior down the grid, batch by batch."""
-    times, basis = falling(times, seeds, shape, process), basis_of(denoiser, basis)
+    times, basis = falling_times(times, seeds, shape, process), basis_of(denoiser, basis)
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     images = []

@@ -71,5 +71,5 @@ def step_loss(q: Step | str, p: Step | str, delta: Tensor, convention: Conventio
 
 
 def constant(q: Step | str, p: Step | str, convention: Convention = "exact") -> float:
-    """The loss at delta = 0, nats: owed by a model whose mean is perfect."""
+    """The loss at delta = 0, nats: the cost of a model whose mean is perfect."""
     return step_loss(q, p, torch.zeros((), dtype=torch.float64), convention).item()

@@ -8,7 +8,7 @@ be loaded without the study. No pickle anywhere.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,21 +166,21 @@ def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], 
     write_tensors(path, tensors, {"recipe": recipe, **facts})
 
 
-def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDenoiser:
-    """The denoiser of `save_weights`, in evaluation mode.
+def load_denoiser(
+    path: Path, device: torch.device | str = "cpu", check: Callable[[Mapping[str, Any]], None] = lambda header: None
+) -> NetworkDenoiser:
+    """The denoiser that `save_weights` stored, in evaluation mode.
+
+    Args:
+        path: of the file.
+        device: where its network goes.
+        check: refuses a header by an error, before the network is built.
 
     Raises:
         ValueError: the file is damaged or holds no recipe.
     """
-    return denoiser_of(*read_tensors(path), path).to(device)
-
-
-def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path) -> NetworkDenoiser:
-    """The denoiser in the tensors and header of a file, in evaluation mode.
-
-    Raises:
-        ValueError: there is no recipe.
-    """
+    tensors, header = read_tensors(path)
+    check(header)
     if "recipe" not in header:
         raise ValueError(f"{path} holds no denoiser: its header has no recipe")
     recipe, fitted = header["recipe"], {}
@@ -189,4 +189,4 @@ def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Pat
     components = BasisStatistics.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
     denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
-    return denoiser.eval().requires_grad_(False)
+    return denoiser.eval().requires_grad_(False).to(device)

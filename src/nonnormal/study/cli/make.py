@@ -171,8 +171,8 @@ def _signals() -> Iterator[Callable[[], bool]]:
 def sample(
     study_file: StudyFile,
     run: RunName,
-    n_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps, which are network calls an image; all of the study's if left out.")
+    nfe: Annotated[
+        int | None, typer.Option(min=1, help="Network calls an image; all of the study's if left out.")
     ] = None,
     device: Device = "auto",
     threads: Threads = 0,
@@ -185,6 +185,6 @@ def sample(
     device = prepare_torch(device, threads)
     denoiser = network(study, layout, run, device)
     seeds = study.image_seeds("sample", study.sampling.n_images)
-    for n in study.sample_steps if n_steps is None else [n_steps]:
+    for n in study.sample_steps if nfe is None else [nfe]:
         levels = ancestral(study, run, denoiser, n, seeds, device=device)
         print(write_samples(study, layout, run, n, levels))
