@@ -20,7 +20,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test package-test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push readme clean
+.PHONY: help reproduce test package-test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -87,8 +87,8 @@ pull: $(READY) ## Fetch versioned results of STUDY from the DVC remote, and make
 push: $(READY) ## Send versioned results to the DVC remote
 	dvc push
 
-readme: $(READY) ## Put results of STUDY into the README, between its markers
-	nonnormal readme $(STUDY)
+results: $(READY) ## Write the finished results of STUDY to docs/results/, pictures to docs/images/
+	nonnormal results $(STUDY)
 
 clean: ## Remove results, data and environment, but nothing that git keeps
 	git clean -ffdXq -- results data site paper .snakemake

@@ -21,7 +21,7 @@ from nonnormal.study.experiments.claims.judgement import (
     measure,
 )
 from nonnormal.study.report import text
-from nonnormal.study.report.readme import claims_block
+from nonnormal.study.report.results_page import claims_section
 from nonnormal.study.results.summary import COLUMNS, CONDITIONS, tidy
 
 ROOT = Path(__file__).parents[2]
@@ -385,9 +385,9 @@ def test_a_bar_does_not_end_a_cell_in_markdown():
     assert text.markdown(made).count(r"\|") == 4
 
 
-def test_the_readme_counts_verdicts_and_shows_all(table, tmp_path):
+def test_the_results_page_counts_verdicts_and_shows_all(table, tmp_path):
     table.to_csv(tmp_path / "claims.csv", index=False)
-    block = claims_block(pd.read_csv(tmp_path / "claims.csv"))
+    block = claims_section(pd.read_csv(tmp_path / "claims.csv"))
     n = table[table.kind == "claim"].verdict.value_counts()
     assert f"undecided: 1, by test: {n['by test']}, not tested here: {n['not tested here']}" in block
     assert all(statement in block for statement in table.statement)

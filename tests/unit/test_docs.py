@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nonnormal.steps import get
+from nonnormal.study.config import validate
 from nonnormal.study.registry import all_experiments
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 BUILDER = ("mkdocs", "material", "mkdocstrings_handlers", "latex2mathml")
 MATHEMATICS = sorted((DOCS / "mathematics").glob("*.md"))
 FETCHED = re.compile(
@@ -47,6 +50,21 @@ def test_pages_fetch_nothing(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 20
     assert not [(page.name, found) for page in pages for found in FETCHED.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_within_the_project_lead_somewhere(page):
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [link for link in links if link and not (page.parent / link).exists()]
+
+
+def test_studies_that_the_docs_show_are_valid():
+    text = (DOCS / "studies.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    for block in blocks:
+        assert validate({"name": "a", "data": "digits", **yaml.safe_load(block)}, "")
 
 
 def test_every_public_name_of_the_steps_is_in_the_reference(site):

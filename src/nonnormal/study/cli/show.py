@@ -1,4 +1,4 @@
-"""Commands that show: figures, tables, the paper, the README's results, and what is known of steps and studies."""
+"""Commands that show: figures, tables, the paper, pages of results, step families, studies and provenance."""
 
 from __future__ import annotations
 
@@ -166,12 +166,8 @@ def provenance(
 
 
 @app.command()
-def readme(
-    study_file: StudyFile, target: Annotated[Path, typer.Option(help="File with the markers.")] = Path("README.md")
-) -> None:
-    """Put a study's table and samples into the README, between its markers."""
-    from nonnormal.study.report.readme import insert
+def results(study_file: StudyFile) -> None:
+    """Write a finished study's results to docs/results/<study>.md, and its pictures to docs/images/."""
+    from nonnormal.study.report.results_page import write
 
-    study, layout = open_study(study_file)
-    insert(target, study, layout)
-    print(target)
+    print(write(*open_study(study_file)))
