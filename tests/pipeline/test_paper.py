@@ -145,10 +145,8 @@ def test_a_family_whose_distance_grows_is_not_said_to_converge(paper):
 @pytest.mark.parametrize(("other", "named"), [("rademacher", True), ("laplace", False)])
 def test_the_rademacher_step_is_among_those_of_the_exchange_where_it_is(paper, other, named):
     def rows(summary):
-        conditions = summary.conditions.str.replace('"step": "rademacher"', f'"step": "{other}"', regex=False)
-        return summary.assign(
-            conditions=conditions.where(summary.metric.str.startswith("step_swap_"), summary.conditions)
-        )
+        swapped = summary.metric.str.startswith("step_swap_") & (summary.step == "rademacher")
+        return summary.assign(step=summary.step.mask(swapped, other))
 
     text = paper(lambda study: steps_in(study, "step_swap", "normal", other), rows)
     assert ("The Rademacher step is among them" in text) == named

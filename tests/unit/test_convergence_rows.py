@@ -1,18 +1,17 @@
 """Rows on convergence in law: a tiny study's numbers are those of the functions it names, with honest intervals."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from summaries import assert_tidy
 
 from nonnormal.analysis.convergence import Grid, path_maximum_distance, sampler_distances, walk_distances
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
 from nonnormal.study.experiments.convergence.measure import line_rows, plane_rows
-from nonnormal.study.results.summary import COLUMNS
 
 STEPS, COUNTS = ("normal", "gumbel"), (2, 64, 80, 96)
 SETTINGS = {"step_families": list(STEPS), "timesteps": [80, 2, 64, 96], "points": 256, "n_paths": 200, "n_samples": 400}
@@ -40,19 +39,20 @@ def one(table, **wanted):
 
 
 def assert_well_formed(table):
-    assert tuple(table.columns) == tuple(COLUMNS)
+    assert_tidy(table)
     assert set(table["study"]) == {"tiny"}
     assert table["run"].isna().all()
     assert table["train_seed"].isna().all()
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
     assert np.isfinite(table[["value", "low", "high"]].to_numpy(float)).all()
     assert not table.duplicated(["q", "metric", "nfe"]).any()
+    assert table["data"].isna().all()
+    assert (table["mixture"].isna() == (table["metric"] == "ks_path_maximum")).all()
     distances = table[table["unit"] == "distance"]
     assert (distances["value"] > 0).all()
     assert (distances["value"][distances["metric"].str.contains("ks_")] <= 1).all()
-    for conditions in map(json.loads, table["conditions"]):
-        assert conditions["seed"] == 0
-        assert conditions["n"] in {"grid points", "numbers of steps", "paths", "samples"}
+    assert set(table["seed"]) == {0}
+    assert set(table["counted"]) <= {"grid points", "numbers of steps", "paths", "samples"}
 
 
 def test_every_step_and_number_of_steps_has_its_rows(line, plane):

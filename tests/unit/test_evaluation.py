@@ -1,13 +1,13 @@
 """Evaluation: which numbers a run gets, under which conditions, and what is known of them whatever the network."""
 
 import copy
-import json
 import math
 
 import pandas as pd
 import pytest
 import torch
 from problems import small_denoiser
+from summaries import assert_tidy, select
 
 from nonnormal import data
 from nonnormal.metrics.fidelity import fidelity
@@ -28,7 +28,7 @@ from nonnormal.study.experiments.pairs.bounds import bound_rows
 from nonnormal.study.experiments.step_swap.measure import step_swap_rows
 from nonnormal.study.results.distances import feature_rows, fidelity_rows, style_rows
 from nonnormal.study.results.rows import frame, row
-from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
+from nonnormal.study.results.summary import read_rows, write_rows
 
 T = 6  # of training; more than the network calls below, so that bounds leave out steps
 CALLS = 4
@@ -99,18 +99,16 @@ def same(found, estimate):
 
 def check(rows, units):
     """What is true of all rows: the columns, an interval with its value, unit, and where the number belongs."""
-    assert tuple(rows.columns) == COLUMNS
+    assert_tidy(rows)
     assert (rows.low <= rows.value).all()
     assert (rows.value <= rows.high).all()
     assert rows.high.map(math.isfinite).all()
     for found in rows.itertuples():
         assert found.unit == units[found.metric]
-        conditions = json.loads(found.conditions)
-        assert (found.study, conditions["data"], conditions["seed"]) == ("tiny", "digits", 3)
+        assert (found.study, found.data, found.seed) == ("tiny", "digits", 3)
         if pd.notna(found.run):
             run = STUDY.run(found.run)
             assert (found.q, found.p, found.train_seed) == (run.q, run.p, 5)
-    assert not rows.duplicated(["run", "metric", "nfe", "conditions"]).any()
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -118,13 +116,35 @@ def check(rows, units):
 
 def test_a_row_without_network_belongs_to_no_run(tmp_path):
     estimate = Estimate(1.0, 0.5, 2.0, 7)
-    rows = frame([row(STUDY, None, "m", estimate, "1", None, {}), row(STUDY, "ll", "m", estimate, "1", 4, {"a": [1]})])
+    rows = frame(
+        [
+            row(STUDY, None, "m", estimate, "1", None, {}),
+            row(STUDY, "ll", "m", estimate, "1", 4, {"T": 9, "zeal": "high"}),
+        ]
+    )
     write_rows(tmp_path / "rows.csv", rows)
-    alone, of_a_run = read_rows(tmp_path / "rows.csv").itertuples(index=False)
+    pd.testing.assert_frame_equal(read_rows(tmp_path / "rows.csv"), rows)
+    alone, of_a_run = rows.itertuples(index=False)
     assert all(pd.isna(value) for value in (alone.run, alone.q, alone.p, alone.train_seed, alone.nfe))
     assert (of_a_run.run, of_a_run.q, of_a_run.train_seed, of_a_run.nfe) == ("ll", "laplace", 5, 4)
-    assert json.loads(of_a_run.conditions) == {"data": "digits", "seed": 3, "a": [1]}
+    assert (of_a_run.T, of_a_run.data, of_a_run.seed, of_a_run.zeal) == (9, "digits", 3, "high")
+    assert all(pd.isna(value) for value in (of_a_run.step, alone.zeal))
     assert (alone.value, alone.low, alone.high, alone.n) == (1.0, 0.5, 2.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ({"step": 3}, "condition step: found 3, needs to be of type str"),
+        ({"T": [2, 4]}, r"condition T: found \[2, 4\], needs to be of type Int64"),
+        ({"T": 2.5}, "condition T: found 2.5, needs to be of type Int64"),
+        ({"zeal": {"a": 1}}, r"condition zeal: found \{'a': 1\}, needs to be a text or a number"),
+        ({"n": "paths"}, "condition n: is the name of a column that every row has"),
+    ],
+)
+def test_a_condition_has_one_type_and_is_one_text_or_number(condition, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        row(STUDY, None, "m", Estimate(1.0, 0.5, 2.0, 7), "1", None, condition)
 
 
 # ---- bounds ----------------------------------------------------------------------------------------------------------
@@ -135,36 +155,36 @@ def test_every_row_of_bounds_has_interval_unit_and_conditions(bounds):
     check(bounds, units | {"diffusion_ratio": "1", "bpd_growth": "bits/dim/step"})
     assert (bounds.n == 6).all()
     for found in bounds.itertuples():
-        conditions = json.loads(found.conditions)
-        assert (conditions["split"], conditions["weighting"], conditions["ema"]) == ("test", "elbo", 0.995)
+        assert (found.split, found.weighting, found.ema) == ("test", "elbo", 0.995)
 
 
 @pytest.mark.parametrize("run", STUDY.runs)
 def test_bounds_that_a_run_has(bounds, run):
-    totals = [json.loads(text) for text in select(bounds, "bpd_total", run=run).conditions]
-    found = {(c["bound"], c.get("marginals"), c.get("T")) for c in totals}
+    totals = select(bounds, "bpd_total", run=run)
+    told = totals[["bound", "marginals", "T"]].astype(object)
+    found = set(told.where(told.notna(), None).itertuples(index=False, name=None))
     expected = {("normal", "limit", n_steps) for n_steps in (2, T, 9)}
     expected |= {("continuous", "limit", None), ("flow", None, None)}
     if run in NATIVE:
         expected |= {("native", "limit", n_steps) for n_steps in (2, T, 9)} | {("native", "bridge", T)}
     if run in PRINTED:
         expected |= {("convention", "limit", n_steps) for n_steps in (2, T, 9)} | {("convention", "bridge", T)}
-        printed = [(c["convention"], c["constant"], c["T"], c["marginals"]) for c in totals if "constant" in c]
-        assert len(set(printed)) == len(printed) == 4 * 3 * 3
-        assert {name for name, *_ in printed} == set(CONVENTIONS)
+        printed = totals[totals.constant.notna()]
+        assert len(printed.drop_duplicates(["convention", "constant", "T", "marginals"])) == len(printed) == 4 * 3 * 3
+        assert set(printed.convention) == set(CONVENTIONS)
     assert found == expected
-    assert [c["dequantisation"] for c in totals if c["bound"] == "flow"] == ["uniform", "normal"]
+    assert totals.dequantisation[totals.bound == "flow"].tolist() == ["uniform", "normal"]
 
 
 def test_a_pair_without_divergence_has_no_bound_and_no_cost_of_its_own(bounds):
     assert NATIVE == ["nn", "un", "ll", "logistic", "laplace-limit"]
     rows = bounds[bounds.run == "rademacher"]
-    assert set(with_condition(rows, "bound").bound) == {"normal", "continuous", "flow"}
+    assert set(rows.bound) == {"normal", "continuous", "flow"}
     assert not set(rows.metric) & {"diffusion_ratio", "bpd_growth"}
 
 
 def test_no_more_network_calls_are_made_than_asked_for_but_by_the_bridge(bounds):
-    rows = with_condition(with_condition(select(bounds, "bpd_total"), "T"), "marginals")
+    rows = select(bounds, "bpd_total")
     limit = rows[rows["T"].notna() & (rows.marginals == "limit")]
     assert (limit.nfe == limit["T"].clip(upper=CALLS)).all()
     assert set(limit[limit.nfe == CALLS]["T"]) == {T, 9}
@@ -205,9 +225,11 @@ def test_bounds_are_the_means_of_their_images(denoiser, digits, bounds):
 
 
 def test_terms_add_up_to_the_total(bounds):
-    found = with_condition(bounds[bounds.metric.str.startswith("bpd_")], "bound")
+    found = bounds[bounds.metric.str.startswith("bpd_")]
     found = found[found.bound.isin(["native", "normal", "continuous"])]
-    wide = found.pivot_table(index=["run", "conditions"], columns="metric", values="value")
+    wide = found.assign(T=found["T"].fillna(0)).pivot_table(
+        index=["run", "bound", "T", "marginals"], columns="metric", values="value"
+    )
     assert len(wide) == 5 * (3 + 1) + 6 * (3 + 1)
     assert (wide[[f"bpd_{term}" for term in TERMS]].sum(axis=1) - wide.bpd_total).abs().max() < 1e-12
 
@@ -246,8 +268,7 @@ def test_the_exact_convention_with_its_constant_at_every_step_is_the_native_boun
 
 def test_flow_says_how_it_was_solved_and_is_left_out_without_tolerance(bounds, denoiser, digits):
     for found in select(bounds, "bpd_total", bound="flow").itertuples():
-        conditions = json.loads(found.conditions)
-        assert (conditions["solver"], conditions["tolerance"], conditions["trace"]) == ("dopri5", 1e-4, "hutchinson")
+        assert (found.solver, found.tolerance, found.trace) == ("dopri5", 1e-4, "hutchinson")
         assert found.nfe >= 8  # two steps of Dormand and Prince's pair
     study = changed(evaluation={"flow_tolerance": None, "timesteps": [T]})
     assert select(bound_rows(study, "nn", denoiser, digits), "bpd_total", bound="flow").empty
@@ -259,7 +280,7 @@ def test_flow_says_how_it_was_solved_and_is_left_out_without_tolerance(bounds, d
 @pytest.mark.parametrize("run", ["nn", "un"])
 def test_a_normal_model_step_costs_the_normal_term_and_a_constant(bounds, run):
     """K_{q,normal}(d) = d²/2 + K(0), so without the constant nothing is left but the normal term."""
-    rows = with_condition(with_condition(select(bounds, "diffusion_ratio", run=run), "T"), "limit")
+    rows = select(bounds, "diffusion_ratio", run=run)
     assert rows["T"].tolist() == [2, T, 9]
     assert rows.nfe.tolist() == [2, CALLS, CALLS]
     for column in (rows.value, rows.low, rows.high):
@@ -270,7 +291,7 @@ def test_a_normal_model_step_costs_the_normal_term_and_a_constant(bounds, run):
 @pytest.mark.parametrize("run", ["ll", "laplace-limit"])
 def test_a_laplace_step_costs_up_to_twice_as_much(bounds, run):
     """K(d) ≤ d² = 2 · d²/2, the nearer the smaller the step."""
-    rows = with_condition(select(bounds, "diffusion_ratio", run=run), "limit")
+    rows = select(bounds, "diffusion_ratio", run=run)
     assert rows.limit.tolist() == [2.0] * 3
     assert 0 < rows.value.iloc[0] < rows.value.iloc[-1] < 2
     assert (rows.high > rows.low).all()
@@ -280,10 +301,9 @@ def test_the_native_bound_grows_by_what_is_owed_at_every_step(bounds):
     growth = {found.run: found for found in select(bounds, "bpd_growth").itertuples()}
     assert list(growth) == NATIVE
     for run, found in growth.items():
-        conditions = json.loads(found.conditions)
         owed = constant(STUDY.run(run).q, STUDY.run(run).p) / math.log(2)
-        assert conditions["limit"] == pytest.approx(owed, abs=1e-12)
-        assert (conditions["T"], conditions["marginals"]) == ([T, 9], "limit")
+        assert found.limit == pytest.approx(owed, abs=1e-12)
+        assert (found.T_before, found.T, found.marginals) == (T, 9, "limit")
         assert pd.isna(found.nfe)
         terms = [only(bounds, "bpd_diffusion", run=run, bound="native", marginals="limit", T=t).value for t in (T, 9)]
         assert found.value == pytest.approx((terms[1] - terms[0]) / (9 - T))
@@ -298,7 +318,7 @@ def test_a_run_in_phase_space_owes_for_two_numbers_a_component(denoiser, digits)
     study = changed(runs={"psld": {"process": {"kind": "psld", "schedule": {}}, "q": "uniform"}})
     rows = bound_rows(study, "psld", denoiser, digits)
     assert select(rows, "bpd_total", bound="convention").empty
-    limit = json.loads(only(rows, "bpd_growth").conditions)["limit"]
+    limit = only(rows, "bpd_growth").limit
     assert limit == pytest.approx(2 * constant("uniform", "normal") / math.log(2))
     ratios = select(rows, "diffusion_ratio")
     assert ratios.value.to_numpy() == pytest.approx(1.0, abs=1e-9)  # its loss is the normal one's, but for the constant
@@ -343,13 +363,12 @@ def test_fidelity_is_measured_for_each_number_of_steps(samples, reference):
         seed = derive(STUDY.seed, "fidelity")
         for name, estimate in fidelity(images, reference, resamples=10, seed=seed).items():
             assert same(only(rows, f"{name}_digits", nfe=n_steps), estimate)
-    for text in rows.conditions:
-        conditions = json.loads(text)
-        assert (conditions["sampler"], conditions["step"], conditions["dtype"]) == ("ancestral", "laplace", "float32")
-        assert (conditions["reference"], conditions["n_reference"]) == ("train", 60)
-        assert conditions["features"] == "classifier of digits"
-        assert conditions["tool"].startswith("torch-fidelity ")
-        assert conditions["interval_tool"] == "nonnormal"
+    for found in rows.itertuples():
+        assert (found.sampler, found.step, found.dtype) == ("ancestral", "laplace", "float32")
+        assert (found.reference, found.n_reference) == ("train", 60)
+        assert found.features == "classifier of digits"
+        assert found.tool.startswith("torch-fidelity ")
+        assert found.interval_tool == "nonnormal"
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +382,7 @@ def test_style_is_measured_of_every_run_and_of_the_test_split(styles, samples, d
         rows = select(styles, f"style_{name}")
         assert len(rows) == 1 + 2 * len(STUDY.runs)
         [split] = rows[rows.run.isna()].itertuples()
-        assert json.loads(split.conditions)["split"] == "test"
+        assert split.split == "test"
         assert pd.isna(split.nfe)
         assert same(split, Estimate(*mean_interval(style(digits.test.images, 17)[name]), 20))
         for run, by_steps in samples.items():
@@ -378,7 +397,7 @@ def test_style_differences_are_against_the_normal_pairs_run(styles, samples):
         rows = select(styles, f"style_{name}_difference")
         assert set(rows.run) == set(STUDY.runs) - {"nn"}
         for found in rows.itertuples():
-            assert json.loads(found.conditions)["against"] == "nn"
+            assert found.against == "nn"
             pair = samples[found.run][found.nfe], samples["nn"][found.nfe]
             assert same(found, style_difference(*pair, 17, resamples=1000, seed=seed)[name])
         # The sampling step of uniform/normal is the normal one, and here the network is the same, too.
@@ -399,18 +418,18 @@ def exchanged(denoiser, digits, reference):
 
 def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exchanged):
     check(exchanged, UNITS)
-    rows = with_condition(exchanged, "step")
+    rows = exchanged
     for metric in ("fid", "kid"):
         found = rows[rows.metric == f"step_swap_{metric}_digits"]
         assert list(zip(found.nfe, found.step, strict=True)) == [
             (n_steps, step) for n_steps in (2, 3) for step in ("rademacher", "normal")
         ]
         assert (found.n == 12).all()
-        assert {json.loads(text)["n_reference"] for text in found.conditions} == {60}
+        assert set(found.n_reference) == {60}
     for name in STYLES:  # to itself the normal step has no difference
         found = rows[rows.metric == f"step_swap_style_{name}_difference"]
         assert list(zip(found.nfe, found.step, strict=True)) == [(2, "rademacher"), (3, "rademacher")]
-        assert {json.loads(text)["against"] for text in found.conditions} == {"normal step"}
+        assert set(found.against) == {"normal step"}
 
 
 @pytest.mark.parametrize("n_steps", [2, 3])
@@ -432,9 +451,9 @@ def test_steps_are_compared_with_the_normal_one_also_where_that_is_not_asked_for
     denoiser, digits, reference, exchanged
 ):
     study = changed(step_swap={"step_families": ["rademacher"], "nfe": [2]})
-    rows = with_condition(step_swap_rows(study, "ll", denoiser, digits, reference), "step")
+    rows = step_swap_rows(study, "ll", denoiser, digits, reference)
     assert set(rows.step) == {"rademacher"}
-    expected = with_condition(exchanged, "step").query("step == 'rademacher' and nfe == 2")
+    expected = exchanged.query("step == 'rademacher' and nfe == 2")
     pd.testing.assert_frame_equal(rows.reset_index(drop=True), expected.reset_index(drop=True))
 
 

@@ -1,14 +1,15 @@
 """Figures: what is drawn are the summary's numbers, for few runs and for many, and where a number cannot be had."""
 
 import itertools
-import json
 from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
+from summaries import select
 
 from nonnormal.analysis import geometry
 from nonnormal.analysis.recorder import Trajectories
@@ -33,7 +34,6 @@ from nonnormal.study.experiments.step_swap.figures import step_swap
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
-from nonnormal.study.results.summary import select, with_condition
 
 PAIRS = {
     "nn": ("normal", "normal"),
@@ -77,7 +77,7 @@ def made_up(found, *, colours=False, exchanged=True, native=True):
                 summary.add(name, "diffusion_ratio", 7, T=n_steps, limit=1.5)
         if own:
             summary.add(name, "bpd_total", 7, bound="native", marginals="bridge", T=16)
-            summary.add(name, "bpd_growth", None, T=[16, 400], limit=0.0 if run.q == run.p else 0.25)
+            summary.add(name, "bpd_growth", None, T_before=16, T=400, limit=0.0 if run.q == run.p else 0.25)
         for style in STYLES[: 2 + colours]:
             for nfe in COUNTS:
                 summary.add(name, f"style_{style}", nfe)
@@ -149,7 +149,6 @@ def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
     assert set(bars(ratio)) == set(bars(bound)) == {found.labels[run] for run in own}
     totals = select(summary, "bpd_total", bound="native", marginals="limit")
     for axis, rows in ((ratio, select(summary, "diffusion_ratio")), (bound, totals)):
-        rows = with_condition(rows, "T")
         for run in own:
             assert_drawn(bars(axis)[found.labels[run]], rows[rows.run == run], "T")
     legend = [text.get_text() for text in figure.legends[0].texts]
@@ -170,7 +169,7 @@ def test_an_infinite_limit_is_no_line():
     found = study(2)
     summary = made_up(found)
     infinite = (summary.run == "ll") & (summary.metric == "diffusion_ratio")
-    summary.loc[infinite, "conditions"] = summary.conditions[infinite].str.replace("1.5", "Infinity")
+    summary.loc[infinite, "limit"] = np.inf
     ratio, _ = cost(summary, found.labels).axes
     assert len(dotted(ratio)) == 1
 
@@ -197,7 +196,7 @@ def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, na
     assert set(bars(own)) == (every - {"rademacher/rademacher"} if native else set())
     panels = [(fid, select(summary, "fid_digits"), "nfe")]
     for axis, kind in ((normal, "normal"), (own, "native")):
-        rows = with_condition(select(summary, "bpd_total", bound=kind, marginals="limit"), "T")
+        rows = select(summary, "bpd_total", bound=kind, marginals="limit")
         panels.append((axis, rows[rows["T"] < 400], "T"))  # no samples were drawn in 400 steps
     for axis, rows, x in panels:
         for run, label in found.labels.items():
@@ -241,7 +240,7 @@ def test_what_the_intervals_allow_is_not_shaded():
     normal = summary[distances].index[0]
     for at, value in zip(summary[distances].index, (2, 2 + 1, 2 + 1.2, 2 - 1.2), strict=True):
         summary.loc[at, ["value", "low", "high"]] = value, value - 0.5, value + 1
-    assert with_condition(summary.loc[[normal]], "step").step.item() == "normal"
+    assert summary.loc[[normal]].step.item() == "normal"
     [picture] = step_swap(summary, "fid_digits", found.labels).axes[0].images
     same, allowed, more, less = picture.cmap(picture.norm(picture.get_array()))[0]
     assert np.ptp(same[:3]) < 0.02
@@ -268,7 +267,7 @@ def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
         rows = select(summary, f"style_{name}_difference")
         assert_marks(axis, rows.assign(at=rows.nfe.astype(str)), map(str, COUNTS), found, set(found.runs) - {"nn"})
     for axis, name in zip(exchanged, names, strict=True):
-        rows = with_condition(select(summary, f"step_swap_style_{name}_difference", nfe=4), "step")
+        rows = select(summary, f"step_swap_style_{name}_difference", nfe=4)
         steps = [step for step in STEPS if step != "normal"]
         assert_marks(axis, rows.assign(at=rows.step), steps, found, set(found.runs))
 
@@ -434,9 +433,8 @@ def ablation_summary(solvers=("euler",), bounds=(10, 100)):
 def test_crossing_is_drawn_of_the_normal_step_alone_and_of_the_base_alone(n_cells):
     rows = ablation_summary(solvers=())
     for cell in CELLS[n_cells:]:
-        rows = rows[~rows.conditions.map(lambda text, cell=cell: cell.items() <= json.loads(text).items())]
-    steps = rows.conditions.map(lambda text: json.loads(text).get("step"))
-    for part in (rows, rows[steps.isna() | (steps == "normal")]):
+        rows = rows[~(rows[list(cell)] == pd.Series(cell)).all(axis=1)]
+    for part in (rows, rows[rows.step.isna() | (rows.step == "normal")]):
         ablation_figures.ablation(part, "fid_digits").canvas.draw()
 
 
@@ -564,7 +562,7 @@ def test_linearity_draws_states_and_denoised_states_as_noise_falls():
     for axis, metrics in zip(figure.axes, (*panels, ("path_remaining_cosine",)), strict=True):
         assert axis.get_xlim()[0] > axis.get_xlim()[1]
         for line, band, metric in zip(marked(axis).values(), bands(axis), metrics, strict=True):
-            assert_line_and_band(line, band, with_condition(select(summary, metric), "sigma"), "sigma")
+            assert_line_and_band(line, band, select(summary, metric), "sigma")
     assert [text.get_text() for text in figure.legends[0].texts] == ["state $x_t$", "denoised $r_t$"]
     state, denoised = figure.axes[0].lines
     assert state.get_linestyle() != denoised.get_linestyle()
@@ -576,8 +574,8 @@ def test_denoising_draws_the_images_at_the_end_as_a_level():
     figure.canvas.draw()
     [axis] = figure.axes
     lines = marked(axis)
-    rows = with_condition(select(summary, "path_fid_digits"), "sigma")
-    panels = (rows[rows.sigma > 0], with_condition(select(summary, "path_denoised_fid_digits"), "sigma"))
+    rows = select(summary, "path_fid_digits")
+    panels = (rows[rows.sigma > 0], select(summary, "path_denoised_fid_digits"))
     for label, band, own in zip(("state $x_t$", "denoised $r_t$"), bands(axis), panels, strict=True):
         assert_line_and_band(lines[label], band, own, "sigma")
     assert set(lines["images at the end"][1]) == {rows[rows.sigma == 0].value.item()}
@@ -616,7 +614,7 @@ def test_deviation_draws_both_paths_and_the_nearest_training_images():
     lines = marked(axis)
     assert len(lines) == len({line.get_linestyle() for line in axis.lines}) == 4
     for along, band in zip(("learnt", "optimal"), bands(axis), strict=True):
-        rows = with_condition(select(summary, "score_deviation", along=along), "sigma")
+        rows = select(summary, "score_deviation", along=along)
         assert_line_and_band(lines[f"deviation along the {along} denoiser's path"], band, rows, "sigma")
     for of in ("samples", "held-out"):
         level = select(summary, "nearest_train_distance", of=of).value.item()
@@ -638,7 +636,7 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
         assert len({container.lines[0].get_marker() for container in axis.containers}) == len(n_steps)
         for n in n_steps:
             rows = select(summary, f"ancestral_{metric}", nfe=n)
-            assert with_condition(rows, "step").step.tolist() == list(steps)
+            assert rows.step.tolist() == list(steps)
             place, *numbers = found[f"{n} steps"]
             assert [ticks[i] for i in np.rint(np.asarray(place, float)).astype(int)] == list(steps)
             assert_drawn((np.arange(len(steps)), *numbers), rows.assign(place=np.arange(len(steps))), "place")

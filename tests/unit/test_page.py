@@ -31,7 +31,7 @@ from nonnormal.study.results import records
 from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, Layout
 from nonnormal.study.results.records import Recorder
 from nonnormal.study.results.rows import frame, row
-from nonnormal.study.results.summary import COLUMNS, read_rows, write_rows
+from nonnormal.study.results.summary import read_rows, tidy, write_rows
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -186,10 +186,9 @@ def test_all_rows_of_the_summary_are_there_with_six_digits(project):
 
 
 def test_digests_are_told_by_their_first_digits():
-    row = dict.fromkeys(COLUMNS) | {"metric": "m", "value": 1.0, "low": 1.0, "high": 1.0, "unit": "x"}
-    conditions = {"weights": "0123456789ab" + "f" * 52, "data": "other", "n": [1, 2]}
-    found = packed(pd.DataFrame([row | {"conditions": json.dumps(conditions)}]), {"data": "digits"})
-    assert found["conditions"] == ["weights 0123456789ab…, data other, n [1, 2]"]
+    line = {"metric": "m", "value": 1.0, "low": 1.0, "high": 1.0, "unit": "x", "data": "other", "T": 2, "sigma": 0.5}
+    found = packed(tidy(pd.DataFrame([line | {"weights_sha256": "0123456789ab" + "f" * 52}])), {"data": "digits"})
+    assert found["conditions"] == ["T 2, data other, sigma 0.5, weights_sha256 0123456789ab…"]
 
 
 @pytest.mark.parametrize("gone", range(8))

@@ -1,13 +1,13 @@
 """The complete recipe's rows: what is sampled and bounded, by which calls, and what is known of it."""
 
 import copy
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from summaries import assert_tidy, select
 
 from nonnormal.data import quantise, scale
 from nonnormal.denoisers import GaussianMixtureDenoiser
@@ -23,7 +23,6 @@ from nonnormal.steps import get
 from nonnormal.study.config import validate
 from nonnormal.study.config.build import components, model_config
 from nonnormal.study.experiments.phase_space.measure import law_distance, law_rows, phase_space_rows, steps_of
-from nonnormal.study.results.summary import COLUMNS, select, with_condition
 from nonnormal.training.checkpoints import build_denoiser
 
 RAW = {
@@ -72,28 +71,18 @@ def rows(digits, reference):
     return phase_space_rows(STUDY, "nn", NORMAL, digits, reference)
 
 
-def unfolded(rows, *keys):
-    for key in keys:
-        rows = with_condition(rows, key)
-    return rows
-
-
 def test_every_row_has_interval_unit_and_conditions_and_belongs_to_its_run(rows):
-    assert tuple(rows.columns) == COLUMNS
+    assert_tidy(rows)
     assert set(rows.run) == {"nn"}
     assert set(map(str, rows.unit)) == {"squared feature distance", "grey range", "share of power", "bits/dim"}
     assert rows[["value", "low", "high"]].map(math.isfinite).all(axis=None)
-    assert set(unfolded(rows, "process").process) == set(PROCESSES)
-    for conditions in map(json.loads, rows.conditions):
-        assert (conditions["data"], conditions["seed"]) == ("digits", 3)
-    assert not rows.duplicated(["metric", "nfe", "conditions"]).any()
+    assert set(rows.process) == set(PROCESSES)
+    assert set(zip(rows.data, rows.seed, strict=True)) == {("digits", 3)}
 
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_samplers_have_the_calls_of_their_budget(rows, name):
-    found = unfolded(
-        select(rows, "phase_space_fid_digits", process=name, step="normal", grid="quadratic"), "sampler", "budget"
-    )
+    found = select(rows, "phase_space_fid_digits", process=name, step="normal", grid="quadratic")
     assert {(row.sampler, row.budget, row.nfe) for row in found.itertuples()} == {
         (sampler, budget, calls) for sampler, each in CALLS.items() for budget, calls in each.items()
     }
@@ -113,7 +102,7 @@ def test_a_fid_is_that_of_the_samples_of_its_conditions(rows, reference):
 
 
 def test_other_steps_have_their_style_beside_the_normal_steps(rows):
-    found = unfolded(rows[rows.metric.str.endswith("_difference")], "step", "process")
+    found = rows[rows.metric.str.endswith("_difference")]
     assert set(zip(found.metric, found.step, found.process, strict=True)) == {
         (f"phase_space_style_{measure}_difference", step, name)
         for measure in ("total_variation", "high_frequency")
@@ -131,7 +120,7 @@ def test_bounds_are_those_of_the_processes(rows, digits, name):
     [terms] = bound(NORMAL, normal, scale(images, 17), losses=[design.loss], **options)
     [row] = select(rows, "phase_space_bpd_total", process=name, step="laplace").itertuples()
     assert row.value == pytest.approx(mean_interval(bits_per_dim(terms.total, 64).numpy())[0])
-    found = unfolded(select(rows, "phase_space_bpd_total", process=name), "bound", "step")
+    found = select(rows, "phase_space_bpd_total", process=name)
     kinds = [("T steps", "normal"), ("T steps", "laplace"), ("continuous", "normal"), ("flow", "")]
     assert list(zip(found.bound, found.step.fillna(""), strict=True)) == kinds  # a rademacher step has none
 
@@ -161,9 +150,9 @@ def test_a_network_is_measured_in_its_own_basis(digits, reference):
 def test_a_network_of_states_is_measured_in_its_own_process(digits, reference):
     network = build_denoiser(model_config(STUDY.run("own"), STUDY.dataset, 0.5))
     found = phase_space_rows(STUDY, "own", network.eval().requires_grad_(False), digits, reference)
-    assert set(unfolded(found, "process").process) == {"psld-0.01"}
+    assert set(found.process) == {"psld-0.01"}
     assert set(found.run) == {"own"}
-    calls = unfolded(select(found, "phase_space_fid_digits", step="normal", grid="quadratic"), "sampler", "budget")
+    calls = select(found, "phase_space_fid_digits", step="normal", grid="quadratic")
     assert {(row.sampler, row.budget): row.nfe for row in calls.itertuples()} == {
         (sampler, budget): calls for sampler, each in CALLS.items() for budget, calls in each.items()
     }
@@ -171,7 +160,7 @@ def test_a_network_of_states_is_measured_in_its_own_process(digits, reference):
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_laws_come_nearer_with_more_steps_whatever_the_step(name):
-    rows = unfolded(select(law_rows(STUDY), "phase_space_w1", process=name), "sampler")
+    rows = select(law_rows(STUDY), "phase_space_w1", process=name)
     assert set(zip(rows.sampler, rows.q, rows.nfe, strict=True)) == {
         (sampler, step, n)
         for sampler in ("ancestral", "sscs")

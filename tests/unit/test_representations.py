@@ -1,11 +1,11 @@
 """Designs measured: rows, table and figures of networks of other representations and schedules."""
 
 import copy
-import json
 
 import pandas as pd
 import pytest
 import torch
+from summaries import assert_tidy, select
 
 from nonnormal import data
 from nonnormal.analysis.information import effective_components
@@ -16,7 +16,6 @@ from nonnormal.study.config.settings import Run
 from nonnormal.study.experiments.representations import figures as drawings
 from nonnormal.study.experiments.representations.measure import N_EXTENDED, ROUNDS, outpainted, representation_rows
 from nonnormal.study.experiments.representations.tables import readable_representations, representations
-from nonnormal.study.results.summary import COLUMNS, select, with_condition
 from nonnormal.training.checkpoints import build_denoiser
 
 RAW = {
@@ -66,9 +65,9 @@ def rows(digits, denoisers, reference):
 
 
 def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
-    assert list(rows.columns) == list(COLUMNS)
-    bits = with_condition(select(rows, "representation_bpd_total"), "bound")
-    for run in STUDY.representations.networks:
+    assert_tidy(rows)
+    bits = select(rows, "representation_bpd_total")
+    for run in STUDY.design_runs:
         assert bits[bits.run == run].bound.tolist() == ["normal", "native", "continuous", "flow"]
         assert select(rows, "representation_fid_digits", run=run).nfe.tolist() == [2, 3]
     assert (bits.low < bits.value).all()
@@ -79,7 +78,7 @@ def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
 
 
 def test_conditions_tell_designs_apart(rows):
-    found = {run: json.loads(group.conditions.iloc[0]) for run, group in rows.groupby("run")}
+    found = rows.drop_duplicates("run").set_index("run").to_dict("index")
     assert (found["wave"]["basis"], found["wave"]["whitened"], found["wave"]["schedule"]) == (
         "haar",
         True,
@@ -154,12 +153,12 @@ def test_softnesses_of_one_basis_and_pair_are_lines(rows):
             run = f"{p}-{i}"
             row = rows[rows.run == "hard"].assign(run=run, q=p, p=p)
             row[["value", "low", "high"]] += i
-            row["conditions"] = [json.dumps(json.loads(text) | {"softness": softness}) for text in row.conditions]
+            row["softness"] = softness
             named[run], made = f"pixel, the {i}th, {p}", [*made, row]
     sweep = pd.concat(made)
     shown = drawings.representations(sweep, "fid_digits", named)
     lines = [container.lines[0] for container in shown.axes[0].containers]
-    bits = with_condition(select(sweep, "representation_bpd_total"), "bound").set_index(["run", "bound"]).value
+    bits = select(sweep, "representation_bpd_total").set_index(["run", "bound"]).value
     for line, p in zip(lines, ("normal", "laplace"), strict=True):
         assert line.get_xdata().tolist() == [0, 1, 2]
         assert line.get_ydata().tolist() == [bits[f"{p}-{i}", "normal"] for i in (1, 2, 0)]  # one SNR is the softest

@@ -64,7 +64,7 @@ def show(
     from nonnormal.study.report import text, theme
     from nonnormal.study.results.context import Context
     from nonnormal.study.results.paths import FIGURE_FORMATS
-    from nonnormal.study.results.summary import write_rows
+    from nonnormal.study.results.summary import write_table
 
     study, layout = open_study(study_file)
     chosen, context = experiment_named(study, experiment), Context(study, layout)
@@ -78,7 +78,7 @@ def show(
     for table in chosen.tables:
         write_text(layout.caption("table", table.name), text.restructured(table.caption))
         numbers = chosen.numbers(table, context)
-        write_rows(layout.table(table.name, "csv"), numbers)
+        write_table(layout.table(table.name, "csv"), numbers)
         for extension in ("md", "typ"):
             path = layout.table(table.name, extension)
             text.write_readable(path, *chosen.readable(table, numbers, context), prose=table.prose)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pandas as pd
 
 from nonnormal.study.report.text import SOLVER_NAMES, cell
-from nonnormal.study.results.summary import select, with_condition
 
 AXES = ("basis", "process", "grid")
 _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
@@ -30,10 +29,8 @@ def ablation(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
     measures |= {f"style_{name}_difference": f"{name}_difference" for name in ("total_variation", "high_frequency")}
     measures |= {name: name for name in ("bpd_total", "bpd_difference")}
     found = pd.concat(
-        select(summary, f"ablation_{metric}").assign(measure=measure) for metric, measure in measures.items()
+        summary[summary.metric == f"ablation_{metric}"].assign(measure=measure) for metric, measure in measures.items()
     )
-    for key in _CONDITIONS:
-        found = with_condition(found, key)
     base = found.iloc[0]
     axes = [next((axis for axis in AXES if its[axis] != base[axis]), "base") for its in found.to_dict("records")]
     columns = ["measure", "axis", *_CONDITIONS, "name", "nfe", "value", "low", "high", "n"]

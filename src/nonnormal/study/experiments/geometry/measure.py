@@ -140,10 +140,15 @@ def _fid_along(scene: Scene, recorded: Trajectories) -> list[dict]:
     rows, name = [], scene.study.metric("fid")
     every = max(scene.settings.n_levels // 8, 1)
     for i in range(0, scene.settings.n_levels, every):
-        at = {"sigma": recorded.levels[i].item(), "step": i, "solver": "heun", "n_levels": scene.settings.n_levels}
+        at = {
+            "sigma": recorded.levels[i].item(),
+            "grid_index": i,
+            "solver": "heun",
+            "n_levels": scene.settings.n_levels,
+        }
         for metric, images in ((f"path_{name}", recorded.states[i]), (f"path_denoised_{name}", recorded.denoised[i])):
             rows.append(scene.row(metric, scene.fid(images), "squared feature distance", **at))
-    end = {"sigma": 0.0, "step": scene.settings.n_levels, "solver": "heun", "n_levels": scene.settings.n_levels}
+    end = {"sigma": 0.0, "grid_index": scene.settings.n_levels, "solver": "heun", "n_levels": scene.settings.n_levels}
     found = scene.fid(recorded.states[-1])
     return [*rows, scene.row(f"path_{name}", found, "squared feature distance", **end)]
 

@@ -145,7 +145,8 @@ def _cost_rows(
         few, many = counts[-2:]
         scale = (many - few) * dims * math.log(2)
         bits = (diffusion["native", many] - diffusion["native", few]) / scale
-        conditions = {**common, "T": [few, many], "marginals": "limit", "limit": (owed[many] - owed[few]) / scale}
+        conditions = {**common, "T_before": few, "T": many, "marginals": "limit"}
+        conditions |= {"limit": (owed[many] - owed[few]) / scale}
         growth = Estimate(*mean_interval(bits), len(bits))
         rows.append(row(study, run, "bpd_growth", growth, "bits/dim/step", None, conditions))
     return rows

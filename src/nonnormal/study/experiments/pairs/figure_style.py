@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
 from nonnormal.study.report.text import STYLE_NAMES
-from nonnormal.study.results.summary import select, with_condition
 
 
 def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
@@ -22,17 +21,18 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figur
         labels: what to call each run.
     """
     theme.apply()
-    found = [name for name in STYLE_NAMES if len(select(summary, f"style_{name}"))]
-    swapped = len(select(summary, f"step_swap_style_{found[0]}_difference")) > 0
+    measured = set(summary.metric)
+    found = [name for name in STYLE_NAMES if f"style_{name}" in measured]
+    swapped = f"step_swap_style_{found[0]}_difference" in measured
     shape = (1 + swapped, len(found))
     figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
     styles = theme.run_styles(summary, labels)
     for column, name in enumerate(found):
-        trained = select(summary, f"style_{name}_difference").sort_values("nfe")
+        trained = summary[summary.metric == f"style_{name}_difference"].sort_values("nfe")
         _marks(axes[0, column], trained, "nfe", styles)
         axes[0, column].set(title=STYLE_NAMES[name], xlabel="sampling steps")
         if swapped:
-            rows = with_condition(select(summary, f"step_swap_style_{name}_difference"), "step")
+            rows = summary[summary.metric == f"step_swap_style_{name}_difference"]
             _marks(axes[1, column], rows[rows.nfe == rows.nfe.min()], "step", styles)  # where it is largest
             axes[1, column].tick_params("x", rotation=40, labelsize=7)
             plt.setp(axes[1, column].get_xticklabels(), ha="right", rotation_mode="anchor")

@@ -10,7 +10,6 @@ from torch import Tensor
 from nonnormal.processes import PSLD, LinearProcess, LinearSDE
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 _SWEEP = "friction sweep "
 
@@ -48,9 +47,7 @@ def phase_space(
         fid: name of the distance.
         frictions: friction on the position by process; None for one without momentum.
     """
-    rows = select(summary, f"phase_space_{fid}", step="normal")
-    for key in ("process", "sampler", "grid", "budget", "tolerance"):
-        rows = with_condition(rows, key)
+    rows = summary[(summary.metric == f"phase_space_{fid}") & (summary.step == "normal")]
     kept = rows[["run", "process", "sampler", "grid", "budget", "tolerance", "nfe", "value", "low", "high", "n"]]
     figures = [cifar10(published, frictions.get(row.process), row.sampler, row.grid) for row in kept.itertuples()]
     return kept.assign(published=figures).reset_index(drop=True)
@@ -86,9 +83,7 @@ def readable_phase_space(table: pd.DataFrame) -> pd.DataFrame:
 
 def bounds(summary: pd.DataFrame) -> pd.DataFrame:
     """Bits/dim: one row a network, process and bound (a step's in T steps, or the flow's)."""
-    rows = select(summary, "phase_space_bpd_total")
-    for key in ("process", "bound", "step"):
-        rows = with_condition(rows, key)
+    rows = summary[summary.metric == "phase_space_bpd_total"]
     return rows[["run", "process", "bound", "step", "value", "low", "high", "n", "nfe"]].reset_index(drop=True)
 
 

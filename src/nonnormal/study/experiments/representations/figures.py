@@ -21,7 +21,6 @@ from nonnormal.objectives.losses import Design, marginal_state
 from nonnormal.study.config.build import design
 from nonnormal.study.report import theme
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 _SAMPLED = "#c8553d"
 _SWEEP = 3  # softnesses that are worth a line
@@ -92,8 +91,8 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
     basis, and the others below, a row each.
     """
     theme.apply()
-    bits = with_condition(select(summary, "representation_bpd_total"), "bound")
-    distance = select(summary, f"representation_{fid}")
+    bits = summary[summary.metric == "representation_bpd_total"]
+    distance = summary[summary.metric == f"representation_{fid}"]
     scores = {
         "bits/dim, normal-limit bound": bits[bits.bound == "normal"],
         f"{fid}, {distance.nfe.max()} steps": distance[distance.nfe == distance.nfe.max()],
@@ -112,11 +111,9 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
 
 def _swept(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     """Of the runs that belong to a sweep: basis, softness (infinite where all have one SNR) and pair, by run."""
-    for key in ("schedule", "softness", "labels", "whitened"):
-        rows = with_condition(rows, key)
-    rows = rows[(rows.schedule == "component_wise") & (rows.labels == "variance") & ~rows.whitened.astype(bool)]
+    rows = rows[(rows.schedule == "component_wise") & (rows.labels == "variance") & ~rows.whitened]
     basis = rows.run.map(lambda run: labels[run].split(",")[0])
-    found = pd.DataFrame({"run": rows.run, "basis": basis, "softness": rows.softness.astype(float).fillna(np.inf)})
+    found = pd.DataFrame({"run": rows.run, "basis": basis, "softness": rows.softness.fillna(np.inf)})
     found = found.assign(q=rows.q, p=rows.p).set_index("run")
     return found.groupby(["basis", "q", "p"], sort=False).filter(lambda group: group.softness.nunique() >= _SWEEP)
 
@@ -127,7 +124,8 @@ def _sweeps(figure: FigureBase, scores: Mapping[str, pd.DataFrame], swept: pd.Da
     places = {softness: place for place, softness in enumerate(sorted(swept.softness.unique()))}
     axes = figure.subplots(len(scores), len(columns), sharex=True, sharey="row", squeeze=False)
     for row, (title, rows) in zip(axes, scores.items(), strict=True):
-        rows = rows.set_index("run").join(swept[["basis", "softness"]], how="inner").sort_values("softness")
+        rows = rows.set_index("run")[["q", "p", "value", "low", "high"]]
+        rows = rows.join(swept[["basis", "softness"]], how="inner").sort_values("softness")
         for axis, basis in zip(row, columns, strict=True):
             for q, p in dict.fromkeys(zip(swept.q, swept.p, strict=True)):
                 line = rows[(rows.basis == basis) & (rows.q == q) & (rows.p == p)]

@@ -7,14 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.summary import select
 
-_QUERIES = {
-    "normal_bpd": ("representation_bpd_total", {"bound": "normal"}),
-    "native_bpd": ("representation_bpd_total", {"bound": "native"}),
-    "continuous_bpd": ("representation_bpd_total", {"bound": "continuous"}),
-    "flow_bpd": ("representation_bpd_total", {"bound": "flow"}),
-}
+_BOUNDS = ("normal", "native", "continuous", "flow")
 
 
 def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -25,16 +19,17 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
         fid: what the study calls the distance; at the largest number of steps.
         labels: what each network is called, by run.
     """
-    table = []
-    last = select(summary, f"representation_{fid}").nfe.max()
+    last, table = summary[summary.metric == f"representation_{fid}"].nfe.max(), []
+    queries = {f"{kind}_bpd": f"metric == 'representation_bpd_total' and bound == '{kind}'" for kind in _BOUNDS}
+    queries |= {
+        "fid": f"metric == 'representation_{fid}' and nfe == {last}",
+        "at_once": "metric == 'representation_effective_components'",
+    }
     for run, label in labels.items():
         row: dict[str, object] = {"run": run, "design": label}
-        queries = _QUERIES | {
-            "fid": (f"representation_{fid}", {"nfe": last}),
-            "at_once": ("representation_effective_components", {}),
-        }
-        for column, (metric, conditions) in queries.items():
-            found = select(summary, metric, run=run, **conditions).to_dict("records")
+        rows = summary[summary.run == run]
+        for column, query in queries.items():
+            found = rows.query(query).to_dict("records")
             first = found[0] if found else {"value": None, "low": None, "high": None}
             row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
             row |= {key: first[key] for key in ("q", "p") if found}

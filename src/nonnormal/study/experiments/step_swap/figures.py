@@ -11,7 +11,6 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.results.summary import select, with_condition
 
 # White is what the intervals allow; pale beyond, so that numbers are read on every shade.
 _SHADES = BoundaryNorm((-3, -2, -1, 1, 2, 3), 256, extend="both")
@@ -29,7 +28,7 @@ def step_swap(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Fig
         labels: what to call each run.
     """
     theme.apply()
-    rows = with_condition(select(summary, f"step_swap_{fid}"), "step")
+    rows = summary[summary.metric == f"step_swap_{fid}"]
     counts, runs, steps = (list(dict.fromkeys(rows[key])) for key in ("nfe", "run", "step"))
     height = 0.28 * len(runs) * len(counts) + 1.5
     figure, axes = plt.subplots(len(counts), 1, figsize=(theme.WIDTH, height), sharex=True, squeeze=False)
