@@ -94,7 +94,7 @@ def test_moments_of_the_families_are_those_of_the_code():
 def test_the_rules_that_ask_for_a_gpu_are_named_for_clusters():
     [named] = re.findall(r"one line for each of (.+)$", (DOCS / "clusters.md").read_text(), re.MULTILINE)
     rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    found = re.findall(r"^rule (\w+):\n((?:(?!^rule ).*\n?)*)", rules, re.MULTILINE)
+    found = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", rules, re.MULTILINE | re.DOTALL)
     asking = {name for name, text in found if re.search(r"^\s+gpu=GPU", text, re.MULTILINE)}
     jobs = {job.name for experiment in all_experiments() for job in experiment.jobs if job.gpu}
     assert set(named.split(", ")) == asking | {name.replace("-", "_") for name in jobs}

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 PAPER = Path(__file__).parents[2] / "paper/paper.typ"
-SECTION = r'if study\.(?:at\(")?(\w+)(?:", default: none\))? != none \['
+SECTION = r'if (?:has\("|study\.(?:at\(")?)(\w+)(?:"\)|(?:", default: none\))? != none) \['
 TOKEN = re.compile(SECTION + r"|\\.|//[^\n]*|\[|\]|<[a-z-]+>|@[a-z-]+")
 
 

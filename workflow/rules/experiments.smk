@@ -33,13 +33,21 @@ for EXPERIMENT, JOB in jobs_of(STUDY).values():
             "nonnormal evaluate {params.job} {params.study} {params.run} --threads {threads} > {log} 2>&1"
 
 
+HEADLINE = [
+    name
+    for each in experiments_of(STUDY)
+    if each.headline
+    for name in each.modules(each.tables[0].numbers, each.headline)
+]
+
+
 rule summary:
     input:
         data=LAYOUT.data,
         features=LAYOUT.features,
         parts=parts(STUDY, LAYOUT),
         published="paper/references/published.csv",
-        code=sources("nonnormal.study.cli.evaluate:summary"),
+        code=sources("nonnormal.study.cli.evaluate:summary", *HEADLINE),
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
         provenance=LAYOUT.provenance,
