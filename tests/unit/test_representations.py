@@ -110,7 +110,7 @@ def test_images_are_completed_and_continued_from_what_is_given(digits, denoisers
 
 def test_columns_of_whitened_pixels_are_kept_too(digits):
     raw = copy.deepcopy(RAW)
-    raw["representations"]["runs"]["columns"] |= {"basis": {"whiten": True}, "network": {"statistics": "component"}}
+    raw["representations"]["networks"]["columns"] |= {"basis": {"whiten": True}, "network": {"statistics": "component"}}
     study = validate(raw, "tiny.yaml")
     settings = study.run("columns")
     parts = components(settings, digits.train.images, digits.levels)
@@ -185,7 +185,7 @@ def test_figures_show_every_design(rows, digits, denoisers):
     assert [axis.get_title() for axis in strips.axes[:3]] == [
         "held out",
         "right half sampled",
-        "continued to the right",
+        "outpainted to the right",
     ]
 
 

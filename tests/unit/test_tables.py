@@ -731,7 +731,7 @@ def test_files_of_a_study_lie_below_its_folder():
 )
 def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out):
     raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-    study = validate({key: value for key, value in raw.items() if key not in left_out}, "x")
+    study = validate({key: value for key, value in raw.items() if key not in left_out}, "smoke.yaml")
     layout = Layout(study.name, study.data_name)
     found = [path.relative_to(layout.root).as_posix() for path in parts(study, layout)]
     assert len(set(found)) == len(found)
