@@ -150,7 +150,8 @@ def test_a_network_is_measured_in_its_own_basis(digits, reference):
     found = phase_space_rows(study, "nn", network, digits, reference)
     options = dict(levels=17, seeds=study.image_seeds("recipe bound", 2), basis=parts.basis)
     terms = continuous_bound(network, process, x0, n_evaluations=100, **options).total
-    nats, _ = flow_bound(network, process, x0, rtol=1e-3, atol=1e-3, **options)
+    tolerance = study.evaluation.flow_tolerance
+    nats, _ = flow_bound(network, process, x0, rtol=tolerance, atol=tolerance, **options)
     for kind, expected in (("continuous", terms), ("flow", nats)):
         [row] = select(found, "phase_space_bpd_total", process="psld-0.01", bound=kind).itertuples()
         assert row.value == pytest.approx(mean_interval(bits_per_dim(expected, 64).numpy())[0])
