@@ -1,6 +1,9 @@
 """A pretrained network: taken over once, then sampled with each step and measured."""
 
 
+from nonnormal.diffusers.files import network_files
+
+
 rule import_pretrained:
     input:
         files=network_files(STUDY.pretrained.path) if STUDY.pretrained and STUDY.pretrained.path else [],
