@@ -20,9 +20,10 @@ from nonnormal.study import config as study
 from nonnormal.study.cli.common import open_study
 from nonnormal.study.config import StudyError, json_schema, load, validate
 from nonnormal.study.config.build import components, design, model_config, objective
+from nonnormal.study.config.process import Process
 from nonnormal.study.config.reference import reference
 from nonnormal.study.config.sections import NAME_RULE
-from nonnormal.study.config.settings import Process, Run
+from nonnormal.study.config.settings import Run
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.results.records import Recorder
 

@@ -12,7 +12,9 @@ from nonnormal.bases import PIXEL, BasisStatistics
 from nonnormal.data import DataSet, scale
 from nonnormal.objectives.losses import ELBO, Design, EDMLoss, HybridScoreMatching, Loss
 from nonnormal.processes import VP
-from nonnormal.study.config.settings import SINGLE, Run, resolution
+from nonnormal.study.config.process import resolution
+from nonnormal.study.config.settings import Run
+from nonnormal.study.config.values import SINGLE
 
 
 def components(run: Run, images: Tensor, levels: int) -> BasisStatistics:

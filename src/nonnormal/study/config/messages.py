@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from nonnormal.study.config.sections import FEATURES, NAME_PATTERN, NAME_RULE
-from nonnormal.study.config.settings import Run, Settings
+from nonnormal.study.config.settings import Run
+from nonnormal.study.config.values import Settings
 
 _LONGEST = 1500
 

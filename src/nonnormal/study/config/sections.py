@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
 
 from nonnormal.data import Source
 from nonnormal.metrics.weights import INCEPTION
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, Settings
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, Settings
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study

@@ -24,7 +24,8 @@ from nonnormal.study.config.sections import (
     Sampling,
     Section,
 )
-from nonnormal.study.config.settings import Flag, Run, Settings
+from nonnormal.study.config.settings import Run
+from nonnormal.study.config.values import Flag, Settings
 from nonnormal.study.experiment import Experiment
 
 

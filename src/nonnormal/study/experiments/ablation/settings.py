@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from nonnormal.study.config.process import Basis, Process
 from nonnormal.study.config.sections import PROCESSES, Name, Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Basis, Process, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study

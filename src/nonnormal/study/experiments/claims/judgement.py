@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Estimate, proportion_interval
-from nonnormal.study.config.settings import Settings
+from nonnormal.study.config.values import Settings
 
 FILE = Path("paper/claims.yaml")
 HOLDS, FAILS, UNDECIDED, BY_TEST, NOT_TESTED = VERDICTS = ("holds", "fails", "undecided", "by test", "not tested here")

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, StepNames
 
 
 class Convergence(Section):

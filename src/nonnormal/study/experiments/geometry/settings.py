@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from nonnormal.study.config.process import Process
 from nonnormal.study.config.sections import PROCESSES, Name, NetworkName, Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, Process, Run, StepNames
+from nonnormal.study.config.settings import Run
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study

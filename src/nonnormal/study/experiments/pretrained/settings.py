@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from nonnormal.data.source import LocalPath
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Flag, Number, Settings, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, Flag, Number, Settings, StepNames
 
 
 class NoiseSchedule(Settings):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from nonnormal.study.config.sections import NetworkName, Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Flag, Run
+from nonnormal.study.config.settings import Run
+from nonnormal.study.config.values import MOST, MOST_STEPS, Flag
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study

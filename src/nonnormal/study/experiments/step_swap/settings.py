@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, StepNames
 
 
 class StepSwap(Section):
