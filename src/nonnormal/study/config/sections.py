@@ -18,7 +18,7 @@ from nonnormal.metrics.weights import INCEPTION
 from nonnormal.study.config.settings import MOST, MOST_STEPS, Basis, Flag, Number, Process, Run, Settings, StepNames
 
 # That a study may leave out; so it may designs, which are listed by their networks.
-OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing")
+OPTIONAL = ("invariance", "exchange", "geometry", "pretrained", "recipe", "crossing", "few_steps")
 
 _WORDS = ("false", "inf", "infinity", "na", "nan", "no", "none", "null", "off", "on", "true", "yes")
 

@@ -32,6 +32,7 @@ from nonnormal.study.config.sections import (
     Sampling,
 )
 from nonnormal.study.config.settings import Flag, Run, Settings
+from nonnormal.study.experiments.few_steps.settings import FewSteps
 
 
 class StudyError(ValueError):
@@ -80,6 +81,8 @@ class Study(Settings):
     """Processes with and without momentum, sampled and bounded; left out where it is null."""
     crossing: Crossing | None = None
     """One network with each step in other bases, processes and grids; left out where it is null."""
+    few_steps: FewSteps | None = None
+    """Steps fitted to trained networks at few network calls; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -147,7 +150,7 @@ class Study(Settings):
             return self
         if self.pretrained is None:
             raise ValueError("runs: found none; a study needs one or more, or a pretrained network")
-        for name in ("exchange", "geometry", "designs", "crossing"):
+        for name in ("exchange", "geometry", "designs", "crossing", "few_steps"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: looks at a network of the study's runs, of which there are none")
         return self
@@ -222,6 +225,25 @@ class Study(Settings):
         return self
 
     @model_validator(mode="after")
+    def _few_steps_have_networks_that_fit(self):
+        for name in self.few_steps_runs:
+            if name not in self.runs:
+                raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(self.runs))
+            run = self.runs[name]
+            if (
+                run.basis.kind != "pixel"
+                or run.basis.whiten
+                or run.process.kind == "psld"
+                or run.process.schedule.by_component
+            ):
+                raise ValueError(
+                    f"few_steps.runs: {name} has the basis {run.basis} and the process {run.process.kind} with the "
+                    f"schedule {run.process.schedule.kind}; fitted steps need pixels as they are, one variable and one "
+                    "schedule for all components"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _designs_have_names_of_their_own(self):
         if not self.designs:
             return self
@@ -287,6 +309,11 @@ class Study(Settings):
     def crossing_run(self) -> str:
         """Run whose network the crossing of axes takes."""
         return (self.crossing and self.crossing.run) or next(iter(self.runs))
+
+    @property
+    def few_steps_runs(self) -> tuple[str, ...]:
+        """Runs whose networks have steps fitted; none without that section."""
+        return (self.few_steps.runs or tuple(self.runs)[:1]) if self.few_steps else ()
 
     @property
     def recipe_runs(self) -> tuple[str, ...]:

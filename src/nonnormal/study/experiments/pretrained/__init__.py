@@ -6,7 +6,7 @@ EXPERIMENT = Experiment(
     name="pretrained",
     title="A pretrained network",
     package=__name__,
-    place=8,
+    place=9,
     section="pretrained",
     jobs=(
         Job(
