@@ -56,9 +56,9 @@ EXPERIMENT = Experiment(
             name="few_steps_bounds",
             function="figures:bounds",
             caption="Most of what few network calls cost in likelihood is the step's, and a step fitted after training "
-            "saves it: bound against the number of timesteps for the first network (left; bars: 95 % over held-out "
-            "images and fits), and diffusion term on a mixture of one dimension, where the best attainable one is "
-            "known exactly (right). Hollow: times searched by dynamic programming.",
+            "saves it: bound against the number of timesteps for the first network (left; hollow: times searched by "
+            "dynamic programming; bars: 95 % over held-out images and fits), and diffusion term above the best "
+            "attainable one, which is known exactly on a mixture of one dimension (right).",
         ),
         Figure(
             name="few_steps_samples",
@@ -67,7 +67,8 @@ EXPERIMENT = Experiment(
             when=lambda study: bool(study.few_steps.nfe),
             caption="Samples and bounds ask for different steps: distance against network calls with the unit step and "
             "with fitted ones (left), and what a factor on the unit step's noise adds to the distance of the normal "
-            "step, same seeds (right). First network; bars: 95 % bootstrap intervals.",
+            "step, same seeds (right; other families at the fewest calls). First network; bars: 95 % bootstrap "
+            "intervals.",
         ),
     ),
     tables=(

@@ -18,7 +18,7 @@ _MARKERS = {"pixel": "o", "dct": "s", "fourier": "P", "haar": "D", "pca": "v", "
 
 
 def bounds(summary: pd.DataFrame) -> Figure:
-    """Left: whole bound of the first network; right: diffusion term on the first mixture, with the optimum."""
+    """Left: whole bound of the first network; right: diffusion term on the first mixture, above the optimum."""
     theme.apply()
     table = few_steps(summary, "fid")
     figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2), width_ratios=(1.4, 1))
@@ -31,15 +31,18 @@ def bounds(summary: pd.DataFrame) -> Figure:
     left.set_ylabel("bound, bits/dim")
     left.legend(fontsize=6.8)
     exact = table[(table.measure == "optimum") & (table.step == "normal")]
-    for choice in ("unit", "scale", "scale+shape", "optimum") if len(exact) else ():
-        rows = exact[(exact.mixture == exact.mixture.iloc[0]) & (exact.choice == choice)]
-        _line(right, rows, choice, "best attainable" if choice == "optimum" else choice)
-    right.set_ylabel("diffusion term, bits")
+    exact = exact[exact.mixture == exact.mixture.iloc[0]] if len(exact) else exact
+    least = exact[exact.choice == "optimum"].set_index("T").value
+    for choice in ("unit", "scale", "scale+shape"):
+        rows = exact[exact.choice == choice]
+        above = {name: rows[name] - least[rows["T"]].to_numpy() for name in ("value", "low", "high")}
+        _line(right, rows.assign(**above), choice, choice)
+    right.set_ylabel("diffusion term − the best attainable, bits")
     right.legend(fontsize=6.8)
     for panel, rows in ((left, of_network), (right, exact)):
         panel.set(xscale="log", yscale="log", xlabel="timesteps T")
-        theme.plain_log(panel.yaxis)
         theme.plain_ticks(panel.xaxis, sorted(rows["T"].unique()))
+    theme.plain_log(left.yaxis)
     return figure
 
 
@@ -62,10 +65,14 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
     left.legend(fontsize=6.8)
     gaps = table[(table.measure == "fid_difference") & (table.choice == "unit")]
     calls = sorted(gaps["T"].unique())
+    shades = dict(zip(calls, sns.color_palette("viridis", len(calls)), strict=True))
+    # The normal step at every number of calls; other families where they differ most, at the fewest.
     for i, (step, nfe) in enumerate((step, nfe) for step in gaps.step.unique() for nfe in calls):
+        if step != "normal" and nfe != calls[0]:
+            continue
         rows = gaps[(gaps.step == step) & (gaps["T"] == nfe)].sort_values("factor")
         style = theme.step_style(step) | {"label": f"{theme.literal(step)}, {nfe:.0f} calls", "markersize": 3.5}
-        style["alpha"] = 1 - 0.7 * calls.index(nfe) / max(1, len(calls))
+        style |= {"color": shades[nfe]} if step == "normal" else {"linestyle": "--"}
         spread = [rows.value - rows.low, rows.high - rows.value]
         right.errorbar(rows.factor + 0.002 * i, rows.value, yerr=spread, capsize=1.5, lw=1, **style)
     right.axhline(0, color="0.5", lw=0.8, zorder=0)
