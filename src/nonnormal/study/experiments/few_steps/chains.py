@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nonnormal.bases import PCA, Basis, rotation
+from nonnormal.bases import Basis, rotation
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.objectives.fitting import fit_step, residuals
+from nonnormal.objectives.fitting import fit_step, in_residual_pca, residuals
 from nonnormal.objectives.losses import Design
 from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.processes import uniform_times
@@ -26,7 +26,7 @@ from nonnormal.study.config.build import design
 from nonnormal.study.results.context import Context
 
 UNIFORM, SEARCHED = "uniform", "searched"
-PIXEL = "pixel"
+PIXEL, RESIDUAL_PCA = "pixel", "residual_pca"
 _OTHER_BASES = ("diagonal", "conditional", "diagonal+shape", "conditional+shape")
 
 
@@ -92,15 +92,15 @@ def fit_chains(
         return []
     bases: dict[str, Basis | None] = {PIXEL: None}
     for _, basis in wanted:
-        if basis not in ("residual_pca", *bases):
+        if basis not in (RESIDUAL_PCA, *bases):
             bases[basis] = rotation(basis, images.cpu())
-    with_pca = any(basis == "residual_pca" for _, basis in wanted)
+    with_pca = any(basis == RESIDUAL_PCA for _, basis in wanted)
     steps: dict[tuple[str, str], list[FittedStep]] = {kind: [] for kind in wanted}
     for errors in residuals(denoiser, point, images, times, seeds=seeds, n_draws=n_draws):
-        if with_pca:
-            bases["residual_pca"] = PCA.fit(errors.delta)
+        odd, components = in_residual_pca(errors) if with_pca else (errors, None)
         for (choice, basis), found in steps.items():
-            found.append(fit_step(errors, choice, basis=bases[basis], seed=seeds[0]))
+            own = (odd, components) if basis == RESIDUAL_PCA else (errors, bases[basis])
+            found.append(fit_step(own[0], choice, basis=own[1], seed=seeds[0]))
     return [Chain(choice, basis, grid, times, tuple(reversed(steps[choice, basis]))) for choice, basis in wanted]
 
 

@@ -27,7 +27,7 @@ class FewSteps(Settings):
     """What is fitted; unit, which the others are compared with, is always there."""
     bases: Annotated[tuple[StepBasis, ...], Field(min_length=1)] = ("pixel",)
     """In whose components variances and shapes are counted; pca is fitted to images, residual_pca to the residuals of
-    each interval. In other bases than pixel only diagonal and conditional choices are fitted."""
+    each interval, of every other image. In other bases than pixel only diagonal and conditional choices are fitted."""
     timesteps: Annotated[tuple[Timesteps, ...], Field(min_length=1)] = (4, 8, 16)
     """Numbers of timesteps T of the bounds, equal in time."""
     n_fit: int | None = Field(None, strict=True, ge=2, le=MOST)
