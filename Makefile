@@ -20,7 +20,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test slurm-test reliability bench docs lint format schema dry-run report repro pull push readme clean
+.PHONY: help reproduce test package-test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ reproduce: $(READY) ## Rebuild every result of STUDY (default config/digits.yaml
 # Files in their order, the long ones of the pipeline first: no worker waits for the other at the end.
 test: $(READY) ## Run the tests
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+package-test: ## Build sdist and wheel, install the wheel alone in a clean environment, train a network there
+	tests/package/run "$(PYTHON)"
 
 slurm-test: $(READY) ## Start a SLURM cluster of one node, run the smoke study through it, stop it (needs root, slurm-wlm, munge)
 	pytest -m slurm -rs tests/pipeline/test_slurm.py
@@ -47,11 +50,12 @@ bench: $(READY) ## Measure losses, sampling, denoising and training against thei
 docs: $(READY) ## Build docs/ into site/, offline, every warning an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
-lint: $(READY) ## Check formats and style, as CI does
+lint: $(READY) ## Check formats, style and which room imports which, as CI does
 	ruff format --check .
 	ruff check .
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+	lint-imports --no-cache --no-logo
 
 format: $(READY) ## Format all code
 	ruff format .
@@ -67,21 +71,24 @@ dry-run: $(READY) ## List what reproduce would do
 report: $(READY) ## Write Snakemake's HTML report of STUDY
 	snakemake --configfile $(STUDY) --report results/report.html
 
-repro: $(READY) ## Rebuild the default study by DVC, which versions data, weights and results
+dvc: $(READY) ## Write dvc.yaml, the stages of STUDY for DVC
+	nonnormal dvc $(STUDY)
+
+repro: $(READY) ## Rebuild the study of dvc.yaml by DVC, which versions data, weights and results
 	dvc repro
 
 # Only if all of them belong to the study and the code that are here. --forceall, so that Snakemake has records of
 # each: it cannot know of a file without them that a setting has changed since.
-pull: $(READY) ## Fetch versioned results from the DVC remote, and make Snakemake agree that they are up to date
+pull: $(READY) ## Fetch versioned results of STUDY from the DVC remote, and make Snakemake agree that they are up to date
 	dvc pull
 	@dvc status --quiet || { dvc status; echo 'error: what was fetched is not of this study and code; dvc repro makes the rest'; exit 1; }
-	snakemake --cores 1 --touch --forceall --quiet all
+	snakemake --cores 1 --configfile $(STUDY) --touch --forceall --quiet all
 
 push: $(READY) ## Send versioned results to the DVC remote
 	dvc push
 
-readme: $(READY) ## Put results of STUDY into the README, between its markers
-	nonnormal readme $(STUDY)
+results: $(READY) ## Write the finished results of STUDY to docs/results/, pictures to docs/images/
+	nonnormal results $(STUDY)
 
 clean: ## Remove results, data and environment, but nothing that git keeps
 	git clean -ffdXq -- results data site paper .snakemake
@@ -90,5 +97,5 @@ clean: ## Remove results, data and environment, but nothing that git keeps
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; say which with PYTHON=")'
 	$(PYTHON) -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[workflow,dev]'
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[study,dev]'
 	@touch "$@"

@@ -1,6 +1,6 @@
 """Workflow: what the DAG of a large study costs before any job starts.
 
-The study is digits' with more runs, each sampled at four numbers of steps: train, sample, bounds, fidelity, exchange.
+The study is digits' with more runs, each sampled at four numbers of steps: train, sample, bounds, fidelity, step swap.
 """
 
 import os
@@ -24,9 +24,16 @@ def large(n_runs: int) -> dict:
     study = yaml.safe_load((PROJECT / "config/digits.yaml").read_text(encoding="utf-8"))
     pairs = list(study["runs"].values())
     runs = {f"run-{i:04}": {**pairs[i % len(pairs)], "training": {"seed": i}} for i in range(n_runs)}
-    study |= {"name": "large", "headline": False, "runs": runs, "designs": None, "recipe": None, "crossing": None}
+    study |= {
+        "name": "large",
+        "headline": False,
+        "runs": runs,
+        "representations": None,
+        "phase_space": None,
+        "ablation": None,
+    }
     study["geometry"] = {**study["geometry"], "run": "run-0000"}
-    study["sampling"] = {**study["sampling"], "n_steps": [10, 25, 50, 100]}
+    study["sampling"] = {**study["sampling"], "nfe": [10, 25, 50, 100]}
     return study
 
 

@@ -11,6 +11,7 @@ from scipy.integrate import solve_ivp
 from threadpoolctl import threadpool_limits
 
 from nonnormal import data
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics.fidelity import _frechet, _moments, fidelity
 from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.probability_flow import log_density, normal_log_prob, velocity
@@ -19,10 +20,10 @@ from nonnormal.study import config as study
 from nonnormal.study.config.build import design, model_config
 from nonnormal.training.checkpoints import build_denoiser
 
-# After our metrics, which see to it that torchvision can be imported.
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric  # isort: skip
-from torch_fidelity.metric_kid import kid_features_to_metric  # isort: skip
-from torch_fidelity.metric_prc import prc_features_to_metric  # isort: skip
+ensure_importable()  # torchvision, which the modules below import
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric  # isort: skip # noqa: E402
+from torch_fidelity.metric_kid import kid_features_to_metric  # isort: skip # noqa: E402
+from torch_fidelity.metric_prc import prc_features_to_metric  # isort: skip # noqa: E402
 
 STUDY = Path(__file__).parents[1] / "config" / "digits.yaml"
 N_IMAGES, TOLERANCE = 32, 1e-4

@@ -8,6 +8,7 @@ from torch.nn.functional import mse_loss
 from tqdm import tqdm
 
 from nonnormal import data
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.study import config as study
@@ -15,10 +16,10 @@ from nonnormal.study.config.build import design, model_config, objective
 from nonnormal.training import loop as training
 from nonnormal.training.checkpoints import build_denoiser
 
-# After our networks, which see to it that torchvision can be imported.
-from diffusers import DDPMPipeline, DDPMScheduler  # isort: skip
-from diffusers.optimization import get_cosine_schedule_with_warmup  # isort: skip
-from diffusers.training_utils import EMAModel  # isort: skip
+ensure_importable()  # torchvision, which the modules below import
+from diffusers import DDPMPipeline, DDPMScheduler  # isort: skip # noqa: E402
+from diffusers.optimization import get_cosine_schedule_with_warmup  # isort: skip # noqa: E402
+from diffusers.training_utils import EMAModel  # isort: skip # noqa: E402
 
 STUDY = Path(__file__).parents[1] / "config" / "digits.yaml"
 STEPS = 10

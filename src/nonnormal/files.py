@@ -2,7 +2,7 @@
 
 Tensors are stored as safetensors (no pickle) with a JSON header and a SHA-256 of the whole file in it. Every writer
 goes through `atomic`: the bytes go to a temporary folder beside the target and are renamed when they are complete
-and on disk. An observer may be told of what is read and written; `records` has one.
+and on disk. An `Observer` may be told of what is read and written, as one that keeps records.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -41,8 +40,8 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 @contextlib.contextmanager
-def observed(observer: Observer | None) -> Iterator[None]:
-    """Inside, the observer is told of files; None tells nobody."""
+def tracking(observer: Observer | None) -> Iterator[None]:
+    """Inside, the observer is told of every file that is read or written; with None nobody is."""
     token = _observer.set(observer)
     try:
         yield
@@ -55,8 +54,8 @@ def observer() -> Observer | None:
     return _observer.get()
 
 
-def reading(path: Path | str) -> Path:
-    """The path, of which the observer is told that it is about to be read.
+def track_input(path: Path | str) -> Path:
+    """The path; the observer is told that it is an input of what is made, before it is read.
 
     Raises:
         FileNotFoundError: there is no such file; the error has its name, which some libraries' errors lack.
@@ -163,36 +162,26 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path | str, advice: str | None = None) -> dict[str, Any]:
+def read_json(path: Path | str, advice: str = "delete it to have it made again") -> dict[str, Any]:
     """The mapping in a JSON file of `write_json`.
 
     Args:
         path: of the file.
-        advice: what to do about a damaged file, where it is not a result that a command makes again.
+        advice: what to do about a damaged file.
 
     Raises:
         ValueError: the file holds no JSON, or something else than a mapping.
         FileNotFoundError: there is no such file.
     """
-    path = reading(path)
+    path = track_input(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged (no JSON: {error}); {advice or remade(path)}") from None
+        raise ValueError(f"{path} is damaged (no JSON: {error}); {advice}") from None
     if not isinstance(found, dict):
         kind = type(found).__name__
-        raise ValueError(f"{path} is damaged (expected a mapping, found {kind}); {advice or remade(path)}")
+        raise ValueError(f"{path} is damaged (expected a mapping, found {kind}); {advice}")
     return found
-
-
-def making(path: Path | str) -> str:
-    """The command that makes a result."""
-    return f"snakemake --cores all --configfile STUDY -- {shlex.quote(str(path))}"
-
-
-def remade(path: Path | str) -> str:
-    """What to do about a damaged result, for messages."""
-    return f"delete it and make it again: {making(path)}"
 
 
 def sha256_of(path: Path) -> str:
@@ -203,24 +192,24 @@ def sha256_of(path: Path) -> str:
 
 # ---- tensors ---------------------------------------------------------------------------------------------------------
 
-SEAL = {"file_sha256": "0" * 64}  # in the header of a file that is not sealed yet
-_SEAL = re.compile(rb'file_sha256\\": \\"([0-9a-f]{64})\\"')  # JSON within JSON
+_NO_CHECKSUM = {"file_sha256": "0" * 64}  # in the header until the file is complete
+_CHECKSUM = re.compile(rb'file_sha256\\": \\"([0-9a-f]{64})\\"')  # JSON within JSON
 
 
 def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], header: dict[str, Any] | None = None) -> None:
-    """Writes named tensors and a JSON-serialisable header as one sealed safetensors file, atomically.
+    """Writes named tensors and a JSON-serialisable header as one safetensors file with its checksum, atomically.
 
     Equal content gives equal bytes. Tensors on the CPU are written from where they lie.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         try:
-            save_file(stored, temporary, {"header": json.dumps({**(header or {}), **SEAL}, sort_keys=True)})
+            save_file(stored, temporary, {"header": json.dumps({**(header or {}), **_NO_CHECKSUM}, sort_keys=True)})
         except SafetensorError as error:
             if found := re.search(r"\(os error (\d+)\)", str(error)):
                 raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
             raise
-        seal(temporary)
+        _store_checksum(temporary)
 
 
 def read_tensors(
@@ -233,18 +222,18 @@ def read_tensors(
         FileNotFoundError: there is no such file.
     """
     try:
-        with safe_open(reading(path), framework="pt", device=str(device)) as file:
-            check_seal(path)
+        with safe_open(track_input(path), framework="pt", device=str(device)) as file:
+            _verify_checksum(path)
             header = json.loads(file.metadata()["header"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a complete safetensors file ({error}); delete it to have it made again"
         ) from None
-    return tensors, {key: value for key, value in header.items() if key not in SEAL}
+    return tensors, {key: value for key, value in header.items() if key not in _NO_CHECKSUM}
 
 
-def seal(path: Path) -> None:
+def _store_checksum(path: Path) -> None:
     """Puts the file's SHA-256 in the place that its header keeps for it, where it counts as 64 zeros."""
     with path.open("rb+") as file:
         place, _, found = _digest(file, path)
@@ -252,11 +241,11 @@ def seal(path: Path) -> None:
         file.write(found.encode())
 
 
-def check_seal(path: Path | str) -> None:
-    """Refuses a safetensors file any byte of which has changed since `seal`.
+def _verify_checksum(path: Path | str) -> None:
+    """Refuses a safetensors file any byte of which has changed since `_store_checksum`.
 
     Raises:
-        ValueError: expected and found SHA-256 differ, or it has no seal.
+        ValueError: expected and found SHA-256 differ, or it has none.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -272,7 +261,7 @@ def _digest(file: BinaryIO, path: Path) -> tuple[int, str, str]:
     """(where the header keeps the SHA-256, what stands there, what the content has)."""
     length = file.read(8)
     head = file.read(int.from_bytes(length, "little"))
-    place = _SEAL.search(head)
+    place = _CHECKSUM.search(head)
     if place is None:
         raise ValueError(f"{path} has no SHA-256 of itself in its header; delete it to have it made again")
     content = hashlib.sha256(length + head[: place.start(1)] + b"0" * 64 + head[place.end(1) :])

@@ -98,22 +98,41 @@ def copy_project(folder: Path) -> Workspace:
 def miniature(study: dict) -> dict:
     """The default study with everything that costs time cut down; runs, names and files stay."""
     study["defaults"]["network"] |= {"widths": [8, 16], "groups": 4, "fourier": [3]}
-    study["defaults"]["training"] |= {"n_steps": 3, "steps": 6, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
+    study["defaults"]["training"] |= {
+        "timesteps": 3,
+        "iterations": 6,
+        "batch_size": 8,
+        "checkpoint_every": 2,
+        "log_every": 2,
+    }
     study["features"] = {"epochs": 1}
-    study["sampling"] = {"n_images": 16, "n_steps": [2]}
-    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": 1e-4, "bootstrap": 10}
+    study["sampling"] = {"n_images": 16, "nfe": [2]}
+    study["evaluation"] = {"n_images": 8, "timesteps": [2], "n_evaluations": 2, "flow_tolerance": 1e-4, "bootstrap": 10}
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
-    study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
-    study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
-    study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
-    study["designs"] |= {"n_images": 8, "n_steps": [2]}
-    for run in study["designs"]["runs"].values():
+    study["convergence"] = {"step_families": ["normal", "gumbel"], "timesteps": [2, 4], **law}
+    study["step_swap"] = {"step_families": ["normal", "rademacher"], "nfe": [2], "n_images": 8}
+    study["geometry"] = {
+        "n_images": 8,
+        "n_levels": 4,
+        "nfe": [3],
+        "step_families": ["laplace"],
+        "ancestral_nfe": [2],
+        "n_paths": 4,
+    }
+    study["representations"] |= {"n_images": 8, "nfe": [2]}
+    for run in study["representations"]["networks"].values():
         run["training"] = {}
-    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
-    study["recipe"] |= counts | {"samplers": ["sscs"], "steps": ["normal", "laplace"], "n_samples": 100}
-    study["recipe"]["processes"] = {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}}
-    study["crossing"] |= {"steps": ["laplace"], "n_steps": [2], "n_images": 8, "n_bounds": 2, "bound_steps": [2]}
-    study["crossing"] |= {"bases": {"haar": {"kind": "haar"}}, "processes": {"cld": {"kind": "psld", "friction_x": 0}}}
+    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
+    study["phase_space"] |= counts | {"samplers": ["sscs"], "step_families": ["normal", "laplace"], "n_samples": 100}
+    study["phase_space"]["processes"] = {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}}
+    study["ablation"] |= {
+        "step_families": ["laplace"],
+        "nfe": [2],
+        "n_images": 8,
+        "n_bounds": 2,
+        "bound_timesteps": [2],
+    }
+    study["ablation"] |= {"bases": {"haar": {"kind": "haar"}}, "processes": {"cld": {"kind": "psld", "friction_x": 0}}}
     return study
 
 
@@ -141,6 +160,7 @@ def finished(new_workspace, forks) -> Workspace:
     """A copy in which the miniature of the default study was made by `dvc repro`, under git."""
     space = replace(new_workspace(), commands=forks)
     space.write_study(miniature(space.study()))
+    space("nonnormal", "dvc", "config/digits.yaml")
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     space("git", "init", "--quiet")
     space("git", "add", "--all")

@@ -9,18 +9,19 @@ import yaml
 
 from nonnormal.files import read_tensors
 from nonnormal.study import cli
+from nonnormal.study.registry import jobs_of
 
-PLACED = ("features", "train", "sample", "bounds", "fidelity", "exchange", "geometry", "design", "extend", "recipe")
-STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in (*PLACED, "crossing")]
+PLACED = ("features", "train", "sample", *(name for name, (_, job) in jobs_of(tiny.STUDY).items() if job.gpu))
+STAGES = [stage for stage in tiny.STAGES if stage.split()[0] in PLACED]
 
 
 def broad() -> dict:
     """The tiny study with more samplers, bases and steps."""
     found = tiny.tiny()
     found["defaults"]["training"] |= {"accumulate": 2}
-    found["exchange"]["steps"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
-    found["recipe"] |= {"samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]}
-    found["crossing"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
+    found["step_swap"]["step_families"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
+    found["phase_space"] |= {"samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]}
+    found["ablation"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
     return found
 
 

@@ -12,26 +12,26 @@ import re
 import pytest
 import tiny
 
-from nonnormal.study.cli.show import numbers_of, readable_of
 from nonnormal.study.config import validate
-from nonnormal.study.experiments import all_tables as tables
-from nonnormal.study.results.paths import tables_of
+from nonnormal.study.registry import tables_of
+from nonnormal.study.report.text import write_readable
+from nonnormal.study.results.context import Context
 from nonnormal.study.results.summary import read_rows, write_rows
 
 typst = pytest.importorskip("typst")
 TITLES = {
-    "exchange": "Another step for a trained network",
-    "invariance": "Any step, in law",
+    "step_swap": "Another step for a trained network",
+    "convergence": "Any step, in law",
     "geometry": "The geometry of sampling",
-    "designs": "Representation and schedule",
-    "recipe": "The complete recipe: momentum",
-    "crossing": "One network, every axis",
+    "representations": "Representation and schedule",
+    "phase_space": "The complete recipe: momentum",
+    "ablation": "One network, every axis",
 }
 WORDS = {  # of other sections, where there is such a section
-    "exchange": "Within one network",
+    "step_swap": "Within one network",
     "geometry": "the way that a sampler takes",
-    "designs": "the order in which it is noised",
-    "recipe": "with a momentum or without",
+    "representations": "the order in which it is noised",
+    "phase_space": "with a momentum or without",
 }
 
 
@@ -46,11 +46,12 @@ def paper(project, monkeypatch):
         study = validate(raw, tiny.FILE)
         layout.study.write_text(json.dumps(study.resolved))
         write_rows(layout.summary, rows(read_rows(layout.summary)))
-        for name in tables_of(study):
-            numbers = numbers_of(name, study, layout)
+        context = Context(study, layout)
+        for name, (experiment, table) in tables_of(study).items():
+            numbers = experiment.numbers(table, context)
             write_rows(layout.table(name, "csv"), numbers)
-            readable = readable_of(name, study, numbers)
-            tables.write_readable(layout.table(name, "typ"), *readable, prose=name == "claims")
+            readable = experiment.readable(table, numbers, context)
+            write_readable(layout.table(name, "typ"), *readable, prose=table.prose)
         inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
         options = dict(root=".", sys_inputs=inputs, ignore_system_fonts=True)
         assert typst.compile("paper/paper.typ", **options).startswith(b"%PDF")
@@ -111,7 +112,7 @@ def test_training_again_is_spoken_of_where_the_study_has_it(paper):
 
 
 def steps_in(study, section, *steps):
-    study[section]["steps"] = list(steps)
+    study[section]["step_families"] = list(steps)
 
 
 def laws(rows, **names):
@@ -125,8 +126,8 @@ def laws(rows, **names):
 def test_families_that_are_named_are_the_studys(paper, other):
     steps = ["normal", *([other] if other else [])]
     names = {"normal": "normal"} | ({"gumbel": other} if other else {})
-    text = paper(lambda study: steps_in(study, "invariance", *steps), lambda rows: laws(rows, **names))
-    section = text.split(TITLES["invariance"])[1].split(TITLES["geometry"])[0]
+    text = paper(lambda study: steps_in(study, "convergence", *steps), lambda rows: laws(rows, **names))
+    section = text.split(TITLES["convergence"])[1].split(TITLES["geometry"])[0]
     assert ("Rademacher" in section) == (other == "rademacher")
     assert f"of {len(steps)} famil" in section
     assert "not fitted" not in section  # two numbers of steps are too few for an order
@@ -144,12 +145,10 @@ def test_a_family_whose_distance_grows_is_not_said_to_converge(paper):
 @pytest.mark.parametrize(("other", "named"), [("rademacher", True), ("laplace", False)])
 def test_the_rademacher_step_is_among_those_of_the_exchange_where_it_is(paper, other, named):
     def rows(summary):
-        conditions = summary.conditions.str.replace('"step": "rademacher"', f'"step": "{other}"', regex=False)
-        return summary.assign(
-            conditions=conditions.where(summary.metric.str.startswith("exchange_"), summary.conditions)
-        )
+        swapped = summary.metric.str.startswith("step_swap_") & (summary.step == "rademacher")
+        return summary.assign(step=summary.step.mask(swapped, other))
 
-    text = paper(lambda study: steps_in(study, "exchange", "normal", other), rows)
+    text = paper(lambda study: steps_in(study, "step_swap", "normal", other), rows)
     assert ("The Rademacher step is among them" in text) == named
     assert ("for the Laplace step in" in text) != named
 
@@ -159,7 +158,7 @@ def test_the_rademacher_step_is_among_those_of_the_exchange_where_it_is(paper, o
 
 def test_images_are_counted_where_they_were_measured(paper):
     def more(study):
-        for section in ("recipe", "crossing"):
+        for section in ("phase_space", "ablation"):
             study[section]["n_bounds"] = 100_000
 
     text = paper(more)

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny import FIGURES, FILE, LAYOUT, OUTPUTS, RUNS, TABLES, Project, new_project
+from tiny import FILE, LAYOUT, OUTPUTS, RUNS, STUDY, Project, new_project
+
+from nonnormal.study.registry import figures_of, tables_of
 
 pytestmark = pytest.mark.slow
 RUN = RUNS[0]
@@ -107,16 +109,16 @@ def test_the_chain_of_a_figure_reaches_the_data(pipeline, made, happened):
     folder, _ = pipeline
     project = Project(folder, made.context)
     text = project.run(["provenance", str(LAYOUT.figure("cost", "png"))])
-    for path in (LAYOUT.summary, LAYOUT.bounds(RUN), LAYOUT.weights(RUN), LAYOUT.samples(RUN, 2), LAYOUT.data):
+    for path in (LAYOUT.summary, LAYOUT.rows("bounds", RUN), LAYOUT.weights(RUN), LAYOUT.samples(RUN, 2), LAYOUT.data):
         assert f"{path}  " in text
     assert "changed since" not in text
-    bounds = folder / LAYOUT.bounds(RUN)
+    bounds = folder / LAYOUT.rows("bounds", RUN)
     whole = bounds.read_bytes()
     bounds.write_bytes(whole + b"\n")
     text = project.run(["provenance", str(LAYOUT.figure("cost", "png"))], code=1)
     bounds.write_bytes(whole)
     [line] = [line for line in text.splitlines() if "changed since" in line]
-    assert str(LAYOUT.bounds(RUN)) in line
+    assert str(LAYOUT.rows("bounds", RUN)) in line
     happened("figure ← summary ← bounds ← weights ← data; a table changed by one byte is the one that is named")
 
 
@@ -125,8 +127,8 @@ def test_the_report_shows_every_figure_table_and_caption(pipeline, browser, happ
     folder, _ = pipeline
     said(snakemake(folder, "--report", "results/report.html"))
     browser.get((folder / "results/report.html").as_uri())
-    figures = [LAYOUT.figure(name, "png") for name in FIGURES]
-    tables = [*(LAYOUT.table(name, "md") for name in TABLES), LAYOUT.summary]
+    figures = [LAYOUT.figure(name, "png") for name in figures_of(STUDY)]
+    tables = [*(LAYOUT.table(name, "md") for name in tables_of(STUDY)), LAYOUT.summary]
     for category, files in {"Figures": figures, "Tables": tables, "Paper": [LAYOUT.paper]}.items():
         for path in files:
             browser.get((folder / "results/report.html").as_uri())

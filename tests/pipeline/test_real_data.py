@@ -1,7 +1,6 @@
 """CIFAR-10's study in miniature, from its archive and Inception's weights to the paper; both come from a mirror."""
 
 import dataclasses
-import json
 import shutil
 
 import pandas as pd
@@ -37,12 +36,12 @@ def miniature(new_workspace, forks):
     study["resources"] |= {"threads": 1, "gpus": 0}
     study["runs"] = {name: study["runs"][name] for name in RUNS}
     study["defaults"]["network"] |= {"widths": [8], "layers_per_block": 1, "groups": 4}
-    study["defaults"]["training"] |= {"n_steps": 3, "steps": 20, "batch_size": 4, "warmup": 2, "log_every": 5}
+    study["defaults"]["training"] |= {"timesteps": 3, "iterations": 20, "batch_size": 4, "warmup": 2, "log_every": 5}
     for run in RUNS[2:]:
         study["runs"][run]["network"] |= {"widths": [8, 8], "layers_per_block": 1}
-        study["runs"][run]["training"] |= {"n_steps": 3, "steps": 20, "batch_size": 4, "warmup": 2}
-    study["sampling"] = {"n_images": 8, "n_steps": [2]}
-    study["evaluation"] = {"n_steps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
+        study["runs"][run]["training"] |= {"timesteps": 3, "iterations": 20, "batch_size": 4, "warmup": 2}
+    study["sampling"] = {"n_images": 8, "nfe": [2]}
+    study["evaluation"] = {"timesteps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
     (space.folder / "config/cifar10.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     return space
 
@@ -79,19 +78,18 @@ def test_distances_in_inceptions_features_have_plain_names_and_their_conditions(
         rows = summary[(summary.run == run) & summary.metric.isin(["fid", "kid", "precision", "recall"])]
         assert len(rows) == 4
         for row in rows.to_dict("records"):
-            conditions = json.loads(row["conditions"])
             assert (row["n"], row["nfe"], row["train_seed"]) == (8, 2, 0)
-            assert (conditions["features"], conditions["weights_sha256"]) == ("inception-v3-compat", digest)
-            assert conditions["tool"].startswith("torch-fidelity ")
-            assert conditions["interval_tool"] == "nonnormal"
-            assert conditions["n_reference"] == 20
-            assert conditions["ema"] == {"vdm": 0.9999, "edm": 0.99929}[run[:3]]
+            assert (row["features"], row["weights_sha256"]) == ("inception-v3-compat", digest)
+            assert row["tool"].startswith("torch-fidelity ")
+            assert row["interval_tool"] == "nonnormal"
+            assert row["n_reference"] == 20
+            assert row["ema"] == {"vdm": 0.9999, "edm": 0.99929}[run[:3]]
 
 
 def test_pairs_are_compared_within_their_recipe(made):
     summary = pd.read_csv(made.folder / "results/cifar10/summary.csv")
     rows = summary[summary.metric == "style_saturation_difference"]
-    against = {run: json.loads(text)["against"] for run, text in zip(rows.run, rows.conditions, strict=True)}
+    against = dict(zip(rows.run, rows.against, strict=True))
     assert against == {"vdm-laplace-laplace": "vdm-normal-normal"}
     table = pd.read_csv(made.folder / "results/cifar10/paper/tables/conventions.csv")
     assert set(table.run) == {"vdm-laplace-laplace"}

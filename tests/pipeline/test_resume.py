@@ -28,7 +28,7 @@ OUTPUTS = ("weights.safetensors", "training.csv")
 def lengthen(workspace, **resources):
     """Gives the training enough steps to be disturbed, and the data that it needs."""
     study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
-    study["defaults"]["training"] |= {"steps": 260, "checkpoint_every": 20, "log_every": 7}
+    study["defaults"]["training"] |= {"iterations": 260, "checkpoint_every": 20, "log_every": 7}
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study | {"resources": resources}))
     workspace("nonnormal", "data", "digits")
 
@@ -141,13 +141,13 @@ def test_two_processes_train_as_the_workflow_starts_them(workspace):
 def test_checkpoint_of_other_settings_is_not_used_and_not_lost(workspace):
     workspace("nonnormal", "data", "digits")
     study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
-    study["defaults"]["training"] |= {"steps": 10}
+    study["defaults"]["training"] |= {"iterations": 10}
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study))
     folder = workspace.folder / "results/smoke" / RUN
     workspace(*TRAIN)
     expected = (folder / "weights.safetensors").read_bytes()
 
-    study["defaults"]["training"] |= {"steps": 4000, "learning_rate": 1e-5}
+    study["defaults"]["training"] |= {"iterations": 4000, "learning_rate": 1e-5}
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study))
     process = workspace.start(*TRAIN)
     while steps_saved(folder / "checkpoint.safetensors") == 0 and process.poll() is None:
@@ -155,10 +155,10 @@ def test_checkpoint_of_other_settings_is_not_used_and_not_lost(workspace):
     process.kill()
     process.wait()
 
-    study["defaults"]["training"] |= {"steps": 10}
+    study["defaults"]["training"] |= {"iterations": 10}
     del study["defaults"]["training"]["learning_rate"]
     (workspace.folder / "config/smoke.yaml").write_text(yaml.safe_dump(study))
     done = workspace(*TRAIN)
-    assert "training.learning_rate was 1e-05, is 0.002; training.steps was 4000, is 10" in done.stdout
+    assert "training.learning_rate was 1e-05, is 0.002; training.iterations was 4000, is 10" in done.stdout
     assert len(list(folder.glob("checkpoint-*.safetensors"))) == 1
     assert (folder / "weights.safetensors").read_bytes() == expected

@@ -16,6 +16,8 @@ import yaml
 from conftest import miniature
 from slurm import Cluster, missing
 
+from nonnormal.study.registry import packaged
+
 pytestmark = pytest.mark.slurm
 
 RUN = "laplace-laplace"
@@ -104,7 +106,7 @@ def test_training_that_hits_its_time_limit_is_resubmitted_until_done(cluster, wo
     """Twice at a limit of two minutes: the signal comes after 30 to 60 s, as SLURM looks at limits each half minute."""
     alone, log = new_workspace(), workspace.folder / f"results/smoke/logs/train-{RUN}.log"
     for space in (alone, workspace):
-        edit(space, training={"steps": 2000, "checkpoint_every": 10_000, "log_every": 100})
+        edit(space, training={"iterations": 2000, "checkpoint_every": 10_000, "log_every": 100})
     edit(workspace, resources={"retries": 5})
     weights = f"results/smoke/{RUN}/weights.safetensors"
     limits = ("train:slurm_extra='--signal=TERM@60'", "train:runtime=2 if attempt < 3 else 30")
@@ -158,8 +160,13 @@ def test_jobs_ask_for_gpus_and_after_a_failure_for_more(cluster, workspace):
 
 
 def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
-    """One stage of the default study in miniature, then the same with fewer steps as a queued experiment."""
-    workspace.write_study(miniature(workspace.study()))
+    """The training of one run in miniature, then the same with fewer steps as a queued experiment."""
+    study = miniature(workspace.study())
+    workspace.write_study(
+        {key: value for key, value in study.items() if key not in {each.section for each in packaged()}}
+        | {"runs": {RUN: study["runs"][RUN]}}
+    )
+    workspace("nonnormal", "dvc", "config/digits.yaml")
     site = workspace.folder / "site"
     site.mkdir()
     waits = {"slurm-init-seconds-before-status-checks": 1, "seconds-between-status-checks": 1, "latency-wait": 5}
@@ -167,7 +174,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     chosen = {"PROFILE": "slurm", "SNAKEMAKE_PROFILE": str(site)}
     inside = cluster.at(workspace.folder)
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    stage = f"train@{RUN}"
+    stage = "train"
 
     workspace("git", "init", "--quiet")
     workspace("git", "add", "--all")
@@ -176,7 +183,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     workspace("git", "add", "--all")
     workspace("git", *identity, "commit", "--quiet", "--message", "trained")
 
-    changed = "config/digits.yaml:defaults.training.steps=4"
+    changed = "config/digits.yaml:defaults.training.iterations=4"
     workspace("dvc", "exp", "run", "--queue", "--name", "short", "--set-param", changed, stage)
     workspace(*inside, "dvc", "queue", "start", **chosen)
     deadline = time.monotonic() + 600
@@ -190,7 +197,7 @@ def test_dvc_queues_trainings_on_the_cluster(cluster, workspace):
     shown = workspace("dvc", "exp", "show", "--csv").stdout.splitlines()
     assert any("short" in line for line in shown)
     difference = json.loads(workspace("dvc", "params", "diff", "HEAD", "short", "--json").stdout)
-    assert difference["config/digits.yaml"]["defaults.training.steps"] == {"old": 6, "new": 4, "diff": -2}
+    assert difference["config/digits.yaml"]["defaults.training.iterations"] == {"old": 6, "new": 4, "diff": -2}
     workspace("dvc", "plots", "diff", "HEAD", "short", "--out", "plots")
     assert (workspace.folder / "plots/index.html").exists()
 

@@ -16,11 +16,13 @@ import sshd
 import yaml
 from conftest import Workspace, miniature
 from packaging.specifiers import SpecifierSet
+from summaries import assert_tidy
 
 from nonnormal.study.config import load
 from nonnormal.study.registry import figures_of, jobs_of
-from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
-from nonnormal.study.results.summary import COLUMNS
+from nonnormal.study.results.paths import PHOTOGRAPHS, Layout
+from nonnormal.study.results.summary import read_rows
+from nonnormal.study.stages import stages_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -62,26 +64,26 @@ def test_running_from_elsewhere_is_refused(workspace, arguments):
 
 
 def test_summary_has_real_numbers_for_every_pair(finished):
-    summary = pd.read_csv(finished.folder / "results/digits/summary.csv")
-    assert list(summary.columns) == list(COLUMNS)
+    summary = read_rows(finished.folder / "results/digits/summary.csv")
+    assert_tidy(summary)
     assert summary.value.notna().all()
     assert (summary.low <= summary.value).all()
     assert (summary.value <= summary.high).all()
     for run in RUNS:
         metrics = set(summary[summary.run == run].metric)
         assert {"bpd_total", "bpd_prior", "bpd_diffusion", "bpd_reconstruction", "fid_digits", "kid_digits"} <= metrics
-        assert {"diffusion_ratio", "bpd_growth", "style_total_variation", "exchange_fid_digits"} <= metrics
-    for metric, conditions in zip(summary.metric, map(json.loads, summary.conditions), strict=True):
-        if metric.startswith(("w1_", "ks_", "sliced_", "recipe_w1", "order_")):
-            assert ("mixture" in conditions) != (metric == "ks_path_maximum")
-        else:
-            assert conditions["data"] == "digits"
+        assert {"diffusion_ratio", "bpd_growth", "style_total_variation", "step_swap_fid_digits"} <= metrics
+    in_law = summary.metric.str.startswith(("w1_", "ks_", "sliced_", "phase_space_w1", "order_"))
+    assert (summary.mixture.notna() == (in_law & (summary.metric != "ks_path_maximum"))).all()
+    assert ((summary.data == "digits") == ~in_law).all()
 
 
 def test_bound_is_the_sum_of_its_terms(finished):
     summary = pd.read_csv(finished.folder / "results/digits/summary.csv")
-    bounds = summary[summary.metric.str.startswith("bpd_")]
-    wide = bounds.pivot_table(index=["run", "nfe", "conditions"], columns="metric", values="value")
+    bounds = summary[summary.metric.str.startswith("bpd_") & summary.constant.isna()]
+    wide = bounds.assign(T=bounds["T"].fillna(0)).pivot_table(
+        index=["run", "nfe", "bound", "T", "marginals"], columns="metric", values="value"
+    )
     wide = wide.drop(columns="bpd_growth", errors="ignore").dropna()
     assert len(wide) >= 4 * len(RUNS)  # native, normal and continuous bounds, and the bridge walk
     total = wide.bpd_prior + wide.bpd_diffusion + wide.bpd_reconstruction
@@ -134,10 +136,10 @@ def test_the_results_page_works_from_its_file_alone(finished, browser, tmp_path)
     assert shown(browser, "#run-table tbody th") == ["haar-laplace"]
     rows = len(pd.read_csv(finished.folder / "results/digits/summary.csv"))
     assert shown(browser, "#all-numbers_wrapper .dt-info") == [f"1 to 20 of {rows:,}"]
-    browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("design_bpd haar")
+    browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("representation_bpd haar")
     kept = shown(browser, "#all-numbers tbody tr")
     assert 0 < len(kept) < 20
-    assert all("design_bpd_total" in row and "haar-laplace" in row for row in kept)
+    assert all("representation_bpd_total" in row and "haar-laplace" in row for row in kept)
     browser.find_element("css selector", "#run-table_wrapper input").send_keys("\ue003" * 4)  # backspace
 
     for run, images in (("laplace-laplace", 1), ("haar-laplace", 0)):
@@ -178,10 +180,10 @@ def test_one_runs_setting_reruns_that_run_and_what_depends_on_it(changed):
         "train run=laplace-laplace",
         "sample run=laplace-laplace",
         "bounds run=laplace-laplace",
-        "exchange run=laplace-laplace",
+        "step_swap run=laplace-laplace",
     }
     assert {"fidelity", "summary", "paper"} <= jobs
-    assert not any(job.startswith(("data", "features", "invariance")) for job in jobs)
+    assert not any(job.startswith(("data", "features", "convergence")) for job in jobs)
 
 
 def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
@@ -192,15 +194,24 @@ def test_how_often_a_training_is_saved_and_logged_trains_nothing(changed):
 
 def test_evaluation_setting_trains_nothing(changed):
     jobs = changed(lambda study: study["evaluation"].update(bootstrap=20)).planned()
-    assert not any(job.startswith(("train", "sample", "features", "invariance")) for job in jobs)
-    assert {"fidelity", *(f"exchange run={run}" for run in RUNS)} <= jobs
+    assert not any(job.startswith(("train", "sample", "features", "convergence")) for job in jobs)
+    assert {"fidelity", *(f"step_swap run={run}" for run in RUNS)} <= jobs
 
 
 def test_another_number_of_steps_is_drawn_and_bounded_beside_the_others(changed):
-    steps = {"n_steps": [2, 3]}
+    steps = {"nfe": [2, 3]}
     jobs = changed(lambda study: [study[section].update(steps) for section in ("sampling", "evaluation")]).planned()
     assert {f"{rule} run={run}" for rule in ("sample", "bounds") for run in RUNS} | {"fidelity"} <= jobs
-    untouched = ("train", "exchange", "design run", "recipe", "crossing", "geometry", "extension", "invariance")
+    untouched = (
+        "train",
+        "step_swap",
+        "representations run",
+        "phase_space",
+        "ablation",
+        "geometry",
+        "outpainting",
+        "convergence",
+    )
     assert not any(job.startswith(untouched) for job in jobs)
 
 
@@ -220,25 +231,25 @@ def test_a_large_file_made_again_with_the_same_content_makes_nothing_again(tmp_p
 
 
 def test_a_section_of_its_own_reruns_its_own_rule(changed):
-    of_a_run = ("train", "sample", "bounds", "fidelity", "exchange")
-    jobs = changed(lambda study: study["invariance"].update(n_paths=200)).planned()
-    assert {"invariance", "summary", "show_convergence"} <= jobs
+    of_a_run = ("train", "sample", "bounds", "fidelity", "step_swap")
+    jobs = changed(lambda study: study["convergence"].update(n_paths=200)).planned()
+    assert {"convergence", "summary", "show_convergence"} <= jobs
     assert not any(job.startswith(of_a_run) for job in jobs)
-    jobs = changed(lambda study: study["exchange"].update(n_steps=[3])).planned()
-    assert {f"exchange run={run}" for run in RUNS} <= jobs
+    jobs = changed(lambda study: study["step_swap"].update(nfe=[3])).planned()
+    assert {f"step_swap run={run}" for run in RUNS} <= jobs
     assert not any(job.startswith(of_a_run[:4]) for job in jobs)
-    jobs = changed(lambda study: study["crossing"].update(n_images=9)).planned()
-    assert {"crossing", "summary", "show_ablation"} <= jobs
-    assert not any(job.startswith((*of_a_run[:4], "geometry", "recipe")) for job in jobs)
+    jobs = changed(lambda study: study["ablation"].update(n_images=9)).planned()
+    assert {"ablation", "summary", "show_ablation"} <= jobs
+    assert not any(job.startswith((*of_a_run[:4], "geometry", "phase_space")) for job in jobs)
 
 
 def test_a_study_may_leave_out_its_sections(workspace):
     study = workspace.study()
-    del study["invariance"], study["exchange"], study["crossing"]
+    del study["convergence"], study["step_swap"], study["ablation"]
     workspace.write_study(study)
     jobs = workspace.planned()
     assert {"fidelity", "summary", "paper", "show_pairs"} <= jobs
-    left_out = ("invariance", "convergence", "exchange", "step_swap", "crossing", "ablation")
+    left_out = ("convergence", "step_swap", "ablation")
     assert not any(name in job for name in left_out for job in jobs)
 
 
@@ -246,13 +257,13 @@ def test_an_edit_of_an_own_step_reruns_what_it_made(workspace):
     step = workspace.folder / "my_steps.py"
     step.write_text("from nonnormal.steps import Normal\n\n\nclass Mine(Normal):\n    name = 'mine'\n")
     study = miniature(workspace.study())
-    study["invariance"]["steps"] = ["normal", "my_steps:Mine"]
+    study["convergence"]["step_families"] = ["normal", "my_steps:Mine"]
     workspace.write_study(study)
-    target = "results/digits/invariance.csv"
+    target = "results/digits/convergence.csv"
     workspace("snakemake", "--cores", "1", "--quiet", "all", "--", target)
     assert workspace.planned(target) == set()
     step.write_text(step.read_text() + "    # edited\n")
-    assert workspace.planned(target) == {"invariance"}
+    assert workspace.planned(target) == {"convergence"}
 
 
 def test_a_deleted_figure_is_remade_with_those_of_its_experiment_alone(finished):
@@ -267,10 +278,10 @@ def test_a_deleted_figure_is_remade_with_those_of_its_experiment_alone(finished)
 def test_same_study_gives_the_same_bytes(finished, workspace):
     """Also by the commands that are installed, where forks made the other."""
     workspace.write_study(finished.study())
-    target = "results/digits/laplace-laplace/exchange.csv"
+    target = "results/digits/laplace-laplace/step_swap.csv"
     sampled = "results/digits/laplace-laplace/samples/2.safetensors"
     workspace.installed("snakemake", "--cores", "2", "--quiet", "all", "--", target, sampled)
-    for name in ("weights.safetensors", "training.csv", "exchange.csv", "samples/2.safetensors"):
+    for name in ("weights.safetensors", "training.csv", "step_swap.csv", "samples/2.safetensors"):
         path = f"results/digits/laplace-laplace/{name}"
         assert (workspace.folder / path).read_bytes() == (finished.folder / path).read_bytes(), name
 
@@ -280,7 +291,7 @@ def test_same_study_gives_the_same_bytes(finished, workspace):
     [
         (lambda s: s.update(wieghts=3), ["wieghts", "unknown key", "allowed here"]),
         (lambda s: s["runs"]["uniform-normal"].update(p="uniform"), ["runs.uniform-normal.p", "infinite", "laplace"]),
-        (lambda s: s["defaults"]["training"].update(n_steps=0), ["training.n_steps", "found 0", "greater than"]),
+        (lambda s: s["defaults"]["training"].update(timesteps=0), ["training.timesteps", "found 0", "greater than"]),
         (lambda s: s["runs"]["normal-normal"].update(q="gauss"), ["runs.normal-normal.q", '"gauss"', "laplace"]),
         (lambda s: s.update(data="mnist"), ["data", '"mnist"', "digits"]),
     ],
@@ -378,47 +389,26 @@ elif arguments[:2] == ["env", "create"]:
 """
 
 
-def test_dvc_lists_the_runs_of_the_study(workspace):
-    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
-    for stage in ("train", "evaluate"):
-        assert stages[stage]["matrix"]["run"] == list(workspace.study()["runs"])
-
-
-def test_dvc_parameters_are_keys_of_the_study(workspace):
-    """Of the study itself, not of the miniature: DVC refuses to run a stage with a parameter that the file lacks."""
-    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
-    for stage in stages.values():
-        for keys in (entry["config/digits.yaml"] for entry in stage.get("params", [])):
-            for run in stage.get("matrix", {"run": [""]})["run"]:
-                for key in keys:
-                    value = workspace.study()
-                    for part in key.replace("${item.run}", run).split("."):
-                        value = value[part]
-
-
-def test_dvc_stages_depend_on_all_settings_that_their_rules_name(workspace):
-    rules = {}
-    for file in (workspace.folder / "Snakefile", *(workspace.folder / "workflow/rules").glob("*.smk")):
-        for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
-            rules[name] = set(re.findall(r'(?:lookup\(f?"|settings_of\("|RESOLVED\["|STUDY\.)(\w+)', text))
-    for name, (_, job) in jobs_of(load(PROJECT / "config/digits.yaml")).items():
-        rules[name.replace("-", "_")] = set(job.settings)
-    study = yaml.safe_load((PROJECT / "config/digits.yaml").read_text())
-    named_by_rules = set()
-    for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():
-        [parameters] = [entry["config/digits.yaml"] for entry in stage.get("params", [])] or [[]]
-        keys = set(study) if "config/digits.yaml" in stage["deps"] else {key.split(".")[0] for key in parameters}
-        called = stage["cmd"].split()[1].split(",")
-        needed = set().union(*(rules.get(rule, set()) for rule in called)) & set(study) - {"resources"}
-        assert needed <= keys, name
-        named_by_rules |= needed
-    assert {"sampling", "evaluation", "recipe", "crossing", "exchange"} <= named_by_rules
-
-
-def test_dvc_makes_the_paper_again_where_the_photographs_changed(workspace):
-    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
-    named = [path for path in stages["paper"]["deps"] if path.startswith(str(PHOTOGRAPHS))]
-    assert named == [str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS]
+@pytest.mark.parametrize("name", ["smoke", "pretrained"])
+def test_dvc_stages_make_what_the_rules_make(workspace, name):
+    """Each file by one stage, which may run its rule, has what it is made from, and depends on the rule's settings."""
+    study_file = workspace.folder / f"config/{name}.yaml"
+    study = load(study_file)
+    layout = Layout(study.name, study.data_name, study.headline)
+    stages = stages_of(study, layout, f"config/{name}.yaml")
+    told = workspace("snakemake", "--dry-run", "--configfile", f"config/{name}.yaml").stdout
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n +input: (.*)\n +output: (.*)$", told, flags=re.MULTILINE)
+    made = {}
+    for rule, read, written in jobs:
+        for stage in (stage for stage in stages.values() if rule in stage.rules):
+            own = set(map(str, stage.files))
+            made |= dict.fromkeys(written.split(", "), stage.name)
+            inputs = {path for path in read.split(", ") if "src/nonnormal/" not in path}
+            known = own | set(map(str, stage.inputs))
+            assert not {path for path in inputs if not {path, str(Path(path).parent)} & known}, rule
+    assert made == {str(path): stage.name for stage in stages.values() for path in stage.files}
+    for _, job in jobs_of(study).values():
+        assert set(job.settings) <= set(stages["evaluate"].params)
 
 
 def test_redrawn_photographs_make_the_paper_again(finished):
@@ -431,13 +421,13 @@ def test_redrawn_photographs_make_the_paper_again(finished):
         drawn.write_bytes(before)
 
 
-def test_dvc_carries_the_records_of_all_that_it_carries(workspace):
-    for name, stage in yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"].items():
-        outputs = [next(iter(entry)) for key in ("outs", "metrics") for entry in stage.get(key, [])]
-        for output in outputs:
-            if "records" not in Path(output).parts:
-                folder = records_folder(output)
-                assert {str(folder), str(folder.parent)} & set(outputs), f"{name} carries {output} without {folder}"
+def test_dvc_has_stages_of_a_further_study_in_a_folder_of_their_own(workspace):
+    workspace("git", "init", "--quiet")
+    workspace("nonnormal", "dvc", "config/smoke.yaml", "--out", "studies/smoke/dvc.yaml")
+    edges = re.findall(r'"(.+)" -> "(.+)"', workspace("dvc", "dag", "--dot").stdout)
+    further = "studies/smoke/dvc.yaml"
+    assert {("data", f"{further}:train"), (f"{further}:train", f"{further}:evaluate")} <= set(edges)
+    assert {("data", "train"), ("evaluate", "report")} <= set(edges)
 
 
 def test_dvc_shows_metrics_and_parameters(finished):
@@ -495,7 +485,7 @@ def test_pull_brings_results_that_need_no_work(finished, tmp_path, remote):
         assert "train run=laplace-laplace" in clone.planned()
         refused = clone(*pull, check=False)
         assert refused.returncode != 0
-        assert "train@laplace-laplace" in refused.stdout
+        assert re.search("^train:", refused.stdout, re.MULTILINE)
         assert "not of this study" in refused.stdout
         assert "train run=laplace-laplace" in clone.planned(), "not passed for up to date"
 
@@ -521,10 +511,10 @@ def test_environments_that_rules_name_exist():
 def test_conda_pins_are_those_of_the_constraints():
     constraints = {line.strip() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
     assert pins("cpu") == pins("gpu") <= constraints
-    needed = {
-        re.split(r"[<>=]", entry)[0]
-        for entry in tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
-    }
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["study"]]
+    needed = {re.split(r"[<>=]", entry)[0] for entry in declared}
+    needed -= {"snakemake", "dvc", "rocrate"}  # which start jobs, or look at what they made
     assert {re.sub("[-_.]+", "-", pin.split("==")[0]).lower() for pin in pins("cpu")} >= needed
 
 
@@ -570,11 +560,11 @@ def test_slurm_profile_asks_for_what_the_study_says(workspace):
 
 def test_a_stage_makes_anew_only_what_snakemake_has_no_records_of(finished):
     """As DVC's cache brings it: newer than the code, and perhaps of other settings."""
-    known, unknown = (f"results/digits/{name}.csv" for name in ("invariance", "recipe-law"))
+    known, unknown = (f"results/digits/{name}.csv" for name in ("convergence", "phase_space-law"))
     expected, before = (finished.folder / unknown).read_bytes(), (finished.folder / known).stat().st_mtime_ns
     (finished.folder / unknown).write_bytes(b"of other settings")
     (finished.folder / ".snakemake/metadata" / base64.b64encode(unknown.encode()).decode()).unlink()
-    finished("workflow/stage", "invariance,recipe_law", known, unknown)
+    finished("nonnormal", "stage", "evaluate", "config/digits.yaml")
     assert (finished.folder / unknown).read_bytes() == expected
     assert (finished.folder / known).stat().st_mtime_ns == before
     os.utime(finished.folder / unknown, ns=(before, before))  # so that the summary is the newer one again

@@ -15,7 +15,7 @@ from nonnormal.study.results.paths import Layout
 LAYOUT = Layout("tiny", "digits")
 RUNS = ("normal-normal", "laplace-laplace")
 FILE = "config/tiny.yaml"
-DESIGN, STATES = "columns", "psld"  # networks of the sections designs and recipe
+DESIGN, STATES = "columns", "psld"  # networks of the sections representations and phase_space
 NETWORKS = (*RUNS, DESIGN, STATES)
 
 
@@ -23,24 +23,41 @@ def tiny() -> dict:
     """The smoke study with two runs and little else, but every kind of stage."""
     study = yaml.safe_load((Path(__file__).parents[2] / "config/smoke.yaml").read_text())
     study |= {"name": "tiny", "runs": {run: study["runs"][run] for run in RUNS}, "features": {"epochs": 1}}
-    study["defaults"]["training"] |= {"n_steps": 3, "steps": 12, "batch_size": 8, "checkpoint_every": 2, "log_every": 2}
-    study["sampling"] = {"n_images": 16, "n_steps": [2], "batch_size": 16}
-    study["evaluation"] = {"n_images": 8, "n_steps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
+    study["defaults"]["training"] |= {
+        "timesteps": 3,
+        "iterations": 12,
+        "batch_size": 8,
+        "checkpoint_every": 2,
+        "log_every": 2,
+    }
+    study["sampling"] = {"n_images": 16, "nfe": [2], "batch_size": 16}
+    study["evaluation"] = {"n_images": 8, "timesteps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
-    study["invariance"] = {"steps": ["normal", "gumbel"], "n_steps": [2, 4], **law}
-    study["exchange"] = {"steps": ["normal", "rademacher"], "n_steps": [2], "n_images": 8}
-    study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "steps": ["laplace"], "n_steps": [2], "n_paths": 4}
-    study["designs"] |= {"n_images": 8, "n_steps": [2], "runs": {DESIGN: study["designs"]["runs"][DESIGN]}}
-    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_steps": 2, "law_steps": [2]}
-    study["recipe"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
-    study["recipe"]["networks"] = {STATES: study["recipe"]["networks"][STATES]}
-    study["crossing"] |= {"n_steps": [2], "n_images": 8, "bound_steps": [2]}
+    study["convergence"] = {"step_families": ["normal", "gumbel"], "timesteps": [2, 4], **law}
+    study["step_swap"] = {"step_families": ["normal", "rademacher"], "nfe": [2], "n_images": 8}
+    study["geometry"] = {
+        "n_images": 8,
+        "n_levels": 4,
+        "nfe": [3],
+        "step_families": ["laplace"],
+        "ancestral_nfe": [2],
+        "n_paths": 4,
+    }
+    study["representations"] |= {
+        "n_images": 8,
+        "nfe": [2],
+        "networks": {DESIGN: study["representations"]["networks"][DESIGN]},
+    }
+    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
+    study["phase_space"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
+    study["phase_space"]["networks"] = {STATES: study["phase_space"]["networks"][STATES]}
+    study["ablation"] |= {"nfe": [2], "n_images": 8, "bound_timesteps": [2]}
     return study
 
 
 def stages() -> dict[str, tuple[list[str], list[Path]]]:
     """Arguments and outputs by stage, in the order of the DAG."""
-    study, one = validate(tiny()), ["--threads", "1"]
+    one = ["--threads", "1"]
     found = {
         "data": (["data", "digits"], [LAYOUT.data]),
         "features": (["features", FILE, *one], [LAYOUT.features]),
@@ -50,20 +67,21 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
         found[f"train {run}"] = train, [LAYOUT.weights(run), LAYOUT.log(run)]
     for run in RUNS:
         found[f"sample {run}"] = ["sample", FILE, "--run", run, *one], [LAYOUT.samples(run, 2)]
-    for _, job in jobs_of(study).values():
-        for run in job.networks(study) or [None]:
+    for _, job in jobs_of(STUDY).values():
+        for run in job.networks(STUDY) or [None]:
             named = ["--run", run] if run else []
             stage = f"{job.name} {run}" if run else job.name
             found[stage] = ["evaluate", job.name, FILE, *named, *one], job.outputs(LAYOUT, run)
     found["summary"] = ["summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]
-    for experiment in experiments_of(study):
-        outputs = LAYOUT.figures([figure.name for figure in experiment.figures_of(study)])
+    for experiment in experiments_of(STUDY):
+        outputs = LAYOUT.figures([figure.name for figure in experiment.figures_of(STUDY)])
         outputs += LAYOUT.tables([table.name for table in experiment.tables])
         if outputs:
             found[f"show {experiment.name}"] = ["show", experiment.name, FILE], outputs
     return found | {"paper": (["paper", FILE], [LAYOUT.paper]), "page": (["page", FILE], [LAYOUT.page])}
 
 
+STUDY = validate(tiny(), FILE)
 STAGES = stages()
 OUTPUTS = [output for _, outputs in STAGES.values() for output in outputs]
 

@@ -8,11 +8,10 @@ import torch
 from nonnormal.bases import DCT, PCA, PIXEL, Fourier, Haar, Whitened
 from nonnormal.denoisers import NormalDenoiser
 from nonnormal.objectives.bounds import bound, continuous_bound
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.probability_flow import flow_bound, log_density
 from nonnormal.processes import PSLD, VP
-from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
-from nonnormal.steps import get
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, sequential, variance_labels
 
 N, LEVELS, SHAPE = 100, 256, (1, 4, 4)
 DIMS, SPACING = 16, 2 / (LEVELS - 1)
@@ -62,7 +61,7 @@ DESIGNS |= {f"{name}-soft": (BASES[name], ordered(BASES[name], 2.0)) for name in
 DESIGNS |= {
     "pca-hard": (BASES["pca"], ordered(BASES["pca"], 0.3)),
     "whitened": (WHITE, VP(LinearLogSNR(7.0, -9.0))),
-    "columns": (PIXEL, VP(waiting(column_labels(SHAPE), 0.6, HALF, -9.0))),
+    "columns": (PIXEL, VP(sequential(column_labels(SHAPE), 0.6, HALF, -9.0))),
     "cld": (PIXEL, PSLD(friction_x=0.0, friction_m=4.0, beta=10.0, t_min=3e-3)),
     "psld-dct": (DCT(), PSLD(friction_x=0.25, friction_m=4.25, beta=10.0)),
 }
@@ -113,7 +112,7 @@ def test_prior_and_diffusion_are_what_the_first_state_knows(basis, process):
     error = found.std().item() / math.sqrt(N)
     assert abs(found.mean()) < 5 * error + 1e-3
     assert error < 0.08
-    point = Design(process, get("normal"), get("normal"), basis)
+    point = Design(process, Loss("normal", "normal"), basis)
     [terms] = bound(law(basis), point, X0, n_steps=1000, **options)
     above = (terms.prior + terms.diffusion - exact) / DIMS
     assert -5 * above.std() / math.sqrt(N) < above.mean() < 0.25 + 5 * above.std() / math.sqrt(N)
@@ -135,7 +134,7 @@ def test_the_basis_counts_for_another_step_than_the_normal_alone(step, same):
     """The bound of the exact denoiser in two bases, on the exact walk of each."""
     totals, x0 = {}, X0.repeat(10, 1, 1, 1)
     for name in ("pixel", "pca"):
-        point = Design(FAR, get(step), get(step), BASES[name])
+        point = Design(FAR, Loss(step, step), BASES[name])
         options = dict(levels=LEVELS, n_steps=16, seeds=range(len(x0)), marginals="bridge")
         [terms] = bound(law(BASES[name]), point, x0, **options)
         totals[name] = terms.diffusion / DIMS

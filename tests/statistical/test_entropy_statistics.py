@@ -13,7 +13,7 @@ from problems import Mixture, PerPixel, mixture
 from scipy import stats
 
 from nonnormal.objectives.bounds import bound, continuous_bound
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import VP
 from nonnormal.processes.schedules import LinearLogSNR
@@ -68,7 +68,7 @@ def test_truth_is_that_of_the_law(data):
 @pytest.mark.parametrize("pair", [("normal", "normal"), ("laplace", "laplace"), ("logistic", "logistic")], ids="/".join)
 def test_bound_in_t_steps_lies_above_the_truth(data, pair):
     """On the bridge walk, exact for every q; more steps close in where nothing is owed at each."""
-    point, gaps = Design(FAR, *map(get, pair)), []
+    point, gaps = Design(FAR, Loss(*map(get, pair))), []
     for n_steps in (16, 64):
         options = dict(levels=data.levels, n_steps=n_steps, seeds=range(N), marginals="bridge")
         [terms] = bound(data.denoiser, point, data.x0, **options)
@@ -80,7 +80,7 @@ def test_bound_in_t_steps_lies_above_the_truth(data, pair):
 
 def test_bound_in_many_steps_of_which_some_are_visited_lies_above_the_truth(data):
     options = dict(levels=data.levels, n_steps=4096, n_evaluations=64, seeds=range(N))
-    [terms] = bound(data.denoiser, Design(FAR, NORMAL, NORMAL), data.x0, **options)
+    [terms] = bound(data.denoiser, Design(FAR, Loss(NORMAL, NORMAL)), data.x0, **options)
     mean, error = data.gap(terms.total)
     assert mean > -5 * error
     assert mean < 0.03 + 5 * error

@@ -55,7 +55,7 @@ def proportional(law, n, side):
 def bound_per_pixel(law, levels, n_steps, process=FAR):
     """(mean, standard error) of the normal-pair bound per pixel, nats."""
     x0 = proportional(law, 51 * 4, 8)
-    point = Design(process, *NORMAL)
+    point = Design(process, Loss(*NORMAL))
     [terms] = bound(PerPixel(law), point, x0, levels=levels, n_steps=n_steps, seeds=range(len(x0)))
     per_pixel = terms.total / 64
     return per_pixel.mean().item(), per_pixel.std().item() / math.sqrt(len(x0))
@@ -81,7 +81,7 @@ def test_diffusion_is_the_sum_of_mmse_by_quadrature(law, levels, n_steps):
     snr = FAR.schedule.log_snr(uniform_times(n_steps)).exp().tolist()
     expected = sum(0.5 * (high - low) * mmse(law, low**-0.5) for high, low in itertools.pairwise(snr))
     x0 = proportional(law, 51 * 4, 8)
-    [terms] = bound(PerPixel(law), Design(FAR, *NORMAL), x0, levels=levels, n_steps=n_steps, seeds=range(len(x0)))
+    [terms] = bound(PerPixel(law), Design(FAR, Loss(*NORMAL)), x0, levels=levels, n_steps=n_steps, seeds=range(len(x0)))
     found = terms.diffusion / 64
     assert abs(found.mean() - expected) < 5 * found.std() / math.sqrt(len(found))
 
@@ -90,7 +90,7 @@ def test_diffusion_on_normal_data_has_its_closed_form(between_levels):
     process, n_steps, n = VPS["vp-digits"], 20, 400
     draws = torch.Generator().manual_seed(0)
     x0 = NORMAL_STD * torch.randn(n, 1, 8, 8, generator=draws, dtype=torch.float64)
-    [terms] = bound(PerPixel(NORMAL_1D), Design(process, *NORMAL), x0, levels=17, n_steps=n_steps, seeds=range(n))
+    [terms] = bound(PerPixel(NORMAL_1D), Design(process, Loss(*NORMAL)), x0, levels=17, n_steps=n_steps, seeds=range(n))
     snr = process.schedule.log_snr(uniform_times(n_steps)).exp()
     # mmse(SNR) = s² / (1 + s² SNR); the Riemann sum of ½ mmse dSNR, from the noisy side of each step.
     expected = (0.5 * -snr.diff() * NORMAL_STD**2 / (1 + NORMAL_STD**2 * snr[1:])).sum()
@@ -105,7 +105,7 @@ def test_fine_laplace_bound_is_twice_the_normal_one():
         pair = (get("laplace"), get("laplace"))
         options = dict(levels=2, n_steps=n_steps, seeds=range(8), losses=[Loss(*pair), NORMAL_LOSS])
         x0 = proportional(TWO_LEVELS, 8, 8)
-        laplace, normal = bound(PerPixel(TWO_LEVELS), Design(FAR, *pair), x0, **options)
+        laplace, normal = bound(PerPixel(TWO_LEVELS), Design(FAR, Loss(*pair)), x0, **options)
         short.append(2 - (laplace.diffusion.sum() / normal.diffusion.sum()).item())
     assert all(1.6 < coarse / fine < 2.4 for coarse, fine in itertools.pairwise(short))
     assert 0 < short[-1] < 0.2
@@ -117,7 +117,9 @@ def test_fine_native_bound_is_the_fisher_information_times_the_normal_one(name):
     pair, off = (get(name), get(name)), []
     for n_steps in (64, 1024):
         options = dict(levels=2, n_steps=n_steps, seeds=range(8), losses=[Loss(*pair), NORMAL_LOSS])
-        native, normal = bound(PerPixel(TWO_LEVELS), Design(FAR, *pair), proportional(TWO_LEVELS, 8, 8), **options)
+        native, normal = bound(
+            PerPixel(TWO_LEVELS), Design(FAR, Loss(*pair)), proportional(TWO_LEVELS, 8, 8), **options
+        )
         off.append(abs((native.diffusion.sum() / normal.diffusion.sum()).item() / pair[0].fisher_information - 1))
     # 16 times the steps: a quarter of an error of order 1/√T, a sixteenth of one of order 1/T.
     assert off[1] < 0.4 * off[0]
@@ -126,7 +128,7 @@ def test_fine_native_bound_is_the_fisher_information_times_the_normal_one(name):
 
 def test_bridge_and_limit_bounds_agree_for_the_normal_pair():
     """The bridge with a normal step has the limit's marginals: the same expectation from other draws."""
-    x0, point = proportional(TWO_LEVELS, 204, 8), Design(FAR, *NORMAL)
+    x0, point = proportional(TWO_LEVELS, 204, 8), Design(FAR, Loss(*NORMAL))
     options = dict(levels=2, n_steps=16, seeds=range(204))
     [limit], [bridge] = (
         bound(PerPixel(TWO_LEVELS), point, x0, marginals=law, **options) for law in ("limit", "bridge")
@@ -142,7 +144,7 @@ def test_difference_of_bridge_and_limit_vanishes_with_the_step():
     for n_steps in (4, 64):
         options = dict(levels=2, n_steps=n_steps, seeds=range(204))
         limit, bridge = (
-            bound(PerPixel(TWO_LEVELS), Design(FAR, *laplace), x0, marginals=law, **options)[0].diffusion.mean()
+            bound(PerPixel(TWO_LEVELS), Design(FAR, Loss(*laplace)), x0, marginals=law, **options)[0].diffusion.mean()
             for law in ("limit", "bridge")
         )
         gaps.append(abs(1 - bridge / limit))
@@ -163,7 +165,7 @@ def test_every_step_counts_once_in_expectation(n_steps, n_evaluations):
 
     x0 = torch.zeros(n, 1, 1, 1, dtype=torch.float64)
     options = dict(levels=17, n_steps=n_steps, n_evaluations=n_evaluations, seeds=range(n), batch_size=n)
-    bound(keep, Design(process, *NORMAL), x0, **options)
+    bound(keep, Design(process, Loss(*NORMAL)), x0, **options)
     levels = (-process.schedule.log_snr(uniform_times(n_steps)) / 2).exp()[1:]
     taken = torch.stack([(sigma.unsqueeze(1) / levels - 1).abs().argmin(1) for _, sigma in seen])
     visits = torch.nn.functional.one_hot(taken, n_steps).sum(0) * (n_steps / n_evaluations)
@@ -178,7 +180,7 @@ def test_every_step_counts_once_in_expectation(n_steps, n_evaluations):
 def test_a_draw_of_the_steps_has_the_mean_of_all(pair):
     x0, steps = proportional(SEVENTEEN_LEVELS, 816, 4), tuple(map(get, pair))
     options = dict(levels=17, n_steps=60, losses=[Loss(*steps), NORMAL_LOSS], batch_size=816)
-    point, denoiser = Design(FAR, *steps), PerPixel(SEVENTEEN_LEVELS)
+    point, denoiser = Design(FAR, Loss(*steps)), PerPixel(SEVENTEEN_LEVELS)
     whole = bound(denoiser, point, x0, seeds=range(816), **options)
     drawn = bound(denoiser, point, x0, seeds=range(1000, 1816), n_evaluations=7, **options)
     for every, few in zip(whole, drawn, strict=True):
@@ -276,7 +278,7 @@ def walk(q, process, marginals="bridge"):
     """[(noise, log_snr)] along the walk that the bound takes: noise = (x − x0) / sigma in VE coordinates, 2e5 draws."""
     x0 = torch.linspace(-1, 1, SIDE * SIDE, dtype=torch.float64).reshape(1, 1, SIDE, SIDE).repeat(COPIES, 1, 1, 1)
     recorder = Recorder(lambda x, sigma: x)
-    design = Design(process, get(q), get("normal"))
+    design = Design(process, Loss(get(q), get("normal")))
     options = dict(levels=SIDE * SIDE, n_steps=WALK_STEPS, seeds=range(COPIES), losses=[NORMAL_LOSS])
     bound(recorder, design, x0, marginals=marginals, **options)
     return [((x - x0).flatten() / sigma, -2 * math.log(sigma)) for x, sigma in recorder.seen]

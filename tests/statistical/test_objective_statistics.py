@@ -8,8 +8,7 @@ from problems import MIXTURE_1D, VPS, PerPixel
 from scipy import stats
 
 from nonnormal.objectives.bounds import bound
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss
-from nonnormal.steps import get
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.steps.divergence import constant
 
 PAIRS = [
@@ -27,7 +26,7 @@ def images(n, size=4):
 
 @pytest.mark.parametrize(("q", "p"), PAIRS)
 def test_elbo_loss_is_an_unbiased_draw_of_the_bounds_diffusion(q, p):
-    x0, point = (images(256) * 8).round().clamp(-8, 8) / 8, Design(PROCESS, get(q), get(p))
+    x0, point = (images(256) * 8).round().clamp(-8, 8) / 8, Design(PROCESS, Loss(q, p))
     draws = torch.Generator().manual_seed(1)
     # Times of one call are antithetic, so only calls are independent.
     losses = torch.stack([ELBO(point, N_STEPS)(DENOISER, x0, draws).mean() for _ in range(100)])
@@ -47,7 +46,7 @@ def test_perceptual_noise_levels_and_noise_follow_their_laws():
         return x
 
     x0 = images(20_000, size=1)
-    EDMLoss(Design(PROCESS, get("normal"), get("normal")), 0.5, -0.8, 1.6)(spy, x0, torch.Generator().manual_seed(0))
+    EDMLoss(Design(PROCESS, Loss("normal", "normal")), 0.5, -0.8, 1.6)(spy, x0, torch.Generator().manual_seed(0))
     [(noisy, sigma)] = seen
     assert stats.kstest(sigma.log().numpy(), stats.norm(-0.8, 1.6).cdf).pvalue > 1e-4
     noise = ((noisy - x0).flatten() / sigma).numpy()
@@ -62,6 +61,6 @@ def test_elbo_states_follow_the_limit_marginal():
         return x
 
     x0 = images(20_000, size=1)
-    ELBO(Design(PROCESS, get("uniform"), get("laplace")), N_STEPS)(spy, x0, torch.Generator().manual_seed(0))
+    ELBO(Design(PROCESS, Loss("uniform", "laplace")), N_STEPS)(spy, x0, torch.Generator().manual_seed(0))
     [(noisy, sigma)] = seen
     assert stats.kstest(((noisy - x0).flatten() / sigma).numpy(), stats.norm.cdf).pvalue > 1e-4

@@ -8,10 +8,16 @@ import torch
 from problems import small_denoiser, small_recipe
 
 from nonnormal.files import write_tensors
-from nonnormal.training.checkpoints import TrainingState, build_denoiser, load_denoiser, save_weights, set_aside
+from nonnormal.training.checkpoints import (
+    TrainingState,
+    archive_checkpoint,
+    build_denoiser,
+    load_denoiser,
+    save_weights,
+)
 
-THESE = {"run": "r", "training": {"steps": 3, "betas": [0.9, 0.99]}}
-OTHERS = {"run": "r", "training": {"steps": 4, "betas": [0.9, 0.99]}, "seed": 1}
+THESE = {"run": "r", "training": {"iterations": 3, "betas": [0.9, 0.99]}}
+OTHERS = {"run": "r", "training": {"iterations": 4, "betas": [0.9, 0.99]}, "seed": 1}
 
 
 def advance(state, n):
@@ -99,8 +105,8 @@ def test_other_settings_change_nothing(saved):
 
 def test_a_checkpoint_set_aside_is_whole_and_says_what_it_has_otherwise(saved):
     _, path, before = saved
-    kept, changes = set_aside(path, OTHERS)
-    assert changes == ["training.steps was 3, is 4", "seed was null, is 1"]
+    kept, changes = archive_checkpoint(path, OTHERS)
+    assert changes == ["training.iterations was 3, is 4", "seed was null, is 1"]
     assert not path.exists()
     assert re.fullmatch(r"checkpoint-3-[0-9a-f]{8}\.safetensors", kept.name)
     other = fresh(seed=1)
@@ -110,9 +116,9 @@ def test_a_checkpoint_set_aside_is_whole_and_says_what_it_has_otherwise(saved):
 
 def test_no_checkpoint_set_aside_takes_the_place_of_another(saved):
     state, path, _ = saved
-    first, _ = set_aside(path, OTHERS)
+    first, _ = archive_checkpoint(path, OTHERS)
     state.save(path, OTHERS)
-    second, _ = set_aside(path, THESE)
+    second, _ = archive_checkpoint(path, THESE)
     assert first.exists()
     assert second.exists()
     assert first != second

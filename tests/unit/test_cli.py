@@ -89,7 +89,7 @@ def test_every_result_has_the_command_that_makes_it(headline):
         "data digits": [at.data],
         "features STUDY": [at.features],
         "train STUDY --run a-1": [at.weights("a-1"), at.log("a-1")],
-        "sample STUDY --run a-1 --n-steps 10": [at.samples("a-1", 10)],
+        "sample STUDY --run a-1 --nfe 10": [at.samples("a-1", 10)],
         "summary STUDY": [at.summary, at.provenance, at.metrics],
         "pretrained STUDY": [at.pretrained_network],
         "paper STUDY": [at.paper],

@@ -14,7 +14,14 @@ from nonnormal.denoisers import NormalDenoiser
 from nonnormal.objectives.bounds import prior_kl
 from nonnormal.objectives.losses import ELBO, Design, Loss, marginal_state, whitened_error
 from nonnormal.processes import VP, apply
-from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, Schedule, column_labels, variance_labels, waiting
+from nonnormal.processes.schedules import (
+    ComponentWise,
+    LinearLogSNR,
+    Schedule,
+    column_labels,
+    sequential,
+    variance_labels,
+)
 from nonnormal.steps import get
 
 DOUBLE = torch.float64
@@ -47,7 +54,7 @@ class Alone(Schedule):
 
 
 RANDOM = [random_schedule(0), random_schedule(5, 0.3), random_schedule(9, math.inf)]
-CAPPED = [random_schedule(0, 0.1, low=-4.0, high=6.0), waiting(column_labels(SHAPE), 1.0, 6.0, -4.0)]
+CAPPED = [random_schedule(0, 0.1, low=-4.0, high=6.0), sequential(column_labels(SHAPE), 1.0, 6.0, -4.0)]
 TIMES = [(0.0, 0.3, 1.0), (0.0, 0.01, 0.02), (0.2, 0.5, 0.51), (0.9, 0.95, 1.0)]
 
 
@@ -115,7 +122,7 @@ def test_small_transitions_are_the_sde():
 
 def test_waiting_components_stand_still():
     """Three columns, a third of the time each; the last column is noised first. In between nothing is not a number."""
-    schedule = waiting(column_labels((1, 1, 3)), 1.0, 6.0, -4.0)
+    schedule = sequential(column_labels((1, 1, 3)), 1.0, 6.0, -4.0)
     process = VP(schedule)
     for third in range(3):
         s, t = third / 3 + 0.05, third / 3 + 0.3
@@ -183,9 +190,9 @@ def test_whitening_changes_the_coordinates_and_nothing_else(digits):
     x0, x0_hat = digits[:4], digits[4:8]
     plain = VP(ComponentWise(labels, 0.05, variance, 6.0, -4.0))
     chi = VP(ComponentWise(labels, 0.05, None, 6.0, -4.0))
-    found = whitened_error(plain, 0.3, 0.4, white.basis.forward(x0_hat), white.basis.forward(x0))
+    found = whitened_error(plain, 0.3, 0.4, white.basis.forward(x0_hat), white.basis.forward(x0))[0]
     torch.testing.assert_close(
-        found, whitened_error(chi, 0.3, 0.4, white.forward(x0_hat), white.forward(x0)), rtol=1e-8, atol=1e-10
+        found, whitened_error(chi, 0.3, 0.4, white.forward(x0_hat), white.forward(x0))[0], rtol=1e-8, atol=1e-10
     )
 
 
@@ -198,33 +205,35 @@ def test_whitened_error_is_the_root_of_each_components_gain_in_snr(schedule, tim
     x0, x0_hat, (s, t) = normals(3, *SHAPE), normals(3, *SHAPE, seed=1), times
     high, low = schedule.log_snr(s), schedule.log_snr(t)
     gain = low.exp() * torch.expm1(high - low)  # SNR_i(s) − SNR_i(t)
-    found = whitened_error(VP(schedule), s, t, x0_hat, x0)
+    found = whitened_error(VP(schedule), s, t, x0_hat, x0)[0]
     torch.testing.assert_close(found, gain.sqrt() * (x0_hat - x0), rtol=1e-10, atol=0)
 
 
 def test_what_waits_costs_nothing_and_owes_nothing():
     """Of a schedule in which at most half of the components move at once; K(0) of uniform/normal is 0.18 nats."""
-    process, loss = VP(waiting(column_labels(SHAPE), 1.5, 6.0, -4.0)), Loss(get("uniform"), get("normal"))
+    process, loss = VP(sequential(column_labels(SHAPE), 1.5, 6.0, -4.0)), Loss(get("uniform"), get("normal"))
     n_steps, x0, x0_hat = 50, normals(3, *SHAPE), normals(3, *SHAPE, seed=1)
     moving = 0
     for k in range(n_steps):
         s, t = k / n_steps, (k + 1) / n_steps
         moves = (process.schedule.log_snr(s) > process.schedule.log_snr(t)).expand(3, *SHAPE)
-        found = loss(process, s, t, x0_hat, x0)
+        found = loss.masked(*loss.error(process, s, t, x0_hat, x0))
         assert (found[~moves] == 0).all()
         assert (found[moves] > loss.constant).all()
         moving += moves[0].sum().item()
     assert 0 < moving < 0.5 * n_steps * math.prod(SHAPE)
-    assert loss.owed(process, n_steps, SHAPE) == pytest.approx(loss.constant * moving, rel=1e-12)
+    assert loss.constant_cost(process, n_steps, SHAPE) == pytest.approx(loss.constant * moving, rel=1e-12)
     always = VP(LinearLogSNR(6.0, -4.0))
-    assert loss.owed(always, n_steps, SHAPE) == pytest.approx(loss.constant * n_steps * math.prod(SHAPE), rel=1e-12)
+    assert loss.constant_cost(always, n_steps, SHAPE) == pytest.approx(
+        loss.constant * n_steps * math.prod(SHAPE), rel=1e-12
+    )
 
 
 def test_training_does_not_see_what_waits():
     """The loss less its constant is that of the components that move."""
-    process, pair = VP(waiting(column_labels(SHAPE), 1.5, 6.0, -4.0)), (get("uniform"), get("normal"))
+    process, pair = VP(sequential(column_labels(SHAPE), 1.5, 6.0, -4.0)), (get("uniform"), get("normal"))
     x0, denoiser = normals(4, *SHAPE), NormalDenoiser(torch.zeros(SHAPE, dtype=DOUBLE), torch.eye(12, dtype=DOUBLE))
-    owing, free = (ELBO(Design(process, q, pair[1]), 50) for q in (pair[0], get("normal")))
+    owing, free = (ELBO(Design(process, Loss(q, pair[1])), 50) for q in (pair[0], get("normal")))
     draws = owing.draw(x0.shape, torch.Generator().manual_seed(0), DOUBLE)
     close(owing.loss(denoiser, x0, *draws), free.loss(denoiser, x0, *draws))
 
@@ -261,7 +270,7 @@ def test_bound_of_exact_normal_data_does_not_depend_on_the_order(n_steps):
 
     It is a Riemann sum of ½ ∫ dSNR/(1 + SNR) = ½ log((1 + SNR_0)/(1 + SNR_1)) whatever way a component takes.
     """
-    schedule = waiting(column_labels((1, 1, 4)), 0.5, 4.0, -4.0)
+    schedule = sequential(column_labels((1, 1, 4)), 0.5, 4.0, -4.0)
     times = torch.arange(n_steps + 1, dtype=DOUBLE) / n_steps
     snr = schedule.log_snr(times).exp()
     found = ((snr[:-1] - snr[1:]) / (1 + snr[1:]) / 2).sum(0).flatten()
@@ -273,5 +282,6 @@ def test_bound_of_exact_normal_data_does_not_depend_on_the_order(n_steps):
     moving = snr[:-1] > snr[1:]
     s, t = times[:-1], times[1:]
     gap = (1 + snr[1:]).rsqrt()
-    loss = Loss(get("normal"), get("normal"))(VP(schedule), s, t, gap, torch.zeros_like(gap))
+    normal = Loss("normal", "normal")
+    loss = normal.masked(*normal.error(VP(schedule), s, t, gap, torch.zeros_like(gap)))
     torch.testing.assert_close(loss[moving].sum(), found.sum(), rtol=1e-9, atol=0)

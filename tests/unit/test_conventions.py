@@ -59,7 +59,8 @@ def test_printed_error_is_the_whitened_error_to_first_order():
     x0, x0_hat = torch.zeros(1, 1, 2, 2, dtype=torch.float64), torch.full((1, 1, 2, 2), 0.3, dtype=torch.float64)
     gaps = []
     for step in (0.1, 0.01, 0.001):
-        exact, printed = (error(process, 0.5, 0.5 + step, x0_hat, x0) for error in (whitened_error, printed_error))
+        times = process, 0.5, 0.5 + step
+        (exact, _), printed = whitened_error(*times, x0_hat, x0), printed_error(*times, x0_hat, x0)
         gaps.append((1 - printed / exact).abs().max().item())
     # The relative gap is a quarter of the step in log-SNR, 18 nats times the step in t, and higher orders.
     assert gaps[2] == pytest.approx(18 * 0.001 / 4, rel=0.02)
@@ -71,6 +72,6 @@ def test_printed_error_is_the_whitened_error_to_first_order():
 def test_training_loss_in_any_convention_is_zero_for_a_perfect_denoiser(pair, convention):
     q, p = map(get, pair)
     x0 = torch.rand(16, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    loss = ELBO(Design(VP(), q, p, convention=convention), n_steps=10)
+    loss = ELBO(Design(VP(), Loss(q, p, convention)), n_steps=10)
     assert loss(lambda x, sigma: x0, x0, torch.Generator().manual_seed(1)).abs().max() < 1e-4
     assert Loss(q, p, convention).constant == constant(q, p, convention)

@@ -5,7 +5,7 @@ import json
 import pytest
 from rocrate.rocrate import ROCrate
 
-from nonnormal.files import observed, reading, sha256_of, write_json, write_text
+from nonnormal.files import sha256_of, track_input, tracking, write_json, write_text
 from nonnormal.study.results import crate
 from nonnormal.study.results.records import Recorder, chain
 
@@ -22,11 +22,11 @@ def project(tmp_path, monkeypatch):
     for command, inputs, outputs in (
         ("nonnormal data d", [], [DATA]),
         ("nonnormal train s.yaml --run r", [DATA], [WEIGHTS, LOG]),
-        ("nonnormal figure s.yaml --name f", [WEIGHTS, LOG, "published.csv"], [FIGURE]),
+        ("nonnormal show pairs s.yaml", [WEIGHTS, LOG, "published.csv"], [FIGURE]),
     ):
-        with observed(Recorder(command.split(), study)):
+        with tracking(Recorder(command.split(), study)):
             for path in inputs:
-                reading(tmp_path / path)
+                track_input(tmp_path / path)
             for path in outputs:
                 write_text(path, f"{path}\n")
     return tmp_path
@@ -45,8 +45,8 @@ def test_the_figure_leads_back_to_the_data_by_the_commands(found):
     assert found.mainEntity.id == FIGURE
     objects = {action["name"].split()[1]: {each.id for each in action.get("object", [])} for action in actions}
     results = {action["name"].split()[1]: {each.id for each in action["result"]} for action in actions}
-    assert objects == {"data": set(), "train": {DATA}, "figure": {WEIGHTS, LOG, "published.csv"}}
-    assert results == {"data": {DATA}, "train": {WEIGHTS, LOG}, "figure": {FIGURE}}
+    assert objects == {"data": set(), "train": {DATA}, "show": {WEIGHTS, LOG, "published.csv"}}
+    assert results == {"data": {DATA}, "train": {WEIGHTS, LOG}, "show": {FIGURE}}
 
 
 def test_files_have_their_hash_their_size_and_their_record(found, project):
@@ -90,8 +90,8 @@ def test_the_same_records_give_the_same_bytes(found, project):
 def test_a_file_outside_of_the_project_has_its_uri(project, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "network.json"
     outside.write_text("{}")
-    with observed(Recorder(["nonnormal", "pretrained"])):
-        reading(outside)
+    with tracking(Recorder(["nonnormal", "pretrained"])):
+        track_input(outside)
         write_text(LOG, "1\n")
     write_json(crate.PLACE, crate.describe(chain(project / LOG)))
     [action] = ROCrate(project).get_by_type("CreateAction")

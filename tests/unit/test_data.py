@@ -616,9 +616,9 @@ def test_hidden_folders_and_those_of_operating_systems_are_no_images_and_no_clas
     assert after.files == before.files
 
 
-def test_the_readme_says_which_images_are_read_and_what_is_ignored():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("Your own images are a data set") : readme.index("Nothing is used before")]
+def test_the_docs_say_which_images_are_read_and_what_is_ignored():
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    section = page[page.index("## Your own images") :]
     assert all(f"`{name}`" in section.casefold() for name in SYSTEM_NAMES)
     assert set(re.findall(r"\.[a-z]{3,4}\b", section)) >= set(FORMATS)
     assert f"{FEWEST['train']} training and {FEWEST['test']} test images are the least" in section

@@ -199,6 +199,12 @@ def test_mixture_denoiser_takes_a_sigma_for_each_point():
     torch.testing.assert_close(MIXTURE_2D.denoiser(x, sigmas), torch.cat(single), rtol=1e-13, atol=0)
 
 
+def test_mixture_denoiser_gives_the_same_bits_for_one_sigma_and_for_as_many_of_it():
+    denoiser = GaussianMixtureDenoiser(normals(3, 2), torch.tensor([0.0, 0.3, 1.0]), torch.tensor([0.2, 0.3, 0.5]))
+    x = normals(50, 2, seed=1)
+    assert torch.equal(denoiser(x, 0.7), denoiser(x, torch.full((50,), 0.7, dtype=x.dtype)))
+
+
 def test_one_axis_of_levels_is_that_of_the_batch():
     """Also where an event has as many numbers as the batch has items; by pixel levels have both axes."""
     denoiser, levels = GaussianMixtureDenoiser(torch.zeros(1, 3), torch.ones(1)), torch.tensor([0.0, 1.0, 2.0])

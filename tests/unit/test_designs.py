@@ -12,12 +12,12 @@ from nonnormal.bases import DCT, KINDS, PIXEL, Basis, BasisStatistics, Whitened,
 from nonnormal.data import scale
 from nonnormal.denoisers import NetworkDenoiser, NormalDenoiser, counted, predict_x0, score
 from nonnormal.objectives.bounds import bound, continuous_bound
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.objectives.probability_flow import flow_bound, log_density, velocity
 from nonnormal.processes import PSLD, VP, uniform_times
-from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, variance_labels, waiting
+from nonnormal.processes.schedules import ComponentWise, LinearLogSNR, column_labels, sequential, variance_labels
 from nonnormal.samplers import (
-    extend,
+    outpaint,
     sample_ancestral,
     sample_em,
     sample_flow_adaptive,
@@ -187,7 +187,7 @@ def test_softness_one_by_variance_is_the_one_schedule_of_standard_diffusion(kind
     labels = variance_labels(parts.variance)
     each = ComponentWise(labels, 1.0, parts.variance, 9.0, -5.0)
     one = LinearLogSNR(each.log_snr(0.0).mean().item(), each.log_snr(1.0).mean().item())
-    point = Design(VP(each), get(step), get(step), parts.basis)
+    point = Design(VP(each), Loss(step, step), parts.basis)
     denoiser, x0 = network(parts), X0[:3]
     found, expected = everything(point, denoiser, x0), everything(replace(point, process=VP(one)), denoiser, x0)
     for mine, standard in zip(found, expected, strict=True):
@@ -202,8 +202,8 @@ def test_one_snr_for_all_is_standard_diffusion_in_the_whitened_space(step):
         Whitened(parts.basis, parts.std), parts.mean / parts.std, torch.ones(SHAPE).double(), parts.floor / parts.std
     )
     unordered = VP(ComponentWise(variance_labels(parts.variance), math.inf, parts.variance, 9.0, -7.0))
-    first = Design(unordered, get(step), get(step), parts.basis)
-    second = Design(VP(LinearLogSNR(9.0, -7.0)), get(step), get(step), white.basis)
+    first = Design(unordered, Loss(step, step), parts.basis)
+    second = Design(VP(LinearLogSNR(9.0, -7.0)), Loss(step, step), white.basis)
     losses, terms, x0 = [], [], X0[:3]
     for point, its in ((first, parts), (second, white)):
         denoiser = NetworkDenoiser(Silence(), sigma_data=None, components=its)
@@ -228,13 +228,13 @@ def by_sampler(sampler, *step, **solver):
 
 
 def by_bound(law, basis=PIXEL):
-    point = Design(VP(), get("laplace"), get("laplace"), basis)
+    point = Design(VP(), Loss("laplace", "laplace"), basis)
     return bound(law, point, X0[:2], levels=LEVELS, n_steps=3, seeds=[0, 1])[0].total
 
 
 def by_loss(kind, *settings):
     def loss(law, basis=PIXEL):
-        return kind(Design(VP(), get("laplace"), get("laplace"), basis), *settings)(
+        return kind(Design(VP(), Loss("laplace", "laplace"), basis), *settings)(
             law, X0[:2], torch.Generator().manual_seed(0)
         )
 
@@ -339,7 +339,7 @@ def test_the_harder_the_order_the_fewer_components_are_generated_at_once():
     assert found[0] == pytest.approx(12, rel=1e-6)
     assert found == sorted(found, reverse=True)
     assert found[-1] == pytest.approx(3, abs=0.2)
-    assert effective_components(VP(waiting(labels, 1.5)), ones) == pytest.approx(3, abs=0.05)
+    assert effective_components(VP(sequential(labels, 1.5)), ones) == pytest.approx(3, abs=0.05)
 
 
 # ---- known components ------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_known_columns_condition_the_others_exactly_where_they_come_first(step):
     shape, n = (1, 1, 3), 1000
     covariance = torch.tensor([[0.3, 0.2, 0.1], [0.2, 0.3, 0.2], [0.1, 0.2, 0.3]], dtype=torch.float64)
     law = NormalDenoiser(torch.full(shape, 0.1, dtype=torch.float64), covariance)
-    process = VP(waiting(column_labels(shape), 1.0, 9.0, -7.0))
+    process = VP(sequential(column_labels(shape), 1.0, 9.0, -7.0))
     mask = torch.tensor([[[True, False, False]]])
     known = torch.tensor([[[0.9, 0.0, 0.0]]], dtype=torch.float64)
     options = dict(times=uniform_times(90), seeds=range(n), dtype=torch.float64)
@@ -386,26 +386,26 @@ def test_known_components_may_be_any_of_a_basis():
 def test_extension_keeps_what_there_is_and_adds_columns_for_each_round():
     denoiser = NormalDenoiser(torch.zeros(SHAPE).double(), 0.2 * torch.eye(64).double())
     options = dict(step=get("normal"), times=uniform_times(4), dtype=torch.float64)
-    strip = extend(denoiser, VP(), X0[:2], kept=5, seeds=[[0, 1], [2, 3]], **options)
+    strip = outpaint(denoiser, VP(), X0[:2], kept=5, seeds=[[0, 1], [2, 3]], **options)
     assert strip.shape == (2, 1, 8, 8 + 2 * 3)
     assert torch.equal(strip[..., :8], X0[:2])
-    alone = extend(denoiser, VP(), X0[1:2], kept=5, seeds=[[1], [3]], **options)
+    alone = outpaint(denoiser, VP(), X0[1:2], kept=5, seeds=[[1], [3]], **options)
     torch.testing.assert_close(alone, strip[1:], rtol=1e-12, atol=1e-12)
     for kept in (0, 8):
         with pytest.raises(ValueError, match=f"kept must be between 1 and 7 columns, found {kept}"):
-            extend(denoiser, VP(), X0[:2], kept=kept, seeds=[[0, 1]], **options)
+            outpaint(denoiser, VP(), X0[:2], kept=kept, seeds=[[0, 1]], **options)
 
 
 def test_extension_keeps_columns_of_pixels_also_whitened_and_takes_no_other_components():
     covariance = 0.2 * torch.eye(64).double()
     law = NormalDenoiser(torch.zeros(SHAPE).double(), covariance, Whitened.fit(PIXEL, X0, FLOOR))
     options = dict(kept=5, seeds=[[0, 1]], step=get("normal"), times=uniform_times(4), dtype=torch.float64)
-    assert torch.equal(extend(law, VP(), X0[:2], **options)[..., :8], X0[:2])
+    assert torch.equal(outpaint(law, VP(), X0[:2], **options)[..., :8], X0[:2])
     for basis in (DCT(), fitted("pca").basis, fitted("haar", whiten=True).basis):
         with pytest.raises(ValueError, match=r"columns are known of pixels alone, found components of (DCT|PCA|Haar)"):
-            extend(replace(law, basis=basis), VP(), X0[:2], **options)
+            outpaint(replace(law, basis=basis), VP(), X0[:2], **options)
     with pytest.raises(ValueError, match="columns are known of pixels alone, found components of DCT"):
-        extend(replace(law, basis=PIXEL), VP(), X0[:2], basis=DCT(), **options)
+        outpaint(replace(law, basis=PIXEL), VP(), X0[:2], basis=DCT(), **options)
 
 
 def test_grey_levels_are_no_known_images():

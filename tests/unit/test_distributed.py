@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from problems import VPS, small_denoiser
 
 from nonnormal.files import read_tensors, write_tensors
-from nonnormal.objectives.losses import ELBO, Design
-from nonnormal.steps import get
+from nonnormal.objectives.losses import ELBO, Design, Loss
 from nonnormal.training.distributed import ALONE, Group, joined
 from nonnormal.training.loop import TrainingStopped, train
 
@@ -24,10 +24,10 @@ def trained(folder, dropout=0.0, **other):
     images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     options = dict(steps=STEPS, batch_size=5, learning_rate=3e-3, warmup=3, decay="cosine", betas=(0.9, 0.99))
     options |= dict(weight_decay=0.01, clip_norm=1.0, ema_decay=0.9, seed=5, checkpoint=folder / "checkpoint")
-    options |= dict(checkpoint_every=100, log_every=2, facts={"of": "f"})
-    objective = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
+    options |= dict(checkpoint_every=100, log_every=2, fingerprint={"of": "f"})
+    objective = ELBO(Design(VPS["vp-digits"], Loss("laplace", "laplace")), 10)
     denoiser, log = train(small_denoiser(dropout=dropout), objective, images, **options | other)
-    return denoiser.network.state_dict() | {"log": torch.tensor(log.to_numpy())}
+    return denoiser.network.state_dict() | {"log": torch.tensor(np.stack(list(log.values()), axis=1))}
 
 
 def trained_together(folder):
@@ -45,7 +45,7 @@ def trained_together(folder):
             trained(folder, dropout=0.2, group=group, stop=lambda: next(asked) == 2 and group.rank == 1)
         write_tensors(mine / "resumed", trained(folder, dropout=0.2, group=group))
         group.wait()  # until both have read what is set aside next
-        write_tensors(mine / "anew", trained(folder, facts={"of": "other"}, group=group))
+        write_tensors(mine / "anew", trained(folder, fingerprint={"of": "other"}, group=group))
 
 
 @pytest.fixture(scope="module")

@@ -18,19 +18,9 @@ from problems import DENSE, STEPS, scipy_law
 from scipy.integrate import IntegrationWarning, quad
 
 from nonnormal.steps import StepError, get
-from nonnormal.steps.divergence import (
-    _CHUNK,
-    _CLOSED_FORMS,
-    _ExpExcess,
-    _integrate,
-    _integrate_slope,
-    _table,
-    constant,
-    curvature,
-    exp_excess,
-    is_finite,
-    shift_kl,
-)
+from nonnormal.steps.closed_forms import CLOSED_FORMS, _ExpExcess, exp_excess
+from nonnormal.steps.divergence import constant, curvature, is_finite, shift_kl
+from nonnormal.steps.divergence_table import _CHUNK, integrate, integrate_slope, table_of
 from nonnormal.steps.quadrature import expectation_nodes
 
 DOUBLE = torch.float64
@@ -39,7 +29,7 @@ ALL = list(itertools.product(DENSE, DENSE))
 FINITE = [pair for pair in ALL if is_finite(*pair)]
 EVEN = [pair for pair in FINITE if not {"gumbel", "exponential"} & set(pair)]
 # Pairs with a formula of their own, p = normal among them, and those that are read off a table.
-FORMULAS = [pair for pair in FINITE if pair[1] == "normal" or tuple(type(get(name)) for name in pair) in _CLOSED_FORMS]
+FORMULAS = [pair for pair in FINITE if pair[1] == "normal" or tuple(type(get(name)) for name in pair) in CLOSED_FORMS]
 TABLED = [pair for pair in ALL if pair not in FORMULAS]
 
 
@@ -250,7 +240,7 @@ def test_finite_exactly_where_supports_nest(q, p, low, high):
 def test_continuous_up_to_where_supports_cease_to_nest(q, p, low, high):
     """K is finite at the very end, also of a triangular whose density vanishes there: log is integrable."""
     distance = torch.tensor([0.0, 1e-13, 1e-11, 1e-10, 5e-10, 1e-9, 2e-9, 1e-8], dtype=DOUBLE)
-    table = _table(get(q), get(p))
+    table = table_of(get(q), get(p))
     assert (table.low, table.high) == pytest.approx((low if p != "exponential" else -math.inf, high), abs=1e-12)
     # K falls like √distance where arcsine's infinite end meets triangular's zero, otherwise linearly.
     tolerance = 5e-3 if (q, p) == ("arcsine", "triangular") else 1e-5
@@ -477,14 +467,14 @@ def probes(table, nearest, seed=0):
 
 @pytest.mark.parametrize(("q", "p"), TABLED)
 def test_interpolation_is_the_quadrature_it_stands_for(q, p):
-    table = _table(get(q), get(p))
+    table = table_of(get(q), get(p))
     if table.low >= table.high:  # finite nowhere, or at one shift only
         assert is_finite(q, p) is False
         return
     for nearest, slope_tolerance in ((1e-6, 1e-5), (1e-9, 1e-2)):
         delta = probes(table, nearest)
         value, slope = table(delta)
-        exact, exact_slope = _integrate(table.q, table.p, delta)
+        exact, exact_slope = integrate(table.q, table.p, delta)
         assert ((value - exact).abs() / (exact.abs() + 1e-2)).max() < 1e-7
         assert ((value - exact).abs() / (exact.abs() + 1)).max() < 1e-8
         # Between nodes that are 1e-9 apart the slope has what rounding leaves of a difference of values.
@@ -525,7 +515,7 @@ def test_a_long_row_of_shifts_is_looked_up_in_parts():
 @pytest.mark.parametrize(("q", "p", "even"), [("logistic", "gumbel", True), ("triangular", "laplace", False)])
 def test_evenly_spaced_nodes_are_known_as_such(q, p, even):
     """For them an index is a product, which is several times as fast as a search; found alike."""
-    table = _table(get(q), get(p))
+    table = table_of(get(q), get(p))
     assert table.even is even
     delta = torch.cat([table.nodes[:-1], (table.nodes[1:] + table.nodes[:-1]) / 2, table.nodes[-1:]])
     searched = dataclasses.replace(table)
@@ -711,9 +701,9 @@ def curvature_at(q, p, delta):
 def test_curvature_by_quadrature_is_that_of_differences_of_the_slope(q, p):
     """Off the points where it jumps or is infinite."""
     h, delta = 2e-3, torch.tensor([-40.0, -13.0, -2.9, -0.53, 0.021, 0.4, 1.7, 7.3, 13.0], dtype=DOUBLE)
-    slope = {k: _integrate(get(q), get(p), delta + k * h)[1] for k in (-2, -1, 1, 2)}
+    slope = {k: integrate(get(q), get(p), delta + k * h)[1] for k in (-2, -1, 1, 2)}
     expected = (8 * (slope[1] - slope[-1]) - (slope[2] - slope[-2])) / (12 * h)
-    torch.testing.assert_close(_integrate_slope(get(q), get(p), delta)[1], expected, rtol=5e-6, atol=5e-6)
+    torch.testing.assert_close(integrate_slope(get(q), get(p), delta)[1], expected, rtol=5e-6, atol=5e-6)
 
 
 # Derivatives of tables cost a second each: smooth ones, and some with kinks that meet those of q.
@@ -728,7 +718,7 @@ def test_the_second_derivative_is_the_curvature(q, p):
     """On both sides of ±12, too, where a table ends; at 0 exactly."""
     points = [-40.0, -13.0, -2.9, -0.53, 0.0, 0.021, 0.4, 1.7, 7.3, 13.0]
     found = curvature_at(q, p, points)
-    expected = _integrate_slope(get(q), get(p), torch.tensor(points, dtype=DOUBLE))[1]
+    expected = integrate_slope(get(q), get(p), torch.tensor(points, dtype=DOUBLE))[1]
     torch.testing.assert_close(found, expected, rtol=2e-6, atol=2e-6)
     assert found[4].item() == pytest.approx(curvature(q, p), rel=1e-9)
 

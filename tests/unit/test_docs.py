@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nonnormal.steps import get
+from nonnormal.study.config import validate
+from nonnormal.study.registry import all_experiments
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+WRITTEN = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 BUILDER = ("mkdocs", "material", "mkdocstrings_handlers", "latex2mathml")
 MATHEMATICS = sorted((DOCS / "mathematics").glob("*.md"))
 FETCHED = re.compile(
@@ -46,6 +50,21 @@ def test_pages_fetch_nothing(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 20
     assert not [(page.name, found) for page in pages for found in FETCHED.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_within_the_project_lead_somewhere(page):
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [link for link in links if link and not (page.parent / link).exists()]
+
+
+def test_studies_that_the_docs_show_are_valid():
+    text = (DOCS / "studies.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml[^\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    for block in blocks:
+        assert validate({"name": "a", "data": "digits", **yaml.safe_load(block)}, "")
 
 
 def test_every_public_name_of_the_steps_is_in_the_reference(site):
@@ -93,5 +112,7 @@ def test_moments_of_the_families_are_those_of_the_code():
 def test_the_rules_that_ask_for_a_gpu_are_named_for_clusters():
     [named] = re.findall(r"one line for each of (.+)$", (DOCS / "clusters.md").read_text(), re.MULTILINE)
     rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    found = re.findall(r"^rule (\w+):\n((?:(?!^rule ).*\n?)*)", rules, re.MULTILINE)
-    assert set(named.split(", ")) == {name for name, text in found if re.search(r"^\s+gpu=GPU", text, re.MULTILINE)}
+    found = re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", rules, re.MULTILINE | re.DOTALL)
+    asking = {name for name, text in found if re.search(r"^\s+gpu=GPU", text, re.MULTILINE)}
+    jobs = {job.name for experiment in all_experiments() for job in experiment.jobs if job.gpu}
+    assert set(named.split(", ")) == asking | {name.replace("-", "_") for name in jobs}

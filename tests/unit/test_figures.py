@@ -1,39 +1,39 @@
 """Figures: what is drawn are the summary's numbers, for few runs and for many, and where a number cannot be had."""
 
 import itertools
-import json
 from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
-from nonnormal.study.results.sample_grid import sample_rows
+from summaries import select
 
 from nonnormal.analysis import geometry
-from nonnormal.analysis import recorder as trajectories
+from nonnormal.analysis.recorder import Trajectories
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.processes import PSLD, vp_sde
 from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
 from nonnormal.study.config import validate
-from nonnormal.study.config.sections import StateSampler
-from nonnormal.study.experiments.ablation import figures as crossing_figures
-from nonnormal.study.experiments.convergence.figures import invariance
+from nonnormal.study.experiments.ablation import figures as ablation_figures
+from nonnormal.study.experiments.convergence import figures as convergence_figures
 from nonnormal.study.experiments.geometry import figures as drawings
 from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
 from nonnormal.study.experiments.pairs.figure_cost import cost
 from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
 from nonnormal.study.experiments.pairs.figure_steps import number_of_steps
 from nonnormal.study.experiments.pairs.figure_style import style_differences
-from nonnormal.study.experiments.phase_space import figures as recipe_figures
+from nonnormal.study.experiments.phase_space import figures as phase_space_figures
 from nonnormal.study.experiments.phase_space.measure import WALKS
-from nonnormal.study.experiments.representations.figures import extension
-from nonnormal.study.experiments.step_swap.figures import exchange
+from nonnormal.study.experiments.phase_space.settings import StateSampler
+from nonnormal.study.experiments.representations.figures import outpainting
+from nonnormal.study.experiments.step_swap.figures import step_swap
+from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
-from nonnormal.study.results.summary import select, with_condition
 
 PAIRS = {
     "nn": ("normal", "normal"),
@@ -77,7 +77,7 @@ def made_up(found, *, colours=False, exchanged=True, native=True):
                 summary.add(name, "diffusion_ratio", 7, T=n_steps, limit=1.5)
         if own:
             summary.add(name, "bpd_total", 7, bound="native", marginals="bridge", T=16)
-            summary.add(name, "bpd_growth", None, T=[16, 400], limit=0.0 if run.q == run.p else 0.25)
+            summary.add(name, "bpd_growth", None, T_before=16, T=400, limit=0.0 if run.q == run.p else 0.25)
         for style in STYLES[: 2 + colours]:
             for nfe in COUNTS:
                 summary.add(name, f"style_{style}", nfe)
@@ -86,9 +86,9 @@ def made_up(found, *, colours=False, exchanged=True, native=True):
         for nfe in COUNTS:
             summary.add(name, "fid_digits", nfe)
         for nfe, step in itertools.product(COUNTS, STEPS) if exchanged else ():
-            summary.add(name, "exchange_fid_digits", nfe, step=step)
+            summary.add(name, "step_swap_fid_digits", nfe, step=step)
             for style in STYLES[: 2 + colours] if step != "normal" else ():
-                summary.add(name, f"exchange_style_{style}_difference", nfe, step=step)
+                summary.add(name, f"step_swap_style_{style}_difference", nfe, step=step)
     return frame(summary.rows)
 
 
@@ -149,7 +149,6 @@ def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
     assert set(bars(ratio)) == set(bars(bound)) == {found.labels[run] for run in own}
     totals = select(summary, "bpd_total", bound="native", marginals="limit")
     for axis, rows in ((ratio, select(summary, "diffusion_ratio")), (bound, totals)):
-        rows = with_condition(rows, "T")
         for run in own:
             assert_drawn(bars(axis)[found.labels[run]], rows[rows.run == run], "T")
     legend = [text.get_text() for text in figure.legends[0].texts]
@@ -170,7 +169,7 @@ def test_an_infinite_limit_is_no_line():
     found = study(2)
     summary = made_up(found)
     infinite = (summary.run == "ll") & (summary.metric == "diffusion_ratio")
-    summary.loc[infinite, "conditions"] = summary.conditions[infinite].str.replace("1.5", "Infinity")
+    summary.loc[infinite, "limit"] = np.inf
     ratio, _ = cost(summary, found.labels).axes
     assert len(dotted(ratio)) == 1
 
@@ -197,7 +196,7 @@ def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, na
     assert set(bars(own)) == (every - {"rademacher/rademacher"} if native else set())
     panels = [(fid, select(summary, "fid_digits"), "nfe")]
     for axis, kind in ((normal, "normal"), (own, "native")):
-        rows = with_condition(select(summary, "bpd_total", bound=kind, marginals="limit"), "T")
+        rows = select(summary, "bpd_total", bound=kind, marginals="limit")
         panels.append((axis, rows[rows["T"] < 400], "T"))  # no samples were drawn in 400 steps
     for axis, rows, x in panels:
         for run, label in found.labels.items():
@@ -209,14 +208,14 @@ def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, na
     assert len(figure.legends[0].texts) == n_runs
 
 
-# ---- exchange --------------------------------------------------------------------------------------------------------
+# ---- step swap -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_runs", [1, 7])
 def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
     found = study(n_runs)
     summary = made_up(found)
-    figure = exchange(summary, "fid_digits", found.labels)
+    figure = step_swap(summary, "fid_digits", found.labels)
     figure.canvas.draw()
     *blocks, scale = figure.axes
     assert [axis.get_title() for axis in blocks] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
@@ -227,9 +226,9 @@ def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
         said = {text.get_position(): text.get_text() for text in axis.texts}
         assert len(said) == len(axis.texts) == n_runs * len(STEPS)
         for (i, run), (j, step) in itertools.product(enumerate(found.runs), enumerate(STEPS)):
-            [value] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step=step).value
+            [value] = select(summary, "step_swap_fid_digits", run=run, nfe=nfe, step=step).value
             assert said[j, i] == f"{value:.1f}\n±0.8"  # half of 1.5
-            [normal] = select(summary, "exchange_fid_digits", run=run, nfe=nfe, step="normal").value
+            [normal] = select(summary, "step_swap_fid_digits", run=run, nfe=nfe, step="normal").value
             halves = 0.75 * np.sqrt(2)
             assert axis.images[0].get_array()[i, j] == pytest.approx((value - normal) / halves)
 
@@ -237,12 +236,12 @@ def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
 def test_what_the_intervals_allow_is_not_shaded():
     found = study(1)
     summary = made_up(found)
-    distances = (summary.metric == "exchange_fid_digits") & (summary.nfe == 4)
+    distances = (summary.metric == "step_swap_fid_digits") & (summary.nfe == 4)
     normal = summary[distances].index[0]
     for at, value in zip(summary[distances].index, (2, 2 + 1, 2 + 1.2, 2 - 1.2), strict=True):
         summary.loc[at, ["value", "low", "high"]] = value, value - 0.5, value + 1
-    assert with_condition(summary.loc[[normal]], "step").step.item() == "normal"
-    [picture] = exchange(summary, "fid_digits", found.labels).axes[0].images
+    assert summary.loc[[normal]].step.item() == "normal"
+    [picture] = step_swap(summary, "fid_digits", found.labels).axes[0].images
     same, allowed, more, less = picture.cmap(picture.norm(picture.get_array()))[0]
     assert np.ptp(same[:3]) < 0.02
     assert allowed.tolist() == same.tolist()
@@ -268,7 +267,7 @@ def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
         rows = select(summary, f"style_{name}_difference")
         assert_marks(axis, rows.assign(at=rows.nfe.astype(str)), map(str, COUNTS), found, set(found.runs) - {"nn"})
     for axis, name in zip(exchanged, names, strict=True):
-        rows = with_condition(select(summary, f"exchange_style_{name}_difference", nfe=4), "step")
+        rows = select(summary, f"step_swap_style_{name}_difference", nfe=4)
         steps = [step for step in STEPS if step != "normal"]
         assert_marks(axis, rows.assign(at=rows.step), steps, found, set(found.runs))
 
@@ -313,7 +312,7 @@ def convergence():
 
 
 def test_invariance_draws_distances_of_each_step(convergence):
-    figure = invariance(convergence)
+    figure = convergence_figures.convergence(convergence)
     figure.canvas.draw()
     for axis, metric in zip(figure.axes, METRICS, strict=True):
         rows = select(convergence, metric)
@@ -332,7 +331,7 @@ def test_invariance_draws_distances_of_each_step(convergence):
 
 
 def test_invariance_draws_the_orders_of_theory(convergence):
-    for axis, metric in zip(invariance(convergence).axes, METRICS, strict=True):
+    for axis, metric in zip(convergence_figures.convergence(convergence).axes, METRICS, strict=True):
         guides = {line.get_label(): line.get_data() for line in axis.lines if line.get_label().startswith("$T")}
         slopes = {name: np.log(y[-1] / y[0]) / np.log(x[-1] / x[0]) for name, (x, y) in guides.items()}
         known = {"$T^{-1/2}$": -0.5} if metric == "ks_path_maximum" else {"$T^{-1/2}$": -0.5, "$T^{-1}$": -1}
@@ -343,7 +342,7 @@ def test_an_error_as_large_as_its_value_is_a_bar_at_its_place(convergence):
     """A band would join it to its neighbours, down to the floor of a logarithmic axis."""
     at = (convergence.metric == "w1_sampler") & (convergence.q == "rademacher") & (convergence.nfe == 4)
     convergence.loc[at, "low"] = 0.0
-    axis = invariance(convergence).axes[1]
+    axis = convergence_figures.convergence(convergence).axes[1]
     segments = [bar.get_segments() for bar in axis.collections][STEPS.index("rademacher")]
     assert [segment[:, 0].tolist() for segment in segments] == [[4, 4], [16, 16], [64, 64]]
     assert segments[0][0, 1] == 0
@@ -359,44 +358,44 @@ def recipe_summary():
     summary = Summary(study(1))
     for process, sampler, nfe in itertools.product(("vp-sde", "cld", "psld"), get_args(StateSampler), (10, 50)):
         at = dict(process=process, sampler=sampler, grid="quadratic", step="normal", budget=nfe)
-        summary.add("nn", "recipe_fid_digits", nfe, **at)
+        summary.add("nn", "phase_space_fid_digits", nfe, **at)
     for process, sampler, step, nfe in itertools.product(("vp-sde", "cld"), WALKS, ("normal", "laplace"), (4, 16)):
-        summary.add("nn", "recipe_w1", nfe, process=process, sampler=sampler, grid="quadratic")
+        summary.add("nn", "phase_space_w1", nfe, process=process, sampler=sampler, grid="quadratic")
         summary.rows[-1] |= {"q": step, "p": step}
     for process in ("vp-sde", "cld"):
-        summary.add("nn", "recipe_w1_floor", None, process=process)
+        summary.add("nn", "phase_space_w1_floor", None, process=process)
     return frame(summary.rows)
 
 
 def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     rows = recipe_summary()
-    axes = [axis for axis in recipe_figures.recipe(rows, "fid_digits").axes if axis.get_title()]
+    axes = [axis for axis in phase_space_figures.phase_space(rows, "fid_digits").axes if axis.get_title()]
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
     for axis in axes:
         lines = bars(axis)
         assert list(lines) == list(get_args(StateSampler))
         for sampler, line in lines.items():
-            found = select(rows, "recipe_fid_digits", process=axis.get_title(), sampler=sampler)
+            found = select(rows, "phase_space_fid_digits", process=axis.get_title(), sampler=sampler)
             assert_drawn(line, found, "nfe", apart=0.15)
         assert_beside_one_another(lines.values())
 
 
 def test_recipe_law_has_a_line_a_step_and_the_floor():
     rows = recipe_summary()
-    axes = recipe_figures.recipe_law(rows).axes
+    axes = phase_space_figures.phase_space_law(rows).axes
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld"]
     for axis in axes:
         *lines, floor = axis.lines
         labels = {f"{step}, {sampler}" for step in ("normal", "laplace") for sampler in WALKS}
         assert {line.get_label() for line in lines} == labels
         assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(labels)
-        [expected] = select(rows, "recipe_w1_floor", process=axis.get_title()).value
+        [expected] = select(rows, "phase_space_w1_floor", process=axis.get_title()).value
         assert set(floor.get_ydata()) == {expected}
 
 
 def test_paths_through_phase_space_are_drawn_for_each_process():
     processes = {"vp-sde": vp_sde(), "cld": PSLD(friction_x=0.0, friction_m=4.0)}
-    axes = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
+    axes = phase_space_figures.paths(processes, n_paths=2, n_times=20).axes
     assert [len(axis.lines) for axis in axes] == [6, 6, 0, 6]
     for looks in ([(line.get_linestyle(), line.get_marker()) for line in axis.lines[::2]] for axis in axes[:2]):
         assert [len(set(part)) for part in zip(*looks, strict=True)] == [3, 3]
@@ -404,7 +403,7 @@ def test_paths_through_phase_space_are_drawn_for_each_process():
     assert [text.get_text() for text in legend.texts] == ["datum −0.8", "datum 0.1", "datum 0.9"]
     starts = sorted(round(line.get_ydata()[0], 6) for line in axes[1].lines)
     assert starts == [-0.8, -0.8, 0.1, 0.1, 0.9, 0.9]  # without friction the position starts where the datum is
-    again = recipe_figures.phase_space(processes, n_paths=2, n_times=20).axes
+    again = phase_space_figures.paths(processes, n_paths=2, n_times=20).axes
     assert again[3].lines[0].get_xdata().tolist() == axes[3].lines[0].get_xdata().tolist()
 
 
@@ -414,35 +413,34 @@ BASE = {"basis": "pixel", "process": "vp", "grid": "uniform"}
 CELLS = [BASE, BASE | {"basis": "haar"}, BASE | {"process": "cld"}, BASE | {"grid": "quadratic"}]
 
 
-def crossing_summary(solvers=("euler",), bounds=(10, 100)):
+def ablation_summary(solvers=("euler",), bounds=(10, 100)):
     summary = Summary(study(1))
     for cell, nfe in itertools.product(CELLS, (5, 10)):
-        summary.add("nn", "crossing_kurtosis_share", nfe, **cell)
+        summary.add("nn", "ablation_kurtosis_share", nfe, **cell)
         for step in STEPS:
-            summary.add("nn", "crossing_fid_digits", nfe, **cell, sampler="ancestral", step=step)
+            summary.add("nn", "ablation_fid_digits", nfe, **cell, sampler="ancestral", step=step)
         for solver in solvers if cell["basis"] == "pixel" and cell["process"] == "vp" else ():
-            summary.add("nn", "crossing_fid_digits", nfe, **cell, sampler=solver, step=None)
+            summary.add("nn", "ablation_fid_digits", nfe, **cell, sampler=solver, step=None)
     for cell, n_steps, step in itertools.product(CELLS[:3], bounds, ("normal", "laplace")):
-        summary.add("nn", "crossing_bpd_total", n_steps, **cell, step=step, T=n_steps)
+        summary.add("nn", "ablation_bpd_total", n_steps, **cell, step=step, T=n_steps)
         if step != "normal":
             at = cell | {"step": step, "T": n_steps, "against": "normal step"}
-            summary.add("nn", "crossing_bpd_difference", n_steps, **at)
+            summary.add("nn", "ablation_bpd_difference", n_steps, **at)
     return frame(summary.rows)
 
 
 @pytest.mark.parametrize("n_cells", [1, 3])
 def test_crossing_is_drawn_of_the_normal_step_alone_and_of_the_base_alone(n_cells):
-    rows = crossing_summary(solvers=())
+    rows = ablation_summary(solvers=())
     for cell in CELLS[n_cells:]:
-        rows = rows[~rows.conditions.map(lambda text, cell=cell: cell.items() <= json.loads(text).items())]
-    steps = rows.conditions.map(lambda text: json.loads(text).get("step"))
-    for part in (rows, rows[steps.isna() | (steps == "normal")]):
-        crossing_figures.crossing(part, "fid_digits").canvas.draw()
+        rows = rows[~(rows[list(cell)] == pd.Series(cell)).all(axis=1)]
+    for part in (rows, rows[rows.step.isna() | (rows.step == "normal")]):
+        ablation_figures.ablation(part, "fid_digits").canvas.draw()
 
 
 def test_crossing_has_a_column_an_axis_with_the_base_first():
-    rows = crossing_summary()
-    figure = crossing_figures.crossing(rows, "fid_digits")
+    rows = ablation_summary()
+    figure = ablation_figures.ablation(rows, "fid_digits")
     figure.canvas.draw()
     panels = np.array(figure.axes[:9]).reshape(3, 3)
     for column, (axis, other) in enumerate((("basis", "haar"), ("process", "cld"), ("grid", "quadratic"))):
@@ -453,19 +451,19 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
         assert set(drawn) == {*STEPS, "no noise, Euler"}
         for kind, found in drawn.items():
             key = {"sampler": "euler"} if kind not in STEPS else {"step": kind}
-            at = [select(rows, "crossing_fid_digits", nfe=5, **key, **(BASE | {axis: name})) for name in names]
+            at = [select(rows, "ablation_fid_digits", nfe=5, **key, **(BASE | {axis: name})) for name in names]
             at = [these for these in at if len(these)]
             for drawn_at, column_of in zip(found[1:], ("value", "low", "high"), strict=True):
                 wanted = [these[column_of].item() for these in at]
                 np.testing.assert_allclose(np.asarray(drawn_at, float), wanted)
             assert np.round(np.asarray(found[0], float)).tolist() == [*range(len(at))]
         for nfe, found in bars(share).items():
-            at = [select(rows, "crossing_kurtosis_share", nfe=int(nfe.split()[0]), **(BASE | {axis: n})) for n in names]
+            at = [select(rows, "ablation_kurtosis_share", nfe=int(nfe.split()[0]), **(BASE | {axis: n})) for n in names]
             np.testing.assert_allclose(np.asarray(found[1], float), [these.value.item() for these in at])
     for panel, cells in ((panels[2, 0], CELLS[:2]), (panels[2, 1], [BASE, CELLS[2]])):
         values = [value for line in panel.lines if line.get_marker() == "s" for value in line.get_ydata()]
         wanted = [
-            select(rows, "crossing_bpd_difference", T=n, **cell).value.item() for n in (10, 100) for cell in cells
+            select(rows, "ablation_bpd_difference", T=n, **cell).value.item() for n in (10, 100) for cell in cells
         ]
         assert sorted(values) == pytest.approx(sorted(wanted))
     assert not panels[2, 2].axison
@@ -476,7 +474,7 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
 
 
 def test_crossing_is_drawn_without_solvers_and_at_one_number_of_steps_of_the_bound():
-    figure = crossing_figures.crossing(crossing_summary(solvers=(), bounds=(10,)), "fid_digits")
+    figure = ablation_figures.ablation(ablation_summary(solvers=(), bounds=(10,)), "fid_digits")
     figure.canvas.draw()
     legend = [text.get_text() for text in figure.axes[8].get_legend().texts]
     assert legend == [*STEPS, "bound, T = 10"]
@@ -489,7 +487,7 @@ def test_samples_of_every_basis_are_those_of_the_steps_of_most_and_least_kurtosi
         for part in ("noise", "state", "image"):
             values = torch.rand(8, channels, 4, 4, generator=source)
             shown[f"{basis}/{step}/{part}"] = (values * 16).to(torch.uint8) if part == "image" else values
-    figure = crossing_figures.crossing_samples(shown, ("pixel", "haar"), STEPS, 17)
+    figure = ablation_figures.ablation_samples(shown, ("pixel", "haar"), STEPS, 17)
     figure.canvas.draw()
     rows = [axis.get_ylabel() for axis in figure.axes[::3]]
     expected = sorted(STEPS[1:], key=lambda step: get(step).excess_kurtosis)
@@ -564,7 +562,7 @@ def test_linearity_draws_states_and_denoised_states_as_noise_falls():
     for axis, metrics in zip(figure.axes, (*panels, ("path_remaining_cosine",)), strict=True):
         assert axis.get_xlim()[0] > axis.get_xlim()[1]
         for line, band, metric in zip(marked(axis).values(), bands(axis), metrics, strict=True):
-            assert_line_and_band(line, band, with_condition(select(summary, metric), "sigma"), "sigma")
+            assert_line_and_band(line, band, select(summary, metric), "sigma")
     assert [text.get_text() for text in figure.legends[0].texts] == ["state $x_t$", "denoised $r_t$"]
     state, denoised = figure.axes[0].lines
     assert state.get_linestyle() != denoised.get_linestyle()
@@ -576,8 +574,8 @@ def test_denoising_draws_the_images_at_the_end_as_a_level():
     figure.canvas.draw()
     [axis] = figure.axes
     lines = marked(axis)
-    rows = with_condition(select(summary, "path_fid_digits"), "sigma")
-    panels = (rows[rows.sigma > 0], with_condition(select(summary, "path_denoised_fid_digits"), "sigma"))
+    rows = select(summary, "path_fid_digits")
+    panels = (rows[rows.sigma > 0], select(summary, "path_denoised_fid_digits"))
     for label, band, own in zip(("state $x_t$", "denoised $r_t$"), bands(axis), panels, strict=True):
         assert_line_and_band(lines[label], band, own, "sigma")
     assert set(lines["images at the end"][1]) == {rows[rows.sigma == 0].value.item()}
@@ -616,7 +614,7 @@ def test_deviation_draws_both_paths_and_the_nearest_training_images():
     lines = marked(axis)
     assert len(lines) == len({line.get_linestyle() for line in axis.lines}) == 4
     for along, band in zip(("learnt", "optimal"), bands(axis), strict=True):
-        rows = with_condition(select(summary, "score_deviation", along=along), "sigma")
+        rows = select(summary, "score_deviation", along=along)
         assert_line_and_band(lines[f"deviation along the {along} denoiser's path"], band, rows, "sigma")
     for of in ("samples", "held-out"):
         level = select(summary, "nearest_train_distance", of=of).value.item()
@@ -638,21 +636,17 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
         assert len({container.lines[0].get_marker() for container in axis.containers}) == len(n_steps)
         for n in n_steps:
             rows = select(summary, f"ancestral_{metric}", nfe=n)
-            assert with_condition(rows, "step").step.tolist() == list(steps)
+            assert rows.step.tolist() == list(steps)
             place, *numbers = found[f"{n} steps"]
             assert [ticks[i] for i in np.rint(np.asarray(place, float)).astype(int)] == list(steps)
             assert_drawn((np.arange(len(steps)), *numbers), rows.assign(place=np.arange(len(steps))), "place")
 
 
 @pytest.mark.parametrize("n_images", [3, 20])
-def test_projection_draws_recorded_trajectories(tmp_path, n_images):
+def test_projection_draws_recorded_trajectories(n_images):
     levels = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.0])
     states = torch.randn(5, n_images, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    with trajectories.record(tmp_path / "t.safetensors", levels, range(n_images)) as recorder:
-        for i, sigma in enumerate(levels[:-1].tolist()):
-            recorder({"i": i, "sigma": sigma, "x": states[i], "denoised": states[i]})
-        recorder.end(states[-1])
-    figure = drawings.projection(trajectories.read(tmp_path / "t.safetensors"))
+    figure = drawings.projection(Trajectories(states, states[:-1], levels, torch.arange(n_images)))
     figure.canvas.draw()
     curves = geometry.project(states.double())
     for side, axis in enumerate(figure.axes, start=1):
@@ -669,18 +663,18 @@ def test_projection_draws_recorded_trajectories(tmp_path, n_images):
     assert f"{min(n_images, 12)} trajectories" in figure.legends[0].texts[1].get_text()
 
 
-# ---- extension -------------------------------------------------------------------------------------------------------
+# ---- outpainting -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_parts_of_extended_images_are_framed_and_hide_nothing(channels):
     source = torch.Generator().manual_seed(0)
-    sizes = {"given": 8, "completed": 8, "continued": 16}
+    sizes = {"given": 8, "inpainted": 8, "outpainted": 16}
     images = {
         name: torch.randint(0, 17, (2, channels, 8, width), generator=source, dtype=torch.uint8)
         for name, width in sizes.items()
     }
-    axes = np.array(extension(images, 17).axes).reshape(2, 3)
+    axes = np.array(outpainting(images, 17).axes).reshape(2, 3)
     for panels, trio in zip(axes, zip(*images.values(), strict=True), strict=True):
         for axis, image, widths in zip(panels, trio, ([8], [4, 4], [8, 4, 4]), strict=True):
             parts = [np.asarray(picture.get_array()).reshape(8, -1, channels) for picture in axis.images]
@@ -704,7 +698,7 @@ def test_the_name_of_a_step_is_shown_letter_by_letter():
     }
     shown |= {f"pixel/{name}/image": torch.zeros(2, 1, 8, 8) for name in ("normal", step)}
     figures = [loss_shapes([(step, step)]), sample_rows({label: image}, 17)]
-    figures.append(crossing_figures.crossing_samples(shown, ["pixel"], [step], 17))
+    figures.append(ablation_figures.ablation_samples(shown, ["pixel"], [step], 17))
     for figure, text in zip(figures, (label, label, f"{get(step)}, pixel"), strict=True):
         figure.canvas.draw()
         found = [

@@ -17,7 +17,7 @@ from nonnormal.objectives import bounds
 from nonnormal.objectives.bounds import bound
 from nonnormal.objectives.fitted_loss import FittedLoss
 from nonnormal.objectives.fitting import CHOICES, Residuals, fit_step, fit_steps, in_residual_pca, residuals
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.processes import apply, uniform_times
 from nonnormal.samplers import sample_ancestral
@@ -27,7 +27,7 @@ from nonnormal.steps import FittedStep, Normal, ScaleMixture, StepError, get
 
 DOUBLE = torch.float64
 PROCESS, NORMAL = VPS["vp-digits"], get("normal")
-DESIGN = Design(PROCESS, NORMAL, NORMAL)
+DESIGN = Design(PROCESS, Loss(NORMAL, NORMAL))
 DENOISER = PerPixel(SEVENTEEN_LEVELS)
 SHAPE = ScaleMixture((0.5, 0.5), (0.5, 1.5))
 SPARSE = Mixture((0.0, 0.0), (0.05, 0.5), (0.6, 0.4))
@@ -61,7 +61,7 @@ def fitted(scale=1.0, shape=NORMAL, **other):
 @pytest.mark.parametrize("marginals", ["limit", "bridge"])
 @pytest.mark.parametrize(("q", "p"), [("normal", "normal"), ("laplace", "laplace"), ("uniform", "laplace")])
 def test_a_unit_step_for_each_interval_has_the_bound_of_the_one_step_to_the_bit(q, p, marginals):
-    design = Design(PROCESS, get(q), get(p))
+    design = Design(PROCESS, Loss(get(q), get(p)))
     options = dict(levels=17, n_steps=3, seeds=range(4), marginals=marginals)
     [one] = bound(DENOISER, design, images(4), **options)
     [each] = bound(DENOISER, design, images(4), **options, losses=[FittedLoss(get(q), [get(p)] * 3, get(p))])
@@ -177,7 +177,7 @@ def test_one_scale_is_the_root_of_one_plus_the_mean_square():
 @pytest.mark.parametrize("q", ["normal", "laplace"])
 def test_residuals_of_both_marginals_have_one_mean_square(q):
     """Mean and covariance of the bridge walk are the limit's, of whatever q."""
-    design = Design(PROCESS, get(q), NORMAL)
+    design = Design(PROCESS, Loss(get(q), NORMAL))
     both = [
         list(residuals(DENOISER, design, images(400), uniform_times(3), seeds=range(400), marginals=law, n_draws=2))
         for law in ("limit", "bridge")
@@ -278,7 +278,7 @@ def test_fits_that_make_no_sense_are_refused(arguments, found):
 
 
 def test_a_basis_where_q_is_not_normal_is_refused():
-    design = Design(PROCESS, get("laplace"), NORMAL)
+    design = Design(PROCESS, Loss(get("laplace"), NORMAL))
     with pytest.raises(ValueError, match="needs a normal q, found laplace"):
         fit_steps(DENOISER, design, images(4), uniform_times(2), choice="scale", seeds=range(4), basis="dct")
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from problems import MIXTURE_2D, NORMAL_1D, NORMAL_STD
+from problems import MIXTURE_2D, NORMAL_1D
 
 from nonnormal.denoisers import NFECounter
 from nonnormal.samplers import GRIDS, log_snr, polynomial, quadratic, sample_euler, uniform
@@ -72,17 +72,16 @@ def test_a_rho_that_is_not_positive_is_refused(rho):
 # ---- search ----------------------------------------------------------------------------------------------------------
 
 
-def total(costs, path, growth=1.0):
-    return sum(growth**m * costs[i, j].item() for m, (i, j) in enumerate(itertools.pairwise(path)))
+def total(costs, path):
+    return sum(costs[i, j].item() for i, j in itertools.pairwise(path))
 
 
-@pytest.mark.parametrize("growth", [1.0, 1.15, 0.8])
 @pytest.mark.parametrize("n_steps", range(1, 8))
-def test_best_grid_is_the_best_of_all_paths(n_steps, growth):
+def test_best_grid_is_the_best_of_all_paths(n_steps):
     costs = torch.randn(8, 8, generator=torch.Generator().manual_seed(n_steps), dtype=torch.float64)  # of either sign
     paths = [(0, *middle, 7) for middle in itertools.combinations(range(1, 7), n_steps - 1)]
-    best = min(paths, key=lambda path: total(costs, path, growth))
-    assert best_grid(costs, n_steps, growth=growth).tolist() == list(best)
+    best = min(paths, key=lambda path: total(costs, path))
+    assert best_grid(costs, n_steps).tolist() == list(best)
 
 
 def test_what_lies_on_or_below_the_diagonal_is_not_read():
@@ -96,18 +95,17 @@ def test_equal_costs_by_squared_length_give_equal_steps():
 
 
 @pytest.mark.parametrize(
-    ("costs", "n_steps", "options", "found"),
+    ("costs", "n_steps", "found"),
     [
-        (torch.zeros(4, 5), 2, {}, r"square.*\(4, 5\)"),
-        (torch.full((4, 4), math.nan), 2, {}, "NaN"),
-        (torch.zeros(4, 4), 0, {}, "1 to 3 steps, found n_steps = 0"),
-        (torch.zeros(4, 4), 4, {}, "1 to 3 steps, found n_steps = 4"),
-        (torch.zeros(4, 4), 2, {"growth": 0.0}, "growth must be positive"),
+        (torch.zeros(4, 5), 2, r"square.*\(4, 5\)"),
+        (torch.full((4, 4), math.nan), 2, "NaN"),
+        (torch.zeros(4, 4), 0, "1 to 3 steps, found n_steps = 0"),
+        (torch.zeros(4, 4), 4, "1 to 3 steps, found n_steps = 4"),
     ],
 )
-def test_a_search_without_sense_is_refused(costs, n_steps, options, found):
+def test_a_search_without_sense_is_refused(costs, n_steps, found):
     with pytest.raises(ValueError, match=found):
-        best_grid(costs, n_steps, **options)
+        best_grid(costs, n_steps)
 
 
 def teacher(denoiser, x, sigmas):
@@ -131,24 +129,6 @@ def test_costs_are_what_one_euler_step_misses():
             assert costs[i, j].item() == pytest.approx((reached - states[j]).norm(dim=1).mean().item(), abs=1e-12)
 
 
-def test_deviation_counts_distance_from_the_chord_alone():
-    """On a straight path nothing is off the chord, though Euler's step is off the mark along it."""
-    x, sigmas = torch.full((3, 1, 2), 2.0, dtype=torch.float64), polynomial(6, 0.05, 3.0)
-    states = x[:, 0] * ((NORMAL_STD**2 + sigmas**2).sqrt() / math.hypot(NORMAL_STD, 3.0)).reshape(-1, 1, 1)
-
-    def denoiser(x, sigma):
-        return NORMAL_STD**2 / (NORMAL_STD**2 + sigma**2) * x
-
-    upper = torch.ones(7, 7).triu(1).bool()
-    assert euler_costs(denoiser, states, sigmas, measure="deviation")[upper].abs().max() < 1e-14
-    assert euler_costs(denoiser, states, sigmas)[upper].min() > 1e-5
-    # With a turn at right angles, the state of one long step lies off the chord by what the path does not.
-    bend = torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]], [[1.0, 0.0]]], dtype=torch.float64)
-    costs = euler_costs(lambda x, sigma: torch.zeros_like(x), bend, [2.0, 1.0, 0.5], measure="deviation")
-    assert costs[0, 1].item() == pytest.approx((0.5 - 1) / math.sqrt(2))  # (0, ½) against (0, 0)
-    assert costs[0, 2].item() == pytest.approx(0.75 / math.sqrt(2))  # (0, ¼) against the chord's own end
-
-
 def test_the_best_grid_beats_the_usual_ones_where_it_was_sought():
     draws = torch.Generator().manual_seed(0)
     x, fresh = 10 * torch.randn(2, 64, 2, generator=draws, dtype=torch.float64)
@@ -163,8 +143,6 @@ def test_the_best_grid_beats_the_usual_ones_where_it_was_sought():
     assert min(error, key=error.get) == "best"
 
 
-def test_costs_of_the_wrong_number_of_levels_or_an_unknown_measure_are_refused():
+def test_costs_of_the_wrong_number_of_levels_are_refused():
     with pytest.raises(ValueError, match=r"one level for each state: found \(3,\) for \(4, 2, 1\)"):
         euler_costs(NORMAL_1D.denoiser, torch.zeros(4, 2, 1), torch.tensor([3.0, 2.0, 1.0]))
-    with pytest.raises(ValueError, match="'l2'"):
-        euler_costs(NORMAL_1D.denoiser, torch.zeros(2, 2, 1), torch.tensor([3.0, 2.0]), measure="l2")

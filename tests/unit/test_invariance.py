@@ -15,6 +15,7 @@ from nonnormal.analysis.convergence import (
     Grid,
     Mixture,
     PlaneMixture,
+    each_sampler_distances,
     order,
     path_maximum_distance,
     plane_sampler,
@@ -206,3 +207,8 @@ def test_distances_in_the_plane_fall_with_the_number_of_steps(chain, t, family):
     few, some, many = (sliced_distances(chain(get(family), n, 8000, seeded()), t) for n in (1, 16, 64))
     for coarse, middle, fine in zip(few, some, many, strict=True):
         assert coarse > 1.2 * middle > 1.44 * fine
+
+
+def test_steps_measured_together_have_the_distances_that_each_has_alone():
+    steps = [get(name) for name in ("normal", "gumbel", "rademacher")]
+    assert each_sampler_distances(steps, 5, GRID) == [sampler_distances(step, 5, GRID) for step in steps]

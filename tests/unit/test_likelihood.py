@@ -43,7 +43,7 @@ TERMS = ("prior", "diffusion", "reconstruction")
 
 
 def design(q, p, process="vp-digits", **other):
-    return Design(VPS[process], get(q), get(p), **other)
+    return Design(VPS[process], Loss(q, p), **other)
 
 
 def grey_images(n, levels=17, dtype=torch.float64):
@@ -471,7 +471,7 @@ def test_continuous_bound_refuses_another_number_of_seeds_than_images(seeds):
 def test_one_grey_level_is_refused():
     denoiser, x0, seeds = None, torch.zeros(1, 1, 2, 2), [0]  # nobody asks the denoiser
     for measure in (
-        lambda: bound(denoiser, Design(VP(), get("normal"), get("normal")), x0, levels=1, n_steps=2, seeds=seeds),
+        lambda: bound(denoiser, Design(VP(), Loss("normal", "normal")), x0, levels=1, n_steps=2, seeds=seeds),
         lambda: continuous_bound(denoiser, VP(), x0, levels=1, n_evaluations=1, seeds=seeds),
         lambda: flow_bound(denoiser, VP(), x0, levels=1, seeds=seeds),
         lambda: discretised_log_prob(get("normal"), x0, x0, 1.0, 1),

@@ -15,7 +15,7 @@ IMAGES = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
 
 
 def study(run=None, n_images=8, **more):
-    sampling = {"n_images": n_images, "n_steps": [2]}
+    sampling = {"n_images": n_images, "nfe": [2]}
     defaults = {"network": NETWORK}
     return validate(
         {"name": "s", "data": "digits", "defaults": defaults, "runs": {"b": run}, "sampling": sampling} | more, "x"
@@ -42,7 +42,7 @@ def test_a_network_is_used_with_the_settings_that_it_was_trained_with(layout):
     ("now", "words"),
     [
         (study({"q": "laplace", "p": "laplace"}), 'q was "normal", is "laplace"; p was "normal", is "laplace"'),
-        (study({"training": {"steps": 7}}), "training.steps was 1000, is 7"),
+        (study({"training": {"iterations": 7}}), "training.iterations was 1000, is 7"),
         (study(seed=3), "seed was 0, is 3"),
     ],
 )

@@ -1,5 +1,8 @@
 """The U-Net: shapes, conditioning on log-SNR, and initial weights that depend on the seed alone."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -47,7 +50,48 @@ def test_initial_weights_depend_on_the_seed_alone():
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+def test_a_network_has_the_dtype_of_its_weights():
+    network = UNet(**SMALL)
+    assert network.unet.dtype == torch.float32
+    assert network.double().unet.dtype == torch.float64
+
+
 def test_initialisation_leaves_the_global_random_state_alone():
     before = torch.get_rng_state()
     initialised(lambda: nn.Linear(2, 2), 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---- what is imported, in a process of its own -----------------------------------------------------------------------
+
+
+def imports(code, *modules):
+    """Which of the modules a process has imported after the code."""
+    said = subprocess.check_output([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], text=True)
+    return set(modules) & set(said.split())
+
+
+def test_a_network_is_built_without_what_its_library_imports_beside_it():
+    """Each of these takes a second of processor time."""
+    build = f"from nonnormal.denoisers.unet import UNet; UNet(**{SMALL})"
+    assert imports("import nonnormal.training.loop", "diffusers", "pandas", "scipy", "torchvision") == set()
+    assert imports(build, "diffusers", "scipy.stats", "sympy", "torchvision", "transformers") == {"diffusers"}
+
+
+def test_a_network_is_diffusers_own_and_leaves_the_library_as_it_is():
+    code = """
+from nonnormal.denoisers.unet import UNet
+network = UNet(in_channels=3, out_channels=1, image_size=8, widths=(8, 16), groups=4).unet
+from nonnormal.denoisers._torchvision import ensure_importable
+ensure_importable()
+import torch._dynamo
+from diffusers import Transformer2DModel, UNet2DConditionModel, UNet2DModel
+assert isinstance(network, UNet2DModel)
+assert UNet2DConditionModel.__module__ == "diffusers.models.unets.unet_2d_condition"
+"""
+    assert imports(code, "torch._dynamo", "scipy.stats") == {"torch._dynamo", "scipy.stats"}
+
+
+def test_steps_and_distances_are_imported_without_what_few_of_them_need():
+    modules = ("nonnormal.steps", "nonnormal.bases", "nonnormal.samplers", "nonnormal.metrics.fidelity")
+    assert imports(f"import {', '.join(modules)}", "scipy", "torch_fidelity", "torchdiffeq", "torchvision") == set()

@@ -35,7 +35,7 @@ def generator(seed=0):
 
 
 def design(q, p, **other):
-    return Design(VPS["vp-digits"], get(q), get(p), **other)
+    return Design(VPS["vp-digits"], Loss(q, p), **other)
 
 
 def objectives(point):
@@ -60,7 +60,7 @@ def test_whitened_error_is_the_root_of_the_gain_in_snr(process, s, t):
     x0, x0_hat = normals(3, 1, 2, 2), normals(3, 1, 2, 2, seed=1)
     high, low = process.schedule.log_snr(s), process.schedule.log_snr(t)
     gain = low.exp() * torch.expm1(high - low)  # SNR(s) − SNR(t)
-    found = whitened_error(process, s, t, x0_hat, x0)
+    found = whitened_error(process, s, t, x0_hat, x0)[0]
     torch.testing.assert_close(found, gain.sqrt() * (x0_hat - x0), rtol=1e-12, atol=0)
 
 
@@ -68,10 +68,10 @@ def test_whitened_error_takes_times_for_each_image_and_keeps_the_type():
     process = VPS["vp-digits"]
     x0, x0_hat = normals(2, 1, 2, 2).float(), normals(2, 1, 2, 2, seed=1).float()
     s, t = torch.tensor([0.1, 0.5]), torch.tensor([0.2, 0.9])
-    both = whitened_error(process, s, t, x0_hat, x0)
+    both = whitened_error(process, s, t, x0_hat, x0)[0]
     assert both.dtype == torch.float32
     for i in range(2):
-        torch.testing.assert_close(both[i], whitened_error(process, s[i], t[i], x0_hat[i : i + 1], x0[i : i + 1])[0])
+        torch.testing.assert_close(both[i], whitened_error(process, s[i], t[i], x0_hat[i : i + 1], x0[i : i + 1])[0][0])
 
 
 def test_whitened_error_in_phase_space_is_the_whitened_shift_of_the_mean():
@@ -80,7 +80,7 @@ def test_whitened_error_in_phase_space_is_the_whitened_shift_of_the_mean():
     _, coef_x0, chol = (part.numpy() for part in process.posterior(0.2, 0.5))
     column = (np.linalg.inv(chol) @ coef_x0)[:, 0]
     expected = np.concatenate([entry * (x0_hat - x0).numpy() for entry in column], 1)
-    found = whitened_error(process, 0.2, 0.5, x0_hat, x0)
+    found = whitened_error(process, 0.2, 0.5, x0_hat, x0)[0]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
     snr_s, snr_t = (process.observation(t)[1].item() ** -2 for t in (0.2, 0.5))
     blocks = found.square().reshape(3, 2, 2, 2, 2).sum(1)
@@ -92,7 +92,7 @@ def test_whitened_error_with_a_schedule_for_each_component():
     x0, x0_hat = normals(3, 1, 2, 3), normals(3, 1, 2, 3, seed=1)
     snr_s, snr_t = (process._log_snr(torch.tensor(t)).exp() for t in (0.25, 0.75))
     expected = (snr_s - snr_t).sqrt() * (x0_hat - x0)
-    torch.testing.assert_close(whitened_error(process, 0.25, 0.75, x0_hat, x0), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(whitened_error(process, 0.25, 0.75, x0_hat, x0)[0], expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("process", VPS.values(), ids=VPS.keys())
@@ -195,7 +195,7 @@ def test_losses_depend_on_the_generator_alone(kind):
 
 def test_every_process_of_the_shelf_whitens_to_finite_numbers():
     for process in PROCESSES.values():
-        delta = whitened_error(process, 0.05, 0.1, normals(2, 1, 2, 3), normals(2, 1, 2, 3, seed=1))
+        delta = whitened_error(process, 0.05, 0.1, normals(2, 1, 2, 3), normals(2, 1, 2, 3, seed=1))[0]
         assert delta.shape == (2, process.n, 2, 3)
         assert delta.isfinite().all()
 
@@ -220,14 +220,16 @@ def test_a_pair_of_infinite_divergence_has_no_loss(q, p):
 
 def test_grey_levels_are_no_images():
     grey = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
-    of_states = HybridScoreMatching(Design(PSLD(), "normal", "normal"), "hsm")
+    of_states = HybridScoreMatching(Design(PSLD(), Loss("normal", "normal")), "hsm")
     for each in (*objectives(design("normal", "normal")), of_states):
         with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; data\.scale"):
             each.loss(DENOISER, grey, *each.draw(grey.shape, generator()))
 
 
 def test_a_pair_may_be_named():
-    assert Design(PSLD(), "laplace", "student_t(df=5)") == Design(PSLD(), get("laplace"), get("student_t", df=5))
+    assert Design(PSLD(), Loss("laplace", "student_t(df=5)")) == Design(
+        PSLD(), Loss(get("laplace"), get("student_t", df=5))
+    )
     assert Loss("uniform", "laplace") == Loss(get("uniform"), get("laplace"))
     with pytest.raises(ValueError, match="unknown step family 'laplac'; known families: normal"):
-        Design(PSLD(), "laplac", "normal")
+        Design(PSLD(), Loss("laplac", "normal"))

@@ -11,43 +11,42 @@ from fnmatch import fnmatch
 from html.parser import HTMLParser
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from nonnormal.files import observed, reading, sha256_of, write_json, write_tensors, write_text
+from nonnormal.files import sha256_of, track_input, tracking, write_json, write_tensors, write_text
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.study.config import validate
+from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report.page import TEMPLATES, needed, templates
 from nonnormal.study.report.page.curves import curve
-from nonnormal.study.report.page.document import GROUPS, _captions, render
+from nonnormal.study.report.page.document import render
 from nonnormal.study.report.page.lineage import lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.results import records
-from nonnormal.study.results.paths import FIGURES, OF_PHOTOGRAPHS, PHOTOGRAPHS, TABLES, Layout, figures_of, tables_of
+from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, Layout
 from nonnormal.study.results.records import Recorder
 from nonnormal.study.results.rows import frame, row
-from nonnormal.study.results.summary import COLUMNS, read_rows, write_rows
+from nonnormal.study.results.summary import read_rows, tidy, write_rows
 
 ROOT = Path(__file__).parents[2]
-CAPTIONS = ROOT / "workflow/report"
 HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 RAW = {
     "name": "s",
     "title": HOSTILE,
     "data": "digits",
     "seed": 3,
-    "sampling": {"n_steps": [2, 5]},
+    "sampling": {"nfe": [2, 5]},
     "runs": {"nn": None, "ll": {"q": "laplace", "p": "laplace"}},
 }
 PRETRAINED = {
     "name": "s",
     "data": "digits",
-    "pretrained": {"path": "n", "steps": ["normal", "laplace"], "n_steps": [2]},
+    "pretrained": {"path": "n", "step_families": ["normal", "laplace"], "nfe": [2]},
 }
 MADE = {"revision": "0123456789abcdef", "uncommitted_changes": True, "python": "3", "packages": {"torch": "2"}}
 LOG = pd.DataFrame(
@@ -95,7 +94,7 @@ def made(raw, folder):
             write_tensors(layout.samples(run, n_steps), {"images": images(20)})
         rows.append(row(study, run, "fid_digits", Estimate(1.23456789, 1, 2, 20), "distance", 5, {"step": "normal"}))
     if study.pretrained:
-        write_tensors(layout.arrays("pretrained"), {f"2/{step}": images(4) for step in study.pretrained.steps})
+        write_tensors(layout.arrays("pretrained"), {f"2/{step}": images(4) for step in study.pretrained.step_families})
         rows.append(row(study, None, "pretrained_fid_digits", Estimate(3, 2, 4, 9), "distance", 2, {"step": "laplace"}))
     write_rows(layout.summary, frame(rows))
     write_json(layout.provenance, MADE | {"hardware": "a machine"})
@@ -112,7 +111,8 @@ def project(tmp_path, monkeypatch):
 
 
 def page_of(study, layout):
-    readable = {"claims": (pd.DataFrame({"verdict": [f"fails, because {HOSTILE}"]}, index=pd.Index([HOSTILE])),)}
+    name = "claims" if study.runs else "pretrained"
+    readable = {name: (pd.DataFrame({"verdict": [f"fails, because {HOSTILE}"]}, index=pd.Index([HOSTILE])),)}
     return render(study, layout, {}, readable)
 
 
@@ -186,10 +186,9 @@ def test_all_rows_of_the_summary_are_there_with_six_digits(project):
 
 
 def test_digests_are_told_by_their_first_digits():
-    row = dict.fromkeys(COLUMNS) | {"metric": "m", "value": 1.0, "low": 1.0, "high": 1.0, "unit": "x"}
-    conditions = {"weights": "0123456789ab" + "f" * 52, "data": "other", "n": [1, 2]}
-    found = packed(pd.DataFrame([row | {"conditions": json.dumps(conditions)}]), {"data": "digits"})
-    assert found["conditions"] == ["weights 0123456789ab…, data other, n [1, 2]"]
+    line = {"metric": "m", "value": 1.0, "low": 1.0, "high": 1.0, "unit": "x", "data": "other", "T": 2, "sigma": 0.5}
+    found = packed(tidy(pd.DataFrame([line | {"weights_sha256": "0123456789ab" + "f" * 52}])), {"data": "digits"})
+    assert found["conditions"] == ["T 2, data other, sigma 0.5, weights_sha256 0123456789ab…"]
 
 
 @pytest.mark.parametrize("gone", range(8))
@@ -201,12 +200,6 @@ def test_a_missing_file_is_named_before_anything_is_written(project, gone):
         page_of(study, layout)
 
 
-def test_missing_captions_are_named(project):
-    study, layout = project
-    with pytest.raises(FileNotFoundError, match=r"--captions: there is no nowhere/figure\.rst"):
-        render(study, layout, {}, {}, Path("nowhere"))
-
-
 def test_the_command_writes_the_page_and_its_record(project, capsys):
     from nonnormal.study.cli import app
 
@@ -214,7 +207,7 @@ def test_the_command_writes_the_page_and_its_record(project, capsys):
     write_json(Path("s.json"), study.resolved)
     app(["page", "s.json"], standalone_mode=False)
     assert capsys.readouterr().out.strip() == str(layout.page) == "results/s/results.html"
-    assert layout.page.read_text(encoding="utf-8") == render(study, layout, {}, {}, CAPTIONS)
+    assert layout.page.read_text(encoding="utf-8") == render(study, layout, {}, {})
     [record] = Path("results/s/records/results.html").glob("*.json")
     inputs = json.loads(record.read_text())["inputs"]
     assert set(inputs) >= {str(path) for path in needed(study, layout)} | {str(layout.figure("samples", "png"))}
@@ -229,10 +222,10 @@ def test_what_is_left_of_a_section_that_was_removed_is_not_shown(project):
     write_json(Path("s.json"), study.resolved)
     app(["page", "s.json"], standalone_mode=False)
     before = layout.page.read_text(encoding="utf-8")
-    shutil.copy(layout.figure("samples", "png"), layout.figure("exchange", "png"))
+    shutil.copy(layout.figure("samples", "png"), layout.figure("step_swap", "png"))
     write_rows(layout.table("solvers", "csv"), pd.DataFrame({"solver": ["heun"]}))
     for run in study.runs:
-        write_rows(layout.rows("exchange", run), LOG)
+        write_rows(layout.rows("step_swap", run), LOG)
     app(["page", "s.json"], standalone_mode=False)
     assert layout.page.read_text(encoding="utf-8") == before
 
@@ -244,7 +237,7 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
     study, layout = made(RAW | {"headline": True}, tmp_path)
     write_json(Path("s.json"), study.resolved)
     source, other = Path("paper/paper.typ"), Path("paper/references/published.csv")
-    removed = layout.figure("exchange", "png")
+    removed = layout.figure("step_swap", "png")
     shown = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study))]
     for path in (source, other, removed, *shown, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,18 +276,10 @@ def test_a_study_of_a_network_that_existed_already(tmp_path, monkeypatch):
     assert "<svg" not in panel
 
 
-def test_every_figure_has_its_place_and_everything_its_caption():
-    grouped = [name for names in GROUPS.values() for name in names]
-    assert sorted(grouped) == sorted(FIGURES)
-    captions = _captions(jinja2.Environment(loader=jinja2.FileSystemLoader(CAPTIONS)), validate(RAW, "s.yaml"))
-    for kind, names in (("figure", FIGURES), ("table", TABLES)):
-        assert [name for name in names if len(captions(kind, name)) < 20] == []
-
-
 def test_templates_are_part_of_the_package():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["nonnormal"]
     assert all(Path(path).is_file() for path in templates())
-    assert all(any(fnmatch(f"page/{name}", pattern) for pattern in settings) for name in TEMPLATES)
+    assert all(any(fnmatch(f"study/report/page/{name}", pattern) for pattern in settings) for name in TEMPLATES)
     beside = {path.name for path in Path(templates()[0]).parent.iterdir() if path.is_file() and path.suffix != ".py"}
     assert beside == set(TEMPLATES)
 
@@ -409,9 +394,9 @@ def test_curves_have_the_colours_of_the_page():
 
 
 def make(path, content, *inputs, command):
-    with observed(Recorder(command.split())):
+    with tracking(Recorder(command.split())):
         for each in inputs:
-            reading(each)
+            track_input(each)
         write_text(path, content)
 
 

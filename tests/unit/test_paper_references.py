@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 PAPER = Path(__file__).parents[2] / "paper/paper.typ"
-SECTION = r'if study\.(?:at\(")?(\w+)(?:", default: none\))? != none \['
+SECTION = r'if (?:has\("|study\.(?:at\(")?)(\w+)(?:"\)|(?:", default: none\))? != none) \['
 TOKEN = re.compile(SECTION + r"|\\.|//[^\n]*|\[|\]|<[a-z-]+>|@[a-z-]+")
 
 
@@ -21,5 +21,5 @@ def test_a_reference_to_a_section_stands_where_the_study_has_the_section():
         elif token[0] == "@":
             references.append((token[1:], {name for name in opened if name}))
     assert labels["solvers-table"] == {"geometry"}
-    assert labels["crossing-table"] == {"crossing"}
+    assert labels["ablation-table"] == {"ablation"}
     assert [name for name, there in references if labels.get(name, set()) - there] == []

@@ -246,7 +246,7 @@ def test_whitened_error_is_the_information_on_the_data_that_is_lost_in_a_step(pr
         a, c = process.marginal(time)
         snr.append((a[:, 0] @ torch.linalg.solve(c, a[:, 0])).item())
     error = torch.tensor([0.3, 0.0], dtype=torch.float64).reshape(1, 2, 1, 1)
-    delta = whitened_error(process, s, t, error, torch.zeros_like(error))
+    delta = whitened_error(process, s, t, error, torch.zeros_like(error))[0]
     assert delta.square().sum().item() == pytest.approx(0.09 * (snr[0] - snr[1]), rel=1e-8)
 
 
@@ -306,7 +306,7 @@ def test_prior_kl_counts_both_variables():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (dict(friction_m=3.0), r"friction_m = 3.0 is not critical: .* must be 4.01; langevin_recipe"),
+        (dict(friction_m=3.0), r"friction_m = 3.0 is not critical: .* must be 4.01; langevin_sde"),
         (dict(friction_x=0.25, friction_m=4.0), "must be 4.25;"),
         (dict(friction_x=5.0, friction_m=4.0), "must be 9 or 1;"),
         (dict(friction_m=4.01 + 1e-9), "must be 4.01;"),

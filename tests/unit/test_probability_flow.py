@@ -13,7 +13,7 @@ from nonnormal.denoisers import NormalDenoiser
 from nonnormal.objectives.bounds import categorical_log_prob
 from nonnormal.objectives.probability_flow import flow_bound, log_density
 from nonnormal.processes import VE, VP
-from nonnormal.processes.schedules import Cosine, LinearLogSNR, column_labels, waiting
+from nonnormal.processes.schedules import Cosine, LinearLogSNR, column_labels, sequential
 from nonnormal.samplers import sample_flow_adaptive
 
 DOUBLE = torch.float64
@@ -247,7 +247,7 @@ def test_batches_change_a_bound_within_the_solvers_error_alone(dequantisation):
 @pytest.mark.parametrize("delay", [2.0, 3.0])
 def test_the_flow_strides_over_no_window(delay):
     """Where all components wait between windows, the density of normal data is the exact one, and so are samples."""
-    process = VP(waiting(column_labels((1, 2, 4)), delay, 10.0, -8.0))
+    process = VP(sequential(column_labels((1, 2, 4)), delay, 10.0, -8.0))
     denoiser = NormalDenoiser(torch.full((1, 2, 4), 0.5, dtype=DOUBLE), 0.01 * torch.eye(8, dtype=DOUBLE))
     a, c = (part[..., 0, 0] for part in process.marginal(0.0))
     law = torch.distributions.Normal(0.5 * a, (0.01 * a.square() + c).sqrt())

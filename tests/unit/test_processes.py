@@ -10,7 +10,7 @@ from problems import MIXTURE_1D, NORMAL_1D, PROCESSES, SEVENTEEN_LEVELS, VPS, Pe
 from scipy import stats
 
 from nonnormal.objectives.bounds import bound
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.processes import PSLD, VE, VP, apply, as_time, cholesky, langevin_sde, ordered, uniform_times
 from nonnormal.processes.schedules import Schedule
 from nonnormal.samplers import sample_ancestral
@@ -245,7 +245,7 @@ def test_ve_bound_is_that_of_the_vp_of_its_log_snr_but_for_the_prior(marginals):
     x0 = torch.randint(17, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)).double() / 8 - 1
     ve, vp = (
         bound(
-            *(PerPixel(SEVENTEEN_LEVELS), Design(process, get("laplace"), get("laplace")), x0),
+            *(PerPixel(SEVENTEEN_LEVELS), Design(process, Loss("laplace", "laplace")), x0),
             **dict(levels=17, n_steps=12, seeds=[0, 1], marginals=marginals),
         )[0]
         for process in (VE(), vp_like(VE()))

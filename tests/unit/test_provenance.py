@@ -1,4 +1,4 @@
-"""Provenance: the files that a module is made of, and that imports point downwards only."""
+"""Provenance: the files that a module is made of, and the rules that name them."""
 
 import functools
 import os
@@ -8,94 +8,60 @@ from pathlib import Path
 
 import pytest
 
+from nonnormal.study.cli import evaluate, make, show
 from nonnormal.study.results import provenance
 from nonnormal.study.results.provenance import body, hardware, sources
 
-# Lowest first; modules in one row may not import each other upwards or sideways, except within a package.
-LAYERS = [
-    ("steps",),
-    ("divergence",),
-    ("conventions", "scaled_divergence"),
-    ("bases",),
-    ("schedules",),
-    ("processes",),
-    ("denoisers",),
-    ("networks",),
-    ("objective",),
-    ("fitted_loss",),
-    ("likelihood",),
-    ("probability_flow",),
-    ("samplers",),
-    ("geometry",),
-    ("grid_search", "information"),
-    ("fitting",),
-    ("trajectories",),
-    ("checkpoints",),
-    ("distributed", "throughput"),
-    ("training",),
-    ("data",),
-    ("metrics",),
-    ("sections",),
-    ("study",),
-    ("recipes",),
-    ("evaluation",),
-    ("cli",),
-]
-RANKS = {name: rank for rank, row in enumerate(LAYERS) for name in row}
-PACKAGE = Path(provenance.__file__).parent
+PACKAGE = provenance.PACKAGE
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
+    if path.parent != PACKAGE or path.stem != "__init__"
 )
 
 
 @functools.cache
 def rooms(module):
-    """Files that a module is made of, relative to the package, e.g. "bases.py" or "data/images.py"."""
+    """Files that a module is made of, relative to the package, e.g. "bases/pca.py" or "data/images.py"."""
     return {Path(path).resolve().relative_to(PACKAGE).as_posix() for path in sources(f"nonnormal.{module}")}
 
 
-# The package itself, which Python runs before any of its modules, and the packages below the objective.
+def room(name):
+    """All files of a package."""
+    return {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / name).glob("*.py")}
+
+
+# The package itself, which Python runs before any of its modules.
 ROOT = {"__init__.py"}
-STEPS = ROOT | {
-    f"steps/{name}.py"
-    for name in (
-        *("__init__", "base", "catalogue", "checks", "fitted"),
-        *("mixtures", "normal_map", "quadrature", "transform"),
-    )
-}
-BASES = {
-    f"bases/{name}.py" for name in ("__init__", "base", "components", "fitted", "leading", "moments", "transforms")
-}
-PROCESSES = {f"processes/{name}.py" for name in ("__init__", "base", "one_variable", "phase_space", "recipe")}
-DENOISERS = {f"denoisers/{name}.py" for name in ("__init__", "base", "exact", "networks")}
-
-
-def test_divergence_is_made_of_steps_and_itself():
-    assert rooms("divergence") == STEPS | {"divergence.py"}
+STEPS = ROOT | room("steps") - {"steps/conventions.py"}
 
 
 def test_steps_are_made_of_nothing_else():
     assert rooms("steps") == STEPS
 
 
-@pytest.mark.parametrize("part", ["base", "catalogue", "quadrature"])
+@pytest.mark.parametrize("part", ["base", "distributions", "divergence", "quadrature"])
 def test_a_part_of_a_package_brings_the_package(part):
     """`import nonnormal.steps.base` runs `nonnormal/steps/__init__.py`, and so all that it imports."""
     assert rooms(f"steps.{part}") == STEPS
 
 
 def test_a_module_without_imports_of_its_own_is_itself_and_the_package():
-    assert rooms("schedules") == ROOT | {"schedules.py"}
+    assert rooms("files") == ROOT | {"files.py"}
 
 
-def test_objective_is_made_of_everything_below_it():
-    expected = {"conventions", "divergence", "objective", "schedules", "state_networks"}
-    assert rooms("objective") == STEPS | BASES | PROCESSES | DENOISERS | {f"{name}.py" for name in expected}
+def test_objectives_are_made_of_everything_below_them():
+    below = room("bases") | room("processes") | room("denoisers") - {"denoisers/unet.py", "denoisers/_torchvision.py"}
+    assert rooms("objectives.losses") == ROOT | room("steps") | below | room("objectives") | {"seeds.py"}
+
+
+def test_imports_for_type_checkers_do_not_count():
+    assert "if TYPE_CHECKING:\n    from nonnormal.bases" in (PACKAGE / "__init__.py").read_text()
+    assert not rooms("steps") & room("bases")
 
 
 def test_imports_inside_functions_count():
-    assert {"training.py", "figures/steps.py", "metrics/fidelity.py"} <= rooms("cli")
+    assert {"training/loop.py", "study/report/text.py", "metrics/fidelity.py"} <= rooms("study.cli")
 
 
 def test_a_package_is_its_init_and_what_that_imports():
@@ -136,7 +102,16 @@ def other(option="a"):
 def commands(tmp_path, monkeypatch):
     """A module of the package with commands; writes what is given in its place."""
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "nonnormal")
-    for name in ("__init__", "seeds", "training", "steps/__init__", "cli/__init__", "cli/other"):
+    for name in (
+        "__init__",
+        "seeds",
+        "training/__init__",
+        "training/loop",
+        "steps/__init__",
+        "study/__init__",
+        "study/cli/__init__",
+        "study/cli/other",
+    ):
         path = tmp_path / f"nonnormal/{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
@@ -178,7 +153,7 @@ def test_the_body_of_a_command_is_what_it_and_those_it_calls_do(commands, was, i
 
 def test_a_function_that_there_is_not_is_refused():
     for named in (body, sources):
-        with pytest.raises(ValueError, match=r"no function of this package: nonnormal\.cli\.make:nothing"):
+        with pytest.raises(ValueError, match=r"no function of this package: nonnormal\.study\.cli\.make:nothing"):
             named("nonnormal.study.cli.make:nothing")
 
 
@@ -187,39 +162,40 @@ RULES = {
     for file in (PACKAGE.parents[1] / "workflow/rules").glob("*.smk")
     for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL)
 }
+LOOPS = [
+    text
+    for file in (PACKAGE.parents[1] / "workflow/rules").glob("*.smk")
+    for text in re.findall(r"^for EXPERIMENT.*?(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL)
+]
+MODULE_OF = {
+    command.callback.__name__: module for module in (make, evaluate, show) for command in module.app.registered_commands
+}
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_is_made_again_where_its_command_changed(rule):
-    """The command that its shell calls: what that imports is its input, and what it says its parameter."""
-    called = re.search(r'(?:nonnormal|TRAIN \+ ") ((?:evaluate )?[\w-]+) \{', RULES[rule])[1]
-    module = "evaluate" if called.startswith("evaluate") else "show" if called in SHOWN else "make"
-    command = f"nonnormal.study.cli.{module}:{called.split()[-1].replace('-', '_')}"
+    """The command that its shell calls: the digests of what that imports and of what it says are parameters."""
+    called = re.search(r'(?:nonnormal|TRAIN \+ ") ([\w-]+) \{', RULES[rule])[1].replace("-", "_")
+    command = f"{MODULE_OF[called].__name__}:{called}"
     assert f'command=body("{command}"' in RULES[rule]
-    assert f'sources("{command}"' in RULES[rule] or called in ("figure", "paper"), "those name their own"
+    assert f'digest("{command}"' in RULES[rule] or called == "paper", "it has no code but Typst's"
 
 
-SHOWN = ("figure", "table", "paper", "page")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("evaluate", "*EXPERIMENT.modules(JOB.function)"), ("show", "*EXPERIMENT.modules(*EXPERIMENT.functions(STUDY))")],
+)
+def test_rules_of_experiments_are_made_again_where_their_functions_changed(command, code):
+    """They are made in a loop over the registry."""
+    [text] = [text for text in LOOPS if f'"nonnormal {command} ' in text]
+    assert re.search(rf'code=digest\((".*", )?{re.escape(code)}\)', text)
+    assert f'command=body("{MODULE_OF[command].__name__}:{command}")' in text
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_contains_itself(module):
     path = module.replace(".", "/")
     assert rooms(module) & {f"{path}.py", f"{path}/__init__.py"}
-
-
-@pytest.mark.parametrize("module", [module for module in MODULES if module.split(".")[0] in RANKS])
-def test_imports_point_downwards(module):
-    top = module.split(".")[0]
-    reached = {path.removesuffix(".py").split("/")[0] for path in rooms(module)} - {top}
-    assert [name for name in reached if RANKS.get(name, -1) >= RANKS[top]] == []
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_only_the_top_knows_the_study_and_the_command_line(module):
-    above = {"study": {"study", "recipes", "evaluation", "page", "readme", "cli"}, "cli": {"cli"}}
-    for name, allowed in above.items():
-        assert f"{name}.py" not in rooms(module) or module.split(".")[0] in allowed
 
 
 def test_hardware_is_one_line():

@@ -1,97 +1,79 @@
-"""What stands between the markers of a study in the README."""
+"""The README: short, written by hand, and its code runs as it stands."""
 
-import json
+import re
+import sys
+from pathlib import Path
 
-import pandas as pd
 import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-from nonnormal.study.config import validate
-from nonnormal.study.experiments.claims import tables
-from nonnormal.study.experiments.claims.judgement import Claims
-from nonnormal.study.report.readme import insert
-from nonnormal.study.results.paths import Layout
-
-BEFORE, AFTER = "# A project\n\n<!-- results of a: start -->\n", "<!-- results of a: end -->\n\nMore.\n"
-RUNS = {"runs": {"r": {"q": "normal", "p": "normal"}}}
-DESIGNS = {"designs": {"runs": {"d": {"basis": {"kind": "dct"}}}}}
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r'^```python(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
 
-def _claims():
-    untested = {"id": "c", "source": "li2024", "statement": "It holds.", "where": "§1", "untested": "nobody could"}
-    none = pd.DataFrame({"key": []})
-    return tables.claims(Claims(claims=(untested,)), none, none, "a", {})
+class Network(torch.nn.Module):
+    """What the README leaves to the reader: a network of noisy images and their log-SNR."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(2, 1, 3, padding=1)
+
+    def forward(self, z, log_snr):
+        level = (log_snr / 10).reshape(-1, 1, 1, 1).expand_as(z)
+        return self.layer(torch.cat([z, level], dim=1))
 
 
 @pytest.fixture
-def readme(tmp_path, monkeypatch):
-    """readme(settings): what the file of a study with these settings becomes, and the folder."""
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working folder whose modules can be imported, with a pipeline in it."""
     monkeypatch.chdir(tmp_path)
-    target = tmp_path / "README.md"
-    target.write_text(f"{BEFORE}old\n{AFTER}")
-
-    def inserted(**settings):
-        study = validate({"name": "a", "data": "digits", "title": "Digits by night", **RUNS, **settings}, "")
-        layout = Layout(study.name, study.data_name, study.headline)
-        made = {"revision": "0123456789abcdef", "uncommitted_changes": False, "hardware": "an abacus"}
-        files = {layout.provenance: json.dumps(made)}
-        files |= {layout.table(name, "md"): f"| {name} |\n|---|\n" for name in ("pairs", "designs")}
-        files |= {layout.figure(name, "png"): name for name in ("samples", "designs")}
-        files[layout.table("claims", "csv")] = _claims().to_csv(index=False)
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        insert(target, study, layout)
-        return target.read_text()
-
-    return inserted
+    monkeypatch.syspath_prepend(tmp_path)
+    blocks = dict(down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",), add_attention=False)
+    channels = dict(in_channels=1, out_channels=1, block_out_channels=(4,), layers_per_block=1, norm_num_groups=2)
+    DDPMPipeline(UNet2DModel(sample_size=8, **channels, **blocks), DDPMScheduler()).save_pretrained("path/to/network")
+    yield tmp_path
+    sys.modules.pop("my_steps", None)
 
 
-def test_a_study_has_its_samples_table_and_conditions(readme, tmp_path):
-    text = readme()
-    assert text.startswith(BEFORE)
-    assert text.endswith(AFTER)
-    body = text.removeprefix(BEFORE).removesuffix(AFTER)
-    assert "old" not in body
-    parts = ["](docs/images/a-samples.png)", "| pairs |", "Digits by night. Conditions: ", "`0123456789` on an abacus"]
-    assert [body.count(part) for part in parts] == [1] * 4
-    assert sorted(parts, key=body.index) == parts
-    assert (tmp_path / "docs/images/a-samples.png").read_text() == "samples"
-    assert "designs" not in body
+def test_it_is_short_and_written_by_hand():
+    assert len(README.splitlines()) <= 200
+    assert "<!--" not in README
 
 
-def test_trainings_are_told_apart(readme):
-    other = {"q": "laplace", "p": "laplace", "training": {"steps": 7, "batch_size": 3, "ema_decay": 0.5, "n_steps": 9}}
-    text = "; 7 optimiser steps of 3 images, averaged weights (decay 0.5), T = 9 (1 of the networks, s the first)."
-    body = readme(runs=RUNS["runs"] | {"s": other})
-    assert text in body
-    assert " (1 of the networks, r the first); 7" in body
+def test_its_code_runs_as_it_stands(elsewhere):
+    batches = [torch.rand(8, 1, 8, 8) * 2 - 1 for _ in range(3)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        scope = {"__name__": "readme", "network": Network(), "batches": batches}
+        before = [value.clone() for value in scope["network"].parameters()]
+        for file, code in BLOCK.findall(README):
+            if file:
+                (elsewhere / file).write_text(code, encoding="utf-8")
+            else:
+                exec(compile(code, "README.md", "exec"), scope)
+    assert (elsewhere / "laplace.png").is_file()
+    assert scope["images"].shape == (4, 1, 8, 8)
+    assert all((old != new).any() for old, new in zip(before, scope["network"].parameters(), strict=True))
 
 
-def test_published_figures_are_spoken_of_where_there_are_any(readme):
-    assert "li2024" not in readme()
+def test_its_own_step_is_one_and_trains(elsewhere):
+    from nonnormal import ELBO, VP, Design, Loss, NetworkDenoiser, get_step
+
+    [(file, code)] = [found for found in BLOCK.findall(README) if found[0]]
+    (elsewhere / file).write_text(code, encoding="utf-8")
+    step = get_step("my_steps:HyperbolicSecant")
+    objective = ELBO(Design(VP(), Loss(step, step)), n_steps=10)
+    loss = objective(NetworkDenoiser(Network()), torch.zeros(4, 1, 8, 8), torch.Generator().manual_seed(0))
+    assert loss.isfinite().all()
 
 
-def test_a_second_time_changes_nothing(readme):
-    assert readme() == readme()
-
-
-def test_designs_are_shown_too(readme, tmp_path):
-    body = readme(**DESIGNS)
-    parts = ["a-samples.png", "| pairs |", "a-designs.png", "| designs |", "Conditions: "]
-    assert [body.count(part) for part in parts] == [1] * 5
-    assert sorted(parts, key=body.index) == parts
-    assert (tmp_path / "docs/images/a-designs.png").read_text() == "designs"
-
-
-def test_the_headline_study_has_verdicts_and_leaves_designs_to_its_paper(readme):
-    body = readme(headline=True, **DESIGNS)
-    assert "What the source texts claim" in body
-    assert "nobody could" in body
-    assert "| designs |" not in body
-
-
-def test_a_file_without_markers_is_left_as_it_is(readme, tmp_path):
-    (tmp_path / "README.md").write_text("<!-- results of a: start -->")
-    with pytest.raises(ValueError, match="no pair of markers <!-- results of a: start -->"):
-        readme()
-    assert (tmp_path / "README.md").read_text() == "<!-- results of a: start -->"
+def test_every_equation_is_where_it_says():
+    table = README[README.index("Find an equation") : README.index("## Limits")]
+    found = re.findall(r"((?:`\w+`(?:, )?)+) in \[[^]]+\]\(([^)]+)\)", table)
+    assert len(found) >= 10
+    for names, path in found:
+        code = (ROOT / path).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^\s*(?:def|class) {name}\b", code, re.MULTILINE), (name, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nonnormal.files import observed, read_json, reading, sha256_of, write_json, write_text
+from nonnormal.files import read_json, sha256_of, track_input, tracking, write_json, write_text
 from nonnormal.study.cli.common import recorded
 from nonnormal.study.config import validate
 from nonnormal.study.results import records
@@ -21,9 +21,9 @@ STUDY = {"name": "s", "data": "digits", "seed": 3, "runs": {"r": None, "other": 
 
 def make(path, content, *inputs, command="nonnormal make"):
     """A command that reads the inputs and writes the content."""
-    with observed(Recorder(command.split())):
+    with tracking(Recorder(command.split())):
         for each in inputs:
-            reading(each)
+            track_input(each)
         write_text(path, content)
 
 
@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "published.csv").write_text("1\n")
     make(DATA, "a\n1\n", command="nonnormal data d")
     make(WEIGHTS, "a\n2\n", DATA, command="nonnormal train s --run r")
-    make(FIGURE, "3", WEIGHTS, "published.csv", command="nonnormal figure s --name f")
+    make(FIGURE, "3", WEIGHTS, "published.csv", command="nonnormal show pairs s")
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def test_a_record_says_what_was_made_from_what_by_which_code(project):
     assert record["file"] == FIGURE
     assert record["sha256"] == sha256_of(project / FIGURE)
     assert record["bytes"] == 1
-    assert record["command"] == "nonnormal figure s --name f"
+    assert record["command"] == "nonnormal show pairs s"
     assert record["inputs"] == {path: sha256_of(project / path) for path in ("published.csv", WEIGHTS)}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["started"])
     assert record["started"] <= record["ended"]
@@ -94,10 +94,10 @@ def test_a_command_is_recorded_with_its_arguments(project, monkeypatch):
 
 
 def test_inputs_read_after_a_file_was_written_are_none_of_its(project):
-    with observed(Recorder(["x"])):
-        reading(DATA)
+    with tracking(Recorder(["x"])):
+        track_input(DATA)
         write_text("results/s/first.csv", "1")
-        reading(WEIGHTS)
+        track_input(WEIGHTS)
         write_text("results/s/second.csv", "2")
     assert [link.path for link in chain(project / "results/s/first.csv").inputs] == [DATA]
     assert [link.path for link in chain(project / "results/s/second.csv").inputs] == [DATA, WEIGHTS]
@@ -109,7 +109,7 @@ def test_the_chain_goes_from_the_figure_back_to_the_data(project):
     assert {link.state for link in found.walk()} == {"as made"}
     printed = list(lines(found))
     assert [line.split()[0] for line in printed] == [FIGURE, "├─", "└─", "└─"]
-    assert "← nonnormal figure s --name f" in printed[0]
+    assert "← nonnormal show pairs s" in printed[0]
     assert "(made by no command)" in printed[1]
     assert printed[3].startswith(f"   └─ {DATA}")
 
@@ -130,7 +130,7 @@ def test_older_contents_keep_their_records(project):
     assert weights.state == "changed since"
     (project / WEIGHTS).write_bytes(before)
     assert [link.path for link in chain(project / WEIGHTS).inputs] == [DATA]
-    with observed(Recorder(["x"])):
+    with tracking(Recorder(["x"])):
         assert read_table(project / WEIGHTS).a.tolist() == [2]
 
 
@@ -143,7 +143,7 @@ def test_the_newest_record_is_the_one_that_says_so(project):
     (project / WEIGHTS).unlink()
     assert chain(project / WEIGHTS).expected == newer
     (project / WEIGHTS).write_text("a\n")
-    with observed(Recorder(["x"])), pytest.raises(ValueError, match=f"expected SHA-256 {newer}"):
+    with tracking(Recorder(["x"])), pytest.raises(ValueError, match=f"expected SHA-256 {newer}"):
         read_table(project / WEIGHTS)
 
 
@@ -159,7 +159,7 @@ def test_a_file_without_records_has_no_chain(project):
 def test_a_table_that_its_records_disown_is_not_used(project, content, happened):
     expected = sha256_of(project / WEIGHTS)
     (project / WEIGHTS).write_text(content)
-    with observed(Recorder(["x"])), pytest.raises(ValueError, match="damaged, or was changed") as error:
+    with tracking(Recorder(["x"])), pytest.raises(ValueError, match="damaged, or was changed") as error:
         read_table(project / WEIGHTS)
     for words in (WEIGHTS, expected, sha256_of(project / WEIGHTS), "delete it to have it made again"):
         assert words in str(error.value)
@@ -168,7 +168,7 @@ def test_a_table_that_its_records_disown_is_not_used(project, content, happened)
 
 def test_a_file_without_records_is_used(project):
     pd.DataFrame({"a": [5]}).to_csv("results/s/pulled.csv", index=False)
-    with observed(Recorder(["x"])):
+    with tracking(Recorder(["x"])):
         assert read_table(project / "results/s/pulled.csv").a.tolist() == [5]
 
 
@@ -250,5 +250,7 @@ def test_a_damaged_table_without_records_is_named_with_what_to_do(project, conte
 @pytest.mark.parametrize("content", ['{"a": 1', "", "[]"])
 def test_a_damaged_json_file_is_named_with_what_to_do(project, content):
     Path("results/s/provenance.json").write_text(content)
-    with pytest.raises(ValueError, match=r"^results/s/provenance\.json is damaged \(.*; delete it and make it again"):
+    with pytest.raises(
+        ValueError, match=r"^results/s/provenance\.json is damaged \(.*; delete it to have it made again"
+    ):
         read_json("results/s/provenance.json")

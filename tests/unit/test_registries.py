@@ -7,8 +7,10 @@ from nonnormal.denoisers.preconditioning import PARAMETRISATIONS
 from nonnormal.processes import TIMES
 from nonnormal.samplers import GRIDS, SOLVERS
 from nonnormal.steps import conventions
-from nonnormal.study.config import sections, settings
+from nonnormal.study.config import settings
+from nonnormal.study.experiments.ablation.settings import Ablation
 from nonnormal.study.experiments.phase_space.measure import FLOWS, WALKS
+from nonnormal.study.experiments.phase_space.settings import PhaseSpace
 
 
 @pytest.mark.parametrize(
@@ -17,9 +19,9 @@ from nonnormal.study.experiments.phase_space.measure import FLOWS, WALKS
         (settings.Basis, "kind", bases.KINDS),
         (settings.Network, "parametrisation", PARAMETRISATIONS),
         (settings.Training, "convention", conventions.CONVENTIONS),
-        (sections.LinearSDE, "samplers", WALKS | FLOWS),
-        (sections.LinearSDE, "step_samplers", WALKS),
-        (sections.LinearSDE, "grids", TIMES),
+        (PhaseSpace, "samplers", WALKS | FLOWS),
+        (PhaseSpace, "step_samplers", WALKS),
+        (PhaseSpace, "grids", TIMES),
     ],
 )
 def test_a_study_may_say_all_that_the_library_knows(model, key, known):
@@ -28,7 +30,7 @@ def test_a_study_may_say_all_that_the_library_knows(model, key, known):
 
 @pytest.mark.parametrize(("key", "known"), [("grids", {*TIMES, *GRIDS}), ("solvers", SOLVERS)])
 def test_a_crossing_may_say_nothing_else(key, known):
-    assert set(allowed(sections.Crossing, key)) < set(known)
+    assert set(allowed(Ablation, key)) < set(known)
 
 
 def allowed(model, key):

@@ -14,7 +14,6 @@ import numpy as np
 import problems
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from problems import STEPS, scipy_law
 from scipy import stats
 
@@ -22,6 +21,9 @@ from nonnormal.denoisers.unet import initialised
 from nonnormal.diffusers.keys import SchedulerKeys
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.steps import StepError, base, get, register
+
+# After the scheduler, which sees to it that torchvision can be imported.
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip
 
 ALPHA = 1e-4
 SHAPE = (2, 3, 8, 8)

@@ -14,10 +14,11 @@ from nonnormal.processes.schedules import (
     Cosine,
     LinearLogSNR,
     Polynomial,
+    Schedule,
     column_labels,
     row_labels,
+    sequential,
     variance_labels,
-    waiting,
 )
 from nonnormal.samplers import grids
 
@@ -226,7 +227,7 @@ def test_clipping_bounds_and_changes_nothing_inside():
 @pytest.mark.parametrize("delay", [0.0, 0.25, 1.0, 2.0])
 def test_columns_wait_for_their_turn(delay):
     """Column k is noised over a window w = 1/(1 + 3·delay) that begins (3 − k)·delay·w after time 0."""
-    schedule = waiting(column_labels((1, 2, 4)), delay, 9.0, -7.0)
+    schedule = sequential(column_labels((1, 2, 4)), delay, 9.0, -7.0)
     window = 1 / (1 + 3 * delay)
     for column in range(4):
         start = (3 - column) * delay * window
@@ -241,7 +242,7 @@ def test_columns_wait_for_their_turn(delay):
 @pytest.mark.parametrize("delay", [-0.1, math.nan, math.inf])
 def test_delays_must_be_finite_and_not_negative(delay):
     with pytest.raises(ValueError, match="delay must be 0 or more windows"):
-        waiting(column_labels(SHAPE), delay)
+        sequential(column_labels(SHAPE), delay)
 
 
 @pytest.mark.parametrize(
@@ -286,3 +287,9 @@ def test_component_wise_schedules_are_themselves_alone():
     assert first == first != second
     assert len({first, second}) == 2
     assert VP(first) == VP(first) != VP(second)
+
+
+@pytest.mark.parametrize("t", [0.3, torch.rand(2, 3, generator=torch.Generator().manual_seed(0))])
+def test_the_slope_of_a_linear_schedule_is_what_differentiation_finds(t):
+    schedule = LinearLogSNR(13.3, -5.0)
+    assert torch.equal(schedule.slope(t), Schedule.slope(schedule, t))

@@ -10,7 +10,7 @@ from torch import nn
 from nonnormal.denoisers import NFECounter, StateNFECounter, counted, predict_x0, score
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, noise_factor
 from nonnormal.objectives.bounds import bound
-from nonnormal.objectives.losses import Design, HybridScoreMatching, marginal_state
+from nonnormal.objectives.losses import Design, HybridScoreMatching, Loss, marginal_state
 from nonnormal.processes import PSLD, apply, cholesky, lift, solve_lower, uniform_times
 from nonnormal.samplers import sample_ancestral, sample_em, sample_sscs
 from nonnormal.steps import get
@@ -88,7 +88,7 @@ def test_bounds_take_it_as_they_take_the_denoiser():
     process, x0 = PSLDS["psld"], torch.tensor([[-1.0, 0.5], [0.25, 1.0]]).double().reshape(1, 1, 2, 2)
     options = dict(levels=17, n_steps=20, seeds=[3])
     expected, found = (
-        bound(model, Design(process, NORMAL, NORMAL), x0, **options)[0].total
+        bound(model, Design(process, Loss(NORMAL, NORMAL)), x0, **options)[0].total
         for model in (EXACT, Exact(process, "hsm"))
     )
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
@@ -98,7 +98,9 @@ def test_bounds_take_it_as_they_take_the_denoiser():
 @every
 def test_objective_is_least_at_the_noise_that_was_drawn(process, target):
     """An oracle that knows x_0 and m_0 predicts the very noise, and pays nothing; 0 pays half its square."""
-    objective = HybridScoreMatching(Design(process, NORMAL, NORMAL), target, momentum_alone=process.friction_x == 0)
+    objective = HybridScoreMatching(
+        Design(process, Loss(NORMAL, NORMAL)), target, momentum_alone=process.friction_x == 0
+    )
     x0 = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
     u, noise = objective.draw(x0.shape, torch.Generator().manual_seed(2), torch.float64)
     first = 0.0 if target == "hsm" else math.sqrt(process.momentum_var / process.mass_inv) * noise[:, 2:]
@@ -197,14 +199,15 @@ def test_it_is_trained_as_a_denoiser_is(tmp_path, target, friction, more):
     """The same bits twice, in passes over parts of a batch too, and in bfloat16; the loss falls."""
     process = PSLD(friction_x=friction, friction_m=4 + friction)
     settings = recipe(vars(process), outputs=1 if friction == 0 else 2, target=target)
-    objective = HybridScoreMatching(Design(process, NORMAL, NORMAL), target, momentum_alone=friction == 0)
+    objective = HybridScoreMatching(Design(process, Loss(NORMAL, NORMAL)), target, momentum_alone=friction == 0)
     images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     options = dict(steps=12, batch_size=8, learning_rate=3e-3, warmup=1, decay="constant", betas=(0.9, 0.99))
     options |= dict(weight_decay=0.0, clip_norm=1.0, ema_decay=0.5, seed=5, checkpoint=tmp_path / "c.safetensors")
-    options |= dict(checkpoint_every=50, log_every=4, facts={"of": "f"}) | more
+    options |= dict(checkpoint_every=50, log_every=4, fingerprint={"of": "f"}) | more
     (first, log), (again, _) = (train(build_denoiser(settings), objective, images, **options) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    assert log.loss_nats_per_dim.iloc[-1] < log.loss_nats_per_dim.iloc[0]
+    losses = log["loss_nats_per_dim"]
+    assert losses[-1] < losses[0]
     rough, rough_log = train(build_denoiser(settings), objective, images, **options, precision="bfloat16")
-    assert rough_log.loss_nats_per_dim.tolist() == pytest.approx(log.loss_nats_per_dim.tolist(), rel=0.1)
+    assert rough_log["loss_nats_per_dim"] == pytest.approx(losses, rel=0.1)
     assert type(rough.network) is type(first.network)

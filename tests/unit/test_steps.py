@@ -14,6 +14,7 @@ from scipy.integrate import quad
 from nonnormal import steps
 from nonnormal.steps import StepError, divergence, get
 from nonnormal.steps.base import check
+from nonnormal.steps.closed_forms import CLOSED_FORMS, closed_form
 
 DOUBLE = torch.float64
 
@@ -445,8 +446,8 @@ def test_a_new_family_has_divergences_by_quadrature(registered):
 
 
 def test_a_closed_form_takes_the_place_of_quadrature(monkeypatch):
-    monkeypatch.setattr(divergence, "_CLOSED_FORMS", dict(divergence._CLOSED_FORMS))
-    divergence.closed_form(HyperbolicSecant, steps.Normal)(lambda q, p, delta: 0.5 * delta.square() + 0.25)
+    monkeypatch.setitem(CLOSED_FORMS, (HyperbolicSecant, steps.Normal), None)  # so that it is removed afterwards
+    closed_form(HyperbolicSecant, steps.Normal)(lambda q, p, delta: 0.5 * delta.square() + 0.25)
     found = divergence.shift_kl("problems:HyperbolicSecant", "normal", torch.tensor([0.0, 0.5]))
     assert found.tolist() == [0.25, 0.375]
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from problems import small_denoiser
 
-from nonnormal.files import observed
+from nonnormal.files import tracking
 from nonnormal.processes import PSLD
 from nonnormal.steps import families, get
 from nonnormal.steps.divergence import is_finite
@@ -20,9 +20,10 @@ from nonnormal.study import config as study
 from nonnormal.study.cli.common import open_study
 from nonnormal.study.config import StudyError, json_schema, load, validate
 from nonnormal.study.config.build import components, design, model_config, objective
+from nonnormal.study.config.reference import reference
 from nonnormal.study.config.sections import NAME_RULE
 from nonnormal.study.config.settings import Process, Run
-from nonnormal.study.results import paths as layout
+from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.results.records import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -35,16 +36,16 @@ BASE = {
         "p": "laplace",
         "network": {"widths": [8, 16], "groups": 4},
         "process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}},
-        "training": {"n_steps": 10, "steps": 30},
+        "training": {"timesteps": 10, "iterations": 30},
     },
     "runs": {
         "plain": None,
-        "other": {"q": "uniform", "training": {"steps": 40}, "process": {"schedule": {"kind": "cosine"}}},
+        "other": {"q": "uniform", "training": {"iterations": 40}, "process": {"schedule": {"kind": "cosine"}}},
     },
 }
 
 # Those that may be left out, and have defaults for all they say.
-SECTIONS = ("invariance", "exchange", "geometry", "recipe", "crossing")
+SECTIONS = ("convergence", "step_swap", "geometry", "phase_space", "ablation")
 LIMIT = "or train it with training.loss: limit"
 
 
@@ -102,6 +103,16 @@ def test_studies_of_real_data_have_four_pairs_by_two_recipes(name):
     assert list(found.runs) == [f"{recipe}-{pair}" for recipe in ("vdm", "edm") for pair in pairs]
     for run, settings in found.runs.items():
         assert run == f"{'vdm' if settings.training.weighting == 'elbo' else 'edm'}-{settings.q}-{settings.p}"
+
+
+def test_the_list_of_keys_is_up_to_date_and_has_every_key():
+    """`nonnormal schema` writes the file again."""
+    said = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    assert said == reference()
+    schema = json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        assert all(f"| `{key}` |" in said for key in part["properties"])
+    assert "| `temperature` |" not in said
 
 
 def test_exported_schema_is_up_to_date():
@@ -189,7 +200,7 @@ def test_a_text_like_a_number_is_one_where_a_number_is_asked_for_and_nowhere_els
         ("network.widths", 8, "found 8; must be a list"),
         ("network.widths", [], "found []; must be a list of at least 1 item"),
         ("network.widths", [100_000_000], "found 100000000; Input should be less than or equal to 8192"),
-        ("training.n_steps", 10**21, f"found {10**21}; Input should be less than or equal to 1000000"),
+        ("training.timesteps", 10**21, f"found {10**21}; Input should be less than or equal to 1000000"),
         ("training.seed", 10**21, f"found {10**21}; Input should be less than {2**63}"),
         ("process", {"kind": "vp_sde", "beta": "x"}, 'beta: found "x"; must be a number or a list'),
         ("process", {"kind": "vp_sde", "beta": [0.1, "x"]}, 'beta.1: found "x"; must be a number'),
@@ -209,15 +220,15 @@ def test_a_mistake_is_said_once_in_the_words_of_yaml(path, value, words):
 def test_a_mistake_in_the_defaults_is_said_once_and_there():
     raw = changed("defaults.trainig", {}) | {
         "runs": {f"r{i}": None for i in range(20)},
-        "designs": {"runs": {"d": None}},
+        "representations": {"networks": {"d": None}},
     }
     assert mistake(raw).startswith("study.yaml: defaults.trainig: unknown key")
     assert "\n" not in mistake(raw)
-    raw = changed("defaults.training.steps", 0)
-    raw["runs"] = {"its": {"training": {"steps": 0}}, "other": None}
+    raw = changed("defaults.training.iterations", 0)
+    raw["runs"] = {"its": {"training": {"iterations": 0}}, "other": None}
     assert [line.split()[1] for line in mistake(raw).splitlines()] == [
-        "defaults.training.steps:",
-        "runs.its.training.steps:",
+        "defaults.training.iterations:",
+        "runs.its.training.iterations:",
     ]
     raw = changed("defaults.p", "uniform") | {"runs": {"a": None, "b": None}}
     assert [line.split()[1] for line in mistake(raw).splitlines()] == ["defaults.p:"]
@@ -263,8 +274,8 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
 def test_runs_replace_defaults_key_by_key():
     found = validate(BASE, "x")
     plain, other = found.run("plain"), found.run("other")
-    assert (plain.q, plain.p, plain.training.steps, plain.training.n_steps) == ("laplace", "laplace", 30, 10)
-    assert (other.q, other.p, other.training.steps, other.training.n_steps) == ("uniform", "laplace", 40, 10)
+    assert (plain.q, plain.p, plain.training.iterations, plain.training.timesteps) == ("laplace", "laplace", 30, 10)
+    assert (other.q, other.p, other.training.iterations, other.training.timesteps) == ("uniform", "laplace", 40, 10)
     assert (plain.process.schedule.kind, other.process.schedule.kind) == ("linear_log_snr", "cosine")
     assert other.process.schedule.log_snr_max == 9
     assert other.network == plain.network
@@ -300,15 +311,15 @@ def test_defaults_may_be_left_out(defaults):
         (
             "runs.plain.training.epochs",
             3,
-            ["runs.plain.training.epochs: unknown key", "weighting,", "n_steps, steps, batch_size"],
+            ["runs.plain.training.epochs: unknown key", "weighting,", "timesteps, iterations, batch_size"],
         ),
         ("runs.plain.process.schedule.shape", 1, ["shape: unknown key", "kind, log_snr_max, log_snr_min"]),
         ("defaults.netwrk", {}, ["defaults.netwrk: unknown key", "q, p, basis, process, network, training"]),
-        ("sampling.steps", 1, ["sampling.steps: unknown key", "n_images, n_steps, batch_size, dtype"]),
+        ("sampling.steps", 1, ["sampling.steps: unknown key", "n_images, nfe, batch_size, dtype"]),
         ("runs.plain.training.accumulate", 1000, ["runs.plain.training.accumulate: found 1000", "no more pieces"]),
-        ("runs.plain.training.n_steps", 0, ["runs.plain.training.n_steps: found 0", "greater than or equal to 1"]),
-        ("sampling.n_steps", [10, 0], ["sampling.n_steps.1: found 0", "greater than or equal to 1"]),
-        ("sampling.n_steps", [], ["sampling.n_steps: found []", "at least 1 item"]),
+        ("runs.plain.training.timesteps", 0, ["runs.plain.training.timesteps: found 0", "greater than or equal to 1"]),
+        ("sampling.nfe", [10, 0], ["sampling.nfe.1: found 0", "greater than or equal to 1"]),
+        ("sampling.nfe", [], ["sampling.nfe: found []", "at least 1 item"]),
         ("sampling.dtype", "float16", ['sampling.dtype: found "float16"', "must be one of float32, float64"]),
         ("runs.plain.training.learning_rate", float("nan"), ["learning_rate: found NaN", "finite number"]),
         ("runs.plain.training.weighting", "vlb", ['weighting: found "vlb"', "one of elbo, perceptual, hsm, dsm"]),
@@ -337,11 +348,15 @@ def test_defaults_may_be_left_out(defaults):
             3e-4,
             ["evaluation.flow_tolerance: found 0.0003", "less than or equal to 0.0001"],
         ),
-        ("invariance.n_samples", 99, ["invariance.n_samples: found 99", "greater than or equal to 100"]),
-        ("exchange.n_images", 7, ["exchange.n_images: found 7", "greater than or equal to 8"]),
-        ("exchange.n_steps", [10, 0], ["exchange.n_steps.1: found 0", "greater than or equal to 1"]),
-        ("exchange.steps", ["normal", "cauchy"], ['exchange.steps.1: found "cauchy"', "known families: normal"]),
-        ("exchange.steps", [], ["exchange.steps: found []", "at least 1 item"]),
+        ("convergence.n_samples", 99, ["convergence.n_samples: found 99", "greater than or equal to 100"]),
+        ("step_swap.n_images", 7, ["step_swap.n_images: found 7", "greater than or equal to 8"]),
+        ("step_swap.nfe", [10, 0], ["step_swap.nfe.1: found 0", "greater than or equal to 1"]),
+        (
+            "step_swap.step_families",
+            ["normal", "cauchy"],
+            ['step_swap.step_families.1: found "cauchy"', "known families: normal"],
+        ),
+        ("step_swap.step_families", [], ["step_swap.step_families: found []", "at least 1 item"]),
         ("geometry.run", "plane", ['geometry.run: found "plane"', "the runs are plain, other"]),
         ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images that there are"]),
         ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images that there are"]),
@@ -350,17 +365,21 @@ def test_defaults_may_be_left_out(defaults):
         ("geometry.n_levels", 3, ["geometry.n_levels: found 3", "greater than or equal to 4"]),
         ("geometry.nfe", [5, 2], ["geometry.nfe.1: found 2", "greater than or equal to 3"]),
         ("geometry.nfe", [], ["geometry.nfe: found []", "at least 1 item"]),
-        ("geometry.n_steps", [10, 1], ["geometry.n_steps.1: found 1", "greater than or equal to 2"]),
-        ("geometry.steps", ["normal", "cauchy"], ['geometry.steps.1: found "cauchy"', "known families: normal"]),
+        ("geometry.ancestral_nfe", [10, 1], ["geometry.ancestral_nfe.1: found 1", "greater than or equal to 2"]),
         (
-            "geometry.steps",
-            ["laplace", "normal", "laplace"],
-            ["geometry.steps: found", "laplace: named more than once"],
+            "geometry.step_families",
+            ["normal", "cauchy"],
+            ['geometry.step_families.1: found "cauchy"', "known families: normal"],
         ),
         (
-            "geometry.steps",
+            "geometry.step_families",
+            ["laplace", "normal", "laplace"],
+            ["geometry.step_families: found", "laplace: named more than once"],
+        ),
+        (
+            "geometry.step_families",
             ["student_t(df=5)", "student_t( df = 5.0 )"],
-            ["geometry.steps: found", "student_t(df=5): named more than once"],
+            ["geometry.step_families: found", "student_t(df=5): named more than once"],
         ),
         ("runs.plain.q", "nowhere:Step", ['runs.plain.q: found "nowhere:Step"', "cannot be loaded"]),
         ("runs.plain.p", "nowhere:Step", ['runs.plain.p: found "nowhere:Step"', "cannot be loaded"]),
@@ -383,17 +402,29 @@ def test_defaults_may_be_left_out(defaults):
                 {"basis": {"kind": kind}, "process": {"schedule": {"kind": schedule, "labels": labels}}},
                 [f"runs.plain.process.schedule.labels: the components of {kind} have no {labels}s; use variance"],
             )
-            for kind, schedule, labels in (("pca", "waiting", "column"), ("haar", "component_wise", "row"))
+            for kind, schedule, labels in (("pca", "sequential", "column"), ("haar", "component_wise", "row"))
         ),
         (
-            "designs",
-            {"runs": {"wave": {"basis": {"kind": "dct"}}}, "extend": "wave"},
-            ["designs.runs.wave.basis.kind: found dct", "designs.extend keeps columns of pixels"],
+            "representations",
+            {"networks": {"wave": {"basis": {"kind": "dct"}}}, "outpaint": "wave"},
+            ["representations.networks.wave.basis.kind: found dct", "representations.outpaint keeps columns of pixels"],
         ),
-        ("designs", {"runs": {"plain": None}}, ["designs.runs: plain: taken"]),
-        ("designs", {"runs": {"wave": None}, "extend": "plain"}, ['designs.extend: found "plain"', "wave"]),
-        ("designs.runs.wave.basis.kind", "sine", ['designs.runs.wave.basis.kind: found "sine"']),
-        ("designs.runs.wave.bases", "sine", ["designs.runs.wave.bases: unknown key", "basis"]),
+        (
+            "representations",
+            {"networks": {"plain": None}},
+            ["representations.networks: plain is the name of another network"],
+        ),
+        (
+            "representations",
+            {"networks": {"wave": None}, "outpaint": "plain"},
+            ['representations.outpaint: found "plain"', "wave"],
+        ),
+        (
+            "representations.networks.wave.basis.kind",
+            "sine",
+            ['representations.networks.wave.basis.kind: found "sine"'],
+        ),
+        ("representations.networks.wave.bases", "sine", ["representations.networks.wave.bases: unknown key", "basis"]),
         ("data", "cifar100", ['data: found "cifar100"', "known: digits"]),
         ("source.colour", 1, ["source.colour: unknown key", "allowed here: path, mirrors, sha256, size"]),
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
@@ -402,7 +433,7 @@ def test_defaults_may_be_left_out(defaults):
         ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', NAME_RULE]),
-        ("runs", {}, ["runs: found none; a study needs one or more, or a pretrained network"]),
+        ("runs", {}, ["runs: found none; a study needs one or more, or the section pretrained"]),
         ("runs", ["plain"], ['runs: found ["plain"]', "must be a mapping"]),
         ("runs.plain", 3, ["runs.plain: found 3"]),
         ("defaults", [1], ["defaults: found [1]"]),
@@ -430,7 +461,7 @@ def test_each_mistake_is_answered_with_key_value_and_what_is_allowed(path, value
         assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("path", ["runs.plain.training.steps", "sampling.n_images", "resources.threads", "seed"])
+@pytest.mark.parametrize("path", ["runs.plain.training.iterations", "sampling.n_images", "resources.threads", "seed"])
 @pytest.mark.parametrize("value", [30.0, 30.5, "30", True])
 def test_integers_are_written_as_integers(path, value):
     message = mistake(changed(path, value))
@@ -439,11 +470,11 @@ def test_integers_are_written_as_integers(path, value):
 
 NAMED = {
     "runs": None,
-    "designs.runs": None,
-    "recipe.networks": None,
-    "recipe.processes": {"kind": "vp_sde"},
-    "crossing.bases": {"kind": "dct"},
-    "crossing.processes": {"kind": "vp_sde"},
+    "representations.networks": None,
+    "phase_space.networks": None,
+    "phase_space.processes": {"kind": "vp_sde"},
+    "ablation.bases": {"kind": "dct"},
+    "ablation.processes": {"kind": "vp_sde"},
 }
 NUMBERS = ("1", "007", "1e3", "1.5", "0x1f", "1_000", 1, 7, 1.5, True, None)  # some as YAML reads them
 FILES = ("summary.csv", "study.json", "geometry.csv")
@@ -469,7 +500,7 @@ def test_a_name_may_have_a_number_in_it(place, name):
     validate(changed(place, {name: NAMED[place]}), "x")
 
 
-@pytest.mark.parametrize("place", ["runs", "designs.runs", "recipe.networks"])
+@pytest.mark.parametrize("place", ["runs", "representations.networks", "phase_space.networks"])
 @pytest.mark.parametrize("name", ["benchmarks", "law", "logs", "paper", "pretrained", "records", "table"])
 def test_a_network_may_not_be_called_like_a_file_or_folder_of_the_study(place, name):
     message = mistake(changed(f"{place}.{name}", None))
@@ -494,10 +525,10 @@ def test_a_missing_key_is_named():
 
 
 def test_all_mistakes_are_answered_at_once():
-    raw = changed("runs.plain.training.n_steps", 0) | {"colour": 1, "seed": -1}
+    raw = changed("runs.plain.training.timesteps", 0) | {"colour": 1, "seed": -1}
     lines = mistake(raw).splitlines()
     assert len(lines) == 3
-    assert {line.split(": ")[1] for line in lines} == {"seed", "runs.plain.training.n_steps", "colour"}
+    assert {line.split(": ")[1] for line in lines} == {"seed", "runs.plain.training.timesteps", "colour"}
 
 
 @pytest.mark.parametrize(
@@ -602,7 +633,7 @@ def with_pair(q, p):
 BOX = [[[0] * 8] * 8]
 
 
-@pytest.mark.parametrize("place", ["runs.plain", "designs.runs.wave", "recipe.networks.net"])
+@pytest.mark.parametrize("place", ["runs.plain", "representations.networks.wave", "phase_space.networks.net"])
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -619,7 +650,7 @@ BOX = [[[0] * 8] * 8]
         ({"labels": "column", "softness": 0.5, "low": 22}, "low: 32 of 64 components never move between low = 22"),
         ({"softness": 1e-300}, "softness: found 1e-300; Input should be greater than or equal to 0.001"),
         ({"labels": "row", "softness": 0.01}, "softness: found 0.01; log-SNRs from 709 to "),
-        ({"kind": "waiting", "delay": 1e300}, "delay: found 1e+300; Input should be less than or equal to 1000"),
+        ({"kind": "sequential", "delay": 1e300}, "delay: found 1e+300; Input should be less than or equal to 1000"),
     ],
 )
 def test_a_component_wise_schedule_that_fits_no_images_is_refused_by_key(place, settings, said):
@@ -642,8 +673,8 @@ def test_what_the_digits_can_have_is_accepted(digits, basis, labels, softness, l
     try:
         found = validate({"name": "a", "data": "digits", "runs": {"r": run}}, "x").run("r")
     except StudyError:
-        run = Run.model_validate(run)
         with pytest.raises(ValueError, match=r"process\.schedule"):
+            run = Run.model_validate(run)
             design(run, components(run, digits.train.images, digits.levels))
     else:
         design(found, components(found, digits.train.images, digits.levels))
@@ -787,22 +818,22 @@ def test_a_section_is_there_where_it_is_named(section):
     assert getattr(validate(BASE, "x"), section) is None
     assert getattr(validate(changed(section, None), "x"), section) is None
     found = getattr(validate(changed(section, {}), "x"), section)
-    assert found.steps == ("normal", "laplace", "uniform")
-    raw = changed(f"{section}.steps", ["normal", "student_t( df=5.0 )"])
-    assert getattr(validate(raw, "x"), section).steps == ("normal", "student_t(df=5)")
+    assert found.step_families == ("normal", "laplace", "uniform")
+    raw = changed(f"{section}.step_families", ["normal", "student_t( df=5.0 )"])
+    assert getattr(validate(raw, "x"), section).step_families == ("normal", "student_t(df=5)")
 
 
 @pytest.mark.parametrize("named", list(itertools.product([False, True], repeat=5)))
 def test_sections_say_which_are_named(named):
     sections = dict(zip(SECTIONS, named, strict=True))
     raw = BASE | {section: {} if there else None for section, there in sections.items()}
-    assert validate(raw, "x").sections == sections | {"pretrained": False}
+    assert validate(raw, "x").sections.keys() == {section for section, there in sections.items() if there}
 
 
-@pytest.mark.parametrize("section", ["exchange", "geometry", "crossing"])
+@pytest.mark.parametrize("section", ["step_swap", "geometry", "ablation"])
 def test_sampling_takes_steps_without_density(section):
-    found = getattr(validate(changed(f"{section}.steps", ["normal", "rademacher"]), "x"), section)
-    assert found.steps == ("normal", "rademacher")
+    found = getattr(validate(changed(f"{section}.step_families", ["normal", "rademacher"]), "x"), section)
+    assert found.step_families == ("normal", "rademacher")
 
 
 @pytest.mark.parametrize(
@@ -812,11 +843,11 @@ def test_sampling_takes_steps_without_density(section):
         (["laplace", "normal"], ("laplace", "normal")),
     ],
 )
-def test_the_normal_step_is_always_exchanged(named, steps):
-    assert validate(changed("exchange.steps", named), "x").exchange.steps == steps
+def test_the_normal_step_is_always_swapped_in(named, steps):
+    assert validate(changed("step_swap.step_families", named), "x").step_swap.step_families == steps
 
 
-@pytest.mark.parametrize("process", ["vp_sde", "psld", "component_wise", "waiting"])
+@pytest.mark.parametrize("process", ["vp_sde", "psld", "component_wise", "sequential"])
 @pytest.mark.parametrize("named", [None, "plain"])
 def test_geometry_needs_one_noise_level_an_image(process, named):
     raw = changed("geometry", {"run": named})
@@ -839,59 +870,64 @@ def test_geometry_looks_at_a_network_whose_noise_is_white_on_pixels():
 
 
 def test_geometry_looks_at_the_first_run_unless_another_is_named():
-    assert validate(changed("geometry", {}), "x").geometry_run == "plain"
-    assert validate(changed("geometry.run", "other"), "x").geometry_run == "other"
+    for raw, name in ((changed("geometry", {}), "plain"), (changed("geometry.run", "other"), "other")):
+        assert (found := validate(raw, "x")).geometry.network(found) == name
 
 
 PSLD_RUN = {"process": {"kind": "psld"}, "network": {"parametrisation": "eps"}, "training": {"weighting": "hsm"}}
 
 
 def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside_them():
-    found = validate(changed("recipe.networks", {"psld-0.01": PSLD_RUN}), "x")
+    found = validate(changed("phase_space.networks", {"psld-0.01": PSLD_RUN}), "x")
     assert list(found.networks) == ["plain", "other", "psld-0.01"]
-    assert found.recipe_runs == ("plain", "psld-0.01")
+    assert found.phase_space.names(found) == ("plain", "psld-0.01")
     network = found.run("psld-0.01")
-    assert (network.q, network.training.steps, network.network.widths) == ("laplace", 30, (8, 16))
+    assert (network.q, network.training.iterations, network.network.widths) == ("laplace", 30, (8, 16))
     assert network.of_states
     assert not found.run("plain").of_states
     assert len(set(map(json.dumps, facts(found).values()))) == len(found.networks) == 3
     assert validate(found.resolved, "x") == found
-    assert validate(BASE, "x").recipe_runs == ()
-    assert validate(changed("recipe.runs", ["other"]), "x").recipe_runs == ("other",)
+    found = validate(changed("phase_space.runs", ["other"]), "x")
+    assert found.phase_space.names(found) == ("other",)
 
 
 FIGURES_OF = {
-    "invariance": {"invariance"},
-    "exchange": {"exchange"},
-    "geometry": set(layout.GEOMETRY_FIGURES),
-    "recipe": set(layout.RECIPE_FIGURES),
-    "crossing": set(layout.CROSSING_FIGURES),
+    "convergence": {"convergence"},
+    "step_swap": {"step_swap"},
+    "geometry": {"ancestral", "denoising", "deviation", "linearity", "projection", "solvers"},
+    "phase_space": {"phase_space", "phase_space_paths", "phase_space_law"},
+    "ablation": {"ablation", "ablation_samples"},
 }
-TABLES_OF = {"geometry": {"geometry", "solvers"}, "recipe": set(layout.RECIPE_TABLES), "crossing": {"crossing"}}
+TABLES_OF = {
+    "geometry": {"geometry", "solvers"},
+    "phase_space": {"processes", "phase_space", "phase_space_bounds"},
+    "ablation": {"ablation"},
+}
 
 
 @pytest.mark.parametrize("section", FIGURES_OF)
 def test_a_section_has_its_figures_and_tables(section):
     without, with_it = validate(BASE, "x"), validate(changed(section, {}), "x")
-    assert set(layout.figures_of(with_it)) - set(layout.figures_of(without)) == FIGURES_OF[section]
-    assert set(layout.tables_of(with_it)) - set(layout.tables_of(without)) == TABLES_OF.get(section, set())
+    assert figures_of(with_it).keys() - figures_of(without).keys() == FIGURES_OF[section]
+    assert tables_of(with_it).keys() - tables_of(without).keys() == TABLES_OF.get(section, set())
 
 
-def test_runs_have_figures_and_tables_and_so_have_designs_and_what_they_extend():
+def test_runs_have_figures_and_tables_and_so_have_representations_and_what_they_outpaint():
     plain = validate(BASE, "x")
-    assert set(layout.figures_of(plain)) == {"cost", "losses", "samples", "steps", "style", "training"}
-    assert set(layout.tables_of(plain)) == {"claims", "conventions", "cost", "pairs"}
-    runs = {"runs": {"d": {}}}
-    designed, extended = (validate(changed("designs", runs | more), "x") for more in ({}, {"extend": "d"}))
-    assert set(layout.figures_of(designed)) - set(layout.figures_of(plain)) == set(layout.DESIGN_FIGURES) - {
-        "extension"
-    }
-    assert set(layout.tables_of(designed)) - set(layout.tables_of(plain)) == {"designs"}
-    assert set(layout.figures_of(extended)) - set(layout.figures_of(plain)) == set(layout.DESIGN_FIGURES)
+    assert figures_of(plain).keys() == {"cost", "losses", "samples", "steps", "style", "training"}
+    assert tables_of(plain).keys() == {"claims", "conventions", "cost", "pairs"}
+    runs = {"networks": {"d": {}}}
+    designed, extended = (validate(changed("representations", runs | more), "x") for more in ({}, {"outpaint": "d"}))
+    assert figures_of(designed).keys() - figures_of(plain).keys() == {"corruption", "representations", "order"}
+    assert tables_of(designed).keys() - tables_of(plain).keys() == {"representations"}
+    assert figures_of(extended).keys() - figures_of(designed).keys() == {"outpainting"}
 
 
 def test_processes_are_what_they_are_called():
-    built = {name: process.build() for name, process in validate(changed("recipe", {}), "x").recipe.processes.items()}
+    built = {
+        name: process.build()
+        for name, process in validate(changed("phase_space", {}), "x").phase_space.processes.items()
+    }
     assert list(built) == ["vp-sde", "cld", "psld-0.01", "psld-0.02", "psld-0.25"]
     assert built["cld"] == PSLD(friction_x=0.0, friction_m=4.0)
     assert built["psld-0.25"] == PSLD(friction_x=0.25, friction_m=4.25)
@@ -915,21 +951,37 @@ def test_processes_are_what_they_are_called():
         ("runs.plain.process", {"kind": "vp_sde", "beta": -1.0}, ["runs.plain.process.beta must be a positive number"]),
         ("runs.plain.process", {"kind": "psld", "mass_inv": 0}, ["process.mass_inv: found 0; Input should be greater"]),
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
-        ("runs.plain", PSLD_RUN, ["runs.plain.training.weighting: a network of states belongs into recipe.networks"]),
-        ("recipe.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
-        ("recipe.networks.plain", PSLD_RUN, ["recipe.networks: plain is the name of a run"]),
-        ("recipe.networks.a", PSLD_RUN | {"colour": 1}, ["recipe.networks.a.colour: unknown key; allowed here: q, p"]),
-        ("recipe.networks.a", {"network": {"widths": [8] * 5}}, ["recipe.networks.a.network.widths: 5 levels"]),
-        ("recipe.processes.a.colour", 1, ["recipe.processes.a.colour: unknown key; allowed here: kind, schedule"]),
-        ("recipe.processes", {}, ["recipe.processes: found {}", "at least 1 item"]),
-        ("recipe.runs", ["plane"], ['recipe.runs: found "plane"', "the runs are plain, other"]),
         (
-            "recipe.processes.a",
-            {"schedule": {"kind": "waiting", "labels": "column"}},
-            ["recipe.processes.a.schedule.kind: found waiting", "one for all components"],
+            "runs.plain",
+            PSLD_RUN,
+            ["runs.plain.training.weighting: a network of states belongs into phase_space.networks"],
         ),
-        ("recipe.samplers", ["ddim"], ['recipe.samplers.0: found "ddim"']),
-        ("recipe.nfe", [2], ["recipe.nfe.0: found 2", "greater than or equal to 3"]),
+        ("phase_space.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
+        ("phase_space.networks.plain", PSLD_RUN, ["phase_space.networks: plain is the name of another network"]),
+        (
+            "phase_space.networks.a",
+            PSLD_RUN | {"colour": 1},
+            ["phase_space.networks.a.colour: unknown key; allowed here: q, p"],
+        ),
+        (
+            "phase_space.networks.a",
+            {"network": {"widths": [8] * 5}},
+            ["phase_space.networks.a.network.widths: 5 levels"],
+        ),
+        (
+            "phase_space.processes.a.colour",
+            1,
+            ["phase_space.processes.a.colour: unknown key; allowed here: kind, schedule"],
+        ),
+        ("phase_space.processes", {}, ["phase_space.processes: found {}", "at least 1 item"]),
+        ("phase_space.runs", ["plane"], ['phase_space.runs: found "plane"', "the runs are plain, other"]),
+        (
+            "phase_space.processes.a",
+            {"schedule": {"kind": "sequential", "labels": "column"}},
+            ["phase_space.processes.a.schedule.kind: found sequential", "one for all components"],
+        ),
+        ("phase_space.samplers", ["ddim"], ['phase_space.samplers.0: found "ddim"']),
+        ("phase_space.nfe", [2], ["phase_space.nfe.0: found 2", "greater than or equal to 3"]),
     ],
 )
 def test_mistakes_in_processes_and_the_recipe_are_named(path, value, words):
@@ -938,26 +990,26 @@ def test_mistakes_in_processes_and_the_recipe_are_named(path, value, words):
         assert word in said
 
 
-WAITING = {"kind": "vp", "schedule": {"kind": "waiting", "labels": "column"}}
+WAITING = {"kind": "vp", "schedule": {"kind": "sequential", "labels": "column"}}
 
 
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("crossing.run", "plane", ['crossing.run: found "plane"; the runs are plain, other']),
-        ("crossing.bases.a", {"kind": "wavelet"}, ['crossing.bases.a.kind: found "wavelet"', "haar"]),
-        ("crossing.bases.a.colour", 1, ["crossing.bases.a.colour: unknown key; allowed here: kind, levels, whiten"]),
-        ("crossing.bases.a", {"kind": "haar", "levels": 4}, ["crossing.bases.a.levels: found 4", "8 pixels"]),
-        ("crossing.bases.a", {"kind": "dct", "whiten": True}, ["crossing.bases.a.whiten: found true", "orthonormal"]),
-        ("crossing.bases.pixel", {"kind": "dct"}, ["crossing.bases: pixel is what the network's own is called"]),
-        ("crossing.processes.vp", {"kind": "vp"}, ["crossing.processes: vp is what the network's own is called"]),
-        ("crossing.processes.a", {"kind": "ve"}, ['crossing.processes.a.kind: found "ve"', "psld"]),
-        ("crossing.processes.a.colour", 1, ["crossing.processes.a.colour: unknown key; allowed here: kind, schedule"]),
-        ("crossing.processes.a", WAITING, ["crossing.processes.a.schedule.kind: found waiting", "one for all"]),
-        ("crossing.grids", ["karras"], ['crossing.grids.0: found "karras"', "polynomial"]),
-        ("crossing.solvers", ["dpm_2"], ['crossing.solvers.0: found "dpm_2"', "dpmpp_2m"]),
-        ("crossing.n_steps", [1], ["crossing.n_steps.0: found 1", "greater than or equal to 2"]),
-        ("crossing.steps", ["gauss"], ['crossing.steps.0: found "gauss"']),
+        ("ablation.run", "plane", ['ablation.run: found "plane"; the runs are plain, other']),
+        ("ablation.bases.a", {"kind": "wavelet"}, ['ablation.bases.a.kind: found "wavelet"', "haar"]),
+        ("ablation.bases.a.colour", 1, ["ablation.bases.a.colour: unknown key; allowed here: kind, levels, whiten"]),
+        ("ablation.bases.a", {"kind": "haar", "levels": 4}, ["ablation.bases.a.levels: found 4", "8 pixels"]),
+        ("ablation.bases.a", {"kind": "dct", "whiten": True}, ["ablation.bases.a.whiten: found true", "orthonormal"]),
+        ("ablation.bases.pixel", {"kind": "dct"}, ["ablation.bases: pixel is what the network's own is called"]),
+        ("ablation.processes.vp", {"kind": "vp"}, ["ablation.processes: vp is what the network's own is called"]),
+        ("ablation.processes.a", {"kind": "ve"}, ['ablation.processes.a.kind: found "ve"', "psld"]),
+        ("ablation.processes.a.colour", 1, ["ablation.processes.a.colour: unknown key; allowed here: kind, schedule"]),
+        ("ablation.processes.a", WAITING, ["ablation.processes.a.schedule.kind: found sequential", "one for all"]),
+        ("ablation.grids", ["karras"], ['ablation.grids.0: found "karras"', "polynomial"]),
+        ("ablation.solvers", ["dpm_2"], ['ablation.solvers.0: found "dpm_2"', "dpmpp_2m"]),
+        ("ablation.nfe", [1], ["ablation.nfe.0: found 1", "greater than or equal to 2"]),
+        ("ablation.step_families", ["gauss"], ['ablation.step_families.0: found "gauss"']),
     ],
 )
 def test_mistakes_in_the_crossing_of_axes_are_named(path, value, words):
@@ -967,12 +1019,13 @@ def test_mistakes_in_the_crossing_of_axes_are_named(path, value, words):
 
 
 def test_the_network_of_a_crossing_has_one_schedule_and_is_the_first_unless_another_is_named():
-    assert validate(changed("crossing", {}), "x").crossing_run == "plain"
-    assert validate(changed("crossing.run", "other"), "x").crossing_run == "other"
-    raw = changed("crossing", {}) | {"runs": {"plain": {"process": WAITING}, "other": None}}
-    assert "runs.plain.process.schedule.kind: found waiting; crossing needs one for all components" in mistake(raw)
-    raw["crossing"] = {"run": "other"}
-    assert validate(raw, "x").crossing_run == "other"
+    for raw, name in ((changed("ablation", {}), "plain"), (changed("ablation.run", "other"), "other")):
+        assert (found := validate(raw, "x")).ablation.network(found) == name
+    raw = changed("ablation", {}) | {"runs": {"plain": {"process": WAITING}, "other": None}}
+    assert "runs.plain.process.schedule.kind: found sequential; ablation needs one for all components" in mistake(raw)
+    raw["ablation"] = {"run": "other"}
+    found = validate(raw, "x")
+    assert found.ablation.network(found) == "other"
 
 
 def test_a_run_of_another_process_takes_none_of_the_defaults_process():
@@ -1005,7 +1058,7 @@ def test_an_unknown_run_is_refused_with_the_known_ones():
 
 def test_settings_do_not_change_after_reading():
     with pytest.raises(ValueError, match="frozen"):
-        validate(BASE, "x").run("plain").training.steps = 3
+        validate(BASE, "x").run("plain").training.iterations = 3
 
 
 # ---- identity --------------------------------------------------------------------------------------------------------
@@ -1019,20 +1072,20 @@ def facts(study, data_sha256="0"):
 @pytest.mark.parametrize(
     ("path", "value", "affected"),
     [
-        ("runs.plain.training.steps", 31, {"plain"}),
+        ("runs.plain.training.iterations", 31, {"plain"}),
         ("runs.other.network.parametrisation", "v", {"other"}),
         ("runs.other.training.seed", 1, {"other"}),
-        ("defaults.training.steps", 31, {"plain"}),  # other has steps of its own
-        ("defaults.training.n_steps", 11, {"plain", "other"}),
-        ("defaults.training.steps", 30, set()),  # what it is already
+        ("defaults.training.iterations", 31, {"plain"}),  # other has steps of its own
+        ("defaults.training.timesteps", 11, {"plain", "other"}),
+        ("defaults.training.iterations", 30, set()),  # what it is already
         ("defaults.training.checkpoint_every", 3, set()),
         ("runs.plain.training.log_every", 3, set()),
         ("defaults.training.accumulate", 2, {"plain", "other"}),  # another order of sums
         ("seed", 1, {"plain", "other"}),
         ("sampling.n_images", 64, set()),
-        ("evaluation.n_steps", [7], set()),
+        ("evaluation.timesteps", [7], set()),
         ("evaluation.n_evaluations", 7, set()),
-        ("exchange", {}, set()),
+        ("step_swap", {}, set()),
         ("geometry", {}, set()),
         ("runs.plain.training.loss", "limit", {"plain"}),
         ("resources.threads", 2, set()),
@@ -1065,19 +1118,19 @@ def test_an_edit_of_an_own_step_is_an_edit_of_the_run_it_trains(own_step):
 
 def test_rules_are_told_of_the_code_of_own_steps(own_step):
     name, edit = own_step
-    study = validate(changed("exchange", {"steps": ["normal", name]}), "x")
+    study = validate(changed("step_swap", {"step_families": ["normal", name]}), "x")
     before = study.with_code
     assert study.own_steps == (name,)
-    assert re.fullmatch(rf"{name} [0-9a-f]{{64}}", before["exchange"]["steps"][1])
+    assert re.fullmatch(rf"{name} [0-9a-f]{{64}}", before["step_swap"]["step_families"][1])
     edit()
-    assert {key for key, value in before.items() if value != study.with_code[key]} == {"exchange"}
+    assert {key for key, value in before.items() if value != study.with_code[key]} == {"step_swap"}
     assert validate(BASE, "x").with_code == validate(BASE, "x").resolved
 
 
 def test_records_have_the_file_of_an_own_step_as_input(own_step):
     Path("study.yaml").write_text(yaml.safe_dump(changed("runs.other.q", own_step[0])))
     recorder = Recorder(["x"], {"arguments": {}})
-    with observed(recorder):
+    with tracking(recorder):
         open_study(Path("study.yaml"))
     assert "steps_of_mine.py" in recorder.inputs
 
@@ -1121,7 +1174,7 @@ def test_train_seeds_differ_by_run_and_by_training_seed():
 
 
 def test_steps_rise_without_repeats():
-    raw = changed("sampling.n_steps", [50, 10, 50]) | {"evaluation": {"n_steps": [25, 10]}}
+    raw = changed("sampling.nfe", [50, 10, 50]) | {"evaluation": {"timesteps": [25, 10]}}
     found = validate(raw, "x")
     assert found.sample_steps == (10, 50)
     assert found.headline_steps == 50
@@ -1166,7 +1219,7 @@ def test_schema_refuses_unknown_keys_and_allows_empty_runs(path):
         jsonschema.validate(changed(path, 3), json_schema())
 
 
-@pytest.mark.parametrize("path", ["runs.more", "designs.runs.more", "recipe.networks.more"])
+@pytest.mark.parametrize("path", ["runs.more", "representations.networks.more", "phase_space.networks.more"])
 def test_a_network_that_says_nothing_is_the_defaults(path):
     jsonschema = pytest.importorskip("jsonschema")
     raw = changed(path, None)

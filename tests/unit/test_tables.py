@@ -9,30 +9,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from summaries import assert_tidy, select
 
 from nonnormal.processes import PSLD, VP, vp_sde
 from nonnormal.steps import families
 from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.steps.divergence import constant
 from nonnormal.study.config import validate
-from nonnormal.study.experiments.ablation.tables import crossing, readable_crossing
+from nonnormal.study.experiments.ablation.tables import ablation, readable_ablation
 from nonnormal.study.experiments.geometry.tables import geometry, readable_geometry, readable_solvers, solvers
 from nonnormal.study.experiments.pairs.table_conventions import differences, readable_differences
 from nonnormal.study.experiments.pairs.table_costs import costs, readable_costs
 from nonnormal.study.experiments.pairs.tables import headline, pairs, readable_pairs
-from nonnormal.study.experiments.phase_space.tables import bounds as recipe_bounds
+from nonnormal.study.experiments.phase_space.tables import bounds as phase_space_bounds
 from nonnormal.study.experiments.phase_space.tables import (
+    phase_space,
     processes,
     readable_bounds,
+    readable_phase_space,
     readable_processes,
-    readable_recipe,
-    recipe,
 )
 from nonnormal.study.registry import all_experiments, parts
 from nonnormal.study.report.families import listed_steps, step_constants, step_families
 from nonnormal.study.report.text import cell, read_numbers, write_readable
 from nonnormal.study.results.paths import Layout, data_path
-from nonnormal.study.results.summary import COLUMNS, read_rows, select, with_condition, write_rows
+from nonnormal.study.results.summary import COLUMNS, CONDITIONS, read_rows, tidy, write_rows, write_table
 
 ROOT = Path(__file__).parents[2]
 RUNS = {"nn": ("normal", "normal"), "ll": ("laplace", "laplace")}
@@ -45,7 +46,7 @@ def row(run, metric, value, nfe, **conditions):
     q, p = RUNS[run]
     facts = {"study": "s", "run": run, "q": q, "p": p, "train_seed": 0, "metric": metric, "unit": "x", "n": 32}
     interval = {"value": value, "low": value - 0.25, "high": value + 0.25}
-    return facts | interval | {"nfe": nfe, "conditions": json.dumps(conditions)}
+    return facts | interval | {"nfe": nfe} | conditions
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def summary():
             metrics = [f"{name}_digits" for name in ("fid", "kid", "precision", "recall")]
             metrics += ["style_total_variation", "style_high_frequency"]  # no colours, so no saturation
             rows += [row(run, metric, next(number) / 100, nfe) for metric in metrics]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return tidy(pd.DataFrame(rows))
 
 
 @pytest.fixture
@@ -88,13 +89,12 @@ def test_rows_round_trip_with_all_digits(tmp_path, summary):
     summary["value"] = np.random.default_rng(0).lognormal(size=len(summary), sigma=8)
     write_rows(tmp_path / "a.csv", summary)
     found = read_rows(tmp_path / "a.csv")
-    assert tuple(found.columns) == COLUMNS
+    assert_tidy(found)
     assert found.value.tolist() == summary.value.tolist()
-    assert found.conditions.tolist() == summary.conditions.tolist()
+    pd.testing.assert_frame_equal(found, summary, check_exact=True)
 
 
 def test_several_files_are_read_as_one_and_missing_integers_stay_integers(tmp_path, summary):
-    summary = summary.astype({"nfe": "Int64"})
     summary.loc[0, "nfe"] = None
     write_rows(tmp_path / "a.csv", summary[:10])
     write_rows(tmp_path / "b.csv", summary[10:])
@@ -105,23 +105,20 @@ def test_several_files_are_read_as_one_and_missing_integers_stay_integers(tmp_pa
     assert found.nfe[1] == 5
 
 
-def test_select_by_columns_and_conditions(summary):
-    found = select(summary, "bpd_total", run="nn", nfe=5, T=10, bound="native", marginals="bridge")
-    assert len(found) == 1
-    assert found.iloc[0].run == "nn"
-    assert json.loads(found.iloc[0].conditions) == {"bound": "native", "T": 10, "marginals": "bridge"}
-    assert len(select(summary, "bpd_total", bound="native")) == 8
-    assert len(select(summary, "fid_digits")) == 4
-    assert len(select(summary, "fid_digits", nfe=10)) == 2
-    assert select(summary, "bpd_total", bound="other").empty
-    assert select(summary, "fid_digits", bound="native").empty
+def test_a_file_has_the_conditions_of_its_rows_and_is_read_with_all(tmp_path, summary):
+    write_rows(tmp_path / "a.csv", summary)
+    header = (tmp_path / "a.csv").read_text().splitlines()[0].split(",")
+    assert header == [*COLUMNS, "T", "bound", "dequantisation", "marginals"]
+    assert read_rows(tmp_path / "a.csv").step.isna().all()  # of a section that the study lacks
 
 
-def test_a_condition_becomes_a_column(summary):
-    found = with_condition(summary, "T")
-    assert found.drop(columns="T").equals(summary)
-    expected = [json.loads(text).get("T") for text in summary.conditions]
-    assert [None if pd.isna(n_steps) else n_steps for n_steps in found["T"]] == expected
+def test_an_experiment_may_have_conditions_of_its_own(tmp_path, summary):
+    write_rows(tmp_path / "a.csv", tidy(summary.assign(arity=2, zeal="high")))
+    write_rows(tmp_path / "b.csv", summary)
+    found = read_rows([tmp_path / "b.csv", tmp_path / "a.csv"])
+    assert list(found.columns) == [*COLUMNS, *sorted({*CONDITIONS, "arity", "zeal"})]
+    assert found.arity.dropna().eq(2).all()
+    assert found.zeal.isna().sum() == len(summary)
 
 
 def only(summary, metric, **conditions):
@@ -178,7 +175,7 @@ def without(summary, metric, run="nn", **conditions):
 
 @pytest.mark.parametrize(("metric", "conditions"), REQUIRED.values(), ids=list(REQUIRED))
 def test_a_missing_number_is_an_error_and_not_a_gap(summary, published, metric, conditions):
-    with pytest.raises(ValueError, match=f"run 'nn': found 0 rows of {metric} with .*, expected one"):
+    with pytest.raises(ValueError, match=f"run 'nn': found 0 rows with metric == '{metric}'.*, expected one"):
         pairs(without(summary, metric, **conditions), published, NAMED, {"nn": 10}, 10)
 
 
@@ -194,7 +191,7 @@ def test_what_a_run_cannot_have_is_a_gap(summary, published, column, conditions)
 @pytest.mark.parametrize("metric", ["bpd_total", "fid_digits"])
 def test_a_number_that_is_there_twice_is_an_error_also_where_it_is_optional(summary, published, metric):
     twice = pd.concat([summary, select(summary, metric, run="nn")], ignore_index=True)
-    with pytest.raises(ValueError, match=f"run 'nn': found 2 rows of {metric} with .*, expected one"):
+    with pytest.raises(ValueError, match=f"run 'nn': found 2 rows with metric == '{metric}'.*, expected one"):
         pairs(twice, published, NAMED, {"nn": 10}, 10)
 
 
@@ -235,7 +232,7 @@ def readable(table):
 
 
 def test_csv_has_all_numbers(tmp_path, table):
-    write_rows(tmp_path / "t.csv", table)
+    write_table(tmp_path / "t.csv", table)
     found = pd.read_csv(tmp_path / "t.csv")
     assert found.columns.tolist() == table.columns.tolist()
     assert found.normal_bpd.tolist() == table.normal_bpd.tolist()
@@ -243,17 +240,17 @@ def test_csv_has_all_numbers(tmp_path, table):
 
 def test_texts_of_a_file_stay_texts(tmp_path):
     texts = pd.DataFrame({"run": ["007", "nan", "1e3"], "step": ["null", "true", None], "value": [1.5, None, math.inf]})
-    write_rows(tmp_path / "t.csv", texts)
+    write_table(tmp_path / "t.csv", texts)
     found = read_numbers(tmp_path / "t.csv")
     assert found.run.tolist() == ["007", "nan", "1e3"]
     assert found.step.tolist()[:2] == ["null", "true"]
     assert found.step.isna().tolist() == [False, False, True]
     assert found.value.dtype == float
     texts = texts.assign(**{column: ["true", "0x1", "n/a"] for column in ("study", "q", "p", "metric", "unit")})
-    texts = texts.assign(conditions="1", train_seed=0, nfe=1, n=1)
+    texts = texts.assign(basis="1", train_seed=0, nfe=1, n=1)
     write_rows(tmp_path / "t.csv", texts)
     found = read_rows(tmp_path / "t.csv")
-    assert all(found[column].tolist() == texts[column].tolist() for column in ("run", "study", "q", "p", "conditions"))
+    assert all(found[column].tolist() == texts[column].tolist() for column in ("run", "study", "q", "p", "basis"))
 
 
 def test_markdown_has_a_row_for_each_number_and_a_column_for_each_run(tmp_path, readable):
@@ -414,21 +411,21 @@ def test_differences_are_taken_at_the_steps_of_each_runs_training(printed):
     ]
     rows.append(convention_row("ll", "exact", "never", 10, 100.0, 0.0, marginals="bridge"))
     rows.append(row("ll", "bpd_total", 1000.0, 3, bound="native", marginals="limit", T=10))
-    found = differences(pd.DataFrame(rows), printed, {"nn": 10, "ll": 10})
+    found = differences(tidy(pd.DataFrame(rows)), printed, {"nn": 10, "ll": 10})
     [gap] = found.to_dict("records")  # the constant changes nothing here, so one row says it all
     assert (gap["run"], gap["q"], gap["p"]) == ("ll", "laplace", "laplace")
     assert gap["printed"] == pytest.approx(2.47 - 2.49)
     for name in CONVENTIONS:
         assert gap[name] == pytest.approx(2.0)
         assert (gap[f"{name}_low"], gap[f"{name}_high"]) == pytest.approx((1.5, 2.5))  # 0.5² = 0.3² + 0.4²
-    [late] = differences(pd.DataFrame(rows), printed, {"nn": 5, "ll": 10}).to_dict("records")
+    [late] = differences(tidy(pd.DataFrame(rows)), printed, {"nn": 5, "ll": 10}).to_dict("records")
     assert late["exact"] == pytest.approx(52.0)
     assert readable_differences(found).loc["laplace/laplace, never", "exact"] == "+2.0 ± 0.5"
 
 
 def test_without_the_normal_pair_there_are_no_differences(printed):
     rows = [convention_row("ll", name, "never", 10, 3.0, 0.1) for name in CONVENTIONS]
-    found = differences(pd.DataFrame(rows), printed, {"ll": 10})
+    found = differences(tidy(pd.DataFrame(rows)), printed, {"ll": 10})
     assert found.empty
     assert {"run", "q", "p", "constant", "printed", *CONVENTIONS} <= set(found.columns)
 
@@ -439,8 +436,8 @@ def costly():
     for run, ratio, growth in (("nn", 1.0, 0.0), ("ll", 1.9, 0.125)):
         for n_steps in (1600, 100, 400):
             rows.append(row(run, "diffusion_ratio", ratio - 1 / n_steps, 100, T=n_steps, limit=2 * ratio))
-        rows.append(row(run, "bpd_growth", growth, None, T=[400, 1600], limit=growth / 2))
-    return pd.DataFrame([row | {"low": row["value"] - 0.04, "high": row["value"] + 0.04} for row in rows])
+        rows.append(row(run, "bpd_growth", growth, None, T_before=400, T=1600, limit=growth / 2))
+    return tidy(pd.DataFrame([row | {"low": row["value"] - 0.04, "high": row["value"] + 0.04} for row in rows]))
 
 
 def test_costs_are_those_of_the_most_steps_with_what_theory_says(costly):
@@ -487,7 +484,7 @@ def shapes():
     number = itertools.count(1)
     found = {**SHAPE, "path_explained_variance": [{"components": k} for k in (1, 0, 2)]}
     rows = [row("nn", metric, next(number) / 8, None, **at) for metric, each in found.items() for at in each]
-    return pd.DataFrame([*rows, row("nn", "path_chord_distance", 9.0, None, sigma=1.0)])
+    return tidy(pd.DataFrame([*rows, row("nn", "path_chord_distance", 9.0, None, sigma=1.0)]))
 
 
 @pytest.fixture
@@ -608,16 +605,18 @@ def recipes():
     number, found = itertools.count(1), []
     for name, sampler, budget in itertools.product(PROCESSES, ("em", "sscs", "sscs_midpoint"), (10, 50)):
         at = dict(process=name, sampler=sampler, grid="quadratic", step="normal", budget=budget)
-        found.append(row("nn", "recipe_fid_digits", float(next(number)), budget, **at))
+        found.append(row("nn", "phase_space_fid_digits", float(next(number)), budget, **at))
     at = dict(process="cld", sampler="sscs", grid="quadratic", step="laplace", budget=10)
-    found.append(row("nn", "recipe_fid_digits", 99.0, 10, **at))
+    found.append(row("nn", "phase_space_fid_digits", 99.0, 10, **at))
     at = dict(process="cld", sampler="flow_adaptive", step="normal", tolerance=0.01)
-    found.append(row("nn", "recipe_fid_digits", 98.0, 77, **at))
+    found.append(row("nn", "phase_space_fid_digits", 98.0, 77, **at))
     for name in PROCESSES:
         for step in ("normal", "laplace"):
-            found.append(row("nn", "recipe_bpd_total", next(number) / 8, 100, process=name, bound="T steps", step=step))
-        found.append(row("nn", "recipe_bpd_total", next(number) / 8, 300, process=name, bound="flow"))
-    return pd.DataFrame(found)
+            found.append(
+                row("nn", "phase_space_bpd_total", next(number) / 8, 100, process=name, bound="T steps", step=step)
+            )
+        found.append(row("nn", "phase_space_bpd_total", next(number) / 8, 300, process=name, bound="flow"))
+    return tidy(pd.DataFrame(found))
 
 
 @pytest.fixture
@@ -629,13 +628,13 @@ FRICTIONS = {"vp-sde": None, "cld": 0.0, "psld-0.25": 0.25}
 
 
 def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
-    found = recipe(recipes, sweep, "fid_digits", FRICTIONS)
+    found = phase_space(recipes, sweep, "fid_digits", FRICTIONS)
     assert len(found) == 19  # of the normal step
     assert 99.0 not in set(found.value)
     published = found.dropna(subset="published").groupby("process").published.unique()
     assert {name: values.tolist() for name, values in published.items()} == {"cld": [3.64], "psld-0.25": [4.99]}
     assert set(found.dropna(subset="published").sampler) == {"em"}
-    readable = readable_recipe(found)
+    readable = readable_phase_space(found)
     assert readable.columns.tolist() == ["10 calls", "50 calls", "CIFAR-10, 1000 calls"]
     assert readable.loc["cld, em"].tolist() == ["7.0 ± 0.2", "8.0 ± 0.2", "3.64"]
     assert readable.loc["vp-sde, sscs", "CIFAR-10, 1000 calls"] == "–"
@@ -643,7 +642,7 @@ def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
 
 
 def test_bounds_of_processes_have_a_column_a_bound(recipes):
-    found = readable_bounds(recipe_bounds(recipes))
+    found = readable_bounds(phase_space_bounds(recipes))
     assert found.index.tolist() == list(PROCESSES)
     assert found.columns.tolist() == ["normal, T steps", "laplace, T steps", "flow"]
 
@@ -666,25 +665,25 @@ CELLS = [BASE, BASE | {"basis": "haar"}, BASE | {"process": "cld"}, BASE | {"gri
 def crossed():
     number, found = itertools.count(1), []
     for its, nfe in itertools.product(CELLS, (5, 10)):
-        found.append(row("nn", "crossing_kurtosis_share", next(number) / 100, nfe, **its))
+        found.append(row("nn", "ablation_kurtosis_share", next(number) / 100, nfe, **its))
         found[-1] |= {"low": found[-1]["value"], "high": found[-1]["value"]}
         kinds = [("ancestral", "normal"), ("ancestral", "laplace")]
         for sampler, step in kinds + [("euler", None)] * (its["basis"] == "pixel" and its["process"] == "vp"):
             at = its | {"sampler": sampler, "step": step}
-            found.append(row("nn", "crossing_fid_digits", next(number) / 2, nfe, **at))
+            found.append(row("nn", "ablation_fid_digits", next(number) / 2, nfe, **at))
             if step != "normal":
                 value = (-1) ** next(number) * next(number) / 100
-                found.append(row("nn", "crossing_fid_digits_difference", value, nfe, **at, against="normal step"))
+                found.append(row("nn", "ablation_fid_digits_difference", value, nfe, **at, against="normal step"))
     for its, n_steps, step in itertools.product(CELLS[:3], (10, 100), ("normal", "laplace")):
         at = its | {"step": step, "T": n_steps}
-        found.append(row("nn", "crossing_bpd_total", float(next(number)), n_steps, **at))
+        found.append(row("nn", "ablation_bpd_total", float(next(number)), n_steps, **at))
         if step != "normal":
-            found.append(row("nn", "crossing_bpd_difference", 1.5, n_steps, **at, against="normal step"))
-    return pd.DataFrame(found)
+            found.append(row("nn", "ablation_bpd_difference", 1.5, n_steps, **at, against="normal step"))
+    return tidy(pd.DataFrame(found))
 
 
 def test_cells_are_called_by_the_axis_along_which_they_differ(crossed):
-    found = crossing(crossed, "fid_digits")
+    found = ablation(crossed, "fid_digits")
     assert len(found) == len(crossed)
     assert list(found.axis.unique()) == ["base", "basis", "process", "grid"]
     assert sorted(found.value) == sorted(crossed.value)
@@ -693,7 +692,7 @@ def test_cells_are_called_by_the_axis_along_which_they_differ(crossed):
 
 
 def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
-    samples, bounds = readable_crossing(crossing(crossed, "fid_digits"))
+    samples, bounds = readable_ablation(ablation(crossed, "fid_digits"))
     names = ["pixel, vp, uniform", "basis haar", "process cld", "grid quadratic"]
     assert samples.index.tolist() == names
     assert samples.columns.tolist() == ["kurtosis left", "normal", "Δ laplace", "Δ Euler"]
@@ -701,7 +700,7 @@ def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
     assert bounds.columns.tolist() == ["T = 10: normal", "Δ laplace", "T = 100: normal", "Δ laplace"]
     assert samples.loc["basis haar", "Δ Euler"] == "–"
     few = crossed[(crossed.nfe == 5) & crossed.metric.str.endswith("fid_digits_difference")]
-    for shown, value in zip(samples["Δ laplace"], few[few.conditions.str.contains("laplace")].value, strict=True):
+    for shown, value in zip(samples["Δ laplace"], few[few.step == "laplace"].value, strict=True):
         assert shown.startswith(f"{value:+.1f}")
         assert shown.endswith("*") == (abs(value) > 0.25)  # the interval leaves out 0
     assert {text.endswith("*") for text in samples["Δ laplace"]} == {True, False}
@@ -727,21 +726,29 @@ def test_files_of_a_study_lie_below_its_folder():
     assert str(layout.summary) == "results/s/summary.csv"
 
 
-@pytest.mark.parametrize("left_out", [(), ("invariance",), ("exchange", "geometry"), ("recipe", "crossing", "designs")])
+@pytest.mark.parametrize(
+    "left_out", [(), ("convergence",), ("step_swap", "geometry"), ("phase_space", "ablation", "representations")]
+)
 def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out):
     raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-    study = validate({key: value for key, value in raw.items() if key not in left_out})
+    study = validate({key: value for key, value in raw.items() if key not in left_out}, "x")
     layout = Layout(study.name, study.data_name)
     found = [path.relative_to(layout.root).as_posix() for path in parts(study, layout)]
     assert len(set(found)) == len(found)
     expected = {f"{run}/bounds.csv" for run in study.runs} | {"fidelity.csv"}
-    expected |= set() if "invariance" in left_out else {"invariance.csv"}
-    expected |= set() if "exchange" in left_out else {f"{run}/exchange.csv" for run in study.runs}
+    expected |= set() if "convergence" in left_out else {"convergence.csv"}
+    expected |= set() if "step_swap" in left_out else {f"{run}/step_swap.csv" for run in study.runs}
     expected |= set() if "geometry" in left_out else {"geometry.csv"}
-    expected |= set() if "designs" in left_out else {f"{run}/design.csv" for run in study.design_runs}
-    expected |= set() if "crossing" in left_out else {"crossing.csv"}
     expected |= (
-        set() if "recipe" in left_out else {"recipe-law.csv", *(f"{run}/recipe.csv" for run in study.recipe_runs)}
+        set()
+        if "representations" in left_out
+        else {f"{run}/representations.csv" for run in study.representations.networks}
+    )
+    expected |= set() if "ablation" in left_out else {"ablation.csv"}
+    expected |= (
+        set()
+        if "phase_space" in left_out
+        else {"phase_space-law.csv", *(f"{run}/phase_space.csv" for run in study.phase_space.names(study))}
     )
     assert set(found) == expected
 

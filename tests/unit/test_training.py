@@ -8,12 +8,11 @@ import torch
 from problems import VPS, small_denoiser
 
 from nonnormal.data import quantise, scale
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss
-from nonnormal.steps import get
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, Loss
 from nonnormal.training import loop as training
 from nonnormal.training.loop import LOG_COLUMNS, TrainingDiverged, TrainingStopped, train
 
-OBJECTIVE = ELBO(Design(VPS["vp-digits"], get("laplace"), get("laplace")), 10)
+OBJECTIVE = ELBO(Design(VPS["vp-digits"], Loss("laplace", "laplace")), 10)
 IMAGES = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -42,7 +41,7 @@ def run(folder, objective=OBJECTIVE, init=0, images=IMAGES, dropout=0.2, **other
     options = dict(
         **dict(steps=7, batch_size=4, learning_rate=3e-3, warmup=3, decay="cosine", betas=(0.9, 0.99)),
         **dict(weight_decay=0.01, clip_norm=1.0, ema_decay=0.995, seed=5, checkpoint=folder / "c.safetensors"),
-        **dict(checkpoint_every=2, log_every=3, facts={"of": "f"}),
+        **dict(checkpoint_every=2, log_every=3, fingerprint={"of": "f"}),
     )
     return train(small_denoiser(init, dropout=dropout), objective, images, **options | other)
 
@@ -54,7 +53,11 @@ def weights(denoiser):
 def assert_same(first, second):
     """Averaged weights and logs, to the bit."""
     assert all(torch.equal(a, b) for a, b in zip(weights(first[0]), weights(second[0]), strict=True))
-    assert first[1].equals(second[1])
+    assert same_log(first[1], second[1])
+
+
+def same_log(first, second):
+    return all(first[column].tolist() == second[column].tolist() for column in LOG_COLUMNS)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_the_same_training_ends_in_the_same_bits(uninterrupted, tmp_path):
 
 
 def test_another_seed_is_another_training(uninterrupted, tmp_path):
-    assert not run(tmp_path, seed=6)[1].equals(uninterrupted[1])
+    assert not same_log(run(tmp_path, seed=6)[1], uninterrupted[1])
 
 
 @pytest.mark.parametrize("fail_at", [1, 2, 3, 6, 7])
@@ -83,7 +86,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(uninterrupted, tmp_path, 
 
 
 def test_a_checkpoint_of_other_settings_is_kept_under_another_name(uninterrupted, tmp_path, caplog):
-    options = dict(facts={"of": "other"}, learning_rate=1e-2)
+    options = dict(fingerprint={"of": "other"}, learning_rate=1e-2)
     other = run(tmp_path / "left alone", **options)
     with pytest.raises(Interrupted):
         run(tmp_path, Spy(6), **options)
@@ -100,7 +103,7 @@ def test_how_often_a_training_is_saved_and_logged_does_not_change_its_weights(un
     with pytest.raises(Interrupted):
         run(tmp_path, Spy(6))
     averaged, log = run(tmp_path, init=1, checkpoint_every=3, log_every=2)
-    assert log.step.tolist() == [3, 6, 7]
+    assert log["step"].tolist() == [3, 6, 7]
     assert all(torch.equal(a, b) for a, b in zip(weights(averaged), weights(uninterrupted[0]), strict=True))
 
 
@@ -128,7 +131,7 @@ def test_averaged_weights_by_hand(tmp_path, ema_decay):
     denoiser = small_denoiser()
     options = dict(steps=3, batch_size=4, learning_rate=1e-2, warmup=0, decay="constant", betas=(0.9, 0.99))
     options |= dict(weight_decay=0.0, clip_norm=1.0, seed=0, checkpoint=tmp_path / "c", checkpoint_every=100)
-    averaged, _ = train(denoiser, spy, IMAGES, ema_decay=ema_decay, log_every=1, facts={"of": "f"}, **options)
+    averaged, _ = train(denoiser, spy, IMAGES, ema_decay=ema_decay, log_every=1, fingerprint={"of": "f"}, **options)
     path = [*spy.weights, weights(denoiser)]  # before steps 0, 1, 2 and after the last
     expected = path[0]
     for k in range(3):
@@ -141,7 +144,7 @@ def test_averaged_weights_by_hand(tmp_path, ema_decay):
 
 
 def rates(folder, **other):
-    return run(folder, steps=12, log_every=1, **other)[1].learning_rate.tolist()
+    return run(folder, steps=12, log_every=1, **other)[1]["learning_rate"].tolist()
 
 
 def test_cosine_learning_rate_rises_then_falls_to_nearly_nothing(tmp_path):
@@ -164,9 +167,9 @@ def test_learning_rate_without_warm_up_starts_at_its_maximum(tmp_path):
 
 def test_log_rows_are_means_over_their_interval(tmp_path):
     fine, coarse = (run(tmp_path / str(n), log_every=n)[1] for n in (1, 3))
-    assert tuple(coarse.columns) == LOG_COLUMNS
-    assert coarse.step.tolist() == [3, 6, 7]  # the last row closes what is left
-    assert fine.step.tolist() == list(range(1, 8))
+    assert tuple(coarse) == LOG_COLUMNS
+    assert coarse["step"].tolist() == [3, 6, 7]  # the last row closes what is left
+    assert fine["step"].tolist() == list(range(1, 8))
     for column in ("loss_nats_per_dim", "gradient_norm"):
         means = [fine[column][0:3].mean(), fine[column][3:6].mean(), fine[column][6]]
         assert coarse[column].tolist() == pytest.approx(means, rel=1e-12)

@@ -2,8 +2,6 @@
 
 
 rule data:
-    input:
-        code=sources("nonnormal.study.cli.make:data"),
     output:
         LAYOUT.data,
     log:
@@ -21,6 +19,7 @@ rule data:
         # By the argument `output` it counts as derived, and is not recorded: where files were fetched is no part of what
         # they are, and a mirror that another study names would make all weights stale. The file's name has the rest.
         source=lambda wildcards, output: json.dumps(lookup("source", within=RESOLVED)),
+        code=digest("nonnormal.study.cli.make:data"),
         command=body("nonnormal.study.cli.make:data"),
     shell:
         "nonnormal data {params.name} --source {params.source:q} > {log} 2>&1"
@@ -29,7 +28,6 @@ rule data:
 rule features:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.study.cli.make:features"),
     output:
         LAYOUT.features,
     log:
@@ -47,6 +45,7 @@ rule features:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lookup("features", within=RESOLVED),
+        code=digest("nonnormal.study.cli.make:features"),
         command=body("nonnormal.study.cli.make:features"),
     shell:
         "nonnormal features {params.study} --threads {threads} > {log} 2>&1"

@@ -8,7 +8,6 @@ for EXPERIMENT, JOB in jobs_of(STUDY).values():
             JOB.name.replace("-", "_")
         input:
             files=JOB.inputs(STUDY, LAYOUT, WILDCARD or JOB.network(STUDY)),
-            code=sources(*EXPERIMENT.modules(JOB.function)),
         output:
             JOB.outputs(LAYOUT, WILDCARD),
         log:
@@ -28,9 +27,18 @@ for EXPERIMENT, JOB in jobs_of(STUDY).values():
             job=JOB.name,
             run="--run {run}" if JOB.each else "",
             settings={section: settings_of(section, *keys) for section, keys in JOB.settings.items()},
+            code=digest("nonnormal.study.cli.evaluate:evaluate", *EXPERIMENT.modules(JOB.function)),
             command=body("nonnormal.study.cli.evaluate:evaluate"),
         shell:
             "nonnormal evaluate {params.job} {params.study} {params.run} --threads {threads} > {log} 2>&1"
+
+
+HEADLINE = [
+    name
+    for each in experiments_of(STUDY)
+    if each.headline
+    for name in each.modules(each.tables[0].numbers, each.headline)
+]
 
 
 rule summary:
@@ -39,7 +47,6 @@ rule summary:
         features=LAYOUT.features,
         parts=parts(STUDY, LAYOUT),
         published="paper/references/published.csv",
-        code=sources("nonnormal.study.cli.evaluate:summary"),
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
         provenance=LAYOUT.provenance,
@@ -53,6 +60,7 @@ rule summary:
         ENVIRONMENT
     params:
         study=LAYOUT.study,
+        code=digest("nonnormal.study.cli.evaluate:summary", *HEADLINE),
         command=body("nonnormal.study.cli.evaluate:summary"),
     shell:
         "nonnormal summary {params.study} > {log} 2>&1"

@@ -2,6 +2,8 @@
 
 FIGURES = LAYOUT.figures(figures_of(STUDY))
 TABLES = LAYOUT.tables(tables_of(STUDY))
+READABLE = [name for each in experiments_of(STUDY) for name in each.modules(*(t.readable for t in each.tables))]
+READABLE += [each.package for each in experiments_of(STUDY)]  # titles and captions
 
 for EXPERIMENT in experiments_of(STUDY):
     SHOWN_FIGURES = EXPERIMENT.figures_of(STUDY)
@@ -11,9 +13,11 @@ for EXPERIMENT in experiments_of(STUDY):
             f"show_{EXPERIMENT.name}"
         input:
             files=[path for figure in SHOWN_FIGURES for path in figure.files(STUDY, LAYOUT)],
-            tables=[*map(str, [LAYOUT.summary] * bool(EXPERIMENT.tables)), *(f for t in EXPERIMENT.tables for f in t.inputs)],
+            tables=[
+                *map(str, [LAYOUT.summary] * bool(EXPERIMENT.tables)),
+                *(f for t in EXPERIMENT.tables for f in t.inputs),
+            ],
             published="paper/references/published.csv",
-            code=sources(*EXPERIMENT.modules(*EXPERIMENT.functions(STUDY))),
         output:
             [LAYOUT.caption("figure", figure.name) for figure in SHOWN_FIGURES],
             [LAYOUT.caption("table", table.name) for table in EXPERIMENT.tables],
@@ -38,6 +42,7 @@ for EXPERIMENT in experiments_of(STUDY):
             study=LAYOUT.study,
             experiment=EXPERIMENT.name,
             pairs=[(run["q"], run["p"]) for run in RESOLVED["runs"].values()],
+            code=digest("nonnormal.study.report.text", *EXPERIMENT.modules(*EXPERIMENT.functions(STUDY))),
             command=body("nonnormal.study.cli.show:show"),
         shell:
             "nonnormal show {params.experiment} {params.study} > {log} 2>&1"
@@ -74,7 +79,7 @@ rule page:
         LAYOUT.figures(figures_of(STUDY), ["png"]),
         LAYOUT.tables(tables_of(STUDY), ["csv"]),
         needed(STUDY, LAYOUT),
-        code=[*sources("nonnormal.study.cli.show:page"), *templates()],
+        templates=templates(),
     output:
         LAYOUT.page,
     log:
@@ -87,6 +92,7 @@ rule page:
     params:
         study=LAYOUT.study,
         settings=STUDY.sha256,
+        code=digest("nonnormal.study.cli.show:page", *READABLE),
         command=body("nonnormal.study.cli.show:page"),
     shell:
         "nonnormal page {params.study} > {log} 2>&1"

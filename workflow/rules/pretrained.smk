@@ -1,10 +1,9 @@
-"""A network that existed already: taken over once, then sampled with each step and measured."""
+"""A pretrained network: taken over once, then sampled with each step and measured."""
 
 
 rule import_pretrained:
     input:
         files=network_files(STUDY.pretrained.path) if STUDY.pretrained and STUDY.pretrained.path else [],
-        code=sources("nonnormal.study.cli.make:pretrained"),
     output:
         LAYOUT.pretrained_network,
     log:
@@ -21,6 +20,7 @@ rule import_pretrained:
         study=LAYOUT.study,
         settings=lookup("pretrained", within=RESOLVED),
         data=STUDY.data_name,
+        code=digest("nonnormal.study.cli.make:pretrained"),
         command=body("nonnormal.study.cli.make:pretrained"),
     shell:
         "nonnormal pretrained {params.study} > {log} 2>&1"

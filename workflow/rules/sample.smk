@@ -4,7 +4,6 @@
 rule sample:
     input:
         weights=LAYOUT.weights("{run}"),
-        code=sources("nonnormal.study.cli.make:sample"),
     output:
         [LAYOUT.samples("{run}", n_steps) for n_steps in STUDY.sample_steps],
     log:
@@ -21,7 +20,8 @@ rule sample:
     params:
         study=LAYOUT.study,
         seed=STUDY.seed,
-        settings=settings_of("sampling", "n_images", "n_steps", "batch_size", "dtype"),
+        settings=settings_of("sampling", "n_images", "nfe", "batch_size", "dtype"),
+        code=digest("nonnormal.study.cli.make:sample"),
         command=body("nonnormal.study.cli.make:sample"),
     shell:
         "nonnormal sample {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

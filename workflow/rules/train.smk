@@ -14,7 +14,6 @@ TRAIN = f"exec {LAUNCHER}"
 rule train:
     input:
         data=LAYOUT.data,
-        code=sources("nonnormal.study.cli.make:train"),
     output:
         weights=LAYOUT.weights("{run}"),
         log=LAYOUT.log("{run}"),
@@ -34,6 +33,7 @@ rule train:
         study=LAYOUT.study,
         seed=STUDY.seed,
         settings=lambda wildcards: STUDY.run(wildcards.run).of_weights,
+        code=digest("nonnormal.study.cli.make:train"),
         command=body("nonnormal.study.cli.make:train"),
     shell:
         TRAIN + " train {params.study} --run {wildcards.run} --threads {threads} > {log} 2>&1"

@@ -21,11 +21,14 @@ Source: li2024 Theorem 1 (convergence); the orders and the propagation are deriv
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy import special, stats
+from scipy import special
 from scipy.interpolate import CubicSpline
 
 from nonnormal.denoisers import GaussianMixtureDenoiser
@@ -105,17 +108,43 @@ def sampler_distances(
 
     The sampler starts from the limit's law at t = 1 itself, so that nothing but the steps is measured.
     """
-    x, omega, denoiser, times = grid.x, grid.omega, mixture.denoiser(), uniform_times(n_steps)
-    density, _ = mixture.marginal(process, 1.0, x)
-    for k in range(n_steps, 0, -1):
-        coef_xt, coef_x0, spread = (v.item() for v in process.posterior(times[k - 1], times[k]))
-        a, c = (v.item() for v in process.marginal(times[k]))
+    return each_sampler_distances([step], n_steps, grid, mixture, process)[0]
+
+
+def each_sampler_distances(
+    steps: Sequence[Step], n_steps: int, grid: Grid, mixture: Mixture = MIXTURE, process: LinearProcess = PROCESS
+) -> list[tuple[float, float]]:
+    """`sampler_distances` of several steps, whose samplers all move by the same maps."""
+    x, omega, denoiser = grid.x, grid.omega, mixture.denoiser()
+    densities = [mixture.marginal(process, 1.0, x)[0]] * len(steps)
+    for coef_xt, coef_x0, spread, a, c in _sampler_numbers(n_steps, process):
         x0_hat = denoiser(torch.from_numpy(x / a).unsqueeze(1), math.sqrt(c) / a).squeeze(1).numpy()
         moved = coef_xt * x + coef_x0 * x0_hat
         slope = CubicSpline(x, moved)(x, 1)
-        pushed = CubicSpline(moved, density / slope, extrapolate=False)(x)
-        density = grid.convolve(np.nan_to_num(pushed), characteristic(step, spread * omega))
-    return grid.distances(density, mixture.marginal(process, 0.0, x)[1])
+        for i, step in enumerate(steps):
+            pushed = CubicSpline(moved, densities[i] / slope, extrapolate=False)(x)
+            densities[i] = grid.convolve(np.nan_to_num(pushed), characteristic(step, spread * omega))
+    cdf = mixture.marginal(process, 0.0, x)[1]
+    return [grid.distances(density, cdf) for density in densities]
+
+
+@lru_cache(32)  # asked for with every step
+def _sampler_numbers(n_steps: int, process: LinearProcess) -> list[tuple[float, ...]]:
+    """(coef_xt, coef_x0, spread, alpha, sigma²) of each of n_steps uniform steps, from t = 1 to t = 0."""
+    times = uniform_times(n_steps)
+    return [
+        tuple(v.item() for v in (*process.posterior(times[k - 1], times[k]), *process.marginal(times[k])))
+        for k in range(n_steps, 0, -1)
+    ]
+
+
+@lru_cache(32)  # asked for with every step
+def _walk_numbers(n_steps: int, process: LinearProcess) -> list[tuple[float, ...]]:
+    """(Φ, Σ) of each of n_steps uniform steps, and Φ from its end to t = 1, from t = 0 on."""
+    times = uniform_times(n_steps)
+    rest = [process.transition(t, 1.0)[0].item() for t in times[1:-1]] + [1.0]
+    moves = [process.transition(s, t) for s, t in pairwise(times)]
+    return [(phi.item(), sigma.item(), left) for (phi, sigma), left in zip(moves, rest, strict=True)]
 
 
 def walk_distances(
@@ -125,13 +154,10 @@ def walk_distances(
 
     The map is linear, so the noise's characteristic function is a product over the steps.
     """
-    times = uniform_times(n_steps)
     omega = grid.omega
     total = np.ones_like(omega, dtype=complex)
-    for k in range(n_steps):
-        _, sigma = process.transition(times[k], times[k + 1])
-        rest = process.transition(times[k + 1], 1.0)[0].item() if k + 1 < n_steps else 1.0
-        total = total * characteristic(step, rest * math.sqrt(sigma.item()) * omega)
+    for _, sigma, rest in _walk_numbers(n_steps, process):
+        total = total * characteristic(step, rest * math.sqrt(sigma) * omega)
     # The walk starts at the limit's x at t = 0, a normal mixture whose transform is known.
     (a0, c0), phi = process.marginal(0.0), process.transition(0.0, 1.0)[0].item()
     for_start = sum(
@@ -160,7 +186,7 @@ class PlaneMixture:
         return Mixture(tuple(means.tolist()), self.stds, self.weights)
 
     def sample(self, process: LinearProcess, t: float, n: int, generator: torch.Generator) -> torch.Tensor:
-        """N draws (n, 2) of the limit's x_t for x_0 of this law."""
+        """n draws (n, 2) of the limit's x_t for x_0 of this law."""
         means, stds, weights = (torch.tensor(v, dtype=torch.float64) for v in self._fields)
         which = torch.multinomial(weights, n, replacement=True, generator=generator)
         a, c = (v.item() for v in process.marginal(t))
@@ -178,12 +204,10 @@ PLANE = PlaneMixture()
 def plane_sampler(
     step: Step | str, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
 ) -> torch.Tensor:
-    """N draws (n, 2) of the ancestral sampler with the exact denoiser of `PLANE`, started from the limit's law."""
-    step, denoiser, times = get(step), PLANE.denoiser(), uniform_times(n_steps)
+    """n draws (n, 2) of the ancestral sampler with the exact denoiser of `PLANE`, started from the limit's law."""
+    step, denoiser = get(step), PLANE.denoiser()
     x = PLANE.sample(process, 1.0, n, generator)
-    for k in range(n_steps, 0, -1):
-        coef_xt, coef_x0, spread = (v.item() for v in process.posterior(times[k - 1], times[k]))
-        a, c = (v.item() for v in process.marginal(times[k]))
+    for coef_xt, coef_x0, spread, a, c in _sampler_numbers(n_steps, process):
         x0_hat = denoiser(x / a, math.sqrt(c) / a)
         x = coef_xt * x + coef_x0 * x0_hat + spread * step.sample((n, 2), generator=generator, dtype=torch.float64)
     return x
@@ -192,11 +216,10 @@ def plane_sampler(
 def plane_walk(
     step: Step | str, n_steps: int, n: int, generator: torch.Generator, process: LinearProcess = PROCESS
 ) -> torch.Tensor:
-    """N draws (n, 2) of the walk x_t = Φ x_s + √Σ z from the limit's x at t = 0, for `PLANE`, to t = 1."""
-    step, times = get(step), uniform_times(n_steps)
+    """n draws (n, 2) of the walk x_t = Φ x_s + √Σ z from the limit's x at t = 0, for `PLANE`, to t = 1."""
+    step = get(step)
     x = PLANE.sample(process, 0.0, n, generator)
-    for k in range(n_steps):
-        phi, sigma = (v.item() for v in process.transition(times[k], times[k + 1]))
+    for phi, sigma, _ in _walk_numbers(n_steps, process):
         x = phi * x + math.sqrt(sigma) * step.sample((n, 2), generator=generator, dtype=torch.float64)
     return x
 
@@ -209,15 +232,22 @@ def sliced_distances(
     On each of `n_directions` lines the samples' projections are held against the exact law: W1 = ∫|x_n(u) − F⁻¹(u)| du
     at the n mid-points u, KS = max|F_n − F|.
     """
-    grid, n = np.linspace(-8, 8, 16001), len(x)
+    n = len(x)
     u, found = (np.arange(n) + 0.5) / n, []
     for angle in (np.arange(n_directions) + 0.5) * math.pi / n_directions:
-        _, cdf = PLANE.projected(angle).marginal(process, t, grid)
+        grid, cdf = _projected_cdf(float(angle), t, process)
         sample = np.sort(x.numpy() @ (math.cos(angle), math.sin(angle)))
         w1 = np.abs(sample - np.interp(u, cdf, grid)).mean()
         ks = np.abs(np.interp(sample, grid, cdf) - u).max() + 0.5 / n
         found.append((w1, ks))
     return tuple(float(v) for v in np.mean(found, axis=0))
+
+
+@lru_cache(128)  # asked for with every sample
+def _projected_cdf(angle: float, t: float, process: LinearProcess) -> tuple[np.ndarray, np.ndarray]:
+    """(points, cdf there) of the limit's law at t for `PLANE`, projected on the line at that angle."""
+    grid = np.linspace(-8, 8, 16001)
+    return grid, PLANE.projected(angle).marginal(process, t, grid)[1]
 
 
 def path_maximum_distance(step: Step | str, n_steps: int, n_paths: int, seed: int) -> float:
@@ -245,6 +275,8 @@ def order(n_steps: list[int], distances: list[float]) -> tuple[float, float, flo
     Raises:
         ValueError: three or more numbers of steps are needed for an interval.
     """
+    from scipy import stats
+
     if len(n_steps) < 3:
         raise ValueError(f"an order needs three or more numbers of steps, found {n_steps}")
     fit = stats.linregress(np.log(n_steps), np.log(distances))

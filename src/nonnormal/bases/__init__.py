@@ -1,7 +1,7 @@
 """Bases: the coordinates in which the steps of an image are counted.
 
 PIXEL, DCT(), Fourier(), Haar(levels), PCA.fit(images), LeadingPCA.fit(images) where those are large, and
-Whitened.fit(basis, images) on top of any of them. With the statistics of the data in it a basis makes `BasisStatistics`.
+Whitened.fit(basis, images) on top of any of them. `BasisStatistics` are a basis and the statistics of the data in it.
 """
 
 from nonnormal.bases.base import PIXEL, Basis, Pixel

@@ -55,7 +55,7 @@ class Basis(ABC):
 
     @property
     def log_det(self) -> float:
-        """Log abs(det U), nats an image: log p(x) = log p(c) + log_det. Zero of an orthonormal basis."""
+        """log abs(det U), nats an image: log p(x) = log p(c) + log_det. Zero of an orthonormal basis."""
         return 0.0
 
     def frequency(self, shape: Shape) -> Tensor:

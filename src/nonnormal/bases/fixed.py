@@ -14,7 +14,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
 
-import scipy.fft
 import torch
 from torch import Tensor
 
@@ -56,7 +55,9 @@ class DCT(Separable):
     @staticmethod
     @cache
     def matrix(n):
-        return torch.tensor(scipy.fft.dct(torch.eye(n, dtype=torch.float64).numpy(), axis=0, norm="ortho"))
+        from scipy.fft import dct
+
+        return torch.tensor(dct(torch.eye(n, dtype=torch.float64).numpy(), axis=0, norm="ortho"))
 
     @staticmethod
     def frequencies(n):

@@ -1,12 +1,11 @@
 """Principal components of images too large for the whole decomposition: the leading ones, completed to a basis.
 
-    c = Qᵀ x with Q = I − V T Vᵀ
+    c = Qᵀ x with Q = Π_j (I − factor_j v_j v_jᵀ)
 
 The first k columns of Q are the leading directions, up to sign, and the rest complete them to an orthonormal basis. As
-a product of k Householder reflections in compact form Q takes D·k numbers in place of D².
+a product of k Householder reflections Q takes D·k numbers in place of D².
 
-Source: the randomised solver is that of Halko et al. (0909.4061); Q: Schreiber & Van Loan, SIAM J. Sci. Stat. Comput.
-10 (1989), 53.
+Source: the randomised solver is that of Halko et al. (0909.4061); Q is LAPACK's, by `torch.geqrf` and `torch.ormqr`.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ class LeadingPCA(Basis):
     Behind them stand directions without an order, which have what variance is left.
 
     Attributes:
-        reflectors: V, (D, k), float64.
-        triangle: T, (k, k), float64, upper triangular.
+        reflectors: v_j below the diagonal of column j, as `torch.geqrf` returns them, (D, k), float64.
+        factors: (k,), float64.
         variance: variance along each of the k leading directions, (k,), float64, falling.
         shape: (C, H, W), whole numbers.
     """
 
     reflectors: Tensor
-    triangle: Tensor
+    factors: Tensor
     variance: Tensor
     shape: Tensor
 
@@ -72,18 +71,16 @@ class LeadingPCA(Basis):
         within = sum((along := rows @ q).T @ along for rows in centred()) / n
         variance, axes = (found.flip(-1)[..., :k] for found in torch.linalg.eigh(within))
         # Products of orthonormal factors are not orthonormal to the last digit: the reflections are.
-        packed, factors = torch.geqrf(q @ axes)
-        reflectors = packed.tril(-1)
-        reflectors.diagonal().fill_(1)
-        return cls(reflectors, _triangle(reflectors, factors), variance.clamp(min=0), torch.tensor(images.shape[1:]))
+        reflectors, factors = torch.geqrf(q @ axes)
+        return cls(reflectors.tril(-1), factors, variance.clamp(min=0), torch.tensor(images.shape[1:]))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LeadingPCA:
         """The basis whose `tensors` these are."""
-        return cls(*(tensors[name] for name in ("reflectors", "triangle", "variance", "shape")))
+        return cls(*(tensors[name] for name in ("reflectors", "factors", "variance", "shape")))
 
     def tensors(self):
-        names = ("reflectors", "triangle", "variance", "shape")
+        names = ("reflectors", "factors", "variance", "shape")
         return {name: getattr(self, name) for name in names}
 
     def forward(self, x):
@@ -93,18 +90,7 @@ class LeadingPCA(Basis):
         return self._reflected(c, inverse=True)
 
     def _reflected(self, x: Tensor, inverse: bool) -> Tensor:
-        """X Q of images as rows, or X Qᵀ."""
+        """x Q of images as rows, or X Qᵀ."""
         need_shape(x, self.shape.tolist())
-        v, triangle = (like(part, x.dtype, x.device) for part in (self.reflectors, self.triangle))
-        rows = x.flatten(1)
-        return (rows - rows @ v @ (triangle.mT if inverse else triangle) @ v.mT).reshape(x.shape)
-
-
-def _triangle(v: Tensor, factors: Tensor) -> Tensor:
-    """T (k, k) with Π_j (I − factor_j v_j v_jᵀ) = I − V T Vᵀ, for V (D, k)."""
-    products, k = v.mT @ v, len(factors)
-    triangle = torch.zeros(k, k, dtype=v.dtype)
-    for j in range(k):
-        triangle[:j, j] = -factors[j] * (triangle[:j, :j] @ products[:j, j])
-        triangle[j, j] = factors[j]
-    return triangle
+        reflectors, factors = (like(part, x.dtype, x.device) for part in (self.reflectors, self.factors))
+        return torch.ormqr(reflectors, factors, x.flatten(1), left=False, transpose=inverse).reshape(x.shape)

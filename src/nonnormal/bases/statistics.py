@@ -1,4 +1,4 @@
-"""Components: what a design knows of the data in its basis, fitted to the training images and stored with the network.
+"""BasisStatistics: what a design knows of the data in its basis, fitted to training images, stored with the network.
 
 A component-wise schedule counts in the variance of each component, a preconditioned network in its mean and deviation.
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nonnormal.files import reading, sha256_of
+from nonnormal.files import sha256_of, track_input
 
 DOWNLOADS = Path("data/downloads")
 CHUNK = 1 << 20
@@ -95,7 +95,7 @@ def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) 
         digest = fetch(file, folder)
     if file.sha256 is None:
         log.info("%s: nobody states its SHA-256; found %s", target, digest)
-    return reading(target), digest
+    return track_input(target), digest
 
 
 def _found(target: Path, file: File) -> str:

@@ -78,7 +78,9 @@ class GaussianMixtureDenoiser:
             )
         means, stds = self.means.to(x), self.stds.to(x)
         weights = torch.full_like(stds, 1 / len(stds)) if self.weights is None else self.weights.to(x)
-        sigma = append_dims(torch.as_tensor(sigma, dtype=x.dtype), x).expand(x.shape).flatten(1).unsqueeze(1)
+        sigma = append_dims(torch.as_tensor(sigma, dtype=x.dtype), x)
+        # One level for all is kept one number, so that a variance is taken once and not for each pixel of each image.
+        sigma = sigma.reshape(1, 1, 1) if sigma.numel() == 1 else sigma.expand(x.shape).flatten(1).unsqueeze(1)
         variance = stds.square().unsqueeze(-1) + sigma.square()
         gap = (x.unsqueeze(1) - means).flatten(2)
         log_weight = weights.log() - 0.5 * (gap.square() / variance + variance.log()).sum(-1)

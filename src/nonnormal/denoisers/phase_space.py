@@ -71,7 +71,7 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
         return self.process.friction_x == 0
 
     def forward(self, z: Tensor, t: float | Tensor) -> Tensor:
-        """Eps_hat (B, 2C, ...), or (B, C, ...) of the momentum alone, in z's dtype; t a number or (B,)."""
+        """eps_hat (B, 2C, ...), or (B, C, ...) of the momentum alone, in z's dtype; t a number or (B,)."""
         dtype = next(self.network.parameters()).dtype
         weights, sigma = self.process.observation(t)
         x, m = z.to(dtype).chunk(2, dim=1)

@@ -32,7 +32,7 @@ def _edm(sigma: Tensor, sigma_data: Tensor):
 
 
 def _alpha(sigma: Tensor) -> Tensor:
-    """Alpha of the VP state with the log-SNR of x0 + sigma·eps; sigma² itself may leave single precision."""
+    """alpha of the VP state with the log-SNR of x0 + sigma·eps; sigma² itself may leave single precision."""
     return 1 / torch.hypot(torch.ones_like(sigma), sigma)
 
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nonnormal.denoisers import _torchvision
-
-_torchvision.ensure_importable()
-from diffusers import UNet2DModel  # noqa: E402  (torchvision must be importable first)
+from nonnormal.denoisers._diffusers import unet_2d_model
 
 # log-SNR in [−20, 20] is mapped onto the index range [0, 1000] that the sinusoidal embedding resolves.
 _LOG_SNR_RANGE = 20.0
@@ -49,7 +46,7 @@ class UNet(nn.Module):
     ):
         super().__init__()
         levels = range(len(widths))
-        self.unet = UNet2DModel(
+        self.unet = unet_2d_model()(
             sample_size=image_size,
             in_channels=in_channels,
             out_channels=out_channels,

@@ -21,7 +21,7 @@ from torch import Tensor
 from nonnormal.diffusers.files import NETWORK_FILES
 from nonnormal.diffusers.keys import UNetKeys, refuse_unusable
 from nonnormal.diffusers.scheduler import NonNormalScheduler
-from nonnormal.files import read_tensors, reading, write_tensors
+from nonnormal.files import read_tensors, track_input, write_tensors
 
 # After the scheduler, which sees to it that torchvision can be imported.
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip
@@ -32,7 +32,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
-    """A network that exists already.
+    """A pretrained network.
 
     Attributes:
         unet: in evaluation mode.
@@ -127,7 +127,7 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
         )
     unet = _loaded(network)
     _refuse_unusable_answers(unet, noise.num_train_timesteps, place)
-    with reading(weights).open("rb") as content:
+    with track_input(weights).open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     return Pretrained(unet, schedule, origin or str(folder), digest)
 
@@ -180,7 +180,7 @@ def _weights(network: Path) -> Path:
             'write it again by save_pretrained(folder, max_shard_size="100GB")'
         )
     try:
-        with safe_open(reading(path), framework="pt") as file:
+        with safe_open(track_input(path), framework="pt") as file:
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise ValueError(f"{path.resolve()}: cannot be loaded ({error})") from None
@@ -232,7 +232,7 @@ def _refuse_unusable_answers(unet: UNet2DModel, n_levels: int, place: Path) -> N
 def _configuration(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file."""
     try:
-        found = json.loads(reading(path).read_text(encoding="utf-8"))
+        found = json.loads(track_input(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path.resolve()}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:

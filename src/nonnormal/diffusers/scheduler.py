@@ -1,4 +1,4 @@
-"""A diffusers scheduler: ancestral sampling with any step, for a network that exists already.
+"""A diffusers scheduler: ancestral sampling with any step, for a pretrained network.
 
 x_s = mean_q(x_t, x̂0) + std z with z ~ q, where diffusers' `DDPMScheduler` has z ~ N(0, 1): schedules, time grids,
 variances and the configuration are its own, the prior stays normal, and with the normal step every sample is the same.
@@ -219,7 +219,7 @@ class NonNormalScheduler(DDPMScheduler):
 def _draw(
     law: Step, shape: tuple[int, ...], generator: Generators, dtype: torch.dtype, device: torch.device | str
 ) -> Tensor:
-    """Z ~ law (B, C, H, W), by the rules of diffusers' `randn_tensor`.
+    """z ~ law (B, C, H, W), by the rules of diffusers' `randn_tensor`.
 
     A list has one generator per image, or one for all; z is drawn where its generator lives, and moved.
 

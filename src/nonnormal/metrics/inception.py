@@ -16,11 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nonnormal.data.download import DownloadError, obtain
-from nonnormal.denoisers import _torchvision
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics.weights import INCEPTION
-
-_torchvision.ensure_importable()
-from torch_fidelity.utils import create_feature_extractor  # noqa: E402  (torchvision must be importable first)
 
 NAME, LAYER = "inception-v3-compat", "2048"
 
@@ -40,6 +37,9 @@ class Inception(nn.Module):
         super().__init__()
         obtain(dataclasses.replace(INCEPTION, sha256=sha256), placed=path)
         _need_tensors(path)
+        ensure_importable()  # torchvision, which torch-fidelity imports
+        from torch_fidelity.utils import create_feature_extractor
+
         options = dict(feature_extractor_weights_path=str(path), cuda=False, verbose=False)
         self.extractor = create_feature_extractor(NAME, [LAYER], **options)
 

@@ -167,7 +167,7 @@ def _batch_bound(denoiser, design, c0, levels, chain, noise, marginals, losses) 
             if isinstance(loss, FittedLoss):
                 total += loss.of_interval(int(k), *errors[kind], c0_hat).flatten(1).sum(1)
             else:
-                total += share * loss.of_step(*errors[kind]).flatten(1).sum(1)
+                total += share * loss.masked(*errors[kind]).flatten(1).sum(1)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, lift(c0, process.n)) + apply(chol, noise.draw(design.q))
@@ -311,7 +311,7 @@ def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
 
 
 def discretised_log_prob(p: Step | str, x0: Tensor, centre: Tensor, scale: float | Tensor, levels: int) -> Tensor:
-    """Log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
+    """log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
 
     The bins are those of `levels` equally spaced levels on [−1, 1], bounded half-way between them; the outermost take
     the tails, so the masses sum to 1. A mass below the smallest float64 is that of exp(−s u) at distance u from the
@@ -334,7 +334,7 @@ def discretised_log_prob(p: Step | str, x0: Tensor, centre: Tensor, scale: float
 
 
 def _far_log_mass(p: Step, low: Tensor, high: Tensor) -> Tensor:
-    """Log ∫ p from low to high (N,), one of which may be infinite, far out in a tail of p."""
+    """log ∫ p from low to high (N,), one of which may be infinite, far out in a tail of p."""
     at_low = high.isinf() | (low.isfinite() & (p.log_prob(low) >= p.log_prob(high)))
     with torch.inference_mode(False), torch.enable_grad():
         edge = torch.where(at_low, low, high).requires_grad_()
@@ -348,7 +348,7 @@ def _far_log_mass(p: Step, low: Tensor, high: Tensor) -> Tensor:
 
 
 def categorical_log_prob(x0: Tensor, y: Tensor, sigma: float | Tensor, levels: int) -> Tensor:
-    """Log softmax over grey levels v of −(y − v)²/(2σ²), at v = x0: log P(x0 | y) with a flat prior, nats, elementwise.
+    """log softmax over grey levels v of −(y − v)²/(2σ²), at v = x0: log P(x0 | y) with a flat prior, nats, elementwise.
 
     Source: VDM (2107.00630) App. B.
     """

@@ -124,7 +124,7 @@ def residuals(
         if marginals == "limit" and k < len(times) - 2:
             ct = marginal_state(process, c0, t, noise.draw(limit))
         c0_hat = torch.cat([predict_x0(denoiser, process, part, t, basis) for part in ct.split(batch_size)]).double()
-        delta = whitened_error(process, s, t, c0_hat, c0.double())
+        delta, _ = whitened_error(process, s, t, c0_hat, c0.double())
         yield Residuals(design.q, delta.cpu(), c0_hat.cpu(), image)
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)

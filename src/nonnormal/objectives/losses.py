@@ -51,49 +51,42 @@ class Loss:
     convention: Convention = "exact"
 
     def __post_init__(self):
-        _named(self)
+        for name in ("q", "p"):
+            object.__setattr__(self, name, get(getattr(self, name)))
 
-    def __call__(
-        self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
-    ) -> Tensor:
-        """Loss of each coordinate of the state, nats, (B, n·C, ...), in x0's dtype; s < t, numbers or (B,).
-
-        A coordinate that waits in this step costs nothing: true process and model both leave it where it is.
-        """
-        return self.of_step(*self.error(process, s, t, x0_hat, x0))
+    def __call__(self, delta: Tensor) -> Tensor:
+        """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
+        return step_loss(self.q, self.p, delta, self.convention)
 
     def error(
         self, process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What the loss is of: `whitened_error`, for a printed convention `printed_error`, and which coordinates move.
+        """(argument of the loss for each coordinate, which coordinates move), s < t, numbers or (B,).
 
-        The second is of shape (n,), (B, n) or ([B,] *components, n). Args as of the loss.
+        The first is `whitened_error`, for a printed convention `printed_error`, (B, n·C, ...) in x0's dtype; the second
+        is of shape (n,), (B, n) or ([B,] *components, n).
         """
-        matrix, moves = _whitening(process, s, t)
         if self.convention == "exact":
-            delta = apply(matrix, lift(x0_hat - x0, process.n))
-        else:
-            delta = printed_error(process, s, t, x0_hat, x0)
-        return delta, moves
+            return whitened_error(process, s, t, x0_hat, x0)
+        return printed_error(process, s, t, x0_hat, x0), _whitening(process, s, t)[1]
 
-    def of_step(self, delta: Tensor, moves: Tensor) -> Tensor:
-        """Loss of each coordinate, nats, of what `error` gives."""
-        loss = self.of_error(delta)
+    def masked(self, delta: Tensor, moves: Tensor) -> Tensor:
+        """Loss of each coordinate, nats, of what `error` returns: 0 where a coordinate does not move in this step.
+
+        There true process and model both leave it where it is.
+        """
+        loss = self(delta)
         if moves.all():
             return loss
         return torch.where(apply(torch.diag_embed(moves.to(delta)), torch.ones_like(delta)) > 0, loss, 0.0)
-
-    def of_error(self, delta: Tensor) -> Tensor:
-        """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
-        return step_loss(self.q, self.p, delta, self.convention)
 
     @cached_property
     def constant(self) -> float:
         """The loss of a perfect prediction, nats per coordinate that moves."""
         return constant(self.q, self.p, self.convention)
 
-    def owed(self, process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> float:
-        """What a perfect prediction costs an image of that shape in n_steps uniform steps, nats."""
+    def constant_cost(self, process: LinearProcess, n_steps: int, shape: tuple[int, ...]) -> float:
+        """Loss of a perfect prediction over n_steps uniform steps, nats, of an image of that shape."""
         return self.constant * _moving(process, n_steps, tuple(shape))
 
 
@@ -103,31 +96,23 @@ class Design:
 
     Attributes:
         process: schedule, drift and diffusion.
-        q: step of the true process, or its name.
-        p: step of the model, or its name.
+        loss: pair of steps, and the convention of their loss.
         basis: representation in which coordinates are counted; of a denoiser whose basis is whitened it must be that.
-        convention: of the loss.
     """
 
     process: LinearProcess
-    q: Step
-    p: Step
+    loss: Loss
     basis: Basis = PIXEL
-    convention: Convention = "exact"
-
-    def __post_init__(self):
-        _named(self)
 
     @property
-    def loss(self) -> Loss:
-        """The loss that the pair brings with it."""
-        return Loss(self.q, self.p, self.convention)
+    def q(self) -> Step:
+        """Step of the true process."""
+        return self.loss.q
 
-
-def _named(pair: Loss | Design) -> None:
-    """Puts the steps in the place of their names."""
-    for name in ("q", "p"):
-        object.__setattr__(pair, name, get(getattr(pair, name)))
+    @property
+    def p(self) -> Step:
+        """Step of the model."""
+        return self.loss.p
 
 
 def need_numbers(x0: Tensor) -> None:
@@ -140,21 +125,24 @@ def need_numbers(x0: Tensor) -> None:
         raise ValueError(f"images are numbers in [−1, 1], found {x0.dtype}; data.scale(images, levels) makes them")
 
 
-def _trainable(design: Design) -> None:
+def _trainable(loss: Loss) -> None:
     """Refuses a pair whose loss is infinite or not defined, and so moves no weight."""
-    if design.convention == "exact" and not is_finite(design.q, design.p):
+    if loss.convention == "exact" and not is_finite(loss.q, loss.p):
         raise ValueError(
-            f"the divergence of the pair {design.q}/{design.p} is infinite; take a p with wider tails, or the normal "
-            "pair for training"
+            f"the divergence of the pair {loss.q}/{loss.p} is infinite; take a p with wider tails, or the normal pair "
+            "for training"
         )
 
 
-def whitened_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor) -> Tensor:
-    """Delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state, (B, n·C, ...); s < t, numbers or (B,).
+def whitened_error(
+    process: LinearProcess, s: float | Tensor, t: float | Tensor, x0_hat: Tensor, x0: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(delta = L⁻¹ coef_x0 (x̂0 − x0, 0), one per coordinate of the state (B, n·C, ...), which coordinates move).
 
-    0 where a coordinate waits.
+    s < t, numbers or (B,). delta is 0 where a coordinate does not move; for the second see `Loss.error`.
     """
-    return apply(_whitening(process, s, t)[0], lift(x0_hat - x0, process.n))
+    matrix, moves = _whitening(process, s, t)
+    return apply(matrix, lift(x0_hat - x0, process.n)), moves
 
 
 def _whitening(process: LinearProcess, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -195,7 +183,7 @@ def marginal_state(process: LinearProcess, x0: Tensor, t: float | Tensor, noise:
 
 
 def antithetic(n: int, generator: torch.Generator) -> Tensor:
-    """N numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
+    """n numbers in [0, 1), float64: one uniform draw and its n − 1 equally spaced rotations. Source: VDM App. I.1."""
     offset = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device).cpu()
     return (offset + torch.arange(n, dtype=torch.float64) / n) % 1
 
@@ -216,7 +204,7 @@ class ELBO:
 
     def __post_init__(self):
         need_steps(self.n_steps)
-        _trainable(self.design)
+        _trainable(self.design.loss)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(k (B,), standard normal noise (B, n·C, H, W)) for a batch of images of that shape."""
@@ -233,7 +221,7 @@ class ELBO:
         ct = marginal_state(design.process, c0, t, noise)
         c0_hat = predict_x0(denoiser, design.process, ct, t, design.basis)
         delta, _ = design.loss.error(design.process, s, t, c0_hat, c0)
-        return self.n_steps * _per_image(design.loss.of_error(delta) - design.loss.constant, x0)
+        return self.n_steps * _per_image(design.loss(delta) - design.loss.constant, x0)
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
@@ -260,7 +248,7 @@ class EDMLoss:
     log_sigma_std: float = 1.2
 
     def __post_init__(self):
-        _trainable(self.design)
+        _trainable(self.design.loss)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(standard normal level (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
@@ -276,7 +264,7 @@ class EDMLoss:
         observed, noisy = torch.ones(1, dtype=torch.float64), c0 + column * noise
         c0_hat = predict_x0_observed(denoiser, observed, sigma, noisy, self.design.basis, axes=1)
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
-        return _per_image(self.design.loss.of_error(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
+        return _per_image(self.design.loss(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
@@ -303,7 +291,7 @@ class HybridScoreMatching:
     momentum_alone: bool = False
 
     def __post_init__(self):
-        _trainable(self.design)
+        _trainable(self.design.loss)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(u in [0, 1) (B,), standard normal noise (B, 3C, H, W) of state and first momentum) for a batch of images."""
@@ -322,7 +310,7 @@ class HybridScoreMatching:
             start = start + apply(cholesky(process.initial()[1]), torch.cat([torch.zeros_like(first), first], 1))
         z = apply(process.marginal(t)[0], start) + apply(noise_factor(process, t, self.target), eps)
         wanted = eps[:, channels:] if self.momentum_alone else eps
-        return _per_image(self.design.loss.of_error(network(z, t) - wanted) - self.design.loss.constant, x0)
+        return _per_image(self.design.loss(network(z, t) - wanted) - self.design.loss.constant, x0)
 
     def __call__(self, network: PhaseSpaceNetwork, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""

@@ -29,7 +29,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, score
@@ -45,7 +44,7 @@ Trace = Literal["hutchinson", "exact"]
 def velocity(
     denoiser: Denoiser, process: LinearProcess, z: Tensor, t: float | Tensor, basis: Basis | None = None
 ) -> Tensor:
-    """V(z, t) = F z − ½ G Gᵀ ∇ log p(z), in z's shape. Args as in `denoisers.score`."""
+    """v(z, t) = F z − ½ G Gᵀ ∇ log p(z), in z's shape. Args as in `denoisers.score`."""
     drift, noise = process.sde(t)
     return apply(drift, z) - 0.5 * apply(noise, score(denoiser, process, z, t, basis))
 
@@ -61,7 +60,7 @@ def log_density(
     rtol: float = 1e-4,
     atol: float = 1e-4,
 ) -> tuple[Tensor, int]:
-    """Log p_t(z) = log N(z_1; 0, prior) + ∫ₜ¹ tr ∂v/∂z dt, and the network calls.
+    """log p_t(z) = log N(z_1; 0, prior) + ∫ₜ¹ tr ∂v/∂z dt, and the network calls.
 
     Args:
         denoiser: in VE coordinates.
@@ -79,6 +78,8 @@ def log_density(
     Raises:
         ValueError: t is below the process's t_min, or 1 or above.
     """
+    from torchdiffeq import odeint
+
     if not process.t_min <= t < 1:
         raise ValueError(f"t must be in [{process.t_min:g}, 1), found {t:g}")
     calls = 0
@@ -94,21 +95,21 @@ def log_density(
 
     ends = torch.tensor([t, 1.0], dtype=torch.float64, device=z.device)
     start = (z.double(), torch.zeros(len(z), dtype=torch.float64, device=z.device))
-    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5", options=unhurried(process))
+    path, gathered = odeint(rate, start, ends, rtol=rtol, atol=atol, method="dopri5", options=step_limit(process))
     return normal_log_prob(process.prior_covariance(), path[-1]) + gathered[-1], calls
 
 
-def unhurried(process: LinearProcess) -> dict[str, float]:
-    """Options of an adaptive solver by which it strides over no time in which a component moves.
+def step_limit(process: LinearProcess) -> dict[str, float]:
+    """Option of an adaptive solver: a maximum step size, so that it cannot skip a component's active interval.
 
-    While all wait the flow stands still, and steps without error grow beyond the next window. Two steps a window are
-    enough for the estimate of the error to see it.
+    While no component moves the flow stands still, and steps without error grow beyond the next interval. Two steps an
+    interval are enough for the estimate of the error to see it.
     """
     return {"max_step": process.shortest_window / 2} if process.shortest_window < 1 else {}
 
 
 def normal_log_prob(covariance: Tensor, z: Tensor) -> Tensor:
-    """Log N(z; 0, covariance), (N,), nats, float64; covariance (n, n) or (*components, n, n), z (N, n·C, ...)."""
+    """log N(z; 0, covariance), (N,), nats, float64; covariance (n, n) or (*components, n, n), z (N, n·C, ...)."""
     factor, n = cholesky(covariance), covariance.shape[-1]
     log_scale = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     white = apply(torch.linalg.inv(factor), z.double()).flatten(1)

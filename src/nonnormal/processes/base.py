@@ -110,7 +110,7 @@ class LinearProcess(ABC):
         return level**-2, fall * level**-2
 
     def mean_log_snr(self, t: float | Tensor) -> Tensor:
-        """Log SNR of y at time t, averaged over components: float64, t's shape."""
+        """log SNR of y at time t, averaged over components: float64, t's shape."""
         return component_mean(-2 * self.observation(t)[1].log(), as_time(t))
 
     def time_at(self, log_snr: float | Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class PSLD(LinearProcess):
             lower = f" or {self.friction_x - root:.12g}" if self.friction_x >= root else ""
             raise ValueError(
                 f"friction_m = {self.friction_m} is not critical: with friction_x = {self.friction_x} and mass_inv = "
-                f"{self.mass_inv} it must be {self.friction_x + root:.12g}{lower}; langevin_recipe takes any damping"
+                f"{self.mass_inv} it must be {self.friction_x + root:.12g}{lower}; langevin_sde takes any damping"
             )
 
     @property

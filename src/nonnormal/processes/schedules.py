@@ -71,6 +71,9 @@ class LinearLogSNR(TwoEnded):
         t = torch.as_tensor(t, dtype=torch.float64)
         return self.log_snr_max + t * (self.log_snr_min - self.log_snr_max)
 
+    def slope(self, t):
+        return torch.full_like(torch.as_tensor(t, dtype=torch.float64), self.log_snr_min - self.log_snr_max)
+
 
 class Cosine(TwoEnded):
     """log_snr(t) = −2 log tan(a + t (b − a)), with a, b such that the ends are log_snr_max and log_snr_min.
@@ -184,7 +187,7 @@ class ComponentWise(Schedule):
         return min((self.high - self.low) / self._lines[1].item(), 1.0)
 
 
-def waiting(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:
+def sequential(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:
     """Components of label l + 1 are generated `delay` windows after those of label l, each in a window of its own.
 
     Within its window, of length w = 1/(1 + delay·(l_max − l_min)), a component falls from log_snr_max to log_snr_min;

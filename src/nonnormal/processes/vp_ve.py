@@ -88,8 +88,12 @@ class VE(LinearProcess):
 
     def sigma(self, t: float | Tensor) -> Tensor:
         """(sigma_min^(1/rho) + t (sigma_max^(1/rho) − sigma_min^(1/rho)))^rho at time t in [0, 1]: float64."""
+        return self._root(t)[0] ** self.rho
+
+    def _root(self, t: float | Tensor) -> tuple[Tensor, float]:
+        """(sigma^(1/rho) at time t, its slope)."""
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        return (low + as_time(t) * (high - low)) ** self.rho
+        return low + as_time(t) * (high - low), high - low
 
     def initial(self):
         return torch.eye(1, dtype=torch.float64), as_matrix(self.sigma(0.0).square())
@@ -100,9 +104,8 @@ class VE(LinearProcess):
 
     def sde(self, t):
         """F = 0, G² = d sigma²/dt."""
-        low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
-        root = low + as_time(t) * (high - low)
-        noise = 2 * self.rho * (high - low) * root ** (2 * self.rho - 1)
+        root, slope = self._root(t)
+        noise = 2 * self.rho * slope * root ** (2 * self.rho - 1)
         return as_matrix(torch.zeros_like(noise)), as_matrix(noise)
 
     def prior_covariance(self):

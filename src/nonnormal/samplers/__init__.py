@@ -11,7 +11,7 @@ from nonnormal.samplers.ode import (
     sample_heun,
     sample_ipndm,
 )
-from nonnormal.samplers.outpainting import extend
+from nonnormal.samplers.outpainting import outpaint
 from nonnormal.samplers.sde import (
     sample_em,
     sample_flow_adaptive,
@@ -25,8 +25,8 @@ __all__ = [
     "GRIDS",
     "SOLVERS",
     "Callback",
-    "extend",
     "log_snr",
+    "outpaint",
     "polynomial",
     "quadratic",
     "sample_adaptive",

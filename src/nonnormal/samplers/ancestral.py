@@ -65,13 +65,13 @@ def sample_ancestral(
     Raises:
         ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
             or does not begin at t = 1; there are not as many steps as intervals, or fitted ones and a process of
-            several variables per component; known images or mask are of another shape, or the images no numbers in [−1, 1];
-            the basis is another one than the denoiser's own, of other noise.
+            several variables per component; known images or mask are of another shape, or the images no numbers in
+            [−1, 1]; the basis is another one than the denoiser's own, of other noise.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
     """
-    times, basis = falling(times, seeds, shape, process), basis_of(denoiser, basis)
+    times, basis = falling_times(times, seeds, shape, process), basis_of(denoiser, basis)
     steps = _falling_steps(step, len(times) - 1, process)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
         found = f"{tuple(known[0].shape)} and {tuple(known[1].shape)}"
@@ -128,7 +128,7 @@ def _draws(noise: ImageNoise, shapes: list[Step]) -> Iterator[Tensor]:
     return map(noise.draw, shapes)
 
 
-def falling(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], process: LinearProcess) -> Tensor:
+def falling_times(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], process: LinearProcess) -> Tensor:
     """The times of a grid, from 1 down to the process's t_min or a later time, float64.
 
     Raises:

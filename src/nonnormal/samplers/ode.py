@@ -32,7 +32,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from nonnormal.denoisers import Denoiser
 from nonnormal.samplers.ancestral import Callback
@@ -199,6 +198,8 @@ def sample_adaptive(
 
     Source: torchdiffeq; the variable is derived here.
     """
+    from torchdiffeq import odeint
+
     levels = _levels(sigmas)
     positive = [sigma for sigma in levels if sigma > 0]
     states = x.unsqueeze(0)

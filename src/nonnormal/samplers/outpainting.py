@@ -1,4 +1,4 @@
-"""Extension: images continued beyond their right border, some columns at a time.
+"""Outpainting: images continued beyond their right border, some columns at a time.
 
 Each round takes the last columns of what there is as the known left part of a new image and samples the rest. It makes
 sense where a schedule generates columns from left to right (`schedules.column_labels`).
@@ -20,7 +20,7 @@ from nonnormal.samplers.ancestral import sample_ancestral
 from nonnormal.steps import Step
 
 
-def extend(
+def outpaint(
     denoiser: Denoiser,
     process: LinearProcess,
     images: Tensor,

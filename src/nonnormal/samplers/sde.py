@@ -31,13 +31,12 @@ from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
-from nonnormal.objectives.probability_flow import unhurried, velocity
+from nonnormal.objectives.probability_flow import step_limit, velocity
 from nonnormal.processes import LinearProcess, apply, cholesky, project
-from nonnormal.samplers.ancestral import Callback, falling
+from nonnormal.samplers.ancestral import Callback, falling_times
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
 
@@ -70,7 +69,7 @@ class Options(TypedDict, total=False):
 def sample_em(
     denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
+    """z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
 
     Args:
         denoiser: in VE coordinates, or a network of states.
@@ -173,7 +172,7 @@ def _split(
 def sample_flow_euler(
     denoiser: Denoiser, process: LinearProcess, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Z ← z − h v(z, t), v the probability flow's velocity; order 1, one network call a step.
+    """z ← z − h v(z, t), v the probability flow's velocity; order 1, one network call a step.
 
     Args, Returns, Raises: as `sample_em`, but for the step: only the prior draw is random.
 
@@ -189,7 +188,7 @@ def sample_flow_euler(
 def sample_flow_heun(
     denoiser: Denoiser, process: LinearProcess, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Z ← z − h/2 (v(z, t) + v(z − h v(z, t), t − h)); order 2, two network calls a step.
+    """z ← z − h/2 (v(z, t) + v(z − h v(z, t), t − h)); order 2, two network calls a step.
 
     Args, Returns, Raises: as `sample_flow_euler`.
 
@@ -224,6 +223,8 @@ def sample_flow_adaptive(
 
     Source: PSLD (2303.01748), which solves the flow by an adaptive method of order 5(4); torchdiffeq.
     """
+    from torchdiffeq import odeint
+
     basis = options.get("basis")
 
     def move(z, t, s, noise):
@@ -231,7 +232,7 @@ def sample_flow_adaptive(
             return velocity(denoiser, process, state, time.clamp(s, t).cpu(), basis)
 
         ends = torch.stack([t, s]).to(z.device)
-        solver = dict(rtol=rtol, atol=atol, method="dopri5", options=dict(step_t=ends[-1:]) | unhurried(process))
+        solver = dict(rtol=rtol, atol=atol, method="dopri5", options=dict(step_t=ends[-1:]) | step_limit(process))
         return odeint(rate, z, ends, **solver)[-1]
 
     return _walk(denoiser, process, shape, move, **options)
@@ -254,7 +255,7 @@ def _walk(
     callback: Callback | None = None,
 ) -> Tensor:
     """Moves states from the prior down the grid, batch by batch."""
-    times, basis = falling(times, seeds, shape, process), basis_of(denoiser, basis)
+    times, basis = falling_times(times, seeds, shape, process), basis_of(denoiser, basis)
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     images = []

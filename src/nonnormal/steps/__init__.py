@@ -32,6 +32,7 @@ from nonnormal.steps.fitted import FittedStep
 from nonnormal.steps.mixtures import NormalMixture, ScaleMixture
 
 get_step = get
+"""The same as `get`, under a name that says what is got where `nonnormal` is all that is imported."""
 
 __all__ = [
     "Arcsine",

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache, wraps
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Step(ABC):
         fisher_information: of location, E (∂ log q(z) / ∂z)²; at least 1, and 1 only for the normal (Cramér–Rao).
             `math.inf` where the density jumps or falls to 0 too fast for a finite value.
         support: (low, high), the smallest closed interval that carries the law.
-        kinks: points where the density is not smooth; quadrature and tables are cut there.
+        breakpoints: points where the density is not smooth; quadrature and tables are cut there.
         has_density: False for a discrete law, which samples, but has no likelihood.
     """
 
@@ -81,7 +81,7 @@ class Step(ABC):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """Z ~ q, independent entries.
+        """z ~ q, independent entries.
 
         Args:
             shape: shape of the result.
@@ -93,7 +93,7 @@ class Step(ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log q(z), nats, elementwise; −∞ outside the support."""
+        """log q(z), nats, elementwise; −∞ outside the support."""
 
     @abstractmethod
     def cdf(self, z: Tensor) -> Tensor:
@@ -282,17 +282,29 @@ def _parameters(family: str, text: str) -> dict[str, float]:
     return parameters
 
 
-def _import(path: str) -> type[Step]:
-    """The class of "module:Class", looked for in the working folder and on the Python path."""
+def imported(path: str) -> Any:
+    """What "module:NAME" names, looked for in the working folder and on the Python path.
+
+    Raises:
+        ImportError: whatever the module does when it is run.
+    """
     module, _, name = path.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        cls = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever the module does when it is run
-        raise StepError(f"step {path!r} cannot be loaded: {error or type(error).__name__}") from None
+        return getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise ImportError(str(error) or type(error).__name__) from None
     finally:
         sys.path.remove(here)
+
+
+def _import(path: str) -> type[Step]:
+    """The class of "module:Class"."""
+    try:
+        cls = imported(path)
+    except ImportError as error:
+        raise StepError(f"step {path!r} cannot be loaded: {error}") from None
     if not (isinstance(cls, type) and issubclass(cls, Step)):
         raise StepError(f"{path!r} is not a subclass of nonnormal.steps.Step")
     return cls

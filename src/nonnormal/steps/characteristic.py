@@ -84,9 +84,10 @@ class Panels:
 
     def polynomial(self) -> PPoly:
         """The same function, quick to evaluate."""
+        from scipy.interpolate import PPoly
+
         powers = (self.coefficients @ _POWERS).T[::-1] / self.half ** np.arange(_TERMS)[::-1, None]
         edges = np.append(self.centre - self.half, self.centre[-1] + self.half[-1])
-        from scipy.interpolate import PPoly  # a third of a second, which only a transform needs
 
         return PPoly(powers, edges)
 

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from nonnormal.steps.base import Step, get
-from nonnormal.steps.divergence import exp_excess, shift_kl
+from nonnormal.steps.closed_forms import exp_excess
+from nonnormal.steps.divergence import shift_kl
 
 Convention = Literal["exact", "main_text", "appendix"]
 CONVENTIONS: tuple[Convention, ...] = ("exact", "main_text", "appendix")
@@ -70,5 +71,5 @@ def step_loss(q: Step | str, p: Step | str, delta: Tensor, convention: Conventio
 
 
 def constant(q: Step | str, p: Step | str, convention: Convention = "exact") -> float:
-    """The loss at delta = 0, nats: owed by a model whose mean is perfect."""
+    """The loss at delta = 0, nats: the cost of a model whose mean is perfect."""
     return step_loss(q, p, torch.zeros((), dtype=torch.float64), convention).item()

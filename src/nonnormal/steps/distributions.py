@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
-from scipy import special
 from torch import Tensor
 
 from nonnormal.steps.base import Step, StepError, Symmetric, register
-from nonnormal.steps.normal_map import NODES, mapped
+from nonnormal.steps.normal_map import mapped, polar, root_of_gamma
 
 _REAL_LINE = (-math.inf, math.inf)
 
@@ -60,7 +58,7 @@ class Laplace(Symmetric):
     breakpoints = (0.0,)
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        side, size = _polar(shape, generator, dtype, device)
+        side, size = polar(shape, generator, dtype, device)
         return size.mul_(side.sign_()).div_(math.sqrt(2))
 
     def log_prob(self, z):
@@ -110,7 +108,7 @@ class Logistic(Symmetric):
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         # P(|Z| > s x) = 2/(1 + e^x), which is exp(−E) for x = log(2 e^E − 1).
-        side, size = _polar(shape, generator, dtype, device)
+        side, size = polar(shape, generator, dtype, device)
         return size.expm1_().mul_(2).log1p_().mul_(side.sign_()).mul_(math.sqrt(3) / math.pi)
 
     def log_prob(self, z):
@@ -161,7 +159,7 @@ class StudentT(Symmetric):
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         # Bailey (1994): √(df (exp(2E/df) − 1)) cos θ is Student's t for a uniform angle θ, and √(2E) cos θ is normal.
-        normal, size = _polar(shape, generator, dtype, device)
+        normal, size = polar(shape, generator, dtype, device)
         stretch = torch.mul(size, 2 / self.df).expm1_().div_(size).mul_(self.df / 2 - 1)
         return normal.mul_(stretch.sqrt_())
 
@@ -170,12 +168,16 @@ class StudentT(Symmetric):
         return norm - (self.df + 1) / 2 * torch.log1p(z.square() / (self.df - 2))
 
     def cdf(self, z):
+        from scipy import special
+
         t = (z * math.sqrt(self.df / (self.df - 2))).detach()
         return torch.as_tensor(special.stdtr(self.df, t.double().cpu().numpy())).to(z)
 
     def characteristic(self, omega):
         if self.df > 50:  # K_ν(u) overflows where ν is large and u small
             return super().characteristic(omega)
+        from scipy import special
+
         half = self.df / 2
         u = np.maximum(np.abs(omega.numpy()) * math.sqrt(self.df - 2), 1e-8)
         # K_ν(u) = kve(u) exp(−u), which underflows to the 0 that φ is there.
@@ -184,7 +186,7 @@ class StudentT(Symmetric):
 
 
 def _half_step(x: float) -> float:
-    """Log Γ(x + ½) − log Γ(x); of large x by its asymptotic series, since the difference loses digits as they grow."""
+    """log Γ(x + ½) − log Γ(x); of large x by its asymptotic series, since the difference loses digits as they grow."""
     if x < 100:
         return math.lgamma(x + 0.5) - math.lgamma(x)
     return 0.5 * math.log(x) - 1 / (8 * x) + 1 / (192 * x**3) - 1 / (640 * x**5)
@@ -230,7 +232,7 @@ class GeneralizedNormal(Symmetric):
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         if dtype == torch.float32 and self.shape >= 1:
             normal = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-            return mapped(_sizes(self, normal.device), normal)
+            return mapped(root_of_gamma(self.shape, self._scale, normal.device), normal)
         # Gamma(1/b)^(1/b) as Gamma(1 + 1/b)^(1/b) U, since the former underflows where b is large.
         order = torch.full(shape, 1 + 1 / self.shape, dtype=dtype, device=device)
         size = self._scale * torch._standard_gamma(order, generator=generator).pow(1 / self.shape)
@@ -246,18 +248,6 @@ class GeneralizedNormal(Symmetric):
         order = torch.full_like(z, 1 / self.shape)
         tail = 0.5 * torch.special.gammaincc(order, (z / self._scale).abs().pow(self.shape))
         return torch.where(z < 0, tail, 1 - tail)
-
-
-@cache
-def _sizes(step: GeneralizedNormal, device: torch.device) -> Tensor:
-    """T at the nodes of `normal_map`.
-
-    |z/a|^b has the law Gamma(1/b), and lies below |T(n)/a|^b with probability erf(|n|/√2). A gamma number costs as much
-    as ten normal ones, T between its nodes as one, where it is off by less than 3e-7 and rounding.
-    """
-    order, (below, above) = 1 / step.shape, (special.erf(NODES / math.sqrt(2)), special.erfc(NODES / math.sqrt(2)))
-    power = np.where(NODES < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
-    return torch.tensor(step._scale * power**order, dtype=torch.float32, device=device)
 
 
 @register
@@ -309,7 +299,7 @@ class Arcsine(Symmetric):
         return 0.5 + torch.asin((z / math.sqrt(2)).clamp(-1, 1)) / math.pi
 
     def quantile(self, u: Tensor) -> Tensor:
-        """Z with cdf(z) = u; quadrature goes through it, for the density is infinite at its ends."""
+        """z with cdf(z) = u; quadrature goes through it, for the density is infinite at its ends."""
         return math.sqrt(2) * torch.sin(math.pi * (u - 0.5))
 
     def characteristic(self, omega):
@@ -328,7 +318,7 @@ class Gumbel(Step):
     support = _REAL_LINE
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        _, exponential = _polar(shape, generator, dtype, device)
+        _, exponential = polar(shape, generator, dtype, device)
         return exponential.log_().add_(_EULER).mul_(-math.sqrt(6) / math.pi)
 
     def log_prob(self, z):
@@ -342,6 +332,8 @@ class Gumbel(Step):
         return -torch.expm1(-torch.exp(-z * (math.pi / math.sqrt(6)) - _EULER))
 
     def characteristic(self, omega):
+        from scipy import special
+
         u = math.sqrt(6) / math.pi * omega.numpy()
         return torch.as_tensor(np.exp(special.loggamma(1 - 1j * u) - 1j * _EULER * u))
 
@@ -358,7 +350,7 @@ class Exponential(Step):
     support = (-1.0, math.inf)
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
-        _, exponential = _polar(shape, generator, dtype, device)
+        _, exponential = polar(shape, generator, dtype, device)
         return exponential.sub_(1)
 
     def log_prob(self, z):
@@ -404,14 +396,3 @@ _EULER = 0.5772156649015329
 
 def _complex(value: Tensor) -> Tensor:
     return value.to(torch.complex128)
-
-
-def _polar(shape, generator, dtype, device) -> tuple[Tensor, Tensor]:
-    """(N, E): a standard normal draw N = √(2E) cos θ, and E of the unit exponential law, positive; each of `shape`.
-
-    Two normals in the plane have a uniform angle θ and, apart from it, half their square E. It is several times as fast
-    as `exponential_`, and with the sign of N it makes every law that is symmetric.
-    """
-    first, second = torch.randn((2, *shape), generator=generator, dtype=dtype, device=device)
-    size = second.square_().addcmul_(first, first).mul_(0.5)
-    return first, size.clamp_(min=torch.finfo(dtype).tiny)

@@ -1,6 +1,9 @@
-"""Normal map: draws of a symmetric law from normal numbers, |z| = T(|n|), with the rising T known at nodes."""
+"""Draws from normal numbers: of a symmetric law by |z| = T(|n|), the rising T known at nodes; of others by `polar`."""
 
 from __future__ import annotations
+
+import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -28,3 +31,28 @@ def mapped(sizes: Tensor, n: Tensor) -> Tensor:
         low, high = sizes.index_select(0, left), sizes.index_select(0, left + 1)
         torch.lerp(low, high, place.sub_(left), out=out).copysign_(part)
     return found
+
+
+@cache
+def root_of_gamma(shape: float, scale: float, device: torch.device) -> Tensor:
+    """T at `NODES` for |z| = scale · G^(1/shape), G of the law Gamma(1/shape).
+
+    G lies below (T(|n|)/scale)^shape with probability erf(|n|/√2). A gamma number costs as much as ten normal ones, T
+    between its nodes as one, where it is off by less than 3e-7 and rounding.
+    """
+    from scipy import special
+
+    order, (below, above) = 1 / shape, (special.erf(NODES / math.sqrt(2)), special.erfc(NODES / math.sqrt(2)))
+    power = np.where(NODES < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
+    return torch.tensor(scale * power**order, dtype=torch.float32, device=device)
+
+
+def polar(shape, generator, dtype, device) -> tuple[Tensor, Tensor]:
+    """(N, E): a standard normal draw N = √(2E) cos θ, and E of the unit exponential law, positive; each of `shape`.
+
+    Two normals in the plane have a uniform angle θ and, apart from it, half their square E. It is several times as fast
+    as `exponential_`, and with the sign of N it makes every law that is symmetric.
+    """
+    first, second = torch.randn((2, *shape), generator=generator, dtype=dtype, device=device)
+    size = second.square_().addcmul_(first, first).mul_(0.5)
+    return first, size.clamp_(min=torch.finfo(dtype).tiny)

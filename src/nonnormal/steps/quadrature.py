@@ -32,7 +32,7 @@ def expectation_nodes(step: Step, cuts: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         step: a step with a density.
-        cuts: (D, m), one row for each of D functions; the density's own kinks are added.
+        cuts: (D, m), one row for each of D functions; the density's own breakpoints are added.
 
     Returns:
         (z, w), each (D, N), float64; the weights contain the density.
@@ -59,7 +59,7 @@ def _nodes(cuts: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
 
 
 def _finite(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Z = (a + b)/2 + (b − a)/2 tanh(π/2 sinh t)."""
+    """z = (a + b)/2 + (b − a)/2 tanh(π/2 sinh t)."""
     t = torch.arange(-_REACH, _REACH + _SPACING / 2, _SPACING, dtype=torch.float64)
     inner, half = math.pi / 2 * torch.sinh(t), ((b - a) / 2).unsqueeze(1)
     weight = _SPACING * math.pi / 2 * torch.cosh(t) / torch.cosh(inner).square()
@@ -67,7 +67,7 @@ def _finite(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _half_line(end: Tensor, direction: int) -> tuple[Tensor, Tensor]:
-    """Z = end ± exp(π/2 sinh t)."""
+    """z = end ± exp(π/2 sinh t)."""
     distance = torch.exp(math.pi / 2 * torch.sinh(_TAIL))
     weight = _SPACING * math.pi / 2 * torch.cosh(_TAIL) * distance
     return end.unsqueeze(1) + direction * distance, weight.expand(len(end), -1)

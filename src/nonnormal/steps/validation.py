@@ -21,7 +21,7 @@ from nonnormal.steps.quadrature import expectation_nodes
 if TYPE_CHECKING:
     from nonnormal.steps.base import Step
 
-_STATED = ("name", "skewness", "excess_kurtosis", "fisher_information", "support", "kinks", "has_density")
+_STATED = ("name", "skewness", "excess_kurtosis", "fisher_information", "support", "breakpoints", "has_density")
 _PLACES = (-2.5, -1.0, -0.3, 0.0, 0.3, 1.0, 2.5)  # at which the cdf is held against the density
 _N = 20_000
 _DEVIATIONS = 6.1  # of a normal number, beyond which there is 1e-9

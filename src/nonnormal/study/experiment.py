@@ -9,12 +9,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nonnormal.study.config.sections import Section
+    from nonnormal.study.config.settings import Run
     from nonnormal.study.config.study import Study
     from nonnormal.study.results.context import Context
     from nonnormal.study.results.paths import Layout
@@ -84,7 +88,7 @@ class Figure:
         name: of the file, and in the paper.
         function: "module:function" in the experiment's folder.
         caption: its first sentence is the insight.
-        takes: attributes of `Context`, in the order of the function's arguments.
+        takes: attributes of `Context`, in the order of the function's arguments; attributes of these with a point.
         inputs: the files it is drawn from, if not from the summary.
         when: whether a study that has the experiment has this figure, too.
     """
@@ -110,7 +114,7 @@ class Table:
         numbers: "module:function" in the experiment's folder; returns a DataFrame.
         readable: likewise, called with the numbers and with what `shows` names; a DataFrame, or several of them.
         caption: its first sentence says what to see.
-        takes, shows: attributes of `Context`.
+        takes, shows: attributes of `Context`, as above.
         prose: whether its cells hold sentences.
         inputs: files it needs beside the summary.
     """
@@ -125,7 +129,7 @@ class Table:
     inputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experiment:
     """A folder: settings, measurement, tables and figures.
 
@@ -134,6 +138,7 @@ class Experiment:
         title: heading of its figures on the results page.
         package: dotted name of its folder, in which functions are looked up.
         section: key of a study file that asks for it; None for what every study with runs has.
+        settings: "module:class" in its folder, the `Section` that this key holds.
         place: where it stands among others, in summary, page and report.
         jobs, figures, tables: what it makes.
         headline: "module:function", the numbers that it adds to metrics.json, called with a `Context`.
@@ -144,14 +149,29 @@ class Experiment:
     package: str
     place: int
     section: str | None = None
+    settings: str | None = None
     jobs: tuple[Job, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     headline: str | None = None
 
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it is one of this package."""
+        return self.package.startswith("nonnormal.")
+
     def belongs_to(self, study: Study) -> bool:
         """Whether the study asks for it."""
         return bool(study.runs) if self.section is None else getattr(study, self.section) is not None
+
+    @cached_property
+    def model(self) -> type[Section] | None:
+        """Its settings' class."""
+        return self.settings and self.found(self.settings)
+
+    def networks(self, study: Study) -> dict[str, Run]:
+        """The networks that its section of the study has of its own, by name."""
+        return getattr(getattr(study, self.section or "", None), "networks", {})
 
     def jobs_of(self, study: Study) -> list[Job]:
         """Its jobs in a study that asks for it."""
@@ -163,21 +183,25 @@ class Experiment:
 
     def draw(self, figure: Figure, context: Context) -> Any:
         """One of its figures, as matplotlib has it."""
-        return self.call(figure.function, *(getattr(context, name) for name in figure.takes))
+        return self.call(figure.function, *_taken(context, figure.takes))
 
     def numbers(self, table: Table, context: Context) -> pd.DataFrame:
         """One of its tables in numbers, of a study whose summary is made."""
-        return self.call(table.numbers, *(getattr(context, name) for name in table.takes))
+        return self.call(table.numbers, *_taken(context, table.takes))
 
     def readable(self, table: Table, numbers: pd.DataFrame, context: Context) -> tuple[pd.DataFrame, ...]:
         """One of its tables for reading, in one or more parts."""
-        found = self.call(table.readable, numbers, *(getattr(context, name) for name in table.shows))
+        found = self.call(table.readable, numbers, *_taken(context, table.shows))
         return found if isinstance(found, tuple) else (found,)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Calls a function of its folder, "module:function"."""
-        module, _, name = function.partition(":")
-        return getattr(importlib.import_module(f"{self.package}.{module}"), name)(*arguments)
+        return self.found(function)(*arguments)
+
+    def found(self, name: str) -> Any:
+        """What stands in its folder, "module:name"."""
+        module, _, name = name.partition(":")
+        return getattr(importlib.import_module(f"{self.package}.{module}"), name)
 
     def functions(self, study: Study) -> list[str]:
         """The functions that draw its figures and make its tables."""
@@ -185,5 +209,11 @@ class Experiment:
         return [*(figure.function for figure in self.figures_of(study)), *tables]
 
     def modules(self, *functions: str) -> list[str]:
-        """Dotted names of the modules that functions of its folder stand in."""
-        return list(dict.fromkeys(f"{self.package}.{function.partition(':')[0]}" for function in functions))
+        """Dotted names of the modules that functions of its folder, and its settings, stand in."""
+        named = (*functions, *([self.settings] if self.settings else []))
+        return list(dict.fromkeys(f"{self.package}.{name.partition(':')[0]}" for name in named))
+
+
+def _taken(context: Context, names: Iterable[str]) -> list[Any]:
+    """Attributes of a context by name."""
+    return [attrgetter(name)(context) for name in names]

@@ -1,8 +1,13 @@
-"""Registry: the experiments that there are. A folder of `experiments` is one by the `EXPERIMENT` that it holds."""
+"""Registry: the experiments that there are.
+
+A folder of `experiments` is one by the `EXPERIMENT` that it holds. Others come from installed packages, by entry points
+of the group `nonnormal.experiments`, and from the folder of a study, by its key `experiments`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import pkgutil
 import re
 from collections.abc import Mapping
@@ -10,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nonnormal.study import experiments
 from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 if TYPE_CHECKING:
@@ -18,17 +22,65 @@ if TYPE_CHECKING:
     from nonnormal.study.results.paths import Layout
 
 
+ENTRY_POINTS = "nonnormal.experiments"
+
+
 @cache
-def all_experiments() -> tuple[Experiment, ...]:
-    """All experiments that there are, in the order of their places."""
-    packages = [name for _, name, is_package in pkgutil.iter_modules(experiments.__path__) if is_package]
-    found = [importlib.import_module(f"{experiments.__name__}.{name}").EXPERIMENT for name in packages]
+def packaged() -> tuple[Experiment, ...]:
+    """The experiments of this package, in the order of their places."""
+    folders = pkgutil.iter_modules([str(Path(__file__).with_name("experiments"))])
+    names = [f"{__package__}.experiments.{name}" for _, name, is_package in folders if is_package]
+    found = [importlib.import_module(name).EXPERIMENT for name in names]
     return tuple(sorted(found, key=lambda experiment: experiment.place))
+
+
+@cache
+def all_experiments(own: tuple[str, ...] = ()) -> tuple[Experiment, ...]:
+    """All experiments that a study may ask for, in the order of their places.
+
+    Args:
+        own: those of the study's key `experiments`, module:NAME, in the working folder or on the Python path.
+
+    Raises:
+        ValueError: one cannot be loaded, is no experiment, or has a name that another one has.
+    """
+    installed = tuple(entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+    found = [*packaged(), *map(_loaded, dict.fromkeys((*installed, *own)))]
+    for kind, named in _NAMED.items():
+        names = [name for experiment in found for name in named(experiment)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{kind} {min(twice)} is there more than once; name it otherwise")
+    return tuple(sorted(found, key=lambda experiment: experiment.place))
+
+
+_NAMED = {
+    "the experiment": lambda experiment: [experiment.name],
+    "the section": lambda experiment: [experiment.section] * bool(experiment.section),
+    "the job": lambda experiment: [job.name for job in experiment.jobs],
+    "the figure": lambda experiment: [figure.name for figure in experiment.figures],
+    "the table": lambda experiment: [table.name for table in experiment.tables],
+}
+
+
+def _loaded(path: str) -> Experiment:
+    from nonnormal.steps.base import imported  # which imports torch
+
+    try:
+        found = imported(path)
+    except ImportError as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from None
+    if not isinstance(found, Experiment):
+        raise ValueError(f"{path} is no Experiment of nonnormal.study.experiment, but {type(found).__name__}")
+    if not hasattr(importlib.import_module(found.package), "__path__"):
+        raise ValueError(
+            f"{path}: package: found {found.package}, which is no folder; write __name__ in its __init__.py"
+        )
+    return found
 
 
 def experiments_of(study: Study) -> list[Experiment]:
     """The experiments that a study asks for."""
-    return [experiment for experiment in all_experiments() if experiment.belongs_to(study)]
+    return list(study.asked)
 
 
 def experiment_named(study: Study, name: str) -> Experiment:
@@ -84,7 +136,7 @@ _COMMANDS = {  # by what a path matches, that of a result after results/<study>/
     r"data/([a-z0-9_]+)\.safetensors": r"data \1",  # a source that changes the images is in the study alone
     r"features\.safetensors": "features STUDY",
     r"([^/]+)/(?:weights\.safetensors|training\.csv)": r"train STUDY --run \1",
-    r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --n-steps \2",
+    r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --nfe \2",
     r"pretrained/network\.safetensors": "pretrained STUDY",
     r"summary\.csv|provenance\.json|metrics\.json": "summary STUDY",
     r"paper/paper\.pdf": "paper STUDY",

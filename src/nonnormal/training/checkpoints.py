@@ -1,14 +1,14 @@
 """Checkpoints: everything a training needs to go on as if it had never stopped, and finished weights.
 
 A checkpoint is one safetensors file: network, EMA, optimiser, log so far, random states, and in its header the step and
-the facts that its weights depend on. Weights are stored with the recipe of their denoiser, so that they
-can be loaded without the study. No pickle anywhere.
+the fingerprint: all that the weights depend on. Weights are stored with the recipe of their denoiser, so that they can
+be loaded without the study. No pickle anywhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from nonnormal.bases import BasisStatistics
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork
 from nonnormal.denoisers.unet import UNet, initialised
-from nonnormal.files import observed, read_tensors, sha256_of, write_tensors
+from nonnormal.files import read_tensors, sha256_of, tracking, write_tensors
 from nonnormal.processes import PSLD
 
 _COMPONENTS = "components."  # before the names of their tensors, beside those of the network
@@ -48,7 +48,7 @@ class TrainingState:
     log: list[tuple[float, ...]]
     window: list[tuple[float, ...]]
 
-    def save(self, path: Path, facts: Mapping[str, Any]) -> None:
+    def save(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
         """Writes the state to `path`, atomically."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema)}
@@ -60,19 +60,19 @@ class TrainingState:
         tensors["random.torch"] = torch.get_rng_state()  # what dropout draws from
         if self.generator.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.generator.device)
-        with observed(None):  # no result: nothing depends on where a training was interrupted
-            header = {"step": self.step, "facts": facts, "device": self.generator.device.type}
+        with tracking(None):  # no result: nothing depends on where a training was interrupted
+            header = {"step": self.step, "fingerprint": fingerprint, "device": self.generator.device.type}
             write_tensors(path, tensors, header)
 
-    def restore(self, path: Path, facts: Mapping[str, Any]) -> bool:
-        """Takes the state over from `path`; False, with nothing changed, if its weights depend on other facts.
+    def restore(self, path: Path, fingerprint: Mapping[str, Any]) -> bool:
+        """Takes the state over from `path`; False, with nothing changed, if its fingerprint is another one.
 
         Raises:
             ValueError: the file is damaged, or its random numbers are of another kind of device; nothing is changed.
         """
-        with observed(None):
+        with tracking(None):
             tensors, header = read_tensors(path)
-        if header.get("facts") != facts:
+        if header.get("fingerprint") != fingerprint:
             return False
         if (found := header.get("device", "cpu")) != (here := self.generator.device.type):
             raise ValueError(
@@ -104,31 +104,31 @@ class TrainingState:
         return True
 
 
-def set_aside(path: Path, facts: Mapping[str, Any]) -> tuple[Path, list[str]]:
+def archive_checkpoint(path: Path, fingerprint: Mapping[str, Any]) -> tuple[Path, list[str]]:
     """Renames the checkpoint of another training, so that a new one can be saved there without a loss.
 
     Returns:
-        (its new path, which has its step and digits of its SHA-256, and what it has otherwise than `facts`, in words).
+        (its new path, which has its step and digits of its SHA-256; differences to `fingerprint`, one line each).
     """
-    with observed(None):
+    with tracking(None):
         header = read_tensors(path)[1]
     kept = path.with_stem(f"{path.stem}-{header['step']}-{sha256_of(path)[:8]}")
     path.replace(kept)
-    known = header.get("facts", {})
+    known = header.get("fingerprint", {})
     gone = {key: None for key, _ in _leaves(known)}
-    return kept, changes(known, gone | dict(_leaves(facts)))
+    return kept, changes(known, gone | dict(_leaves(fingerprint)))
 
 
-def changes(known: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Which of the facts are not what is known, in words; what is known beside them does not matter."""
-    before, now = dict(_leaves(known)), dict(_leaves(facts))
+def changes(known: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> list[str]:
+    """Differences to the expected fingerprint, one line each; keys that it lacks do not matter."""
+    before, now = dict(_leaves(known)), dict(_leaves(fingerprint))
     keys = [key for key in now if before.get(key) != now[key]]
     return [f"{key} was {json.dumps(before.get(key))}, is {json.dumps(now[key])}" for key in keys]
 
 
-def _leaves(facts: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(fingerprint: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """(path in dots, value) of all that is no mapping."""
-    for key, value in facts.items():
+    for key, value in fingerprint.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{path}{key}.")
         else:
@@ -166,21 +166,21 @@ def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], 
     write_tensors(path, tensors, {"recipe": recipe, **facts})
 
 
-def load_denoiser(path: Path, device: torch.device | str = "cpu") -> NetworkDenoiser:
-    """The denoiser of `save_weights`, in evaluation mode.
+def load_denoiser(
+    path: Path, device: torch.device | str = "cpu", check: Callable[[Mapping[str, Any]], None] = lambda header: None
+) -> NetworkDenoiser:
+    """The denoiser that `save_weights` stored, in evaluation mode.
+
+    Args:
+        path: of the file.
+        device: where its network goes.
+        check: refuses a header by an error, before the network is built.
 
     Raises:
         ValueError: the file is damaged or holds no recipe.
     """
-    return denoiser_of(*read_tensors(path), path).to(device)
-
-
-def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Path) -> NetworkDenoiser:
-    """The denoiser in the tensors and header of a file, in evaluation mode.
-
-    Raises:
-        ValueError: there is no recipe.
-    """
+    tensors, header = read_tensors(path)
+    check(header)
     if "recipe" not in header:
         raise ValueError(f"{path} holds no denoiser: its header has no recipe")
     recipe, fitted = header["recipe"], {}
@@ -189,4 +189,4 @@ def denoiser_of(tensors: dict[str, Tensor], header: Mapping[str, Any], path: Pat
     components = BasisStatistics.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
     denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
-    return denoiser.eval().requires_grad_(False)
+    return denoiser.eval().requires_grad_(False).to(device)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import pandas as pd
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -29,7 +29,7 @@ from tqdm import tqdm
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.seeds import derive, generator
 from nonnormal.training import throughput
-from nonnormal.training.checkpoints import TrainingState, set_aside
+from nonnormal.training.checkpoints import TrainingState, archive_checkpoint
 from nonnormal.training.distributed import ALONE, Group
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def train(
     checkpoint: Path,
     checkpoint_every: int,
     log_every: int,
-    facts: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
     precision: Literal["float32", "bfloat16"] = "float32",
     channels_last: bool = False,
     compile: bool = False,
@@ -83,7 +83,7 @@ def train(
     group: Group = ALONE,
     flops: float | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[NetworkDenoiser, pd.DataFrame]:
+) -> tuple[NetworkDenoiser, dict[str, np.ndarray]]:
     """Minimises E objective over the weights θ; θ_EMA ← d θ_EMA + (1 − d) θ with d = min(ema_decay, (1+k)/(10+k)).
 
     Args:
@@ -102,7 +102,8 @@ def train(
         checkpoint: file from which a training goes on and to which it is saved; removed by nobody but the caller.
         checkpoint_every: steps between two saves.
         log_every: steps between two rows of the log; loss and gradient norm are means over them.
-        facts: all that the weights depend on, as JSON values; a checkpoint with others is set aside under another name.
+        fingerprint: all that the weights depend on, as JSON values; a checkpoint with another one is kept under another
+            name.
         precision: of the network's matrix products; weights, loss and sums are float32 in any case.
         channels_last: weights in that memory format, which tensor cores read faster; no gain on a CPU.
         compile: by torch.compile, where that works; else the log says why not.
@@ -113,7 +114,7 @@ def train(
         stop: asked at each step; where it is true in any process, all save and stop after that step.
 
     Returns:
-        (denoiser with the averaged weights, log with the columns `LOG_COLUMNS`).
+        (denoiser with the averaged weights, log: an array for each of `LOG_COLUMNS`).
 
     Raises:
         TrainingDiverged: the loss or the gradient is not finite; the message names the step.
@@ -130,12 +131,12 @@ def train(
     state = TrainingState(denoiser.network, ema, optimiser, generator(seed, "train", device=device), 0, [], [])
     torch.manual_seed(derive(seed, "dropout"))
     if checkpoint.exists():
-        if state.restore(checkpoint, facts):
+        if state.restore(checkpoint, fingerprint):
             logger.info("going on from step %d of %s", state.step, checkpoint)
         else:
             group.wait()  # all have seen it
             if group.rank == 0:
-                kept, changes = set_aside(checkpoint, facts)
+                kept, changes = archive_checkpoint(checkpoint, fingerprint)
                 logger.warning(
                     "%s is of another training: starting anew, and keeping it as %s; %s",
                     *(checkpoint, kept, "; ".join(changes)),
@@ -183,7 +184,7 @@ def train(
                 bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{speed():.0f}")
             stopped = stopping > 0 and state.step < steps
             if group.rank == 0 and (stopped or (state.step % checkpoint_every == 0 and state.step < steps)):
-                state.save(checkpoint, facts)
+                state.save(checkpoint, fingerprint)
             bar.update()
             if stopped:
                 break
@@ -198,7 +199,8 @@ def train(
     with torch.no_grad():
         for parameter, value in zip(averaged.network.parameters(), ema, strict=True):
             parameter.copy_(value)
-    log = pd.DataFrame(state.log, columns=list(LOG_COLUMNS)).astype({"step": int})
+    log = dict(zip(LOG_COLUMNS, np.array(state.log, dtype=float).reshape(-1, len(LOG_COLUMNS)).T, strict=True))
+    log["step"] = log["step"].astype(int)
     return averaged.eval().requires_grad_(False), log
 
 

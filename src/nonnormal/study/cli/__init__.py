@@ -17,8 +17,9 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.study.cli import evaluate, make, show
+from nonnormal.study.cli import evaluate, make, pipeline, show
 from nonnormal.study.registry import command_for
+from nonnormal.study.results.paths import making
 
 app = typer.Typer(
     help="Diffusion models with any step distribution.",
@@ -45,6 +46,7 @@ def _options(
 app.add_typer(make.app)
 app.add_typer(evaluate.app)
 app.add_typer(show.app)
+app.add_typer(pipeline.app)
 
 # 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 74 is EX_IOERR: no room, or no right to write.
 EXIT_CODES = {"TrainingDiverged": 3, "OSError": 74, "TrainingStopped": 75}
@@ -100,8 +102,6 @@ def _absent(error: FileNotFoundError) -> str:
     """Which file there is not, and how a result is made."""
     if not error.filename:
         return str(error)
-    from nonnormal.files import making
-
     absent, command = f"{error.filename}: there is no such file", command_for(error.filename)
     if Path(error.filename).parts[:1] not in (("data",), ("results",), ("paper",)):
         return absent

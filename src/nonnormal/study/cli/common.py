@@ -22,12 +22,12 @@ def recorded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**arguments) -> None:
-        from nonnormal.files import observed
+        from nonnormal.files import tracking
         from nonnormal.study.results.records import Recorder, called
 
         given = {name: value for name, value in arguments.items() if name != "study_file"}
         given = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
-        with observed(Recorder(called(), {"arguments": given})):
+        with tracking(Recorder(called(), {"arguments": given})):
             command(**arguments)
 
     return run
@@ -35,18 +35,27 @@ def recorded(command: Callable[..., None]) -> Callable[..., None]:
 
 def open_study(study_file: Path):
     """The study of a file and the layout of its results."""
-    from nonnormal.files import observer, reading
+    from nonnormal.files import observer, track_input
     from nonnormal.steps import source_files
     from nonnormal.study.config import load
     from nonnormal.study.results.records import study_facts
 
     study = load(study_file)
     for path in {path for name in study.own_steps for path in source_files(name)}:
-        reading(path)
+        track_input(path)
     if recorder := observer():
         run = recorder.facts["arguments"].get("run")
         recorder.facts |= study_facts(study, run if run in study.networks else None)
     return study, Layout(study.name, study.data_name, study.headline)
+
+
+def track_code(experiment, *functions: str) -> None:
+    """Notes the files of an experiment from elsewhere as inputs of the command."""
+    from nonnormal.files import track_input
+    from nonnormal.study.results.provenance import own_files
+
+    for path in own_files(experiment, *functions):
+        track_input(Path(path))
 
 
 def require_section(study_file: Path, study, section: str) -> None:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.study.cli.common import Device, StudyFile, Threads, open_study, prepare_torch, recorded
-from nonnormal.study.registry import all_experiments, experiments_of, job_named, parts
+from nonnormal.study.cli.common import Device, StudyFile, Threads, open_study, prepare_torch, recorded, track_code
+from nonnormal.study.registry import experiments_of, job_named, packaged, parts
 
 app = typer.Typer()
-_JOBS = {job.name: job.about for experiment in all_experiments() for job in experiment.jobs}
-_HELP = "Measure one job of a study. Those of this package:\n\n" + "\n\n".join(f"{n}: {a}" for n, a in _JOBS.items())
+_JOBS = {job.name: job.about for experiment in packaged() for job in experiment.jobs}
+_HELP = "Measure one job of a study.\n\nJobs of this package:\n\n" + "\n\n".join(f"{n}: {a}" for n, a in _JOBS.items())
 
 
 @app.command(help=_HELP)
@@ -34,6 +34,7 @@ def evaluate(
         raise ValueError(f"--run: found {run}; {job} looks at one of {', '.join(known)}")
     if run is not None and not chosen.each:
         raise ValueError(f"--run: found {run}; there is one {job} for the whole study")
+    track_code(experiment, chosen.function)
     device = prepare_torch(device if chosen.gpu else "cpu", threads)
     made = experiment.call(chosen.function, Context(study, layout, run or chosen.network(study), device))
     rows, arrays = made if isinstance(made, tuple) else (made, None) if chosen.rows else (None, made)

@@ -81,6 +81,8 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     """
     from functools import partial
 
+    import pandas as pd
+
     from nonnormal import data as data_sets
     from nonnormal.files import atomic, sha256_of
     from nonnormal.seeds import derive
@@ -97,7 +99,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         sigma_data = data_sets.std(images.train.images, images.levels)
         recipe = model_config(settings, study.dataset, sigma_data)
         parts = components(settings, images.train.images, images.levels)
-        seed, facts = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
+        seed, fingerprint = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
         denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
         averaged, log = training.train(
             denoiser,
@@ -106,7 +108,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             **settings.training.optimisation,
             seed=seed,
             checkpoint=layout.checkpoint(run),
-            facts=facts,
+            fingerprint=fingerprint,
             scale=partial(data_sets.scale, levels=images.levels),
             group=group,
             flops=flops_per_image(denoiser, study.dataset.shape),
@@ -115,8 +117,8 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         if group.rank > 0:
             return
         with atomic(layout.log(run)) as temporary:
-            log.to_csv(temporary, index=False)
-        save_weights(layout.weights(run), averaged, recipe, study=study.name, **facts)
+            pd.DataFrame(log).to_csv(temporary, index=False)
+        save_weights(layout.weights(run), averaged, recipe, study=study.name, **fingerprint)
         layout.checkpoint(run).unlink(missing_ok=True)
         print(layout.weights(run))
 
@@ -140,13 +142,13 @@ def pretrained(study_file: StudyFile) -> None:
         network = networks.from_folder(folder, schedule=schedule, origin=f"{settings.hub_id}@{settings.revision}")
     if network.shape != study.dataset.shape:
         raise ValueError(f"data: {study.data} has images {study.dataset.shape}, the network makes {network.shape}")
-    if max(settings.n_steps) > (levels := network.scheduler("normal").config.num_train_timesteps):
-        raise ValueError(f"pretrained.n_steps: found {max(settings.n_steps)}; the network knows {levels} noise levels")
-    for n_steps in settings.n_steps:
+    if max(settings.nfe) > (levels := network.scheduler("normal").config.num_train_timesteps):
+        raise ValueError(f"pretrained.nfe: found {max(settings.nfe)}; the network knows {levels} noise levels")
+    for n_steps in settings.nfe:
         try:
             network.scheduler("normal").set_timesteps(n_steps)
         except ValueError as error:
-            raise ValueError(f"pretrained.n_steps: found {n_steps}; {error}") from None
+            raise ValueError(f"pretrained.nfe: found {n_steps}; {error}") from None
     networks.write(layout.pretrained_network, network)
     print(f"{layout.pretrained_network}: {network.origin}, SHA-256 {network.sha256}")
 
@@ -169,8 +171,8 @@ def _signals() -> Iterator[Callable[[], bool]]:
 def sample(
     study_file: StudyFile,
     run: RunName,
-    n_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps, which are network calls an image; all of the study's if left out.")
+    nfe: Annotated[
+        int | None, typer.Option(min=1, help="Network calls an image; all of the study's if left out.")
     ] = None,
     device: Device = "auto",
     threads: Threads = 0,
@@ -183,6 +185,6 @@ def sample(
     device = prepare_torch(device, threads)
     denoiser = network(study, layout, run, device)
     seeds = study.image_seeds("sample", study.sampling.n_images)
-    for n in study.sample_steps if n_steps is None else [n_steps]:
+    for n in study.sample_steps if nfe is None else [nfe]:
         levels = ancestral(study, run, denoiser, n, seeds, device=device)
         print(write_samples(study, layout, run, n, levels))

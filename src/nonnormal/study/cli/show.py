@@ -1,4 +1,4 @@
-"""Commands that show: figures, tables, the paper, the README's results, and what is known of steps and studies."""
+"""Commands that show: figures, tables, the paper, pages of results, step families, studies and provenance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.study.cli.common import StudyFile, open_study, recorded
+from nonnormal.study.cli.common import StudyFile, open_study, recorded, track_code
 from nonnormal.study.registry import experiment_named, figures_of, tables_of
 from nonnormal.study.results.paths import PHOTOGRAPHS
 
@@ -26,17 +26,22 @@ def check(study_file: StudyFile) -> None:
         raise ValueError(f"{study_file}: {error}") from None
     print(f"{study.name}: {study.data} {' × '.join(map(str, study.dataset.shape))}, results in {layout.root}")
     for name, run in study.networks.items():
-        print(f"  {name}: {run.q}/{run.p}, {run.basis}, {run.process.kind}, {run.training.steps} steps")
+        print(f"  {name}: {run.q}/{run.p}, {run.basis}, {run.process.kind}, {run.training.iterations} iterations")
 
 
 @app.command()
-def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = Path("workflow/schemas/study.json")) -> None:
-    """Write the JSON schema of study files."""
-    from nonnormal.files import write_json
+def schema(
+    out: Annotated[Path, typer.Option(help="Where to write the schema.")] = Path("workflow/schemas/study.json"),
+    keys: Annotated[Path, typer.Option(help="Where to write the list of keys.")] = Path("config/README.md"),
+) -> None:
+    """Write the JSON schema of study files, and the list of their keys."""
+    from nonnormal.files import write_json, write_text
     from nonnormal.study.config import json_schema
+    from nonnormal.study.config.reference import reference
 
     write_json(out, json_schema())
-    print(out)
+    write_text(keys, reference())
+    print(out, keys, sep="\n")
 
 
 @app.command()
@@ -59,10 +64,11 @@ def show(
     from nonnormal.study.report import text, theme
     from nonnormal.study.results.context import Context
     from nonnormal.study.results.paths import FIGURE_FORMATS
-    from nonnormal.study.results.summary import write_rows
+    from nonnormal.study.results.summary import write_table
 
     study, layout = open_study(study_file)
     chosen, context = experiment_named(study, experiment), Context(study, layout)
+    track_code(chosen, *chosen.functions(study))
     for figure in chosen.figures_of(study):
         write_text(layout.caption("figure", figure.name), text.restructured(figure.caption))
         drawn = chosen.draw(figure, context)
@@ -72,7 +78,7 @@ def show(
     for table in chosen.tables:
         write_text(layout.caption("table", table.name), text.restructured(table.caption))
         numbers = chosen.numbers(table, context)
-        write_rows(layout.table(table.name, "csv"), numbers)
+        write_table(layout.table(table.name, "csv"), numbers)
         for extension in ("md", "typ"):
             path = layout.table(table.name, extension)
             text.write_readable(path, *chosen.readable(table, numbers, context), prose=table.prose)
@@ -88,22 +94,23 @@ def paper(
     """Typeset the paper from figures, tables and the summary."""
     import typst
 
-    from nonnormal.files import observed, read_json, reading, write_bytes, write_json
+    from nonnormal.files import read_json, track_input, tracking, write_bytes, write_json
+    from nonnormal.study.results.paths import remade
     from nonnormal.study.results.summary import read_rows
 
     study, layout = open_study(study_file)
-    with observed(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
+    with tracking(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
         write_json(layout.study, study.resolved)
     references = source.parent / "references"
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.summary, layout.provenance]
     for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
-        reading(path)
+        track_input(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
     # Files that were damaged are refused here, by name, before Typst reads them.
     read_rows(layout.summary)
-    read_json(layout.provenance)
+    read_json(layout.provenance, remade(layout.provenance))
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)
 
@@ -159,12 +166,8 @@ def provenance(
 
 
 @app.command()
-def readme(
-    study_file: StudyFile, target: Annotated[Path, typer.Option(help="File with the markers.")] = Path("README.md")
-) -> None:
-    """Put a study's table and samples into the README, between its markers."""
-    from nonnormal.study.report.readme import insert
+def results(study_file: StudyFile) -> None:
+    """Write a finished study's results to docs/results/<study>.md, and its pictures to docs/images/."""
+    from nonnormal.study.report.results_page import write
 
-    study, layout = open_study(study_file)
-    insert(target, study, layout)
-    print(target)
+    print(write(*open_study(study_file)))

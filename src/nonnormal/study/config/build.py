@@ -10,9 +10,8 @@ from torch import Tensor
 
 from nonnormal.bases import PIXEL, BasisStatistics
 from nonnormal.data import DataSet, scale
-from nonnormal.objectives.losses import ELBO, Design, EDMLoss, HybridScoreMatching
+from nonnormal.objectives.losses import ELBO, Design, EDMLoss, HybridScoreMatching, Loss
 from nonnormal.processes import VP
-from nonnormal.steps import Normal, get
 from nonnormal.study.config.settings import SINGLE, Run, resolution
 
 
@@ -43,7 +42,7 @@ def design(run: Run, components: BasisStatistics | None = None) -> Design:
                 f"process.schedule: log-SNRs from {high:.4g} to {low:.4g} leave single precision (±{SINGLE}): cap "
                 "them by low and high, or soften the order"
             )
-    return Design(process, get(run.q), get(run.p), basis, run.training.convention)
+    return Design(process, Loss(run.q, run.p, run.training.convention), basis)
 
 
 def objective(
@@ -52,9 +51,9 @@ def objective(
     """The run's loss; sigma_data is the data's standard deviation."""
     point = design(run, components)
     if run.training.loss == "limit":
-        point = replace(point, q=Normal(), p=Normal())
+        point = replace(point, loss=Loss("normal", "normal"))
     if run.training.weighting == "elbo":
-        return ELBO(point, run.training.n_steps)
+        return ELBO(point, run.training.timesteps)
     if run.of_states:
         return HybridScoreMatching(point, run.training.weighting, momentum_alone=point.process.friction_x == 0)
     return EDMLoss(point, sigma_data)

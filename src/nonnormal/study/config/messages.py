@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from nonnormal.study.config.sections import FEATURES, NAME_PATTERN, NAME_RULE
-from nonnormal.study.config.settings import Basis, Process, Run, Settings
-from nonnormal.study.config.study import Study
+from nonnormal.study.config.settings import Run, Settings
 
 _LONGEST = 1500
 
 
-def explain(details: Sequence[Mapping[str, Any]], raw: Any) -> list[tuple[tuple, str]]:
+def explain(details: Sequence[Mapping[str, Any]], raw: Any, model: type[Settings]) -> list[tuple[tuple, str]]:
     """(key as a path, what is said of it) of each mistake that pydantic found in `raw`, each said once.
 
     A mistake in the defaults is that of all runs that have it from there, and one of a value that may be of several
@@ -22,11 +21,11 @@ def explain(details: Sequence[Mapping[str, Any]], raw: Any) -> list[tuple[tuple,
     """
     found: dict[tuple, list[Mapping[str, Any]]] = {}
     for detail in details:
-        found.setdefault(_key(detail["loc"]), []).append(detail)
+        found.setdefault(_key(detail["loc"], model), []).append(detail)
     of_defaults = {(key[1:], detail["msg"]) for key in found if key[:1] == ("defaults",) for detail in found[key]}
     said = []
     for key, same in found.items():
-        below = _in_a_run(key)
+        below = _in_a_run(key, model)
         if below is not None and (not below or not _has(raw, key)):
             same = [detail for detail in same if (below, detail["msg"]) not in of_defaults]
         one_kind = all(detail["loc"] == key for detail in same)
@@ -34,33 +33,31 @@ def explain(details: Sequence[Mapping[str, Any]], raw: Any) -> list[tuple[tuple,
         if deeper:  # a list is called too short where its items are wrong
             same = [detail for detail in same if detail["type"] != "too_short"]
         if one_kind:
-            said += [(key, _sentence(key, detail)) for detail in same]
+            said += [(key, _sentence(key, detail, model)) for detail in same]
         elif same and not deeper:
             first, *others = dict.fromkeys(map(_allowed, same))
             allowed = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
-            said.append((key, _sentence(key, same[0], allowed)))
+            said.append((key, _sentence(key, same[0], model, allowed)))
     return said
 
 
-_NAMED = ("runs", "networks", "processes", "bases")  # mappings of the study's own names
 _KIND = re.compile(r"\[key\]|float|int|(literal|tuple|function-\w+|constrained-\w+)\W.*|classifier|inception")
 
 
-def _key(location: tuple) -> tuple:
-    """The location without the kinds of values that pydantic tries there."""
-    above = ("", *location)
+def _key(location: tuple, model: type[Settings]) -> tuple:
+    """The location without the kinds of values that pydantic tries there; names of the study's own are none."""
     return tuple(
         part
-        for before, part in zip(above, location, strict=False)
-        if before in _NAMED or not (isinstance(part, str) and _KIND.fullmatch(part))
+        for i, part in enumerate(location)
+        if not (isinstance(part, str) and _KIND.fullmatch(part)) or _is_named(_at(location[:i], model))
     )
 
 
-def _in_a_run(key: tuple) -> tuple | None:
+def _in_a_run(key: tuple, model: type[Settings]) -> tuple | None:
     """The path within a run, None outside of runs."""
-    for above in (("runs",), ("designs", "runs"), ("recipe", "networks")):
-        if key[: len(above)] == above and len(key) > len(above):
-            return key[len(above) + 1 :]
+    for i in range(1, len(key)):
+        if _is_named(hint := _at(key[:i], model)) and get_args(hint)[1] is Run:
+            return key[i + 1 :]
     return None
 
 
@@ -73,11 +70,11 @@ def _has(raw: Any, key: tuple) -> bool:
     return True
 
 
-def _sentence(path: tuple, detail: Mapping[str, Any], allowed: str | None = None) -> str:
+def _sentence(path: tuple, detail: Mapping[str, Any], model: type[Settings], allowed: str | None = None) -> str:
     """One mistake: key, what was found, what is allowed."""
     key = ".".join(map(str, path)) or "the file"
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key; allowed here: {', '.join(_model_at(detail['loc'][:-1]).model_fields)}"
+        return f"{key}: unknown key; allowed here: {', '.join(_at(detail['loc'][:-1], model).model_fields)}"
     if detail["type"] == "missing":
         return f"{key}: missing"
     found, message = _shown(detail["input"]), allowed or _allowed(detail)
@@ -116,21 +113,25 @@ def _shown(value: Any) -> str:
         return f"a {type(value).__name__}"
 
 
-def _model_at(location: tuple) -> type[Settings]:
-    """The settings class that the keys at a location belong to."""
-    model: type[Settings] = Study
-    if "runs" in location[:2]:
-        model, location = Run, location[location.index("runs") + 2 :]
-    if location[:1] == ("features",):
-        model, location = FEATURES[location[1]], location[2:]
-    within = {("recipe", "processes"): Process, ("recipe", "networks"): Run}
-    within |= {("crossing", "processes"): Process, ("crossing", "bases"): Basis}
-    if inner := within.get(location[:2]):
-        model, location = inner, location[3:]
+def _at(location: tuple, model: type[Settings]) -> Any:
+    """The type of what stands at a location: a settings class, a mapping of names, or another; None of no key."""
+    hint: Any = model
     for part in location:
-        kind = model.model_fields[part].annotation
-        model = next((option for option in get_args(kind) if option is not type(None)), kind)
-    return model
+        if _is_named(hint):
+            hint = get_args(hint)[1]
+        elif hasattr(hint, "model_fields"):
+            hint = hint.model_fields[part].annotation if part in hint.model_fields else None
+        else:
+            hint = FEATURES.get(part)  # the kind that a study asks for
+        options = [option for option in get_args(hint) if option is not type(None)]
+        if len(options) == 1 and not _is_named(hint) and get_origin(hint) is not tuple:  # of one that may be null
+            (hint,) = options
+    return hint
+
+
+def _is_named(hint: Any) -> bool:
+    """Whether the type is a mapping of names of the study's own."""
+    return get_origin(hint) is dict
 
 
 def in_one_line(text: str) -> str:

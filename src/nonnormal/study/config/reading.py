@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from nonnormal.study.config.messages import explain, in_one_line
-from nonnormal.study.config.study import Study, StudyError
+from nonnormal.study.config.study import Study, StudyError, study_model
+from nonnormal.study.registry import all_experiments
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,12 +55,27 @@ def validate(raw: Any, source: str | Mapping[str, Any]) -> Study:
     files = {source: raw} if isinstance(source, str) else source
     try:
         _extent(raw, {}, 0)
-        return Study.model_validate(raw)
+        model = model_for(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        lines = [in_one_line(f"{_holder(files, key)}: {text}") for key, text in explain(error.errors(), raw)]
+        lines = [in_one_line(f"{_holder(files, key)}: {text}") for key, text in explain(error.errors(), raw, model)]
         raise StudyError("\n".join(dict.fromkeys(lines))) from None
     except StudyError as error:
         raise StudyError(f"{[*files][-1]}: {error}") from None
+
+
+def model_for(raw: Any) -> type[Study]:
+    """The model of a study file's content, with the sections of the experiments that its key `experiments` names.
+
+    Raises:
+        StudyError: one of them cannot be loaded.
+    """
+    named = raw.get("experiments") if isinstance(raw, Mapping) else None
+    own = named if isinstance(named, list) and all(isinstance(name, str) and ":" in name for name in named) else []
+    try:
+        return study_model(all_experiments(tuple(own)))
+    except ValueError as error:
+        raise StudyError(f"experiments: {error}") from None
 
 
 def load(path: Path | str) -> Study:

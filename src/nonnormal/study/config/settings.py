@@ -113,6 +113,11 @@ class Basis(Settings):
             raise ValueError(f"levels: belongs to haar, found {self.levels} with {self.kind}")
         return self
 
+    def check(self, key: str, shape: tuple[int, int, int]) -> None:
+        """Refuses a basis that fits no images (C, H, W), naming its key in the study."""
+        if self.kind == "haar" and shape[-1] % 2**self.levels:
+            raise ValueError(f"{key}.levels: found {self.levels}, but {shape[-1]} pixels are not halved so often")
+
     def __str__(self) -> str:
         return {"pca": "PCA", "dct": "DCT", "haar": "Haar"}.get(self.kind, self.kind) + " whitened" * self.whiten
 
@@ -138,9 +143,9 @@ Labels = Literal["variance", "frequency", "column", "row"] | tuple[tuple[tuple[_
 class Schedule(Settings):
     """log-SNR over time, one for all components or one for each."""
 
-    kind: Literal["linear_log_snr", "cosine", "polynomial", "component_wise", "waiting"] = "linear_log_snr"
+    kind: Literal["linear_log_snr", "cosine", "polynomial", "component_wise", "sequential"] = "linear_log_snr"
     """Shape between the two ends; polynomial is EDM's, with rho = 7. component_wise: parallel lines in the order of the
-    labels. waiting: one label after the other, each in a window of its own."""
+    labels. sequential: one label after the other, each in a window of its own."""
     log_snr_max: Number = Field(13.3, ge=-30, le=30)
     """log-SNR at t = 0, the data."""
     log_snr_min: Number = Field(-5.0, ge=-30, le=30)
@@ -151,11 +156,11 @@ class Schedule(Settings):
     softness: Number | None = Field(1.0, ge=1e-3)
     """Of component_wise: towards 0 autoregressive, 1 standard diffusion if by variance, null one SNR for all."""
     delay: Number = Field(1.0, ge=0, le=1e3)
-    """Of waiting: windows between the starts of neighbouring labels."""
+    """Of sequential: windows between the starts of neighbouring labels."""
     low: Number | None = Field(None, ge=-700, le=700)
-    """Of component_wise: log-SNR below which components wait; nowhere where it is null."""
+    """Of component_wise: log-SNR below which components rest; nowhere where it is null."""
     high: Number | None = Field(None, ge=-700, le=700)
-    """Of component_wise: log-SNR above which components wait; nowhere where it is null."""
+    """Of component_wise: log-SNR above which components rest; nowhere where it is null."""
 
     @field_validator("labels")
     @classmethod
@@ -168,9 +173,9 @@ class Schedule(Settings):
     @model_validator(mode="after")
     def _of_its_kind(self):
         belongs = {
-            "labels": ("component_wise", "waiting"),
+            "labels": ("component_wise", "sequential"),
             "softness": ("component_wise",),
-            "delay": ("waiting",),
+            "delay": ("sequential",),
             "low": ("component_wise",),
             "high": ("component_wise",),
         }
@@ -190,14 +195,14 @@ class Schedule(Settings):
         if not self.by_component:
             return "one schedule"
         order = self.labels if isinstance(self.labels, str) else "custom labels"
-        if self.kind == "waiting":
+        if self.kind == "sequential":
             return f"by {order}, delay {self.delay:g}"
         return "one SNR" if self.softness is None else f"softness {self.softness:g} by {order}"
 
     @property
     def by_component(self) -> bool:
         """Whether each component has a log-SNR of its own."""
-        return self.kind in ("component_wise", "waiting")
+        return self.kind in ("component_wise", "sequential")
 
     def build(self, components: bases.BasisStatistics | None = None) -> schedules.Schedule:
         """The schedule object; of components where each has its own.
@@ -210,8 +215,8 @@ class Schedule(Settings):
             kinds = {"linear_log_snr": schedules.LinearLogSNR, "cosine": schedules.Cosine}
             return (kinds | {"polynomial": schedules.Polynomial})[self.kind](*ends)
         labels = self._labels(tuple(components.std.shape), components.basis, components.variance)
-        if self.kind == "waiting":
-            return schedules.waiting(labels, self.delay, *ends)
+        if self.kind == "sequential":
+            return schedules.sequential(labels, self.delay, *ends)
         softness = math.inf if self.softness is None else self.softness
         return schedules.ComponentWise(labels, softness, components.variance, *ends, *self._clip)
 
@@ -246,7 +251,7 @@ class Schedule(Settings):
         if not self.by_component:
             return
         labels = self._labels(shape, basis, torch.ones(shape))
-        if self.kind == "waiting":  # whatever the data, each component falls from one end to the other
+        if self.kind == "sequential":  # whatever the data, each component falls from one end to the other
             return
         (low, high), rate = self._clip, 0.0 if self.softness is None else 1 / self.softness
         # Each component starts at log_snr_max + ahead − log Σ and ends at log_snr_min − behind − log Σ.
@@ -371,9 +376,9 @@ class Training(Settings):
     """native: the divergence of the pair. limit: the normal pair's, which is there for every pair."""
     convention: Literal["exact", "main_text", "appendix"] = "exact"
     """exact: the divergence of steps of unit variance. The others: as the paper prints it, for the pairs it prints."""
-    n_steps: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
+    timesteps: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
     """T, steps of the diffusion in the elbo weighting and in the headline bound."""
-    steps: int = Field(1000, strict=True, ge=1, le=MOST)
+    iterations: int = Field(1000, strict=True, ge=1, le=MOST)
     """Optimiser steps."""
     batch_size: int = Field(64, strict=True, ge=1, le=MOST)
     """Images per optimiser step."""
@@ -415,7 +420,9 @@ class Training(Settings):
     @property
     def optimisation(self) -> dict[str, Any]:
         """What `training.train` is told: everything but what makes the objective, and the seed."""
-        return self.model_dump(exclude={"weighting", "loss", "convention", "n_steps", "seed"})
+        return self.model_dump(exclude={"weighting", "loss", "convention", "timesteps", "iterations", "seed"}) | {
+            "steps": self.iterations
+        }
 
 
 class Run(Settings):

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-from collections import Counter
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Annotated, Any
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, create_model, field_validator, model_validator
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
 from nonnormal.seeds import derive
 from nonnormal.steps import code_of, get
 from nonnormal.study.config.sections import (
-    OPTIONAL,
     Classifier,
-    Crossing,
-    Designs,
     Evaluation,
-    Exchange,
     Features,
-    Geometry,
-    Invariance,
     Name,
     NetworkName,
-    PhaseSpace,
-    Pretrained,
     Resources,
     Sampling,
+    Section,
 )
 from nonnormal.study.config.settings import Flag, Run, Settings
-from nonnormal.study.experiments.few_steps.settings import FewSteps
+from nonnormal.study.experiment import Experiment
 
 
 class StudyError(ValueError):
@@ -40,7 +33,10 @@ class StudyError(ValueError):
 
 
 class Study(Settings):
-    """A study file."""
+    """A study file, but for the sections of experiments, which `study_model` adds."""
+
+    known: ClassVar[tuple[Experiment, ...]] = ()
+    """The experiments that it may ask for."""
 
     name: Name
     """Name of the study and of its folder under results/, which is its own: no other study's, and not slurm."""
@@ -55,6 +51,9 @@ class Study(Settings):
     headline: Flag = False
     """Whether figures, tables and paper go to paper/, for one study of a project; those of others go to
     results/<name>/paper/."""
+    experiments: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")], ...] = ()
+    """Experiments from elsewhere, module:NAME in the working folder or an installed package, whose sections this study
+    may have."""
     resources: Resources = Resources()
     """What each training, sampling and evaluation asks of the machine."""
     defaults: Run = Run()
@@ -67,22 +66,6 @@ class Study(Settings):
     """How samples are drawn."""
     evaluation: Evaluation = Evaluation()
     """How bounds and distances are measured."""
-    invariance: Invariance | None = None
-    """Convergence in law with any step, without training; left out where it is null."""
-    exchange: Exchange | None = None
-    """Each network sampled with other steps than its own; left out where it is null."""
-    geometry: Geometry | None = None
-    """Trajectories, solvers and the optimal denoiser of one network; left out where it is null."""
-    designs: Designs | None = None
-    """Networks of other representations and schedules; left out where it is null."""
-    pretrained: Pretrained | None = None
-    """A network that exists already, sampled with several steps; left out where it is null."""
-    recipe: PhaseSpace | None = None
-    """Processes with and without momentum, sampled and bounded; left out where it is null."""
-    crossing: Crossing | None = None
-    """One network with each step in other bases, processes and grids; left out where it is null."""
-    few_steps: FewSteps | None = None
-    """Steps fitted to trained networks at few network calls; left out where it is null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -93,10 +76,10 @@ class Study(Settings):
         if not isinstance(defaults, Mapping):
             return raw
         merged = {**raw, "runs": _all_merged(defaults, raw["runs"])}
-        for section, key in (("designs", "runs"), ("recipe", "networks")):
-            found = raw.get(section)
-            if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-                merged[section] = {**found, key: _all_merged(defaults, found[key])}
+        for experiment in cls.known:
+            found = raw.get(experiment.section)
+            if isinstance(found, Mapping) and isinstance(found.get("networks"), Mapping):
+                merged[experiment.section] = {**found, "networks": _all_merged(defaults, found["networks"])}
         return merged
 
     @field_validator("name")
@@ -114,6 +97,16 @@ class Study(Settings):
         return name
 
     @model_validator(mode="after")
+    def _networks_have_names_of_their_own(self):
+        taken = set(self.runs)
+        for experiment in self.asked:
+            own = experiment.networks(self)
+            if twice := taken.intersection(own):
+                raise ValueError(f"{experiment.section}.networks: {min(twice)} is the name of another network")
+            taken |= own.keys()
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_data(self):
         channels, size, _ = self.dataset.shape
         if self.features.kind == "classifier" and self.dataset.classes is not None and self.dataset.classes < 2:
@@ -125,13 +118,9 @@ class Study(Settings):
             raise ValueError(
                 f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
             )
-        named = {f"{self._path(name)}.basis": run.basis for name, run in self.networks.items()}
-        named |= {f"crossing.bases.{name}": its for name, its in (self.crossing.bases if self.crossing else {}).items()}
-        for key, basis in named.items():
-            if basis.kind == "haar" and size % 2**basis.levels:
-                raise ValueError(f"{key}.levels: found {basis.levels}, but {size} pixels are not halved so often")
         for name, run in self.networks.items():
-            key = self._path(name)
+            key = self.path(name)
+            run.basis.check(f"{key}.basis", self.dataset.shape)
             try:
                 run.check_schedule(self.dataset.shape, self.dataset.levels)
             except ValueError as error:
@@ -148,179 +137,52 @@ class Study(Settings):
     def _has_networks(self):
         if self.runs:
             return self
-        if self.pretrained is None:
-            raise ValueError("runs: found none; a study needs one or more, or a pretrained network")
-        for name in ("exchange", "geometry", "designs", "crossing", "few_steps"):
-            if getattr(self, name) is not None:
+        if not any(section.brings_network for section in self.sections.values()):
+            bringing = [each.section for each in self.known if each.section and each.model.brings_network]
+            raise ValueError(f"runs: found none; a study needs one or more, or the section {' or '.join(bringing)}")
+        for name, section in self.sections.items():
+            if section.needs_runs:
                 raise ValueError(f"{name}: looks at a network of the study's runs, of which there are none")
         return self
 
     @model_validator(mode="after")
-    def _geometry_has_a_run(self):
-        if not self.geometry:
-            return self
-        if self.geometry.run not in (None, *self.runs):
-            raise ValueError(f'geometry.run: found "{self.geometry.run}"; the runs are ' + ", ".join(self.runs))
-        process = self.runs[self.geometry_run].process
-        if process.kind != "vp" or process.schedule.by_component:
-            found = process.kind if process.kind != "vp" else process.schedule.kind
-            raise ValueError(
-                f'geometry.run: found "{self.geometry_run}", whose process is {found}; geometry needs a run of the '
-                "process vp with one schedule for all components"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _geometry_has_white_noise(self):
-        if self.geometry and self.runs[self.geometry_run].basis.whiten:
-            raise ValueError(
-                f"runs.{self.geometry_run}.basis.whiten: found true; geometry compares the network with the optimal "
-                "denoiser, whose noise is white on pixels; name another run in geometry.run"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _recipe_has_runs(self):
-        networks = self.recipe.networks if self.recipe else {}
-        if self.recipe and not self.recipe.runs and not self.runs:
-            raise ValueError("recipe: needs a run of the study whose network it takes")
-        if self.recipe and (strange := set(self.recipe.runs or ()) - set(self.runs)):
-            raise ValueError(f'recipe.runs: found "{min(strange)}"; the runs are ' + ", ".join(self.runs))
-        if taken := {*self.runs, *self.design_runs}.intersection(networks):
-            raise ValueError(f"recipe.networks: {min(taken)} is the name of a run; use another")
-        for name, process in self.recipe.processes.items() if self.recipe else ():
-            if process.schedule.by_component:
-                kind = process.schedule.kind
+    def _sections_fit(self):
+        for name, run in self.networks.items():
+            if run.of_states and not ((owner := self.owner(name)) and owner.model.takes_states):
+                taking = [f"{each.section}.networks" for each in self.known if each.section and each.model.takes_states]
                 raise ValueError(
-                    f"recipe.processes.{name}.schedule.kind: found {kind}; the recipe needs one for all components"
+                    f"{self.path(name)}.training.weighting: a network of states belongs into {' or '.join(taking)}"
                 )
-        if states := [name for name, run in self.networks.items() if run.of_states and name not in networks]:
-            raise ValueError(
-                f"{self._path(states[0])}.training.weighting: a network of states belongs into recipe.networks"
-            )
+        for section in self.sections.values():
+            section.check(self)
         return self
 
-    @model_validator(mode="after")
-    def _crossing_serves_one_denoiser(self):
-        if not self.crossing:
-            return self
-        if self.crossing.run not in (None, *self.runs):
-            raise ValueError(f'crossing.run: found "{self.crossing.run}"; the runs are ' + ", ".join(self.runs))
-        own, name = self.runs[self.crossing_run], self.crossing_run
-        named = {f"runs.{name}.process": own.process}
-        named |= {f"crossing.processes.{name}": process for name, process in self.crossing.processes.items()}
-        for key, process in named.items():
-            if process.schedule.by_component:
-                raise ValueError(
-                    f"{key}.schedule.kind: found {process.schedule.kind}; crossing needs one for all components"
-                )
-        named = {f"runs.{name}.basis": own.basis}
-        named |= {f"crossing.bases.{name}": basis for name, basis in self.crossing.bases.items()}
-        for key, basis in named.items():
-            if basis.whiten:
-                raise ValueError(f"{key}.whiten: found true; in crossing one denoiser serves orthonormal bases only")
-        for key, base in (("bases", own.basis.kind), ("processes", own.process.kind)):
-            if base in getattr(self.crossing, key):
-                raise ValueError(f"crossing.{key}: {base} is what the network's own is called; use another name")
-        return self
+    @property
+    def asked(self) -> tuple[Experiment, ...]:
+        """The experiments that this study asks for, in their order."""
+        return tuple(each for each in self.known if each.belongs_to(self))
 
-    @model_validator(mode="after")
-    def _few_steps_have_networks_that_fit(self):
-        for name in self.few_steps_runs:
-            if name not in self.runs:
-                raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(self.runs))
-            run = self.runs[name]
-            if (
-                run.basis.kind != "pixel"
-                or run.basis.whiten
-                or run.process.kind == "psld"
-                or run.process.schedule.by_component
-            ):
-                raise ValueError(
-                    f"few_steps.runs: {name} has the basis {run.basis} and the process {run.process.kind} with the "
-                    f"schedule {run.process.schedule.kind}; fitted steps need pixels as they are, one variable and one "
-                    "schedule for all components"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _designs_have_names_of_their_own(self):
-        if not self.designs:
-            return self
-        if taken := set(self.runs) & set(self.designs.runs):
-            raise ValueError(f"designs.runs: {', '.join(sorted(taken))}: taken; call the network otherwise")
-        if self.designs.extend not in (None, *self.designs.runs):
-            raise ValueError(
-                f'designs.extend: found "{self.designs.extend}"; the networks are ' + ", ".join(self.designs.runs)
-            )
-        if self.designs.extend and (kind := self.designs.runs[self.designs.extend].basis.kind) != "pixel":
-            raise ValueError(
-                f"designs.runs.{self.designs.extend}.basis.kind: found {kind}; designs.extend keeps columns of pixels, "
-                "which are no components of it; use pixel"
-            )
-        return self
+    @property
+    def sections(self) -> dict[str, Section]:
+        """Its sections of experiments, by name."""
+        return {each.section: getattr(self, each.section) for each in self.asked if each.section}
 
     @property
     def networks(self) -> dict[str, Run]:
-        """All that is trained: the runs, the networks of other designs, and those of the recipe."""
-        designs, recipe = self.designs.runs if self.designs else {}, self.recipe.networks if self.recipe else {}
-        return {**self.runs, **designs, **recipe}
+        """All that is trained: the runs, and the networks that sections have of their own."""
+        found = dict(self.runs)
+        for experiment in self.asked:
+            found |= experiment.networks(self)
+        return found
 
-    def _path(self, name: str) -> str:
+    def owner(self, name: str) -> Experiment | None:
+        """The experiment whose section a network stands in; None for a run."""
+        return next((each for each in self.asked if name in each.networks(self)), None)
+
+    def path(self, name: str) -> str:
         """Where in the study's file a network stands."""
-        if name in self.runs:
-            return f"runs.{name}"
-        return f"designs.runs.{name}" if name in self.design_runs else f"recipe.networks.{name}"
-
-    @property
-    def design_runs(self) -> tuple[str, ...]:
-        """Names of the networks of other designs."""
-        return tuple(self.designs.runs) if self.designs else ()
-
-    @property
-    def shown_designs(self) -> tuple[str, ...]:
-        """The first network of each schedule among the designs, four at most: those whose order is drawn."""
-        first = {}
-        for name in self.design_runs:
-            run = self.run(name)
-            kind = run.basis.kind if run.process.schedule.by_component else None
-            first.setdefault((kind, run.process.schedule.model_dump_json()), name)
-        return tuple(first.values())[:4]
-
-    @property
-    def design_labels(self) -> dict[str, str]:
-        """What figures and tables call each network of other designs: its basis, its order, and its pair if need be."""
-        labels = {name: f"{self.run(name).basis}, {self.run(name).process.schedule}" for name in self.design_runs}
-        counts = Counter(labels.values())
-        pairs = {name: f"{self.run(name).q}/{self.run(name).p}" for name in self.design_runs}
-        return {name: f"{label}, {pairs[name]}" if counts[label] > 1 else label for name, label in labels.items()}
-
-    @property
-    def sections(self) -> dict[str, bool]:
-        """Which of `OPTIONAL` it has."""
-        return {name: getattr(self, name) is not None for name in OPTIONAL}
-
-    @property
-    def geometry_run(self) -> str:
-        """Run whose network the geometry looks at."""
-        return self.geometry.run or next(iter(self.runs))
-
-    @property
-    def crossing_run(self) -> str:
-        """Run whose network the crossing of axes takes."""
-        return (self.crossing and self.crossing.run) or next(iter(self.runs))
-
-    @property
-    def few_steps_runs(self) -> tuple[str, ...]:
-        """Runs whose networks have steps fitted; none without that section."""
-        return (self.few_steps.runs or tuple(self.runs)[:1]) if self.few_steps else ()
-
-    @property
-    def recipe_runs(self) -> tuple[str, ...]:
-        """Runs and networks that the recipe's processes are sampled with; none without that section."""
-        if self.recipe is None:
-            return ()
-        return (*(self.recipe.runs or tuple(self.runs)[:1]), *self.recipe.networks)
+        owner = self.owner(name)
+        return f"runs.{name}" if owner is None else f"{owner.section}.networks.{name}"
 
     @cached_property
     def dataset(self) -> DataSet:
@@ -335,7 +197,7 @@ class Study(Settings):
     @property
     def sample_steps(self) -> tuple[int, ...]:
         """Numbers of sampling steps, rising; the last is the headline."""
-        return tuple(sorted(set(self.sampling.n_steps)))
+        return tuple(sorted(set(self.sampling.nfe)))
 
     @property
     def headline_steps(self) -> int:
@@ -361,7 +223,7 @@ class Study(Settings):
 
     def bound_steps(self, run: str) -> tuple[int, ...]:
         """Numbers of steps T of the run's bounds, rising."""
-        return tuple(sorted({*self.evaluation.n_steps, self.runs[run].training.n_steps}))
+        return tuple(sorted({*self.evaluation.timesteps, self.runs[run].training.timesteps}))
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -372,7 +234,7 @@ class Study(Settings):
     def own_steps(self) -> tuple[str, ...]:
         """Names of all its steps from elsewhere, module:Class."""
         named = {name for run in self.networks.values() for name in (run.q, run.p)}
-        named |= {name for section in OPTIONAL if (said := getattr(self, section)) for name in said.steps}
+        named |= {name for section in self.sections.values() for name in getattr(section, "step_families", ())}
         return tuple(sorted(name for name in named if ":" in name))
 
     @property
@@ -407,6 +269,24 @@ class Study(Settings):
     def image_seeds(self, purpose: str, n: int) -> list[int]:
         """Seeds of images 0 … n − 1 for a purpose; the same for all runs, so that rows compare like with like."""
         return [derive(self.seed, purpose, i) for i in range(n)]
+
+
+@cache
+def study_model(experiments: tuple[Experiment, ...]) -> type[Study]:
+    """The model of study files: `Study` with a section for each experiment, in their order."""
+    sections = {
+        each.section: (
+            each.model | None,
+            Field(None, description=f"{inspect.getdoc(each.model).partition(chr(10))[0]} Left out where it is null."),
+        )
+        for each in experiments
+        if each.section
+    }
+    if taken := sections.keys() & Study.model_fields.keys():
+        raise ValueError(f"the section {min(taken)} is a key of every study; name it otherwise")
+    model = create_model("Study", __base__=Study, __module__=__name__, __doc__="A study file.", **sections)
+    model.known = experiments
+    return model
 
 
 def _all_merged(defaults: Mapping, runs: Mapping) -> dict:

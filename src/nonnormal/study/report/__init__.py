@@ -1,1 +1,1 @@
-"""Report: figures' theme, claims, page, README."""
+"""Report: theme of the figures, text of tables, HTML page and Markdown page of results."""

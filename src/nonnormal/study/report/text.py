@@ -19,7 +19,7 @@ _TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "
 
 def read_numbers(path: Path) -> pd.DataFrame:
     """A table's CSV file, whose names and other texts stay texts, whatever they look like."""
-    return read_table(path, _TEXTS)
+    return read_table(path, dict.fromkeys(_TEXTS, "str"))
 
 
 SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}

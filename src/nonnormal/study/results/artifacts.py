@@ -14,9 +14,9 @@ from torch import Tensor
 
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.files import read_tensors, write_tensors
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.paths import Layout
-from nonnormal.training.checkpoints import changes, denoiser_of
+from nonnormal.training.checkpoints import changes, load_denoiser
 
 
 def network(study: Study, layout: Layout, run: str, device: torch.device | str = "cpu") -> NetworkDenoiser:
@@ -26,10 +26,12 @@ def network(study: Study, layout: Layout, run: str, device: torch.device | str =
         ValueError: the file is damaged, or belongs to other settings; the message says which.
     """
     path = layout.weights(run)
-    tensors, header = read_tensors(path)
-    if "training" in header:
-        _same(path, header, study.training_facts(run), f"train run {run} again")
-    return denoiser_of(tensors, header, path).to(device)
+
+    def check(header: Mapping[str, Any]) -> None:
+        if "training" in header:
+            _same(path, header, study.training_facts(run), f"train run {run} again")
+
+    return load_denoiser(path, device, check)
 
 
 def samples(study: Study, layout: Layout, run: str, n_steps: int) -> Tensor:

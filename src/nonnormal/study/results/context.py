@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nonnormal.data import ImageData
     from nonnormal.denoisers import NetworkDenoiser
     from nonnormal.metrics.reference import Reference
-    from nonnormal.study.config import Study
+    from nonnormal.study.config.study import Study
 
 PUBLISHED = Path("paper/references/published.csv")
 
@@ -54,9 +54,9 @@ class Context:
         """Figures that papers print."""
         import pandas as pd
 
-        from nonnormal.files import reading
+        from nonnormal.files import track_input
 
-        return pd.read_csv(reading(PUBLISHED))
+        return pd.read_csv(track_input(PUBLISHED))
 
     @cached_property
     def data(self) -> ImageData:
@@ -106,11 +106,6 @@ class Context:
         return self.study.labels
 
     @property
-    def design_labels(self) -> dict[str, str]:
-        """What figures and tables call each network of another representation or schedule."""
-        return self.study.design_labels
-
-    @property
     def levels(self) -> int:
         """Grey levels of the images."""
         return self.study.dataset.levels
@@ -118,7 +113,7 @@ class Context:
     @property
     def training_steps(self) -> dict[str, int]:
         """T that each run was trained with."""
-        return {run: settings.training.n_steps for run, settings in self.study.runs.items()}
+        return {run: settings.training.timesteps for run, settings in self.study.runs.items()}
 
     @property
     def headline_steps(self) -> int:

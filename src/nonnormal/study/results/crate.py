@@ -36,7 +36,7 @@ def describe(link: Link) -> dict[str, Any]:
     try:
         from rocrate.rocrate import ROCrate
     except ModuleNotFoundError:
-        raise ValueError("--crate: needs the library rocrate; pip install 'nonnormal[workflow]'") from None
+        raise ValueError("--crate: needs the library rocrate; pip install 'nonnormal[study]'") from None
     links = {each.path: each for each in link.walk()}
     if strayed := [each for each in link.walk() if each.state != "as made"]:
         raise ValueError("\n".join(f"{each.path}: {each.state}; a crate tells of what there is" for each in strayed))

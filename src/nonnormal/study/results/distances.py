@@ -9,16 +9,14 @@ import pandas as pd
 from torch import Tensor
 
 from nonnormal.data import ImageData
-from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.fidelity import INTERVAL_TOOL, TOOL, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.seeds import derive
-from nonnormal.study.config import Study
-from nonnormal.study.config.sections import Exchange, Pretrained
-from nonnormal.study.results.drawing import ancestral
+from nonnormal.study.config.sections import Section
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
@@ -34,7 +32,7 @@ def fidelity_rows(
         samples: uint8 images (N, C, H, W) by number of sampling steps.
         reference: feature network and training split; see `Study.metric` for what the metrics are called.
     """
-    rows, conditions = [], _conditions(study, run, study.run(run).p)
+    rows, conditions = [], sampled_with(study, run, study.run(run).p)
     for n_steps, images in samples.items():
         rows += distance_rows(study, run, images, reference, n_steps, conditions, device)
     return frame(rows)
@@ -48,7 +46,7 @@ def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: 
     """
     rows = mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
     for run, by_steps in samples.items():
-        conditions, reference = _conditions(study, run, study.run(run).p), study.baseline(run)
+        conditions, reference = sampled_with(study, run, study.run(run).p), study.baseline(run)
         for n_steps, images in by_steps.items():
             rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
             if reference and run != reference:
@@ -57,30 +55,9 @@ def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: 
     return frame(rows)
 
 
-def exchange_rows(
-    study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
-) -> pd.DataFrame:
-    """One network sampled with every step of the study's `exchange`: distances, and style against the normal step.
-
-    Image i has the same seed for every step, and the prior draw is the same.
-    """
-
-    def draw(step: str, n_steps: int, seeds: list[int]) -> Tensor:
-        return ancestral(study, run, denoiser, n_steps, seeds, step, device)
-
-    rows = []
-    for step, n_steps, images, normal in with_each_step(study, study.exchange, "exchange", draw):
-        conditions = _conditions(study, run, step)
-        rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "exchange_", ("fid", "kid"))
-        if step != "normal":
-            against = {**conditions, "against": "normal step"}
-            rows += difference_rows(study, run, images, normal, data, n_steps, against, prefix="exchange_")
-    return frame(rows)
-
-
 def with_each_step(
     study: Study,
-    settings: Exchange | Pretrained,
+    settings: Section,  # with n_images, nfe and step_families
     purpose: str,
     draw: Callable[[str, int, list[int]], Tensor],
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
@@ -90,9 +67,9 @@ def with_each_step(
         draw: uint8 images by step, number of steps and seeds.
     """
     seeds = study.image_seeds(purpose, settings.n_images)
-    for n_steps in sorted(set(settings.n_steps)):
+    for n_steps in sorted(set(settings.nfe)):
         normal = draw("normal", n_steps, seeds).cpu()
-        for step in settings.steps:
+        for step in settings.step_families:
             images = normal if step == "normal" else draw(step, n_steps, seeds).cpu()
             yield step, n_steps, images, normal
 
@@ -132,7 +109,8 @@ def resampling(study: Study) -> dict[str, int]:
     return {"resamples": study.evaluation.bootstrap, "seed": derive(study.seed, "fidelity")}
 
 
-def _conditions(study: Study, run: str, step: str) -> dict:
+def sampled_with(study: Study, run: str, step: str) -> dict:
+    """Conditions of samples that the ancestral sampler draws from a run's network with a step."""
     training = study.run(run).training
     return {
         "sampler": "ancestral",

@@ -13,8 +13,8 @@ from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.processes import LinearProcess, uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.steps import Step, get
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 
 
 def ancestral(

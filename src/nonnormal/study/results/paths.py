@@ -5,6 +5,7 @@ Every path is relative to the folder of the project. Run names and numbers of st
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ class Layout:
 
     @property
     def pretrained_network(self) -> Path:
-        """The network that existed already, as it was taken over."""
+        """The pretrained network, as it was taken over."""
         return self.root / "pretrained" / "network.safetensors"
 
     @property
@@ -146,3 +147,13 @@ class Layout:
     def tables(self, names: Iterable[str], extensions: Iterable[str] = TABLE_FORMATS) -> list[Path]:
         """Tables in all formats."""
         return [self.table(name, extension) for name in names for extension in extensions]
+
+
+def making(path: Path | str) -> str:
+    """The command that makes a result."""
+    return f"snakemake --cores all --configfile STUDY -- {shlex.quote(str(path))}"
+
+
+def remade(path: Path | str) -> str:
+    """What to do about a damaged result, for messages."""
+    return f"delete it and make it again: {making(path)}"

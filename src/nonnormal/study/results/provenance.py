@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -11,7 +12,10 @@ import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nonnormal.study.experiment import Experiment
 
 PACKAGE = Path(__file__).parents[2]
 _PACKAGES = ("torch", "diffusers", "torch-fidelity", "numpy", "scipy", "scikit-learn", "pandas", "safetensors")
@@ -45,22 +49,22 @@ def hardware() -> str:
 
 @cache
 def sources(*modules: str) -> tuple[str, ...]:
-    """Files of this package that `modules` are made of: their own and, by their imports, those of all below them.
-
-    What a workflow's rule declares as input, so that a change of code re-runs what the code made and nothing else.
+    """Files that `modules` are made of: their own and, by their imports, those of all below them in the same package.
 
     Args:
-        modules: dotted names inside the package, e.g. "nonnormal.training.loop"; of "nonnormal.study.cli.make:train" it
-            is the modules that this function imports, without the file that it stands in, for which there is `body`.
+        modules: dotted names inside this package, e.g. "nonnormal.training.loop", or inside that of an experiment from
+            elsewhere; of "nonnormal.study.cli.make:train" it is the modules that this function imports, without the
+            file that it stands in, for which there is `body`.
 
     Returns:
         Paths relative to the working folder, sorted.
 
     Raises:
-        ValueError: a module is not of this package, or has no such function.
+        ValueError: there is no such module, or it has no such function.
     """
     queue = [module for module in modules if ":" not in module]
-    if missing := [module for module in queue if _module_file(module) is None]:
+    packages = frozenset(module.partition(".")[0] for module in modules)
+    if missing := [module for module in queue if _module_file(module, packages) is None]:
         raise ValueError(f"no module of this package: {', '.join(missing)}")
     for function in set(modules).difference(queue):
         imported = _imported(*_functions(function)[1])
@@ -69,12 +73,41 @@ def sources(*modules: str) -> tuple[str, ...]:
     while queue:
         name = queue.pop()
         queue += [name.rpartition(".")[0]] if "." in name else []  # its package is imported first
-        path = _module_file(name)
+        path = _module_file(name, packages)
         if path is None or path in found:
             continue
         found.add(path)
-        queue += _imported(ast.parse(path.read_text(encoding="utf-8")))
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        queue += _imported_by(path.read_text(encoding="utf-8"), package)
     return tuple(sorted(os.path.relpath(path) for path in found))
+
+
+@cache  # most files are below most modules, and reading them takes seconds
+def _imported_by(text: str, package: str) -> list[str]:
+    return _imported(ast.parse(text), package=package)
+
+
+@cache
+def digest(*modules: str) -> str:
+    """Digest of the `sources` of modules: their places and what stands in them.
+
+    What a workflow's rule declares as parameter, so that a change of code re-runs what the code made and nothing else.
+    As inputs the files, near a hundred, would be looked at for each job of the rule.
+    """
+    found = hashlib.sha256()
+    for path in sources(*modules):
+        found.update(f"{Path(path).name}\n".encode() + Path(path).read_bytes())
+    return found.hexdigest()[:16]
+
+
+def own_files(experiment: Experiment, *functions: str) -> tuple[str, ...]:
+    """Files that functions of an experiment from elsewhere, all if none is named, are made of; none of this package."""
+    if experiment.is_packaged:
+        return ()
+    tables = [name for table in experiment.tables for name in (table.numbers, table.readable)]
+    whole = [*(each.function for each in (*experiment.jobs, *experiment.figures)), *tables]
+    found = sources(*experiment.modules(*(functions or whole)))
+    return tuple(path for path in found if not Path(path).resolve().is_relative_to(PACKAGE))
 
 
 @cache
@@ -109,23 +142,34 @@ def _functions(name: str) -> tuple[str, list[ast.FunctionDef]]:
     return text, [node for one, node in known.items() if one in found]
 
 
-def _imported(*nodes: ast.AST) -> list[str]:
-    """Names of what is imported there, of modules and of what is in them."""
+def _imported(*nodes: ast.AST, package: str = "") -> list[str]:
+    """Names of what is imported there, of modules and of what is in them; not for type checkers, which never runs.
+
+    Args:
+        package: from which relative imports count.
+    """
     names: list[str] = []
-    for node in (each for above in nodes for each in ast.walk(above)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    queue = [*nodes]
+    while queue:
+        node = queue.pop()
+        typed = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        queue += node.orelse if typed else ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return names
 
 
-def _module_file(module: str) -> Path | None:
-    """Source file of a module of this package."""
+def _module_file(module: str, packages: frozenset[str] = frozenset()) -> Path | None:
+    """Source file of a module of this package, or of others that have been imported."""
     top, *rest = module.split(".")
-    if top != PACKAGE.name:
+    if top != PACKAGE.name and top not in packages:
         return None
-    base = PACKAGE.joinpath(*rest)
+    folder = PACKAGE if top == PACKAGE.name else Path(next(iter(importlib.import_module(top).__path__)))
+    base = folder.joinpath(*rest)
     candidates = (base / "__init__.py", base.with_suffix(".py"))
     return next((path for path in candidates if path.is_file()), None)
 

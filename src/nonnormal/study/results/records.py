@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nonnormal.files import making, observed, read_json, sha256_of, write_json
+from nonnormal.files import read_json, sha256_of, tracking, write_json
 from nonnormal.study.results import provenance
-from nonnormal.study.results.paths import records_folder
+from nonnormal.study.results.paths import making, records_folder
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Recorder:
             **self.facts,
             **self._code,
         }
-        with observed(None):
+        with tracking(None):
             write_json(record_path(path, digest), sealed(record))
 
 
@@ -116,7 +116,7 @@ def read_record(path: Path | str, digest: str) -> dict[str, Any]:
         ValueError: it is damaged, was edited, or is the record of another file.
     """
     place = record_path(path, digest)
-    with observed(None):
+    with tracking(None):
         record = read_json(place, _advice(path))
     if (found := sealed(record)[SEAL]) != (expected := record.get(SEAL)):
         raise ValueError(

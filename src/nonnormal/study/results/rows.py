@@ -1,11 +1,10 @@
 """Rows of the summary: one number each, with interval, unit, sample size, network calls and conditions.
 
-Source of the columns: `summary.COLUMNS`.
+Source of the columns: `summary.COLUMNS`, and `summary.CONDITIONS` for the types of conditions.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,26 @@ from torch import Tensor
 
 from nonnormal.metrics.intervals import Estimate, mean_interval
 from nonnormal.objectives.bounds import bits_per_dim
-from nonnormal.study.config import Study
-from nonnormal.study.results.summary import COLUMNS
+from nonnormal.study.config.study import Study
+from nonnormal.study.results.summary import COLUMNS, CONDITIONS, tidy
+
+_KINDS = {"str": str, "Int64": int, "float64": int | float, "boolean": bool}
+_ANY = str | int | float | bool  # of a condition that is an experiment's own
 
 
 def row(
     study: Study, run: str | None, metric: str, estimate: Estimate, unit: str, nfe: int | None, conditions: Mapping
 ) -> dict[str, Any]:
-    """One number; `run` is None where it belongs to no network."""
+    """One number; `run` is None where it belongs to no network.
+
+    Args:
+        conditions: what it was measured under, beside the study's data set and seed; a text or number each, None where
+            it does not apply.
+
+    Raises:
+        ValueError: a condition is no text or number, is of another type than elsewhere, or has the name of a column.
+    """
+    _check(conditions)
     settings = study.run(run) if run else None
     return {
         "study": study.name,
@@ -36,8 +47,20 @@ def row(
         "unit": unit,
         "n": estimate.n,
         "nfe": nfe,
-        "conditions": json.dumps({"data": study.data, "seed": study.seed, **conditions}),
+        "data": study.data,
+        "seed": study.seed,
+        **conditions,
     }
+
+
+def _check(conditions: Mapping[str, Any]) -> None:
+    for name, value in conditions.items():
+        if name in COLUMNS:
+            raise ValueError(f"condition {name}: is the name of a column that every row has")
+        kind = _KINDS[CONDITIONS[name]] if name in CONDITIONS else _ANY
+        if value is not None and not isinstance(value, kind):
+            needed = f"of type {CONDITIONS[name]}" if name in CONDITIONS else "a text or a number"
+            raise ValueError(f"condition {name}: found {value!r}, needs to be {needed}")
 
 
 def bits_row(
@@ -49,5 +72,5 @@ def bits_row(
 
 
 def frame(rows: list[dict]) -> pd.DataFrame:
-    """Rows as a table with the summary's columns."""
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"nfe": "Int64", "train_seed": "Int64"})
+    """Rows as a table with the summary's columns, a column for each condition."""
+    return tidy(pd.DataFrame(rows))

@@ -1,91 +1,138 @@
 """Summary: the tidy form in which every number of a study is kept, one number a row.
 
-A row has a value with a 95 % interval, unit, sample size, network calls and conditions.
+A row has a value with a 95 % interval, unit, sample size and network calls, and a column for each condition that it was
+measured under.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from nonnormal.files import atomic, reading, remade
+from nonnormal.files import atomic, track_input
+from nonnormal.study.results.paths import remade
 
-COLUMNS = (
-    "study",
-    "run",
-    "q",
-    "p",
-    "train_seed",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "unit",
-    "n",
-    "nfe",
-    "conditions",
-)
-_TEXTS = ("study", "run", "q", "p", "metric", "unit", "conditions")
-_INTEGERS = {"train_seed": "Int64", "nfe": "Int64", "n": "Int64"}
+COLUMNS = {
+    "study": "str",
+    "run": "str",
+    "q": "str",
+    "p": "str",
+    "train_seed": "Int64",
+    "metric": "str",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+    "unit": "str",
+    "n": "Int64",
+    "nfe": "Int64",
+}
+"""What every row has, with its type."""
+CONDITIONS = {
+    "T": "Int64",
+    "T_before": "Int64",
+    "against": "str",
+    "along": "str",
+    "basis": "str",
+    "bound": "str",
+    "budget": "Int64",
+    "choice": "str",
+    "components": "Int64",
+    "constant": "str",
+    "convention": "str",
+    "counted": "str",
+    "data": "str",
+    "delay": "float64",
+    "dequantisation": "str",
+    "dtype": "str",
+    "ema": "float64",
+    "factor": "float64",
+    "features": "str",
+    "fits": "Int64",
+    "grid": "str",
+    "grid_index": "Int64",
+    "interval": "Int64",
+    "interval_tool": "str",
+    "labels": "str",
+    "limit": "float64",
+    "log_snr_max": "float64",
+    "log_snr_min": "float64",
+    "marginals": "str",
+    "mixture": "str",
+    "n_levels": "Int64",
+    "n_reference": "Int64",
+    "n_steps": "Int64",
+    "network": "str",
+    "network_sha256": "str",
+    "of": "str",
+    "path": "str",
+    "process": "str",
+    "reference": "str",
+    "sampler": "str",
+    "schedule": "str",
+    "seed": "Int64",
+    "sigma": "float64",
+    "softness": "float64",
+    "solver": "str",
+    "split": "str",
+    "step": "str",
+    "tolerance": "float64",
+    "tool": "str",
+    "trace": "str",
+    "training_steps": "Int64",
+    "weighting": "str",
+    "weights_sha256": "str",
+    "whitened": "boolean",
+}
+"""What the numbers of this package are measured under, with its type; an experiment may have others."""
+
+
+def tidy(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all `COLUMNS` and all conditions, those by name; empty where one does not apply."""
+    conditions = sorted({*CONDITIONS, *rows} - set(COLUMNS))
+    rows, types = rows.reindex(columns=[*COLUMNS, *conditions]), COLUMNS | CONDITIONS
+    return rows.astype({name: types[name] for name in rows if name in types})
 
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:
-    """Writes rows of the summary, atomically, with all digits that a float64 has."""
+    """Writes rows of `tidy`, without the conditions that none of them has; see `write_table`."""
+    write_table(path, rows.drop(columns=[name for name in rows if name not in COLUMNS and rows[name].isna().all()]))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table, atomically, with all digits that a float64 has."""
     with atomic(path) as temporary:
-        rows.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False)
 
 
 def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
-    """Rows of one or several files of `write_rows`, with `conditions` still as JSON text.
+    """Rows of one or several files of `write_rows`, as `tidy` has them.
 
     Raises:
         ValueError: a file is damaged.
         FileNotFoundError: there is no such file.
     """
     paths = [paths] if isinstance(paths, Path) else list(paths)
-    frames = [read_table(path, _TEXTS, _INTEGERS) for path in paths]
-    return pd.concat(frames, ignore_index=True)
+    return tidy(pd.concat([read_table(path, COLUMNS | CONDITIONS) for path in paths], ignore_index=True))
 
 
-def read_table(path: Path, texts: Iterable[str] = (), others: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A CSV file of ours, whose columns of texts stay texts, whatever they look like; only an empty cell is missing.
+def read_table(path: Path, types: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """A CSV file of ours; columns of type str stay texts, whatever they look like, and only an empty cell is missing.
 
     Args:
         path: of the file.
-        texts: names of columns of texts, of which the file may have some.
-        others: types of other columns; of those not named, pandas finds the type.
+        types: of columns, of which the file may have some; of those not named, pandas finds the type.
 
     Raises:
         ValueError: the file is damaged.
         FileNotFoundError: there is no such file.
     """
-    content, types = reading(path).read_bytes(), dict.fromkeys(texts, str) | dict(others or {})
+    content = track_input(path).read_bytes()
     try:
         if not content.endswith(b"\n"):
             raise ValueError("cut off within a row")
         return pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=[""])
     except (ValueError, TypeError) as error:  # ValueError: also no UTF-8, no columns, rows of unequal lengths
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); {remade(path)}") from None
-
-
-def select(rows: pd.DataFrame, metric: str, **conditions: object) -> pd.DataFrame:
-    """The rows of a metric whose columns or conditions have the given values."""
-    rows = rows[rows.metric == metric]
-    keep = pd.Series(True, index=rows.index)
-    for key, value in conditions.items():
-        keep &= (rows[key] if key in rows else condition(rows, key)) == value
-    return rows[keep]
-
-
-def with_condition(rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The rows with one entry of their conditions as a column."""
-    return rows.assign(**{key: condition(rows, key)})
-
-
-def condition(rows: pd.DataFrame, key: str) -> pd.Series:
-    """One entry of the rows' conditions, None where a row has none."""
-    return rows.conditions.map(lambda text: json.loads(text).get(key))

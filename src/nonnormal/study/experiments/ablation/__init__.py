@@ -7,44 +7,45 @@ EXPERIMENT = Experiment(
     title="One network, every axis",
     package=__name__,
     place=7,
-    section="crossing",
+    section="ablation",
+    settings="settings:Ablation",
     jobs=(
         Job(
-            name="crossing",
+            name="ablation",
             about="One network sampled and bounded with each step in other bases, processes and grids of times.",
             function="measure:measure",
             settings={
-                "crossing": (),
+                "ablation": (),
                 "sampling": ("batch_size", "dtype"),
                 "evaluation": ("bootstrap", "n_evaluations"),
             },
-            runs=lambda study: (study.crossing_run,),
+            runs=lambda study: (study.ablation.network(study),),
             arrays=True,
         ),
     ),
     figures=(
         Figure(
-            name="crossing",
-            function="figures:crossing",
+            name="ablation",
+            function="figures:ablation",
             takes=("summary", "fid"),
             caption="One network with each step in other bases, processes and grids of times, the base first: "
             "distance at the fewest steps, what is left of the step's kurtosis in the noise, and the bound "
             "of each step with itself minus the normal step's. Bars: 95 % intervals.",
         ),
         Figure(
-            name="crossing_samples",
+            name="ablation_samples",
             function="figures:drawn_samples",
             takes=("context",),
-            inputs=lambda study, layout: [layout.arrays("crossing")],
+            inputs=lambda study, layout: [layout.arrays("ablation")],
             caption="Noise of one step in pixels, the state that it leads to, and the image in the end, by step and "
             "basis; the images of a column share their seed.",
         ),
     ),
     tables=(
         Table(
-            name="crossing",
-            numbers="tables:crossing",
-            readable="tables:readable_crossing",
+            name="ablation",
+            numbers="tables:ablation",
+            readable="tables:readable_ablation",
             takes=("summary", "fid"),
             caption="One network with each step, cell by cell, the base first: kurtosis left in the noise; distance "
             "of the normal step at the fewest steps and what others add to it (Δ; *: the interval leaves "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nonnormal.steps import get
 from nonnormal.study.experiments.ablation.tables import AXES
-from nonnormal.study.experiments.ablation.tables import crossing as numbers
+from nonnormal.study.experiments.ablation.tables import ablation as numbers
 from nonnormal.study.report import theme
 from nonnormal.study.report.text import SOLVER_NAMES
 from nonnormal.study.results.context import Context
@@ -31,11 +31,11 @@ _LARGEST = 4.0  # deviations of the step that are drawn in the strongest colour
 _WIDTH = 0.62  # of the marks that belong to one name of an axis
 
 
-def crossing(summary: pd.DataFrame, fid: str) -> Figure:
+def ablation(summary: pd.DataFrame, fid: str) -> Figure:
     """A column an axis, base first. Top: distance at the fewest steps. Middle: kurtosis share. Bottom: bounds.
 
     Args:
-        summary: rows of a study with those of `evaluation.crossing`.
+        summary: rows of a study with those of `measure`.
         fid: name of the distance, which says in whose features it is.
     """
     theme.apply()
@@ -122,7 +122,7 @@ def _marks(panel: Axes, rows: pd.DataFrame, axis: str, names: list[str], place: 
     panel.errorbar(x, rows.value, yerr=spread, **{"ls": "none", "markersize": 3.5, "capsize": 1.5, "lw": 1, **style})
 
 
-def crossing_samples(
+def ablation_samples(
     shown: Mapping[str, Tensor], bases: Sequence[str], steps: Sequence[str], levels: int, n_columns: int = 6
 ) -> Figure:
     """The noise of one step, the state that it leads to, and the image in the end; a column shares its seed.
@@ -173,5 +173,5 @@ def _strip(panel: Axes, images: np.ndarray, diverging: bool) -> None:
 def drawn_samples(context: Context) -> Figure:
     """The first images of each step in each of the study's bases."""
     study = context.study
-    names = study.run(study.crossing_run).basis.kind, *study.crossing.bases
-    return crossing_samples(context.arrays("crossing"), names, study.crossing.steps, context.levels)
+    names = study.run(study.ablation.network(study)).basis.kind, *study.ablation.bases
+    return ablation_samples(context.arrays("ablation"), names, study.ablation.step_families, context.levels)

@@ -30,8 +30,8 @@ from nonnormal.samplers import GRIDS, SOLVERS
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, get
 from nonnormal.steps.divergence import with_itself_finite
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
 from nonnormal.study.results.drawing import drawn
@@ -76,7 +76,7 @@ class Cell:
 
 def cells(study: Study, denoiser: NetworkDenoiser, data: ImageData) -> list[Cell]:
     """The base cell, then each other basis, process and grid of the study's section with the rest as in the base."""
-    own, section = study.run(study.crossing_run), study.crossing
+    own, section = study.run(study.ablation.network(study)), study.ablation
     point, numbers = design(own, denoiser.components), partial(scale, levels=data.levels)
     base = {"basis": own.basis.kind, "process": own.process.kind, "grid": UNIFORM}
     found = [Cell(base, point.basis, point.process)]
@@ -101,7 +101,7 @@ class Scene:
     @property
     def run(self) -> str:
         """Run whose network it is."""
-        return self.study.crossing_run
+        return self.study.ablation.network(self.study)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -136,35 +136,35 @@ class Scene:
         """Distances, and against the normal step in the same cell, from the same seeds, distance and style."""
         more = (self.study, self.run, images)
         self.rows += distance_rows(
-            *more, self.reference, n_steps, conditions, self.device, "crossing_", metrics=("fid", "kid")
+            *more, self.reference, n_steps, conditions, self.device, "ablation_", metrics=("fid", "kid")
         )
         if images is normal:
             return
         against = {**conditions, "against": "normal step"}
         gap = fid_difference(images, normal, self.reference, device=self.device, **resampling(self.study))
-        name = f"crossing_{self.study.metric('fid')}_difference"
+        name = f"ablation_{self.study.metric('fid')}_difference"
         self.rows.append(row(self.study, self.run, name, gap, "squared feature distance", n_steps, against))
         self.rows += difference_rows(
-            self.study, self.run, images, normal, self.data, n_steps, against, prefix="crossing_"
+            self.study, self.run, images, normal, self.data, n_steps, against, prefix="ablation_"
         )
 
 
-def crossing_rows(
+def ablation_rows(
     study: Study, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """What is left of each step's law in the noise, distances and style of samples, and bounds, cell by cell.
 
-    - `crossing_kurtosis_share`: the share of a step's excess kurtosis that the noise in a pixel of y has, in the mean
+    - `ablation_kurtosis_share`: the share of a step's excess kurtosis that the noise in a pixel of y has, in the mean
       over the network calls of the chain; exact, see `cumulants`.
-    - `crossing_fid…`, `crossing_kid…`: of each step and of each solver (step null).
-    - `crossing_fid…_difference`, `crossing_style_…_difference`: against the normal step in the same cell, from the
+    - `ablation_fid…`, `ablation_kid…`: of each step and of each solver (step null).
+    - `ablation_fid…_difference`, `ablation_style_…_difference`: against the normal step in the same cell, from the
       same seeds.
-    - `crossing_bpd_total`: the bound of each step with itself in its basis and process, from limit marginals, and
-      `crossing_bpd_difference` of it, on the same images: against the normal step's in the same cell, from the same
+    - `ablation_bpd_total`: the bound of each step with itself in its basis and process, from limit marginals, and
+      `ablation_bpd_difference` of it, on the same images: against the normal step's in the same cell, from the same
       states, and against the same step's in the base cell.
 
     Args:
-        denoiser: the network of the study's crossing run.
+        denoiser: the network of the study's ablation run.
         reference: feature network and training split.
 
     Returns:
@@ -173,16 +173,16 @@ def crossing_rows(
         "basis/step/noise" float32, the step that led there, in pixels).
     """
     scene, shown = Scene(study, denoiser, data, reference, device), {}
-    section, found = study.crossing, cells(study, denoiser, data)
-    steps, base = dict.fromkeys((_NORMAL, *section.steps)), found[0]
+    section, found = study.ablation, cells(study, denoiser, data)
+    steps, base = dict.fromkeys((_NORMAL, *section.step_families)), found[0]
     training = study.run(scene.run).training
     common = {"weighting": training.weighting, "ema": training.ema_decay, "dtype": study.sampling.dtype}
     for cell in found:
-        for n_steps in sorted(set(section.n_steps)):
+        for n_steps in sorted(set(section.nfe)):
             share = kurtosis_share(cell.process, cell.times(n_steps)).mean().item()
             share *= pixel_share(cell.basis, study.dataset.shape)
             exactly = Estimate(share, share, share, 1)
-            scene.rows.append(row(study, scene.run, "crossing_kurtosis_share", exactly, "share", n_steps, cell.names))
+            scene.rows.append(row(study, scene.run, "ablation_kurtosis_share", exactly, "share", n_steps, cell.names))
             normal = scene.draw(cell, _NORMAL, n_steps, section.n_images)
             for step in steps:
                 images = normal if step == _NORMAL else scene.draw(cell, step, n_steps, section.n_images)
@@ -201,7 +201,7 @@ def crossing_rows(
 
 def _shown(scene: Scene, cell: Cell, step: str) -> dict[str, Tensor]:
     """The first images of a step in a basis, a state of each on the way, and the noise that led there."""
-    n_steps, states = min(scene.study.crossing.n_steps), []
+    n_steps, states = min(scene.study.ablation.nfe), []
     weights, sigmas = cell.process.observation(cell.times(n_steps).flip(0))
     place = 1 + (sigmas[1:-1] / SHOWN_LEVEL).log().abs().argmin().item()
 
@@ -209,7 +209,7 @@ def _shown(scene: Scene, cell: Cell, step: str) -> dict[str, Tensor]:
         if state["i"] == place:
             states.append(cell.basis.inverse(project(weights[place], state["x"])).float().cpu())
 
-    n, at = min(SHOWN, scene.study.crossing.n_images), f"{cell.names['basis']}/{step}"
+    n, at = min(SHOWN, scene.study.ablation.n_images), f"{cell.names['basis']}/{step}"
     images = scene.draw(cell, step, n_steps, n, keep)
     channels, *size = scene.study.dataset.shape
     noise = ImageNoise(scene.seeds(n), (cell.process.n * channels, *size), scene.dtype, scene.device)
@@ -224,16 +224,16 @@ def _shown(scene: Scene, cell: Cell, step: str) -> dict[str, Tensor]:
 
 def _bounds(scene: Scene, found: list[Cell], steps: list[str]) -> None:
     """Bounds of each step with itself, in each basis and process; all steps of a cell on the same states."""
-    study, section = scene.study, scene.study.crossing
+    study, section = scene.study, scene.study.ablation
     images = scene.data.test.images[: section.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
     steps = [step for step in steps if with_itself_finite(step)]
-    for n_steps in sorted(set(section.bound_steps)):
+    for n_steps in sorted(set(section.bound_timesteps)):
         calls, base = min(n_steps, study.evaluation.n_evaluations), {}
         for cell in found:
             terms = bound(
                 scene.denoiser,
-                Design(cell.process, Normal(), Normal(), cell.basis),
+                Design(cell.process, Loss("normal", "normal"), cell.basis),
                 x0,
                 levels=scene.data.levels,
                 n_steps=n_steps,
@@ -246,15 +246,15 @@ def _bounds(scene: Scene, found: list[Cell], steps: list[str]) -> None:
             for step, its in nats.items():
                 at = {"split": "test", "step": step, **cell.names, "T": n_steps, "marginals": "limit"}
                 add = (study, scene.run)
-                scene.rows.append(bits_row(*add, "crossing_bpd_total", its, dims, calls, at))
+                scene.rows.append(bits_row(*add, "ablation_bpd_total", its, dims, calls, at))
                 others = {"normal step": (nats, _NORMAL), "base cell": (base, step)}
                 for name, (other, key) in others.items():
                     if other[key] is not its:
                         gap = its - other[key]
                         against = {**at, "against": name}
-                        scene.rows.append(bits_row(*add, "crossing_bpd_difference", gap, dims, calls, against))
+                        scene.rows.append(bits_row(*add, "ablation_bpd_difference", gap, dims, calls, against))
 
 
 def measure(context: Context) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Rows of the summary, and the first images with their states on the way."""
-    return crossing_rows(context.study, context.network(), context.data, context.reference, context.device)
+    return ablation_rows(context.study, context.network(), context.data, context.reference, context.device)

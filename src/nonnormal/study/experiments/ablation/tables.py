@@ -7,17 +7,16 @@ from collections.abc import Callable
 import pandas as pd
 
 from nonnormal.study.report.text import SOLVER_NAMES, cell
-from nonnormal.study.results.summary import select, with_condition
 
 AXES = ("basis", "process", "grid")
 _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
 
 
-def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
+def ablation(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
     """One row a number: of a cell, which is the base or differs from it along one axis, and of a step or solver in it.
 
     Args:
-        summary: rows of a study with those of `evaluation.crossing`.
+        summary: rows of a study with those of `measure`.
         fid: name of the distance.
 
     Returns:
@@ -30,18 +29,16 @@ def crossing(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
     measures |= {f"style_{name}_difference": f"{name}_difference" for name in ("total_variation", "high_frequency")}
     measures |= {name: name for name in ("bpd_total", "bpd_difference")}
     found = pd.concat(
-        select(summary, f"crossing_{metric}").assign(measure=measure) for metric, measure in measures.items()
+        summary[summary.metric == f"ablation_{metric}"].assign(measure=measure) for metric, measure in measures.items()
     )
-    for key in _CONDITIONS:
-        found = with_condition(found, key)
     base = found.iloc[0]
     axes = [next((axis for axis in AXES if its[axis] != base[axis]), "base") for its in found.to_dict("records")]
     columns = ["measure", "axis", *_CONDITIONS, "name", "nfe", "value", "low", "high", "n"]
     return found.assign(axis=axes, name=found.sampler.map(SOLVER_NAMES))[columns].reset_index(drop=True)
 
 
-def readable_crossing(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of `crossing` for reading: samples at the fewest steps, a row a cell; and bounds, a row a cell."""
+def readable_ablation(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table of `ablation` for reading: samples at the fewest steps, a row a cell; and bounds, a row a cell."""
     few = table[table.nfe == table[table.measure == "fid"].nfe.min()]
     samples = few[few.measure.isin(("kurtosis_share", "fid", "fid_difference"))]
     normal = samples[(samples.measure == "fid") & (samples.step == "normal")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from nonnormal.files import reading
+from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Estimate, proportion_interval
 from nonnormal.study.config.settings import Settings
@@ -31,44 +32,43 @@ Source = Literal[
     *("bao2022", "ou2024", "guo2023", "gabbur2023"),
 ]
 Text = Annotated[str, Field(min_length=1)]
-Scalar = bool | int | float | str | None
 Row = Mapping[str, Any]
 
 
-def _metric(name: str) -> str:
+def _query(text: str) -> str:
+    if "__" in text or "@" in text:
+        raise ValueError("may hold neither __ nor @")
     try:
-        name.format_map(dict.fromkeys(DISTANCES, ""))
+        ast.parse(text.format_map(dict.fromkeys(DISTANCES, "")), mode="eval")
     except (KeyError, ValueError, IndexError, AttributeError):
         raise ValueError(f"braces may hold one of {', '.join(DISTANCES)}") from None
-    return name
+    except SyntaxError:
+        raise ValueError("is no expression for pandas.DataFrame.query") from None
+    return text
 
 
-Metric = Annotated[Text, AfterValidator(_metric)]
+Query = Annotated[Text, AfterValidator(_query)]
+Queries = Annotated[
+    tuple[Query, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    Field(min_length=1),
+]
+"""Expressions for `pandas.DataFrame.query`, each on the rows that the one before it leaves, the first on the summary;
+{fid}, {kid}, {precision} and {recall} stand for what the study calls them."""
 
 # ---- the file --------------------------------------------------------------------------------------------------------
-
-
-class Selection(Settings):
-    """Rows of the summary."""
-
-    metric: Metric | tuple[Metric, ...]
-    """Of these metrics; {fid}, {kid}, {precision} and {recall} stand for what the study calls them."""
-    where: dict[str, Scalar | tuple[Scalar, ...]] = {}
-    """Columns or conditions that have a value, or one of several; max or min: the greatest or least that there is."""
-    reduce: Literal["max", "min"] | None = None
-    """Which one of the rows, by value; null: there is only one."""
 
 
 class Measurement(Settings):
     """One number with its interval, made from rows of the summary, and the threshold that it is held against."""
 
-    rows: Selection
+    rows: Queries
     """What is measured."""
-    against: Selection | None = None
+    against: Queries | None = None
     """What it is compared with: for each row one with the same `by`; without `by` the same row for all."""
     by: tuple[Text, ...] = ()
-    """Columns or conditions that both rows of a comparison share; rows without a partner are left out."""
-    retraining: Selection | None = None
+    """Columns that both rows of a comparison share; rows without a partner are left out."""
+    retraining: Queries | None = None
     """What training again does by itself, where the rows compare networks: both ends of an interval move outwards by
     the size of the greatest of these that shares metric and `by`."""
     compare: Literal["difference", "ratio", "distance"] = "difference"
@@ -150,7 +150,7 @@ def load(path: Path | str = FILE) -> Claims:
         ValueError: it is not YAML, or says something that is not allowed: key, what was found, what is allowed.
     """
     try:
-        return Claims.model_validate(yaml.safe_load(Path(reading(path)).read_text(encoding="utf-8")))
+        return Claims.model_validate(yaml.safe_load(Path(track_input(path)).read_text(encoding="utf-8")))
     except ValidationError as error:
         lines = (f"{path}: {_explain(detail)}" for detail in error.errors())
         raise ValueError("\n".join(dict.fromkeys(lines))) from None
@@ -220,19 +220,14 @@ def judge(claim: Claim, summary: pd.DataFrame, study: str, names: Mapping[str, s
     if claim.untested:
         return Outcome(NOT_TESTED, reason=claim.untested)
     try:
-        return measure(claim.test, records(summary), names)
+        return measure(claim.test, summary, names)
     except _Untestable as error:
         return Outcome(NOT_TESTED, reason=f"the study {study} {error}")
+    except NameError as error:  # pandas': a query has a name that is no column
+        raise ValueError(f"claim {claim.id}: {error}") from None
 
 
-def records(summary: pd.DataFrame) -> list[Row]:
-    """Rows of the summary with their conditions beside the columns, None for what is missing."""
-    told = summary.drop(columns=["value", "low", "high"])
-    rows = told.astype(object).where(told.notna(), None).join(summary[["value", "low", "high"]]).to_dict("records")
-    return [json.loads(row.pop("conditions")) | row for row in rows]
-
-
-def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Outcome:
+def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str]) -> Outcome:
     """The number that tests a claim, and the verdict.
 
     Intervals of the two sides of a comparison are taken for independent; where they share images or seeds, the true one
@@ -240,13 +235,13 @@ def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Out
     of a share is Wilson's, as if its rows were independent. Intervals of rows are over images: what training again does
     is not in them, and is added where the test says by which rows it is known.
     """
-    found, pairs = _selected(test.rows, rows, names), []
+    found, pairs = _selected(test.rows, summary, names), []
     if test.against is None:
         pairs = [(row, None) for row in found]
     else:
-        base = _selected(test.against, rows, names)
+        base = _selected(test.against, summary, names)
         for row in found:
-            partners = [other for other in base if all(other.get(key) == row.get(key) for key in test.by)]
+            partners = [other for other in base if all(other[key] == row[key] for key in test.by)]
             if len(partners) > 1:
                 raise _Untestable(f"has {len(partners)} rows of {_described(test.against, names)} to compare with")
             pairs += [(row, other) for other in partners]
@@ -254,7 +249,7 @@ def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Out
             raise _Untestable(f"has no rows of {_described(test.rows, names)} with a partner to compare with")
     numbers = [_compared(row, other, test.compare) for row, other in pairs]
     if test.retraining:
-        again = _selected(test.retraining, rows, names)
+        again = _selected(test.retraining, summary, names)
         numbers = [_widened(number, row, again, test) for number, (row, _) in zip(numbers, pairs, strict=True)]
     if not all(math.isfinite(x) for number in numbers for x in (number.value, number.low, number.high)):
         raise _Untestable(f"has numbers that are not finite among {_described(test.rows, names)}")
@@ -264,7 +259,7 @@ def measure(test: Measurement, rows: list[Row], names: Mapping[str, str]) -> Out
     counts = (test.reduce or "").startswith("share")
     unit = "share" if counts else "ratio" if test.compare == "ratio" else found[0]["unit"]
     used = [row for pair in pairs for row in pair if row is not None]
-    data = dict.fromkeys("mixture of normals" if "mixture" in row else row.get("data", "random walk") for row in used)
+    data = dict.fromkeys("mixture of normals" if row["mixture"] else row["data"] or "random walk" for row in used)
     return Outcome(_verdict(test, estimate), estimate, unit, tuple(data))
 
 
@@ -279,25 +274,17 @@ def _verdict(test: Measurement, estimate: Estimate) -> str:
     return HOLDS if holds else FAILS if fails else UNDECIDED
 
 
-def _selected(selection: Selection, rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
-    """The rows of a selection, at least one."""
-    metrics = _metrics(selection, names)
-    found = [row for row in rows if row["metric"] in metrics]
-    if not found:
-        raise _Untestable(f"has no rows of {', '.join(metrics)}")
-    extremes = {key: value for key, value in selection.where.items() if value in ("max", "min")}
-    for key, value in selection.where.items():
-        if key not in extremes:
-            allowed = value if isinstance(value, tuple) else (value,)
-            found = [row for row in found if row.get(key) in allowed]
-    for key, value in extremes.items():
-        held = [row[key] for row in found if isinstance(row.get(key), int | float)]
-        found = [row for row in found if held and row.get(key) == (max if value == "max" else min)(held)]
-    if not found:
-        raise _Untestable(f"has no rows of {_described(selection, names)}")
-    if selection.reduce:
-        found = [(max if selection.reduce == "max" else min)(found, key=lambda row: row["value"])]
-    return found
+def _selected(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str, str]) -> list[Row]:
+    """The rows that pass all queries, at least one, with None for what is missing."""
+    passed, found = [], summary
+    for query in queries:
+        passed.append(query)
+        # Python's engine alone knows texts and missing integers; no name stands for anything but a column.
+        found = found.query(query.format_map(names), engine="python", local_dict={}, global_dict={})
+        if found.empty:
+            raise _Untestable(f"has no rows of {_described(passed, names)}")
+    words = found.drop(columns=["value", "low", "high"]).astype(object)
+    return words.where(words.notna(), None).join(found[["value", "low", "high"]]).to_dict("records")
 
 
 def _compared(row: Row, other: Row | None, how: str) -> Estimate:
@@ -325,7 +312,7 @@ def _compared(row: Row, other: Row | None, how: str) -> Estimate:
 def _widened(number: Estimate, row: Row, again: Iterable[Row], test: Measurement) -> Estimate:
     """The number with the ends of its interval moved outwards by what training again does."""
     keys = ("metric", *test.by)
-    sizes = [abs(float(other["value"])) for other in again if all(other.get(key) == row.get(key) for key in keys)]
+    sizes = [abs(float(other["value"])) for other in again if all(other[key] == row[key] for key in keys)]
     if not sizes:
         raise _Untestable(f"has no rows that tell what training again does to {row['metric']}")
     return Estimate(number.value, number.low - max(sizes), number.high + max(sizes), number.n)
@@ -351,20 +338,15 @@ def _reduced(numbers: list[Estimate], how: str | None) -> Estimate:
 def described(test: Measurement, names: Mapping[str, str]) -> str:
     """The measurement in words."""
     text = _described(test.rows, names)
-    if test.rows.reduce:
-        text = f"{test.rows.reduce} of {text}"
     if test.against:
-        same = _metrics(test.rows, names) == _metrics(test.against, names)
-        left = {k: v for k, v in test.against.where.items() if (k, v) not in test.rows.where.items()}
-        other = _listed(left) if same and left else _described(test.against, names)
-        other = f"{test.against.reduce} of {other}" if test.against.reduce else other
+        other = _described(test.against, names, besides=test.rows)
         text = {
             "difference": f"{text} minus {other}",
             "ratio": f"{text} over {other}",
             "distance": f"distance between {text} and {other}",
         }[test.compare] + (f", for each {', '.join(test.by)}" if test.by else "")
     if test.retraining:
-        text = f"{text}, intervals widened by that of {_listed(test.retraining.where)}"
+        text = f"{text}, intervals widened by that of {_described(test.retraining, names, besides=test.rows)}"
     return f"{test.reduce}: {text}" if test.reduce else text
 
 
@@ -375,21 +357,32 @@ def threshold(test: Measurement) -> str:
     return f"> {test.above:g}" if test.above is not None else f"< {test.below:g}"
 
 
-def _metrics(selection: Selection, names: Mapping[str, str]) -> tuple[str, ...]:
-    metrics = (selection.metric,) if isinstance(selection.metric, str) else selection.metric
-    return tuple(metric.format_map(names) for metric in metrics)
+def _described(queries: Iterable[str], names: Mapping[str, str], besides: Iterable[str] = ()) -> str:
+    """Queries in words: what is measured, with its conditions; without what is in other ones, too."""
+    known = _parts(besides, names)
+    left = [part for part in _parts(queries, names) if part not in known]
+    metrics = [part.removeprefix("metric ") for part in left if part.startswith("metric ")]
+    others = ", ".join(part for part in left if not part.startswith("metric "))
+    return f"{', '.join(metrics)} ({others})" if metrics and others else ", ".join(metrics) or others
 
 
-def _described(selection: Selection, names: Mapping[str, str]) -> str:
-    metrics = ", ".join(_metrics(selection, names))
-    return f"{metrics} ({_listed(selection.where)})" if selection.where else metrics
+_WORDS = (
+    (r"value == value\.max\(\)", "the greatest"),
+    (r"value == value\.min\(\)", "the least"),
+    (r"(\w+) == \1\.(max|min)\(\)", r"\1 \2"),
+    (r"(\w+)\.isna\(\)", r"\1 none"),
+    (r" (?:==|in) ", " "),
+    (r"['\"]", ""),
+)
 
 
-def _listed(where: Mapping[str, Any]) -> str:
-    def one(value: Any) -> str:
-        return "none" if value is None else str(value)
-
-    return ", ".join(
-        f"{key} {' or '.join(map(one, value)) if isinstance(value, tuple) else one(value)}"
-        for key, value in where.items()
-    )
+def _parts(queries: Iterable[str], names: Mapping[str, str]) -> list[str]:
+    """What queries ask for, one a condition, in words."""
+    parts = []
+    for query in queries:
+        for part in query.format_map(names).split(" and "):
+            for pattern, words in _WORDS:
+                part = re.sub(pattern, words, part)
+            between = ", " if part.startswith("metric ") else " or "
+            parts.append(re.sub(r"\[(.*)\]", lambda found, between=between: found[1].replace(", ", between), part))
+    return parts

@@ -7,21 +7,22 @@ EXPERIMENT = Experiment(
     title="Convergence in law",
     package=__name__,
     place=3,
-    section="invariance",
+    section="convergence",
+    settings="settings:Convergence",
     jobs=(
         Job(
-            name="invariance",
+            name="convergence",
             about="Convergence in law of walks and samplers with any step, without training.",
             function="measure:measure",
-            settings={"invariance": ()},
+            settings={"convergence": ()},
             inputs=lambda study, layout, run: [],
             gpu=False,
         ),
     ),
     figures=(
         Figure(
-            name="invariance",
-            function="figures:invariance",
+            name="convergence",
+            function="figures:convergence",
             caption="Distance to the limit law against the number of steps, for every step family: the walk from "
             "data to prior and the sampler with the exact denoiser of a normal mixture (densities on a "
             "grid, no sampling), and the maximum of a path (sampled).",

@@ -9,16 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.results.summary import select
 
 _ORDERS = {0.5: {"ls": "--", "label": "$T^{-1/2}$"}, 1: {"ls": ":", "label": "$T^{-1}$"}}
 
 
-def invariance(summary: pd.DataFrame) -> Figure:
+def convergence(summary: pd.DataFrame) -> Figure:
     """Distance to the limit law against T, log-log, with theory lines: on the line, of a path's maximum, in the plane.
 
     Args:
-        summary: rows of a study with the metrics of `evaluation.invariance`.
+        summary: rows of a study with the metrics of `measure`.
     """
     theme.apply()
     figure, axes = plt.subplots(2, 3, figsize=(theme.WIDTH, 5.6))
@@ -32,7 +31,7 @@ def invariance(summary: pd.DataFrame) -> Figure:
         (axes[1, 2], "ks_sampler", "sampler, line: Kolmogorov", "Kolmogorov–Smirnov", both),
     )
     for axis, metric, title, label, orders in panels:
-        rows = select(summary, metric)
+        rows = summary[summary.metric == metric]
         for step, group in rows.groupby("q", sort=False):
             if metric == "w1_walk" and step == "normal":
                 continue  # exact at every number of steps
@@ -44,7 +43,7 @@ def invariance(summary: pd.DataFrame) -> Figure:
                 axis.fill_between(steps, line.low.clip(lower=1e-12), line.high, color=style["color"], alpha=0.15, lw=0)
             elif not metric.startswith("sliced"):
                 axis.vlines(steps, line.low, line.high, color=style["color"], lw=1)
-        for floor in select(summary, f"{metric}_floor").itertuples():
+        for floor in summary[summary.metric == f"{metric}_floor"].itertuples():
             axis.axhspan(floor.low, floor.high, color="0.88", zorder=0)
             axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
         _theory(axis, rows, orders)

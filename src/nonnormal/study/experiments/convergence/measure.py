@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nonnormal.analysis.convergence import (
-    MIXTURE,
     PLANE,
     PROCESS,
     Grid,
+    each_sampler_distances,
     order,
     path_maximum_distance,
     plane_sampler,
     plane_walk,
-    sampler_distances,
     sliced_distances,
     walk_distances,
 )
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import get
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import frame, row
 
 _FLOOR_DRAWS = 20
+_LINE, _PLANE = "three normals on the line", "three normals in the plane"  # what `MIXTURE` and `PLANE` are called
 
 
 def line_rows(study: Study) -> pd.DataFrame:
@@ -39,26 +37,34 @@ def line_rows(study: Study) -> pd.DataFrame:
     Densities are carried forward on a grid; the interval of a distance is twice its difference to a grid of half as
     many points. The path's maximum is sampled; its interval is the 95 % Dvoretzky–Kiefer–Wolfowitz band.
     """
-    settings = study.invariance
-    counts = sorted(set(settings.n_steps))
+    settings = study.convergence
+    counts = sorted(set(settings.timesteps))
     fine, coarse = Grid(settings.points), Grid(settings.points // 2)
     band = math.sqrt(math.log(2 / 0.05) / (2 * settings.n_paths))
-    mixture, rows = asdict(MIXTURE), []
-    for name in settings.steps:
-        step = get(name)
-        for walker, distances in (("walk", walk_distances), ("sampler", sampler_distances)):
+    rows = []
+    steps = {name: get(name) for name in settings.step_families}
+    of_samplers = {
+        (n_steps, grid): dict(zip(steps, each_sampler_distances([*steps.values()], n_steps, grid), strict=True))
+        for n_steps in counts
+        for grid in (fine, coarse)
+    }
+    for name, step in steps.items():
+        for walker in ("walk", "sampler"):
             found: dict[str, list[float]] = {f"w1_{walker}": [], f"ks_{walker}": []}
             for n_steps in counts:
-                values, rough = (distances(step, n_steps, grid) for grid in (fine, coarse))
+                values, rough = (
+                    walk_distances(step, n_steps, grid) if walker == "walk" else of_samplers[n_steps, grid][name]
+                    for grid in (fine, coarse)
+                )
                 for (metric, series), value, other in zip(found.items(), values, rough, strict=True):
                     series.append(value)
                     estimate = _not_negative(value, 2 * abs(value - other), fine.points)
-                    rows.append(_row(study, name, metric, estimate, "distance", n_steps, mixture, "grid points"))
+                    rows.append(_row(study, name, metric, estimate, "distance", n_steps, _LINE, "grid points"))
             late = [i for i, n_steps in enumerate(counts) if n_steps >= 64]
             if len(late) >= 3 and not (step.name == "normal" and walker == "walk"):
                 for metric, series in found.items():
                     fit = Estimate(*order([counts[i] for i in late], [series[i] for i in late]), len(late))
-                    rows.append(_row(study, name, f"order_{metric}", fit, "1", None, mixture, "numbers of steps"))
+                    rows.append(_row(study, name, f"order_{metric}", fit, "1", None, _LINE, "numbers of steps"))
         for n_steps in counts:
             seed = derive(study.seed, "path maximum", name, n_steps)
             value = path_maximum_distance(step, n_steps, settings.n_paths, seed)
@@ -73,7 +79,7 @@ def plane_rows(study: Study) -> pd.DataFrame:
     `…_floor` is the distance of as many samples of the limit itself, with the interval of single draws. By the triangle
     inequality the distance of a chain's law is that of its samples up to about the floor, which is the interval given.
     """
-    settings, mixture = study.invariance, asdict(PLANE)
+    settings = study.convergence
     n, rows, floors = settings.n_samples, [], {}
     for walker, t in (("walk", 1.0), ("sampler", 0.0)):
         source = generator(study.seed, "plane", walker, "floor")
@@ -81,14 +87,14 @@ def plane_rows(study: Study) -> pd.DataFrame:
         floors[walker] = draws.mean(0)
         for kind, mean, spread in zip(("w1", "ks"), draws.mean(0), Z95 * draws.std(0, ddof=1), strict=True):
             floor, metric = Estimate(mean, mean - spread, mean + spread, n), f"sliced_{kind}_{walker}_floor"
-            rows.append(_row(study, None, metric, floor, "distance", None, mixture, "samples"))
-    for name in settings.steps:
-        for n_steps in sorted(set(settings.n_steps)):
+            rows.append(_row(study, None, metric, floor, "distance", None, _PLANE, "samples"))
+    for name in settings.step_families:
+        for n_steps in sorted(set(settings.timesteps)):
             for walker, chain, t in (("walk", plane_walk, 1.0), ("sampler", plane_sampler, 0.0)):
                 samples = chain(get(name), n_steps, n, generator(study.seed, "plane", walker, name, n_steps))
                 for kind, value, floor in zip(("w1", "ks"), sliced_distances(samples, t), floors[walker], strict=True):
                     estimate, metric = _not_negative(value, floor, n), f"sliced_{kind}_{walker}"
-                    rows.append(_row(study, name, metric, estimate, "distance", n_steps, mixture, "samples"))
+                    rows.append(_row(study, name, metric, estimate, "distance", n_steps, _PLANE, "samples"))
     return frame(rows)
 
 
@@ -104,16 +110,15 @@ def _row(
     estimate: Estimate,
     unit: str,
     n_steps: int | None,
-    mixture: dict | None,
+    mixture: str | None,
     counted: str,
 ) -> dict[str, Any]:
     """A row that belongs to a step instead of a run; `counted` says what n is the number of."""
-    law = (
-        {"mixture": mixture, "log_snr": [PROCESS.schedule.log_snr_max, PROCESS.schedule.log_snr_min]} if mixture else {}
-    )
-    conditions = {"seed": study.seed, **law, "n": counted}
-    found = row(study, None, metric, estimate, unit, n_steps, conditions)
-    return {**found, "q": step, "p": step, "conditions": json.dumps(conditions)}
+    conditions: dict[str, Any] = {"data": None, "counted": counted}
+    if mixture:
+        schedule = PROCESS.schedule
+        conditions |= {"mixture": mixture, "log_snr_max": schedule.log_snr_max, "log_snr_min": schedule.log_snr_min}
+    return row(study, None, metric, estimate, unit, n_steps, conditions) | {"q": step, "p": step}
 
 
 def measure(context: Context) -> pd.DataFrame:

@@ -8,6 +8,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=8,
     section="few_steps",
+    settings="settings:FewSteps",
     jobs=(
         Job(
             name="few-steps",
@@ -20,7 +21,7 @@ EXPERIMENT = Experiment(
                 )
             },
             inputs=lambda study, layout, run: [layout.data, layout.weights(run)],
-            runs=lambda study: study.few_steps_runs,
+            runs=lambda study: study.few_steps.of_runs(study),
             each=True,
             arrays=True,
         ),
@@ -37,7 +38,7 @@ EXPERIMENT = Experiment(
                 *(layout.data, layout.features, layout.weights(run)),
                 layout.arrays("few-steps", run),
             ],
-            runs=lambda study: study.few_steps_runs,
+            runs=lambda study: study.few_steps.of_runs(study),
             each=True,
             when=lambda study: bool(study.few_steps.nfe),
         ),

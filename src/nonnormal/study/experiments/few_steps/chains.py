@@ -15,7 +15,7 @@ from torch import Tensor
 from nonnormal.bases import Basis, rotation
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.objectives.fitting import fit_step, in_residual_pca, residuals
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.processes import uniform_times
 from nonnormal.samplers.bound_grid import best_times, bound_costs
@@ -55,7 +55,7 @@ class Chain:
 def normal_design(study: Study, run: str, denoiser: NetworkDenoiser) -> Design:
     """The run's process and basis with normal steps."""
     point = design(study.run(run), denoiser.components)
-    return Design(point.process, Normal(), Normal(), point.basis)
+    return Design(point.process, Loss("normal", "normal"), point.basis)
 
 
 def fit_images(study: Study, images: Tensor, fit: int) -> tuple[Tensor, list[int]]:

@@ -13,7 +13,7 @@ from nonnormal.analysis.attainable import residual_law
 from nonnormal.analysis.convergence import Mixture
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.objectives.fitting import fit_steps
-from nonnormal.objectives.losses import Design
+from nonnormal.objectives.losses import Design, Loss
 from nonnormal.processes import VP, uniform_times
 from nonnormal.processes.schedules import LinearLogSNR
 from nonnormal.seeds import derive, generator
@@ -72,6 +72,6 @@ def _shapes(study: Study, name: str, times: Tensor) -> tuple[FittedStep, ...]:
     means, stds = (torch.tensor(part, dtype=torch.float64)[which] for part in (mixture.means, mixture.stds))
     x0 = means + stds * torch.randn(_DRAWS, generator=source, dtype=torch.float64)
     seeds = [derive(study.seed, "few-steps mixture", name, i) for i in range(_DRAWS)]
-    point = Design(PROCESS, Normal(), Normal())
+    point = Design(PROCESS, Loss("normal", "normal"))
     options = dict(choice="scale+shape", seeds=seeds, n_draws=1, batch_size=_DRAWS)
     return fit_steps(mixture.denoiser(), point, x0.unsqueeze(1), times, **options)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from nonnormal.steps import get
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, Settings, StepNames
+from nonnormal.study.config.sections import Section
+from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, StepNames
+
+if TYPE_CHECKING:
+    from nonnormal.study.config.study import Study
 
 Choice = Literal["unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape"]
 StepBasis = Literal["pixel", "dct", "fourier", "haar", "pca", "residual_pca"]
@@ -17,7 +21,7 @@ Timesteps = Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)]
 _CHOICES = ("unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape")
 
 
-class FewSteps(Settings):
+class FewSteps(Section):
     """Fitted steps of trained networks at few network calls: bounds, samples, and the optimum where it is known."""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -75,7 +79,20 @@ class FewSteps(Settings):
             raise ValueError(f"mixture_steps: found {without[0]}, which has no density, and so no bound")
         return self
 
-    @property
-    def steps(self) -> tuple[str, ...]:
-        """Names of all step families that it asks for."""
-        return tuple(dict.fromkeys((*self.step_families, *self.mixture_steps)))
+    def of_runs(self, study: Study) -> tuple[str, ...]:
+        """Names of the runs whose networks have steps fitted."""
+        return self.runs or tuple(study.runs)[:1]
+
+    def check(self, study: Study) -> None:
+        """Refuses networks of other bases than pixels, of momenta, or of several schedules."""
+        for name in self.of_runs(study):
+            if name not in study.runs:
+                raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(study.runs))
+            run = study.runs[name]
+            momentum, by_component = run.process.kind == "psld", run.process.schedule.by_component
+            if run.basis.kind != "pixel" or run.basis.whiten or momentum or by_component:
+                raise ValueError(
+                    f"few_steps.runs: {name} has the basis {run.basis} and the process {run.process.kind} with the "
+                    f"schedule {run.process.schedule.kind}; fitted steps need pixels as they are, one variable and one "
+                    "schedule for all components"
+                )

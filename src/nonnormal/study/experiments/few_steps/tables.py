@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pandas as pd
 
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.summary import select, with_condition
 
 _CONDITIONS = ("choice", "basis", "grid", "T", "step", "factor", "mixture")
 
@@ -26,11 +25,10 @@ def few_steps(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
     measures = {name: name for name in ("bpd_total", "bpd_difference", "kurtosis", "optimum")}
     measures |= {fid: "fid", f"{fid}_difference": "fid_difference"}
     found = pd.concat(
-        select(summary, f"few_steps_{metric}").assign(measure=measure) for metric, measure in measures.items()
+        summary[summary.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()
     )
-    for key in _CONDITIONS:
-        found = with_condition(found, key)
-    return found[["measure", "run", *_CONDITIONS, "value", "low", "high", "n"]].reset_index(drop=True)
+    columns = ["measure", "run", *_CONDITIONS, "value", "low", "high", "n"]
+    return found.reindex(columns=columns).reset_index(drop=True)
 
 
 def readable_few_steps(table: pd.DataFrame) -> tuple[pd.DataFrame, ...]:

@@ -8,13 +8,14 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=5,
     section="geometry",
+    settings="settings:Geometry",
     jobs=(
         Job(
             name="geometry",
             about="Trajectories, solvers, the optimal denoiser and the paths of other steps, with one network.",
             function="measure:measure",
             settings={"geometry": (), "sampling": ("batch_size",), "evaluation": ("bootstrap",)},
-            runs=lambda study: (study.geometry_run,),
+            runs=lambda study: (study.geometry.network(study),),
             arrays=True,
         ),
     ),

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nonnormal.analysis import geometry
-from nonnormal.analysis.recorder import Trajectories, read
+from nonnormal.analysis.recorder import Trajectories
 from nonnormal.study.report import theme
 from nonnormal.study.report.text import SOLVER_NAMES
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 _STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure
 _BELOW = "outside lower center"
@@ -32,12 +31,12 @@ def linearity(summary: pd.DataFrame) -> Figure:
         (axes[0], "chord_distance", "distance from the chord / chord"),
         (axes[1], "norm", "norm"),
     ):
-        _line(axis, select(summary, f"path_{kind}"), "sigma", color=_STATE, label="state $x_t$")
+        _line(axis, summary[summary.metric == f"path_{kind}"], "sigma", color=_STATE, label="state $x_t$")
         denoised = {"color": _DENOISED, "ls": "--", "label": "denoised $r_t$"}
-        _line(axis, select(summary, f"path_denoised_{kind}"), "sigma", **denoised)
+        _line(axis, summary[summary.metric == f"path_denoised_{kind}"], "sigma", **denoised)
         axis.set_ylabel(label)
     axes[1].set_yscale("log")
-    _line(axes[2], select(summary, "path_remaining_cosine"), "sigma", color=_STATE, label="state $x_t$")
+    _line(axes[2], summary[summary.metric == "path_remaining_cosine"], "sigma", color=_STATE, label="state $x_t$")
     axes[2].set_ylabel("cosine of noise and remaining way")
     for axis in axes:
         _noise_axis(axis)
@@ -49,9 +48,9 @@ def denoising(summary: pd.DataFrame, fid: str) -> Figure:
     """FID of states and of denoised states along the way, against sigma; the image at the end is the last state."""
     theme.apply()
     figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 2.7))
-    states = with_condition(select(summary, f"path_{fid}"), "sigma")
+    states = summary[summary.metric == f"path_{fid}"]
     _line(axis, states[states.sigma > 0], "sigma", color=_STATE, marker="o", label="state $x_t$")
-    denoised = select(summary, f"path_denoised_{fid}")
+    denoised = summary[summary.metric == f"path_denoised_{fid}"]
     _line(axis, denoised, "sigma", color=_DENOISED, marker="s", label="denoised $r_t$")
     for end in states[states.sigma == 0].itertuples():
         axis.axhline(end.value, color="0.5", lw=0.8, ls=":", label="images at the end")
@@ -68,7 +67,7 @@ def solvers(summary: pd.DataFrame, fid: str) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
     panels = ((f"solver_{fid}", fid), ("solver_distance", "RMS to the adaptive solution"))
     for axis, (metric, label) in zip(axes, panels, strict=True):
-        rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
+        rows = summary[summary.metric == metric]
         for (solver, grid), group in rows.groupby(["solver", "grid"], sort=False):
             colour = f"C{list(_SOLVERS).index(solver)}"
             style = {"marker": _SOLVERS[solver], "color": colour, "ls": "-" if grid == "polynomial" else "--"}
@@ -86,11 +85,11 @@ def deviation(summary: pd.DataFrame) -> Figure:
     """‖r − r*‖/√D along the learnt trajectories and along those of the optimal denoiser, against sigma."""
     theme.apply()
     figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 3.4))
-    rows = with_condition(select(summary, "score_deviation"), "along")
+    rows = summary[summary.metric == "score_deviation"]
     looks = {"color": _STATE, "ls": "-"}, {"color": _DENOISED, "ls": (0, (5, 1.5))}
     for (along, group), look in zip(rows.groupby("along", sort=False), looks, strict=False):
         _line(axis, group, "sigma", label=f"deviation along the {along} denoiser's path", **look)
-    near = with_condition(select(summary, "nearest_train_distance"), "of")
+    near = summary[summary.metric == "nearest_train_distance"]
     for (name, group), style in zip(near.groupby("of", sort=False), (":", "-."), strict=False):
         label = f"distance, {name} to nearest training image"
         axis.axhline(group.value.iloc[0], color="0.5", lw=0.9, ls=style, label=label)
@@ -128,7 +127,7 @@ def ancestral(summary: pd.DataFrame) -> Figure:
         "ode_distance": "RMS to the ODE's path\n(standard deviations)",
         "end_displacement": "RMS to its end\n(standard deviations)",
     }
-    found = {metric: with_condition(select(summary, f"ancestral_{metric}"), "step") for metric in panels}
+    found = {metric: summary[summary.metric == f"ancestral_{metric}"] for metric in panels}
     steps = list(dict.fromkeys(found["arc_chord_ratio"].step))
     size = (theme.WIDTH, 0.2 * len(steps) + 1.1)
     figure, axes = plt.subplots(1, 3, figsize=size, sharey=True)
@@ -151,8 +150,7 @@ def ancestral(summary: pd.DataFrame) -> Figure:
 
 
 def _line(axis: Axes, rows: pd.DataFrame, key: str, **style) -> None:
-    """Values with their interval as a band, against a column or an entry of the conditions."""
-    rows = rows if key in rows else with_condition(rows, key)
+    """Values with their interval as a band, against a column."""
     x = rows[key].astype(float)
     axis.plot(x, rows.value, lw=1.2, markersize=3.5, **style)
     axis.fill_between(x, rows.low.clip(lower=1e-9), rows.high, color=style["color"], alpha=0.2, lw=0)
@@ -165,4 +163,4 @@ def _noise_axis(axis: Axes) -> None:
 
 def drawn_projection(context: Context) -> Figure:
     """The projection of the study's recorded trajectories."""
-    return projection(read(context.layout.arrays("geometry")))
+    return projection(Trajectories(**context.arrays("geometry")))

@@ -8,14 +8,13 @@ is orthonormal: its noise is white on pixels, as the optimal denoiser's is. Othe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from nonnormal.analysis import geometry
-from nonnormal.analysis import recorder as trajectories
+from nonnormal.analysis.recorder import Recorder, Trajectories
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Denoiser, NFECounter, OptimalDenoiser, alpha_and_level, basis_of
 from nonnormal.metrics.fidelity import fidelity
@@ -26,8 +25,8 @@ from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ance
 from nonnormal.samplers.grid_search import best_grid, euler_costs
 from nonnormal.seeds import ImageNoise, generator
 from nonnormal.steps import Normal, get
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import resampling
 from nonnormal.study.results.rows import frame, row
@@ -41,7 +40,7 @@ class Scene:
 
     def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"):
         self.study, self.settings, self.data, self.reference = study, study.geometry, data, reference
-        self.run = study.geometry_run
+        self.run = study.geometry.network(study)
         self.denoiser, self.basis, self.device = denoiser, basis_of(denoiser), device
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape
@@ -77,29 +76,27 @@ class Scene:
 
 
 def geometry_rows(
-    study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, recording: Path, device: str = "cpu"
-) -> pd.DataFrame:
-    """All rows; the trajectories that they are read from stay in the file `recording`.
+    study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"
+) -> tuple[pd.DataFrame, Trajectories]:
+    """(all rows, the trajectories that they are read from).
 
     Args:
         denoiser: the network of the study's geometry run.
         reference: feature network and training split, for FID.
-        recording: see `trajectories.record`.
     """
     scene = Scene(study, denoiser, data, reference, device)
-    sigmas = scene.grid(scene.settings.n_levels)
-    with trajectories.record(recording, sigmas, range(scene.settings.n_images)) as recorder:
-        recorder.end(sample_heun(denoiser, scene.noise(scene.settings.n_images), sigmas, callback=recorder))
-    recorded = trajectories.read(recording)
+    sigmas, n = scene.grid(scene.settings.n_levels), scene.settings.n_images
+    recorder = Recorder(sigmas, range(n))
+    recorded = recorder.end(sample_heun(denoiser, scene.noise(n), sigmas, callback=recorder))
     rows = [*_way(scene, recorded), *_fid_along(scene, recorded), *_deviation(scene, recorded)]
     rows += [*_memorisation(scene, recorded.states[-1]), *_solvers(scene, recorded), *_other_steps(scene)]
-    return frame(rows)
+    return frame(rows), recorded
 
 
 # ---- the learnt trajectory -------------------------------------------------------------------------------------------
 
 
-def _way(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
+def _way(scene: Scene, recorded: Trajectories) -> list[dict]:
     """Quasi-linearity: distances from the chord, norms, directions, and how much of the way lies in few dimensions.
 
     The last beside a path without structure, a Brownian bridge around the same chord by steps of the same sizes.
@@ -138,15 +135,20 @@ def _way(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
     return rows
 
 
-def _fid_along(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
+def _fid_along(scene: Scene, recorded: Trajectories) -> list[dict]:
     """FID of the states and of the denoised states on the way: what a jump to the end would give there."""
     rows, name = [], scene.study.metric("fid")
     every = max(scene.settings.n_levels // 8, 1)
     for i in range(0, scene.settings.n_levels, every):
-        at = {"sigma": recorded.levels[i].item(), "step": i, "solver": "heun", "n_levels": scene.settings.n_levels}
+        at = {
+            "sigma": recorded.levels[i].item(),
+            "grid_index": i,
+            "solver": "heun",
+            "n_levels": scene.settings.n_levels,
+        }
         for metric, images in ((f"path_{name}", recorded.states[i]), (f"path_denoised_{name}", recorded.denoised[i])):
             rows.append(scene.row(metric, scene.fid(images), "squared feature distance", **at))
-    end = {"sigma": 0.0, "step": scene.settings.n_levels, "solver": "heun", "n_levels": scene.settings.n_levels}
+    end = {"sigma": 0.0, "grid_index": scene.settings.n_levels, "solver": "heun", "n_levels": scene.settings.n_levels}
     found = scene.fid(recorded.states[-1])
     return [*rows, scene.row(f"path_{name}", found, "squared feature distance", **end)]
 
@@ -154,7 +156,7 @@ def _fid_along(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
 # ---- against the optimal denoiser ------------------------------------------------------------------------------------
 
 
-def _deviation(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
+def _deviation(scene: Scene, recorded: Trajectories) -> list[dict]:
     """‖r − r*‖ in units of √D, along the learnt trajectories and along the optimal denoiser's own."""
     optimal = OptimalDenoiser(scene.train, scene.data.levels)
     sigmas, dims = recorded.levels, recorded.states[0, 0].numel()
@@ -196,7 +198,7 @@ def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
 # ---- solvers ---------------------------------------------------------------------------------------------------------
 
 
-def _solvers(scene: Scene, recorded: trajectories.Trajectories) -> list[dict]:
+def _solvers(scene: Scene, recorded: Trajectories) -> list[dict]:
     """FID and distance to the adaptive solution of each solver for as many network calls, and of a searched grid."""
     few = scene.settings.n_paths
     start = scene.noise(scene.settings.n_images)
@@ -242,7 +244,7 @@ def _other_steps(scene: Scene) -> list[dict]:
     """
     few, rows = scene.settings.n_paths, []
     start = scene.noise(few)
-    for n_steps in sorted(set(scene.settings.n_steps)):
+    for n_steps in sorted(set(scene.settings.ancestral_nfe)):
         times = uniform_times(n_steps).flip(0)
         alpha, sigmas = alpha_and_level(scene.process, times)
         to_vp = (1 + sigmas.square()).rsqrt().reshape(-1, *(1,) * start.dim()).float()
@@ -251,7 +253,7 @@ def _other_steps(scene: Scene) -> list[dict]:
         smooth.append(sample_adaptive(scene.denoiser, start, sigmas, **options).cpu())
         ode = torch.stack(smooth) * to_vp
         rows += _path_rows(scene, "ode", n_steps, ode, ode)
-        for name in scene.settings.steps:
+        for name in scene.settings.step_families:
             kept: list[Tensor] = []
             images = sample_ancestral(
                 scene.denoiser,
@@ -282,8 +284,9 @@ def _path_rows(scene: Scene, step: str, n_steps: int, path: Tensor, ode: Tensor)
     ]
 
 
-def measure(context: Context) -> pd.DataFrame:
-    """Rows of the summary; the trajectories are written on the way."""
+def measure(context: Context) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """(rows of the summary, the trajectories)."""
     torch.backends.cudnn.allow_tf32 = False  # solvers are compared with a solution that is far closer than it rounds
-    recording = context.layout.arrays("geometry")
-    return geometry_rows(context.study, context.network(), context.data, context.reference, recording, context.device)
+    study, network = context.study, context.network()
+    rows, recorded = geometry_rows(study, network, context.data, context.reference, context.device)
+    return rows, recorded.tensors()

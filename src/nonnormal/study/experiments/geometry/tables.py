@@ -5,33 +5,30 @@ from __future__ import annotations
 import pandas as pd
 
 from nonnormal.study.report.text import SOLVER_NAMES, cell
-from nonnormal.study.results.summary import select, with_condition
 
 _GEOMETRY = {
-    "largest distance of a state from the chord, in chord lengths": ("path_largest_chord_distance", {}),
-    "the same of a denoised state, from the states' chord": ("path_largest_denoised_chord_distance", {}),
-    "the same of a denoised state, from the denoised states' own chord": ("path_denoised_own_chord_distance", {}),
-    "arc over chord": ("path_arc_chord_ratio", {}),
-    "share of variance on the chord": ("path_explained_variance", {"components": 0}),
-    "share of variance on the chord and two components": ("path_explained_variance", {"components": 2}),
+    "largest distance of a state from the chord, in chord lengths": "metric == 'path_largest_chord_distance'",
+    "the same of a denoised state, from the states' chord": "metric == 'path_largest_denoised_chord_distance'",
+    "the same of a denoised state, from the denoised states' own chord": "metric == 'path_denoised_own_chord_distance'",
+    "arc over chord": "metric == 'path_arc_chord_ratio'",
+    "share of variance on the chord": "metric == 'path_explained_variance' and components == 0",
+    "share of variance on the chord and two components": "metric == 'path_explained_variance' and components == 2",
     "share of the variance across the chord that two components leave": (
-        "path_residual_variance",
-        {"components": 2, "path": "sampled"},
+        "metric == 'path_residual_variance' and components == 2 and path == 'sampled'"
     ),
     "the same of a random path around the chord by steps of the same sizes": (
-        "path_residual_variance",
-        {"components": 2, "path": "bridge"},
+        "metric == 'path_residual_variance' and components == 2 and path == 'bridge'"
     ),
-    "share of trajectories that near their end at every step": ("path_monotone_share", {}),
-    "distance of a sample to the nearest training image": ("nearest_train_distance", {"of": "samples"}),
-    "the same of a held-out image": ("nearest_train_distance", {"of": "held-out"}),
-    "share of samples nearer than one in a hundred held-out images": ("copied_share", {}),
+    "share of trajectories that near their end at every step": "metric == 'path_monotone_share'",
+    "distance of a sample to the nearest training image": "metric == 'nearest_train_distance' and of == 'samples'",
+    "the same of a held-out image": "metric == 'nearest_train_distance' and of == 'held-out'",
+    "share of samples nearer than one in a hundred held-out images": "metric == 'copied_share'",
 }
 _PROPORTIONS = ("path_monotone_share", "copied_share")
 
 _PUBLISHED_GEOMETRY = {
-    "path_largest_chord_distance": "max deviation / chord length",
-    "path_explained_variance 2": "chord + 2 PCs share of variance",
+    "largest distance of a state from the chord, in chord lengths": "max deviation / chord length",
+    "share of variance on the chord and two components": "chord + 2 PCs share of variance",
 }
 
 
@@ -43,12 +40,12 @@ def geometry(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
         published: `paper/references/published.csv`.
     """
     table = []
-    for quantity, (metric, conditions) in _GEOMETRY.items():
-        rows = select(summary, metric, **conditions).to_dict("records")
+    for quantity, query in _GEOMETRY.items():
+        rows = summary.query(query).to_dict("records")
         if len(rows) != 1:
-            raise ValueError(f"found {len(rows)} rows of {metric} with {conditions}, expected one")
+            raise ValueError(f"found {len(rows)} rows with {query}, expected one")
         [row] = rows
-        model = _PUBLISHED_GEOMETRY.get(" ".join([metric, *(str(v) for v in conditions.values())]))
+        model = _PUBLISHED_GEOMETRY.get(quantity)
         found = published[published.model == model]
         row = {key: row[key] for key in ("metric", "value", "low", "high", "n")}
         table.append({"quantity": quantity, **row, "published": float(found.value.iloc[0]) if len(found) else None})
@@ -77,7 +74,7 @@ def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
     keys = ["solver", "name", "grid", "nfe"]
     parts = []
     for metric, name in ((f"solver_{fid}", "fid"), ("solver_distance", "distance")):
-        rows = with_condition(with_condition(select(summary, metric), "solver"), "grid")
+        rows = summary[summary.metric == metric]
         rows = rows.assign(name=rows.solver.map(SOLVER_NAMES))
         names = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
         parts.append(rows.rename(columns=names)[[*keys, *names.values()]])

@@ -18,8 +18,8 @@ from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.steps import get
 from nonnormal.steps.conventions import CONVENTIONS, is_printed
 from nonnormal.steps.divergence import curvature
-from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import bits_row, frame, row
 
@@ -44,7 +44,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
     pair = {"native": Loss(point.q, point.p)} if settings.has_native_bound else {}
     rows, diffusion = [], {}
     for n_steps in study.bound_steps(run):
-        for marginals in ("limit", "bridge") if pair and n_steps == settings.training.n_steps else ("limit",):
+        for marginals in ("limit", "bridge") if pair and n_steps == settings.training.timesteps else ("limit",):
             # States of the bridge walk of another step than the normal make no normal bound.
             losses = pair | ({"normal": _NORMAL} if marginals == "limit" else {})
             if is_printed(point.q, point.p) and point.process.n == 1:
@@ -61,7 +61,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
                     "convention": loss.convention,
                 }
                 if kind == "convention":
-                    owed = loss.owed(point.process, n_steps, x0.shape[1:])
+                    owed = loss.constant_cost(point.process, n_steps, x0.shape[1:])
                     rows += _convention_rows(study, run, terms.total, owed, dims, n_steps, calls, conditions)
                     continue
                 rows += _term_rows(study, run, terms, dims, calls, conditions)
@@ -134,7 +134,7 @@ def _cost_rows(
       one variable that never waits K(0)/ln 2.
     """
     counts, dims, rows = study.bound_steps(run), math.prod(shape), []
-    owed = {n_steps: Loss(point.q, point.p).owed(point.process, n_steps, shape) for n_steps in counts}
+    owed = {n_steps: Loss(point.q, point.p).constant_cost(point.process, n_steps, shape) for n_steps in counts}
     for n_steps in counts:
         above = diffusion["native", n_steps] - owed[n_steps]
         ratio = Estimate(*ratio_interval(above, diffusion["normal", n_steps]), len(above))
@@ -145,7 +145,8 @@ def _cost_rows(
         few, many = counts[-2:]
         scale = (many - few) * dims * math.log(2)
         bits = (diffusion["native", many] - diffusion["native", few]) / scale
-        conditions = {**common, "T": [few, many], "marginals": "limit", "limit": (owed[many] - owed[few]) / scale}
+        conditions = {**common, "T_before": few, "T": many, "marginals": "limit"}
+        conditions |= {"limit": (owed[many] - owed[few]) / scale}
         growth = Estimate(*mean_interval(bits), len(bits))
         rows.append(row(study, run, "bpd_growth", growth, "bits/dim/step", None, conditions))
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -11,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.results.summary import select, with_condition
 
 
 def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
@@ -24,21 +22,21 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     theme.apply()
     figure, (ratio, bound) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
     styles = theme.run_styles(summary, labels)
-    ratios = with_condition(select(summary, "diffusion_ratio"), "T")
+    ratios = summary[summary.metric == "diffusion_ratio"]
     for run, group in ratios.groupby("run", sort=False):
         line, style = group.sort_values("T"), styles[run]
         _line(ratio, line, style)
-        limit = json.loads(line.conditions.iloc[0])["limit"]
+        limit = line.limit.iloc[0]
         if np.isfinite(limit):
             ratio.axhline(limit, color=style["color"], lw=1, ls=":")
-    totals = with_condition(select(summary, "bpd_total", bound="native", marginals="limit"), "T")
+    totals = summary.query("metric == 'bpd_total' and bound == 'native' and marginals == 'limit'")
     for run, group in totals.groupby("run", sort=False):
         line, style = group.sort_values("T"), styles[run]
         _line(bound, line, style)
-        for growth in select(summary, "bpd_growth", run=run).itertuples():
-            owed = json.loads(growth.conditions)["limit"] * line["T"]
-            if owed.max() > 0:
-                bound.plot(line["T"], owed, color=style["color"], lw=1, ls=":")
+        for growth in summary[(summary.metric == "bpd_growth") & (summary.run == run)].itertuples():
+            n_steps = line["T"].astype(float)
+            if growth.limit > 0:
+                bound.plot(n_steps, growth.limit * n_steps, color=style["color"], lw=1, ls=":")
     ratio.set(xscale="log", xlabel="steps T", ylabel="native − T K(0), over normal")
     ratio.set_title("diffusion term; dotted: K″(0)")
     bound.set(xscale="log", yscale="log", xlabel="steps T", ylabel="native bound (bits/dim)")

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.results.summary import select, with_condition
 
 _APART = 1.25  # between the first and the last pair at one number of steps, so that bars stand beside one another
 
@@ -27,10 +26,10 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
     """
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.2))
-    distances = select(summary, fid)
+    distances = summary[summary.metric == fid]
     distances = distances.assign(T=distances.nfe)
-    bounds = with_condition(select(summary, "bpd_total", marginals="limit"), "T")
-    bounds = with_condition(bounds[bounds["T"].isin(set(distances.nfe))], "bound")
+    bounds = summary[(summary.metric == "bpd_total") & (summary.marginals == "limit")]
+    bounds = bounds[bounds["T"].isin(set(distances.nfe))]
     panels = (
         (axes[0], distances, fid),
         (axes[1], bounds[bounds.bound == "normal"], "bits/dim, normal-limit bound"),

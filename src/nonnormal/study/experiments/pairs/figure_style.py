@@ -11,33 +11,33 @@ from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
 from nonnormal.study.report.text import STYLE_NAMES
-from nonnormal.study.results.summary import select, with_condition
 
 
 def style_differences(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Top: each pair minus the normal pair. Bottom: each step minus the normal step, same network; 0 is no difference.
 
     Args:
-        summary: rows of a study with the metrics of `evaluation.samples`; without its exchange there is no bottom.
+        summary: rows of a study with the metrics of `samples`; without a step swap there is no bottom.
         labels: what to call each run.
     """
     theme.apply()
-    found = [name for name in STYLE_NAMES if len(select(summary, f"style_{name}"))]
-    exchanged = len(select(summary, f"exchange_style_{found[0]}_difference")) > 0
-    shape = (1 + exchanged, len(found))
+    measured = set(summary.metric)
+    found = [name for name in STYLE_NAMES if f"style_{name}" in measured]
+    swapped = f"step_swap_style_{found[0]}_difference" in measured
+    shape = (1 + swapped, len(found))
     figure, axes = plt.subplots(*shape, figsize=(theme.WIDTH, 2.6 * shape[0] + 0.4), squeeze=False)
     styles = theme.run_styles(summary, labels)
     for column, name in enumerate(found):
-        trained = select(summary, f"style_{name}_difference").sort_values("nfe")
+        trained = summary[summary.metric == f"style_{name}_difference"].sort_values("nfe")
         _marks(axes[0, column], trained, "nfe", styles)
         axes[0, column].set(title=STYLE_NAMES[name], xlabel="sampling steps")
-        if exchanged:
-            rows = with_condition(select(summary, f"exchange_style_{name}_difference"), "step")
+        if swapped:
+            rows = summary[summary.metric == f"step_swap_style_{name}_difference"]
             _marks(axes[1, column], rows[rows.nfe == rows.nfe.min()], "step", styles)  # where it is largest
             axes[1, column].tick_params("x", rotation=40, labelsize=7)
             plt.setp(axes[1, column].get_xticklabels(), ha="right", rotation_mode="anchor")
     axes[0, 0].set_ylabel("pair − normal/normal")
-    if exchanged:
+    if swapped:
         axes[1, 0].set_ylabel("step − normal step,\nsame network")
     theme.legend_below(figure, axes[-1, 0], "network, by its pair q/p")
     return figure

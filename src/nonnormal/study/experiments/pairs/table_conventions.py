@@ -9,7 +9,6 @@ import pandas as pd
 from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.published import cifar10
-from nonnormal.study.results.summary import condition, select
 
 
 def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, int]) -> pd.DataFrame:
@@ -27,9 +26,8 @@ def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, 
         DataFrame with `run`, `q`, `p`, `constant`, `printed` and, for each convention c, `c`, `c_low`, `c_high`; no
         rows where the study has no normal/normal run.
     """
-    rows = select(summary, "bpd_total", bound="convention", marginals="limit")
-    rows = rows[condition(rows, "T") == rows.run.map(runs)]
-    rows = rows.assign(**{key: condition(rows, key) for key in ("weighting", "convention", "constant")})
+    rows = summary.query("metric == 'bpd_total' and bound == 'convention' and marginals == 'limit'")
+    rows = rows[rows["T"] == rows.run.map(runs)]
     normal = rows[(rows.q == "normal") & (rows.p == "normal")]
     # Networks of one weighting are compared with one another, the first normal pair of each stands for it.
     normal = normal.drop_duplicates(keys := ["weighting", "convention", "constant"]).set_index(keys)

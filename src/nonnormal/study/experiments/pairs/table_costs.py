@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.summary import condition, select
 
 
 def costs(summary: pd.DataFrame) -> pd.DataFrame:
@@ -19,13 +16,12 @@ def costs(summary: pd.DataFrame) -> pd.DataFrame:
         K(0)/ln 2; intervals in `_low` and `_high`.
     """
     table = []
-    for run, rows in select(summary, "diffusion_ratio").groupby("run", sort=False):
-        last = rows.loc[condition(rows, "T").idxmax()]
-        row = {"run": run, "q": last.q, "p": last.p, "T": json.loads(last.conditions)["T"]}
-        row |= {"curvature": json.loads(last.conditions)["limit"]}
+    for run, rows in summary[summary.metric == "diffusion_ratio"].groupby("run", sort=False):
+        last = rows.loc[rows["T"].idxmax()]
+        row = {"run": run, "q": last.q, "p": last.p, "T": last["T"], "curvature": last.limit}
         row |= {"ratio": last.value, "ratio_low": last.low, "ratio_high": last.high}
-        for growth in select(summary, "bpd_growth", run=run).itertuples():
-            row |= {"owed": json.loads(growth.conditions)["limit"]}
+        for growth in summary[(summary.metric == "bpd_growth") & (summary.run == run)].itertuples():
+            row |= {"owed": growth.limit}
             row |= {"growth": growth.value, "growth_low": growth.low, "growth_high": growth.high}
         table.append(row)
     columns = ["run", "q", "p", "T", "curvature", "owed"]

@@ -9,7 +9,6 @@ import pandas as pd
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.published import cifar10
-from nonnormal.study.results.summary import select
 
 _PAIR_COLUMNS = {
     "normal_bpd": "bits/dim, normal-limit bound",
@@ -63,28 +62,28 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
     Raises:
         ValueError: any other number is missing, or is there twice.
     """
-    normal, native, flow = ({"bound": kind} for kind in ("normal", "native", "flow"))
-    limit, bridge, sampled = {"marginals": "limit"}, {"marginals": "bridge"}, {"nfe": sample_steps}
-    table = []
+    looks, table = ("total_variation", "high_frequency", "saturation"), []
     for run, n_steps in runs.items():
-        at = {"T": n_steps}
+        normal, native = (f"T == {n_steps} and bound == '{kind}'" for kind in ("normal", "native"))
         queries = {
-            "normal_bpd": ("bpd_total", at | normal),
-            "prior": ("bpd_prior", at | normal),
-            "diffusion": ("bpd_diffusion", at | normal),
-            "reconstruction": ("bpd_reconstruction", at | normal),
-            "native_limit": ("bpd_total", at | native | limit),
-            "native_bridge": ("bpd_total", at | native | bridge),
-            "continuous": ("bpd_total", {"bound": "continuous"}),
-            **{f"flow_{kind}": ("bpd_total", flow | {"dequantisation": kind}) for kind in ("uniform", "normal")},
-            **{metric: (name(metric), sampled) for metric in DISTANCES},
-            **{look: (f"style_{look}", sampled) for look in ("total_variation", "high_frequency", "saturation")},
+            "normal_bpd": f"metric == 'bpd_total' and {normal}",
+            "prior": f"metric == 'bpd_prior' and {normal}",
+            "diffusion": f"metric == 'bpd_diffusion' and {normal}",
+            "reconstruction": f"metric == 'bpd_reconstruction' and {normal}",
+            "native_limit": f"metric == 'bpd_total' and {native} and marginals == 'limit'",
+            "native_bridge": f"metric == 'bpd_total' and {native} and marginals == 'bridge'",
+            "continuous": "metric == 'bpd_total' and bound == 'continuous'",
+            "flow_uniform": "metric == 'bpd_total' and bound == 'flow' and dequantisation == 'uniform'",
+            "flow_normal": "metric == 'bpd_total' and bound == 'flow' and dequantisation == 'normal'",
+            **{metric: f"metric == '{name(metric)}' and nfe == {sample_steps}" for metric in DISTANCES},
+            **{look: f"metric == 'style_{look}' and nfe == {sample_steps}" for look in looks},
         }
         row: dict[str, object] = {"run": run}
-        for column, (metric, conditions) in queries.items():
-            found = select(summary, metric, run=run, **conditions).to_dict("records")
+        rows = summary[summary.run == run]
+        for column, query in queries.items():
+            found = rows.query(query).to_dict("records")
             if len(found) != 1 and not (not found and column in _OPTIONAL):
-                raise ValueError(f"run {run!r}: found {len(found)} rows of {metric} with {conditions}, expected one")
+                raise ValueError(f"run {run!r}: found {len(found)} rows with {query}, expected one")
             first = found[0] if found else {"value": None, "low": None, "high": None}
             row |= {key: first[key] for key in ("q", "p") if found}
             row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}

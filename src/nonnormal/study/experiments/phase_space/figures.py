@@ -14,7 +14,6 @@ from matplotlib.patches import Ellipse
 from nonnormal.processes import LinearProcess, cholesky
 from nonnormal.study.report import theme
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 _SAMPLERS = {
     "ancestral": ("o", "C0"),
@@ -30,7 +29,7 @@ _APART = 1.25  # between the first and the last line at one number of calls
 _DOWN = "outside lower center"
 
 
-def phase_space(processes: Mapping[str, LinearProcess], n_paths: int = 1, n_times: int = 400, seed: int = 0) -> Figure:
+def paths(processes: Mapping[str, LinearProcess], n_paths: int = 1, n_times: int = 400, seed: int = 0) -> Figure:
     """Forward paths from three data: position over time above, position and momentum below, with the prior's ellipse.
 
     Args:
@@ -84,12 +83,10 @@ def _paths(process: LinearProcess, n_paths: int, n_times: int, seed: int) -> tup
     return times.numpy(), torch.stack(states).numpy()
 
 
-def recipe(summary: pd.DataFrame, fid: str) -> Figure:
+def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
     """FID against network calls by sampler, a panel a process; networks beside the first are dashed and hollow."""
     theme.apply()
-    rows = select(summary, f"recipe_{fid}", step="normal")
-    for key in ("process", "sampler", "grid"):
-        rows = with_condition(rows, key)
+    rows = summary[(summary.metric == f"phase_space_{fid}") & (summary.step == "normal")]
     names, runs, grids = (list(dict.fromkeys(rows[key].dropna())) for key in ("process", "run", "grid"))
     columns = min(len(names), 4)
     lines = -(-len(names) // columns)
@@ -119,7 +116,7 @@ def recipe(summary: pd.DataFrame, fid: str) -> Figure:
         axis.set(xscale="log", yscale="log", title=name)
     for axis in list(axes.flat)[len(names) :]:
         axis.set_axis_off()
-    theme.plain_ticks(axes[0, 0].xaxis, sorted(set(select(summary, f"recipe_{fid}", sampler="ancestral").nfe)))
+    theme.plain_ticks(axes[0, 0].xaxis, sorted(set(rows[rows.sampler == "ancestral"].nfe)))
     theme.plain_log(axes[0, 0].yaxis)
     for axis in axes[-1]:
         axis.set_xlabel("network calls")
@@ -129,10 +126,10 @@ def recipe(summary: pd.DataFrame, fid: str) -> Figure:
     return figure
 
 
-def recipe_law(summary: pd.DataFrame) -> Figure:
+def phase_space_law(summary: pd.DataFrame) -> Figure:
     """Wasserstein-1 distance against steps: a panel a process, a colour a step, dashed the samplers after the first."""
     theme.apply()
-    rows = with_condition(with_condition(select(summary, "recipe_w1"), "process"), "sampler")
+    rows = summary[summary.metric == "phase_space_w1"]
     names = list(dict.fromkeys(rows.process))
     figure, axes = plt.subplots(1, len(names), figsize=(theme.WIDTH, 2.9), sharey=True, squeeze=False)
     dashes = {sampler: ("-", "--", ":", "-.")[i] for i, sampler in enumerate(dict.fromkeys(rows.sampler))}
@@ -141,7 +138,7 @@ def recipe_law(summary: pd.DataFrame) -> Figure:
             line = group.sort_values("nfe")
             style = theme.step_style(step) | {"label": f"{step}, {sampler}"}
             axis.plot(line.nfe.astype(float), line.value, lw=1, markersize=3, ls=dashes[sampler], **style)
-        [floor] = select(summary, "recipe_w1_floor", process=name).itertuples()
+        [floor] = summary[(summary.metric == "phase_space_w1_floor") & (summary.process == name)].itertuples()
         axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="steps T", title=name)
         theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
@@ -151,6 +148,6 @@ def recipe_law(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def drawn_phase_space(context: Context) -> Figure:
+def drawn_paths(context: Context) -> Figure:
     """Forward paths under the study's processes."""
-    return phase_space({name: chosen.build() for name, chosen in context.study.recipe.processes.items()})
+    return paths({name: chosen.build() for name, chosen in context.study.phase_space.processes.items()})

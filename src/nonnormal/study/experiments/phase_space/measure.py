@@ -7,10 +7,9 @@ basis. Image i has the same seed everywhere.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,9 +36,9 @@ from nonnormal.samplers import (
     sample_sscs_midpoint,
 )
 from nonnormal.seeds import derive, generator
-from nonnormal.steps import Normal, get
+from nonnormal.steps import get
 from nonnormal.steps.divergence import with_itself_finite
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows
 from nonnormal.study.results.rows import bits_row, frame, row
@@ -53,6 +52,7 @@ WALKS = {
 FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
 _FLOOR_DRAWS = 20
+_MIXTURE = "three normals on the line"  # what `MIXTURE` is called
 
 
 def steps_of(sampler: str, budget: int) -> int:
@@ -78,7 +78,7 @@ class Scene:
         self, process: LinearProcess, sampler: str, grid: str, n_steps: int, step: str, **more: Any
     ) -> tuple[Tensor, int]:
         """Grey levels (N, C, H, W) of the section's images, and network calls an image: of adaptive steps the mean."""
-        n, model = self.study.recipe.n_images, counted(self.denoiser)
+        n, model = self.study.phase_space.n_images, counted(self.denoiser)
         options = dict(
             times=TIMES[grid](n_steps, process.t_min),
             seeds=self.study.image_seeds("recipe", n),
@@ -101,13 +101,13 @@ class Scene:
 
     def add_fid(self, images: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels against the training split."""
-        options = dict(prefix="recipe_", metrics=("fid",))
+        options = dict(prefix="phase_space_", metrics=("fid",))
         self.rows += distance_rows(
             self.study, self.run, images, self.reference, nfe, conditions, self.device, **options
         )
 
 
-def recipe_rows(
+def phase_space_rows(
     study: Study,
     run: str,
     denoiser: Denoiser | StateDenoiser,
@@ -125,15 +125,14 @@ def recipe_rows(
     """
     scene = Scene(study, run, denoiser, data, reference, device)
     for name, process in _processes(study, run):
-        _samples(scene, name, process)
-        _other_steps(scene, name, process)
+        _other_steps(scene, name, process, _samples(scene, name, process))
         _bounds(scene, name, process)
     return frame(scene.rows)
 
 
 def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
     """The section's processes by name; of a network of states its own."""
-    settings, named = study.run(run), study.recipe.processes
+    settings, named = study.run(run), study.phase_space.processes
     if settings.of_states:
         own = settings.process.build()
         yield next((name for name, chosen in named.items() if chosen.build() == own), run), own
@@ -142,8 +141,12 @@ def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
         yield name, chosen.build()
 
 
-def _samples(scene: Scene, name: str, process: LinearProcess) -> None:
-    settings = scene.study.recipe
+Drawn = dict[tuple[str, int], tuple[Tensor, int]]  # images and calls by sampler and budget
+
+
+def _samples(scene: Scene, name: str, process: LinearProcess) -> Drawn:
+    """FID of the normal step; what it drew where other steps are measured against it."""
+    settings, kept = scene.study.phase_space, {}
     for grid in settings.grids:
         for sampler in settings.samplers:
             for budget in sorted(set(settings.nfe)):
@@ -151,54 +154,59 @@ def _samples(scene: Scene, name: str, process: LinearProcess) -> None:
                 images, calls = scene.sample(process, sampler, grid, n_steps, _NORMAL)
                 at = {"process": name, "sampler": sampler, "grid": grid, "step": _NORMAL, "budget": budget}
                 scene.add_fid(images, calls, **at)
+                if grid == settings.grids[0] and sampler in settings.step_samplers and budget in settings.step_nfe:
+                    kept[sampler, budget] = images, calls
     for tolerance in sorted(set(settings.tolerances), reverse=True):
         images, calls = scene.sample(process, "flow_adaptive", "uniform", 1, _NORMAL, rtol=tolerance, atol=tolerance)
         scene.add_fid(images, calls, process=name, sampler="flow_adaptive", step=_NORMAL, tolerance=tolerance)
+    return kept
 
 
-def _other_steps(scene: Scene, name: str, process: LinearProcess) -> None:
-    settings = scene.study.recipe
-    others = [step for step in settings.steps if step != _NORMAL]
+def _other_steps(scene: Scene, name: str, process: LinearProcess, normals: Drawn) -> None:
+    settings = scene.study.phase_space
+    others = [step for step in settings.step_families if step != _NORMAL]
     for sampler in settings.step_samplers if others else ():
         for budget in sorted(set(settings.step_nfe)):
             n_steps, grid = steps_of(sampler, budget), settings.grids[0]
             at = {"process": name, "sampler": sampler, "grid": grid, "budget": budget}
-            normal, calls = scene.sample(process, sampler, grid, n_steps, _NORMAL)
+            if (sampler, budget) not in normals:
+                normals[sampler, budget] = scene.sample(process, sampler, grid, n_steps, _NORMAL)
+            normal, calls = normals[sampler, budget]
             for step in others:
                 images, _ = scene.sample(process, sampler, grid, n_steps, step)
                 scene.add_fid(images, calls, **at, step=step)
-                options = dict(nfe=calls, conditions=at | {"step": step}, prefix="recipe_")
+                options = dict(nfe=calls, conditions=at | {"step": step}, prefix="phase_space_")
                 scene.rows += difference_rows(scene.study, scene.run, images, normal, scene.data, **options)
 
 
 def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
     """T-step bounds of the normal step and of others, all on the same states; T → ∞ for the normal; the flow's."""
-    study, settings = scene.study, scene.study.recipe
+    study, settings = scene.study, scene.study.phase_space
     images = scene.data.test.images[: settings.n_bounds]
     x0, dims = scale(images, scene.data.levels).to(scene.device), images[0].numel()
     seeds = study.image_seeds("recipe bound", len(images))
-    steps = [step for step in dict.fromkeys((_NORMAL, *settings.steps)) if with_itself_finite(step)]
+    steps = [step for step in dict.fromkeys((_NORMAL, *settings.step_families)) if with_itself_finite(step)]
     losses = [Loss(get(step), get(step)) for step in steps]
     common = {"process": name, "split": "test"}
-    calls = min(settings.bound_steps, study.evaluation.n_evaluations)
+    calls = min(settings.bound_timesteps, study.evaluation.n_evaluations)
     draws = dict(
-        levels=scene.data.levels, n_steps=settings.bound_steps, n_evaluations=calls, seeds=seeds, losses=losses
+        levels=scene.data.levels, n_steps=settings.bound_timesteps, n_evaluations=calls, seeds=seeds, losses=losses
     )
-    point = Design(process, Normal(), Normal(), basis_of(scene.denoiser))
+    point = Design(process, Loss("normal", "normal"), basis_of(scene.denoiser))
     bounds = bound(scene.denoiser, point, x0, **draws)
     for step, terms in zip(steps, bounds, strict=True):
-        at = common | {"bound": "T steps", "step": step, "T": settings.bound_steps, "marginals": "limit"}
+        at = common | {"bound": "T steps", "step": step, "T": settings.bound_timesteps, "marginals": "limit"}
         for term in ("total", "prior", "diffusion", "reconstruction"):
-            scene.add_bits(f"recipe_bpd_{term}", getattr(terms, term), dims, calls, at)
+            scene.add_bits(f"phase_space_bpd_{term}", getattr(terms, term), dims, calls, at)
     calls = study.evaluation.n_evaluations
     terms = continuous_bound(scene.denoiser, process, x0, levels=scene.data.levels, n_evaluations=calls, seeds=seeds)
     at = common | {"bound": "continuous", "step": _NORMAL, "marginals": "limit"}
-    scene.add_bits("recipe_bpd_total", terms.total, dims, calls, at)
+    scene.add_bits("phase_space_bpd_total", terms.total, dims, calls, at)
     if tolerance := study.evaluation.flow_tolerance:
         draws = dict(levels=scene.data.levels, seeds=seeds, rtol=tolerance, atol=tolerance)
         nats, calls = flow_bound(scene.denoiser, process, x0, **draws)
         at = common | {"bound": "flow", "dequantisation": "uniform", "trace": "hutchinson", "tolerance": tolerance}
-        scene.add_bits("recipe_bpd_total", nats, dims, calls, at)
+        scene.add_bits("phase_space_bpd_total", nats, dims, calls, at)
 
 
 # ---- in law, without training ----------------------------------------------------------------------------------------
@@ -210,24 +218,24 @@ def law_rows(study: Study) -> pd.DataFrame:
     The momentum is drawn and moved with the position; what is compared is the law of the observation y. The floor is
     the distance of as many samples of that law itself, which is also the interval given (triangle inequality).
     """
-    settings, rows, n = study.recipe, [], study.recipe.n_samples
+    settings, rows, n = study.phase_space, [], study.phase_space.n_samples
     grid = settings.grids[0]
     for name, chosen in settings.processes.items():
         process = chosen.build()
-        conditions = {"process": name, "mixture": asdict(MIXTURE), "n": "samples"}
+        conditions = {"process": name, "data": None, "mixture": _MIXTURE, "counted": "samples"}
         uniform = torch.rand(_FLOOR_DRAWS, n, generator=generator(study.seed, "recipe law", "floor")).double().numpy()
         draws = np.array([np.abs(np.subtract(*_quantiles(process, u))).mean() for u in uniform])
         mean, spread = draws.mean(), Z95 * draws.std(ddof=1)
         floor = Estimate(mean, mean - spread, mean + spread, n)
-        rows.append(_law_row(study, None, "recipe_w1_floor", floor, None, conditions))
+        rows.append(_law_row(study, None, "phase_space_w1_floor", floor, None, conditions))
         for sampler in dict.fromkeys(("ancestral", *settings.step_samplers)):
-            for step in settings.steps:
-                for n_steps in sorted(set(settings.law_steps)):
+            for step in settings.step_families:
+                for n_steps in sorted(set(settings.law_timesteps)):
                     seed = derive(study.seed, "recipe law", sampler, step, n_steps)
                     value = law_distance(process, sampler, step, TIMES[grid](n_steps, process.t_min), n, seed)
                     estimate = Estimate(value, max(value - mean, 0.0), value + mean, n)
                     at = conditions | {"sampler": sampler, "grid": grid}
-                    rows.append(_law_row(study, step, "recipe_w1", estimate, n_steps, at))
+                    rows.append(_law_row(study, step, "phase_space_w1", estimate, n_steps, at))
     return frame(rows)
 
 
@@ -256,13 +264,14 @@ def _law_row(
     study: Study, step: str | None, metric: str, estimate: Estimate, n_steps: int | None, conditions: dict
 ) -> dict[str, Any]:
     """A row that belongs to a step instead of a run."""
-    found = row(study, None, metric, estimate, "distance", n_steps, conditions)
-    return {**found, "q": step, "p": step, "conditions": json.dumps({"seed": study.seed, **conditions})}
+    return row(study, None, metric, estimate, "distance", n_steps, conditions) | {"q": step, "p": step}
 
 
 def measure(context: Context) -> pd.DataFrame:
     """Rows of the summary for one network."""
-    return recipe_rows(context.study, context.run, context.network(), context.data, context.reference, context.device)
+    return phase_space_rows(
+        context.study, context.run, context.network(), context.data, context.reference, context.device
+    )
 
 
 def law(context: Context) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from torch import Tensor
 from nonnormal.processes import PSLD, LinearProcess, LinearSDE
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 _SWEEP = "friction sweep "
 
@@ -37,20 +36,18 @@ def readable_processes(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(table.process, name="process"))
 
 
-def recipe(
+def phase_space(
     summary: pd.DataFrame, published: pd.DataFrame, fid: str, frictions: Mapping[str, float | None]
 ) -> pd.DataFrame:
     """FID of the normal step: one row a network, process, sampler, grid and budget of calls, beside CIFAR-10's.
 
     Args:
-        summary: rows of a study with the metrics of `evaluation.recipe`.
+        summary: rows of a study with the metrics of `measure`.
         published: `paper/references/published.csv`.
         fid: name of the distance.
         frictions: friction on the position by process; None for one without momentum.
     """
-    rows = select(summary, f"recipe_{fid}", step="normal")
-    for key in ("process", "sampler", "grid", "budget", "tolerance"):
-        rows = with_condition(rows, key)
+    rows = summary[(summary.metric == f"phase_space_{fid}") & (summary.step == "normal")]
     kept = rows[["run", "process", "sampler", "grid", "budget", "tolerance", "nfe", "value", "low", "high", "n"]]
     figures = [cifar10(published, frictions.get(row.process), row.sampler, row.grid) for row in kept.itertuples()]
     return kept.assign(published=figures).reset_index(drop=True)
@@ -67,8 +64,8 @@ def cifar10(published: pd.DataFrame, friction: float | None, sampler: str, grid:
     return values.get(friction)
 
 
-def readable_recipe(table: pd.DataFrame) -> pd.DataFrame:
-    """FID of the table of `recipe`: a row a process, sampler and grid, a column a budget of calls."""
+def readable_phase_space(table: pd.DataFrame) -> pd.DataFrame:
+    """FID of the table of `phase_space`: a row a process, sampler and grid, a column a budget of calls."""
     fixed = table[table.tolerance.isna()]
     cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in fixed.itertuples()]
     several = len(set(fixed.grid)) > 1
@@ -86,9 +83,7 @@ def readable_recipe(table: pd.DataFrame) -> pd.DataFrame:
 
 def bounds(summary: pd.DataFrame) -> pd.DataFrame:
     """Bits/dim: one row a network, process and bound (a step's in T steps, or the flow's)."""
-    rows = select(summary, "recipe_bpd_total")
-    for key in ("process", "bound", "step"):
-        rows = with_condition(rows, key)
+    rows = summary[summary.metric == "phase_space_bpd_total"]
     return rows[["run", "process", "bound", "step", "value", "low", "high", "n", "nfe"]].reset_index(drop=True)
 
 
@@ -124,11 +119,11 @@ def _rate(beta: float | tuple[float, float]) -> str:
 
 def processes_of(context: Context) -> pd.DataFrame:
     """The study's processes."""
-    return processes({name: chosen.build() for name, chosen in context.study.recipe.processes.items()})
+    return processes({name: chosen.build() for name, chosen in context.study.phase_space.processes.items()})
 
 
-def recipe_of(context: Context) -> pd.DataFrame:
+def phase_space_of(context: Context) -> pd.DataFrame:
     """Distances in the study's processes."""
-    built = {name: chosen.build() for name, chosen in context.study.recipe.processes.items()}
+    built = {name: chosen.build() for name, chosen in context.study.phase_space.processes.items()}
     frictions = {name: getattr(process, "friction_x", None) for name, process in built.items()}
-    return recipe(context.summary, context.published, context.fid, frictions)
+    return phase_space(context.summary, context.published, context.fid, frictions)

@@ -1,4 +1,4 @@
-"""Pretrained: a network that exists already, sampled with several steps."""
+"""Pretrained: a pretrained network, sampled with several steps."""
 
 from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
@@ -8,6 +8,7 @@ EXPERIMENT = Experiment(
     package=__name__,
     place=9,
     section="pretrained",
+    settings="settings:Pretrained",
     jobs=(
         Job(
             name="pretrained",

@@ -1,4 +1,4 @@
-"""A network that existed already, sampled with other steps: distance and style against the number of steps."""
+"""A pretrained network, sampled with other steps: distance and style against the number of steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from nonnormal.study.report import theme
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.text import STYLE_NAMES
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 
 def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
@@ -23,15 +22,15 @@ def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
     """
     theme.apply()
     differences = {f"pretrained_style_{name}_difference": title for name, title in STYLE_NAMES.items()}
-    found = {metric: title for metric, title in differences.items() if len(select(summary, metric))}
+    found = {metric: title for metric, title in differences.items() if metric in set(summary.metric)}
     lines = -(-(1 + len(found)) // 2)
     figure, axes = plt.subplots(lines, 2, figsize=(theme.WIDTH, 2.4 * lines + 0.5), squeeze=False)
     axes = axes.flatten()
-    _lines(axes[0], select(summary, f"pretrained_{fid}"))
+    _lines(axes[0], summary[summary.metric == f"pretrained_{fid}"])
     axes[0].set(ylabel=fid, yscale="log")
     theme.plain_log(axes[0].yaxis)
     for axis, (metric, title) in zip(axes[1:], found.items(), strict=False):
-        _lines(axis, select(summary, metric))
+        _lines(axis, summary[summary.metric == metric])
         axis.axhline(0, color="0.5", lw=0.8, zorder=0)
         axis.set_ylabel(f"{title},\nstep − normal step")
     for axis in axes[1 + len(found) :]:
@@ -42,7 +41,7 @@ def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
 
 def _lines(axis: Axes, rows: pd.DataFrame) -> None:
     """Values with their intervals against the number of network calls, a line a step."""
-    for step, group in with_condition(rows, "step").groupby("step", sort=False):
+    for step, group in rows.groupby("step", sort=False):
         line = group.sort_values("nfe")
         spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
         style = theme.step_style(step)
@@ -56,7 +55,7 @@ def pretrained_samples(context: Context) -> Figure:
     images, settings = context.arrays("pretrained"), context.study.pretrained
     rows = {
         f"{step}, {n} calls": images[f"{n}/{step}"].numpy()
-        for n in sorted(set(settings.n_steps))
-        for step in settings.steps
+        for n in sorted(set(settings.nfe))
+        for step in settings.step_families
     }
     return sample_rows(rows, context.levels)

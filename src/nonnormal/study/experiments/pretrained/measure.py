@@ -1,4 +1,4 @@
-"""A network that existed already, in numbers: its samples with each step, against the data and the normal step."""
+"""A pretrained network, in numbers: its samples with each step, against the data and the normal step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from nonnormal.data import ImageData, quantise
 from nonnormal.diffusers.pretrained import Pretrained, read
 from nonnormal.metrics.reference import Reference
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, mean_rows, with_each_step
 from nonnormal.study.results.rows import frame

@@ -1,4 +1,4 @@
-"""A network that existed already: scores and style by step and number of steps."""
+"""A pretrained network: scores and style by step and number of steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.style import STATISTICS
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.summary import condition, select
 
 _STYLE_TITLES = {
     "total_variation": "total variation",
@@ -31,9 +30,8 @@ def pretrained(summary: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFram
     titles = {f"pretrained_{name(x)}": x for x in DISTANCES} | {f"pretrained_style_{x}": x for x in STATISTICS}
     table: dict[tuple[str, int], dict[str, object]] = {}
     for metric, x in titles.items():
-        rows = select(summary, metric)
-        for row, step in zip(rows.to_dict("records"), condition(rows, "step"), strict=True):
-            entry = table.setdefault((step, row["nfe"]), {"step": step, "nfe": row["nfe"]})
+        for row in summary[summary.metric == metric].to_dict("records"):
+            entry = table.setdefault((row["step"], row["nfe"]), {"step": row["step"], "nfe": row["nfe"]})
             entry |= {x: row["value"], f"{x}_low": row["low"], f"{x}_high": row["high"]}
     return pd.DataFrame(table.values())
 

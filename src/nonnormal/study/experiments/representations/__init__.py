@@ -4,7 +4,7 @@ from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 
 def _shown(study, layout):
-    return [layout.weights(run) for run in study.shown_designs]
+    return [layout.weights(run) for run in study.representations.shown]
 
 
 EXPERIMENT = Experiment(
@@ -12,28 +12,29 @@ EXPERIMENT = Experiment(
     title="Representation and schedule",
     package=__name__,
     place=4,
-    section="designs",
+    section="representations",
+    settings="settings:Representations",
     jobs=(
         Job(
-            name="design",
+            name="representations",
             about="Bits/dim and FID of a network of another representation or schedule.",
             function="measure:measure",
             settings={
-                "designs": ("n_images", "n_steps", "flow", "extend"),
+                "representations": ("n_images", "nfe", "flow", "outpaint"),
                 "evaluation": ("n_images", "n_evaluations", "flow_tolerance", "bootstrap"),
                 "sampling": ("batch_size", "dtype"),
             },
-            runs=lambda study: study.design_runs,
+            runs=lambda study: tuple(study.representations.networks),
             each=True,
         ),
         Job(
-            name="extension",
-            about="Held-out images completed and continued with the network that designs.extend names.",
-            function="measure:extension",
-            settings={"designs": ("extend",)},
+            name="outpainting",
+            about="Held-out images inpainted and outpainted with the network that representations.outpaint names.",
+            function="measure:outpainting",
+            settings={"representations": ("outpaint",)},
             inputs=lambda study, layout, run: [layout.data, layout.weights(run)],
-            runs=lambda study: (study.designs.extend,),
-            when=lambda study: study.designs.extend is not None,
+            runs=lambda study: (study.representations.outpaint,),
+            when=lambda study: study.representations.outpaint is not None,
             rows=False,
             arrays=True,
         ),
@@ -56,28 +57,28 @@ EXPERIMENT = Experiment(
             caption="The first held-out image on its way to noise under each design, with the same noise.",
         ),
         Figure(
-            name="designs",
-            function="figures:designs",
-            takes=("summary", "fid", "design_labels"),
+            name="representations",
+            function="figures:representations",
+            takes=("summary", "fid", "study.representations.labels"),
             caption="Bits/dim and distance of samples of each network of another representation or schedule. Bars: "
             "95 % intervals over images.",
         ),
         Figure(
-            name="extension",
-            function="figures:drawn_extension",
+            name="outpainting",
+            function="figures:drawn_outpainting",
             takes=("context",),
-            inputs=lambda study, layout: [layout.arrays("extension")],
-            when=lambda study: study.designs.extend is not None,
-            caption="Held-out images; the same with their right half sampled, given the left one; and continued "
+            inputs=lambda study, layout: [layout.arrays("outpainting")],
+            when=lambda study: study.representations.outpaint is not None,
+            caption="Held-out images; the same with their right half sampled, given the left one; and outpainted "
             "beyond the border. What is sampled has a red frame.",
         ),
     ),
     tables=(
         Table(
-            name="designs",
-            numbers="tables:designs",
-            readable="tables:readable_designs",
-            takes=("summary", "fid", "design_labels"),
+            name="representations",
+            numbers="tables:representations",
+            readable="tables:readable_representations",
+            takes=("summary", "fid", "study.representations.labels"),
             shows=("fid",),
             caption="Networks of other representations and schedules: components generated at once, bits/dim on "
             "held-out images in several readings, and distance of samples, ± half of the 95 % interval.",

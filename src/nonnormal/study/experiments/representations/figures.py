@@ -1,4 +1,4 @@
-"""Other representations and schedules: their order, their noise, their scores, and images continued by columns."""
+"""Other representations and schedules: their order, their noise, their scores, and images outpainted by columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from nonnormal.objectives.losses import Design, marginal_state
 from nonnormal.study.config.build import design
 from nonnormal.study.report import theme
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import select, with_condition
 
 _SAMPLED = "#c8553d"
 _SWEEP = 3  # softnesses that are worth a line
@@ -85,15 +84,15 @@ def _pixels(x: Tensor) -> np.ndarray:
     return x[0].numpy() if x.shape[0] == 1 else ((x.permute(1, 2, 0) + 1) / 2).clamp(0, 1).numpy()
 
 
-def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
+def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
     """Bits/dim and FID of each design with 95 % intervals; FID at the largest number of steps.
 
     Networks of one basis and pair with three softnesses or more are drawn as a line against the softness, a column a
     basis, and the others below, a row each.
     """
     theme.apply()
-    bits = with_condition(select(summary, "design_bpd_total"), "bound")
-    distance = select(summary, f"design_{fid}")
+    bits = summary[summary.metric == "representation_bpd_total"]
+    distance = summary[summary.metric == f"representation_{fid}"]
     scores = {
         "bits/dim, normal-limit bound": bits[bits.bound == "normal"],
         f"{fid}, {distance.nfe.max()} steps": distance[distance.nfe == distance.nfe.max()],
@@ -112,11 +111,9 @@ def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figur
 
 def _swept(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     """Of the runs that belong to a sweep: basis, softness (infinite where all have one SNR) and pair, by run."""
-    for key in ("schedule", "softness", "labels", "whitened"):
-        rows = with_condition(rows, key)
-    rows = rows[(rows.schedule == "component_wise") & (rows.labels == "variance") & ~rows.whitened.astype(bool)]
+    rows = rows[(rows.schedule == "component_wise") & (rows.labels == "variance") & ~rows.whitened]
     basis = rows.run.map(lambda run: labels[run].split(",")[0])
-    found = pd.DataFrame({"run": rows.run, "basis": basis, "softness": rows.softness.astype(float).fillna(np.inf)})
+    found = pd.DataFrame({"run": rows.run, "basis": basis, "softness": rows.softness.fillna(np.inf)})
     found = found.assign(q=rows.q, p=rows.p).set_index("run")
     return found.groupby(["basis", "q", "p"], sort=False).filter(lambda group: group.softness.nunique() >= _SWEEP)
 
@@ -127,7 +124,8 @@ def _sweeps(figure: FigureBase, scores: Mapping[str, pd.DataFrame], swept: pd.Da
     places = {softness: place for place, softness in enumerate(sorted(swept.softness.unique()))}
     axes = figure.subplots(len(scores), len(columns), sharex=True, sharey="row", squeeze=False)
     for row, (title, rows) in zip(axes, scores.items(), strict=True):
-        rows = rows.set_index("run").join(swept[["basis", "softness"]], how="inner").sort_values("softness")
+        rows = rows.set_index("run")[["q", "p", "value", "low", "high"]]
+        rows = rows.join(swept[["basis", "softness"]], how="inner").sort_values("softness")
         for axis, basis in zip(row, columns, strict=True):
             for q, p in dict.fromkeys(zip(swept.q, swept.p, strict=True)):
                 line = rows[(rows.basis == basis) & (rows.q == q) & (rows.p == p)]
@@ -157,15 +155,17 @@ def _strip(figure: FigureBase, scores: Mapping[str, pd.DataFrame], labels: Mappi
     axes[0].set_yticks(range(len(names)), [labels[name] for name in reversed(names)])
 
 
-def extension(images: Mapping[str, Tensor], levels: int) -> Figure:
-    """Held-out images, the same with their right half sampled, and continued beyond the border, part by part.
+def outpainting(images: Mapping[str, Tensor], levels: int) -> Figure:
+    """Held-out images, the same with their right half sampled, and outpainted beyond the border, part by part.
 
     What is given has a grey frame, what is sampled a red one.
     """
     theme.apply()
-    given, completed, continued = (images[name].double() / (levels - 1) for name in ("given", "completed", "continued"))
+    given, inpainted, outpainted = (
+        images[name].double() / (levels - 1) for name in ("given", "inpainted", "outpainted")
+    )
     size = given.shape[-1]
-    ratios = (size, size, continued.shape[-1])
+    ratios = (size, size, outpainted.shape[-1])
     figure, axes = plt.subplots(
         len(given), 3, figsize=(theme.WIDTH * 0.7, 0.5 * len(given) + 0.3), width_ratios=ratios, squeeze=False
     )
@@ -173,9 +173,9 @@ def extension(images: Mapping[str, Tensor], levels: int) -> Figure:
     edges = {
         "held out": (0, size),
         "right half sampled": (0, half, size),
-        "continued to the right": (0, *range(size, ratios[-1] + 1, half)),
+        "outpainted to the right": (0, *range(size, ratios[-1] + 1, half)),
     }
-    for i, (row, trio) in enumerate(zip(axes, zip(given, completed, continued, strict=True), strict=True)):
+    for i, (row, trio) in enumerate(zip(axes, zip(given, inpainted, outpainted, strict=True), strict=True)):
         for axis, image, (title, its) in zip(row, trio, edges.items(), strict=True):
             _parts(axis, image, its)
             if i == 0:
@@ -216,15 +216,15 @@ def drawn_corruption(context: Context) -> Figure:
     return corruption(_points(context), scale(data.test.images[0], data.levels))
 
 
-def drawn_extension(context: Context) -> Figure:
-    """The images that the study's network completed and continued."""
-    return extension(context.arrays("extension"), context.levels)
+def drawn_outpainting(context: Context) -> Figure:
+    """The images that the study's network inpainted and outpainted."""
+    return outpainting(context.arrays("outpainting"), context.levels)
 
 
 def _points(context: Context) -> dict[str, tuple[Design, BasisStatistics]]:
     """(design, statistics of its basis) of each network that is shown, by its label."""
     points = {}
-    for run in context.study.shown_designs:
+    for run in context.study.representations.shown:
         settings, parts = context.study.run(run), context.network(run).components
         points[f"{settings.basis}, {settings.process.schedule}"] = design(settings, parts), parts
     return points

@@ -7,17 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.summary import select
 
-_QUERIES = {
-    "normal_bpd": ("design_bpd_total", {"bound": "normal"}),
-    "native_bpd": ("design_bpd_total", {"bound": "native"}),
-    "continuous_bpd": ("design_bpd_total", {"bound": "continuous"}),
-    "flow_bpd": ("design_bpd_total", {"bound": "flow"}),
-}
+_BOUNDS = ("normal", "native", "continuous", "flow")
 
 
-def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.DataFrame:
+def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.DataFrame:
     """One row a network: how many components are generated at once, bits/dim in several readings, and FID.
 
     Args:
@@ -25,13 +19,17 @@ def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.Da
         fid: what the study calls the distance; at the largest number of steps.
         labels: what each network is called, by run.
     """
-    table = []
-    last = select(summary, f"design_{fid}").nfe.max()
+    last, table = summary[summary.metric == f"representation_{fid}"].nfe.max(), []
+    queries = {f"{kind}_bpd": f"metric == 'representation_bpd_total' and bound == '{kind}'" for kind in _BOUNDS}
+    queries |= {
+        "fid": f"metric == 'representation_{fid}' and nfe == {last}",
+        "at_once": "metric == 'representation_effective_components'",
+    }
     for run, label in labels.items():
         row: dict[str, object] = {"run": run, "design": label}
-        queries = _QUERIES | {"fid": (f"design_{fid}", {"nfe": last}), "at_once": ("design_generated_at_once", {})}
-        for column, (metric, conditions) in queries.items():
-            found = select(summary, metric, run=run, **conditions).to_dict("records")
+        rows = summary[summary.run == run]
+        for column, query in queries.items():
+            found = rows.query(query).to_dict("records")
             first = found[0] if found else {"value": None, "low": None, "high": None}
             row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
             row |= {key: first[key] for key in ("q", "p") if found}
@@ -39,8 +37,8 @@ def designs(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> pd.Da
     return pd.DataFrame(table)
 
 
-def readable_designs(table: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """The table of `designs` for reading; the pair has a column of its own, and need not stand in the name, too."""
+def readable_representations(table: pd.DataFrame, fid: str) -> pd.DataFrame:
+    """The table of `representations` for reading; the pair has a column of its own, not a part of the name."""
     titles = {
         "normal_bpd": "normal-limit bits/dim",
         "native_bpd": "native (limit marginals)",

@@ -7,21 +7,22 @@ EXPERIMENT = Experiment(
     title="One network, other steps",
     package=__name__,
     place=1,
-    section="exchange",
+    section="step_swap",
+    settings="settings:StepSwap",
     jobs=(
         Job(
-            name="exchange",
+            name="step_swap",
             about="One run's network sampled with every step of the study's section.",
             function="measure:measure",
-            settings={"exchange": (), "sampling": ("batch_size", "dtype"), "evaluation": ("bootstrap",)},
+            settings={"step_swap": (), "sampling": ("batch_size", "dtype"), "evaluation": ("bootstrap",)},
             runs=lambda study: tuple(study.runs),
             each=True,
         ),
     ),
     figures=(
         Figure(
-            name="exchange",
-            function="figures:exchange",
+            name="step_swap",
+            function="figures:step_swap",
             takes=("summary", "fid", "labels"),
             caption="Distance of samples by network (row) and by the step that it is sampled with (column), ± half "
             "of the 95 % bootstrap interval. Shaded where it differs from that of the network's normal step "

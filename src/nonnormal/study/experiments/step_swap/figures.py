@@ -11,25 +11,24 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.results.summary import select, with_condition
 
 # White is what the intervals allow; pale beyond, so that numbers are read on every shade.
 _SHADES = BoundaryNorm((-3, -2, -1, 1, 2, 3), 256, extend="both")
 
 
-def exchange(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
+def step_swap(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
     """FID with half of its 95 % interval: one block a number of steps, a row a network.
 
     The shade of a cell is its difference to the network's normal step, over both halves added in quadrature, which is
     wider than need be where samples share their seeds. Without a normal step there is no shade.
 
     Args:
-        summary: rows of a study with the metrics of `evaluation.samples.exchange_rows`.
+        summary: rows of a study with the metrics of `measure.step_swap_rows`.
         fid: name of the distance, which says in whose features it is.
         labels: what to call each run.
     """
     theme.apply()
-    rows = with_condition(select(summary, f"exchange_{fid}"), "step")
+    rows = summary[summary.metric == f"step_swap_{fid}"]
     counts, runs, steps = (list(dict.fromkeys(rows[key])) for key in ("nfe", "run", "step"))
     height = 0.28 * len(runs) * len(counts) + 1.5
     figure, axes = plt.subplots(len(counts), 1, figsize=(theme.WIDTH, height), sharex=True, squeeze=False)

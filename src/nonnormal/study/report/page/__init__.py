@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonnormal.study.config import Study
+from nonnormal.study.config.study import Study
 from nonnormal.study.results.paths import Layout
 
 TEMPLATES = ("page.css", "page.html.jinja", "page.js", "theme.js")

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -17,9 +17,10 @@ import yaml
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
-from nonnormal.files import read_json, read_tensors, reading
-from nonnormal.study.config import Study
-from nonnormal.study.registry import experiment_named, experiments_of, figures_of, parts, tables_of
+from nonnormal.files import read_json, read_tensors, track_input
+from nonnormal.study.config.study import Study
+from nonnormal.study.experiment import Experiment
+from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
 from nonnormal.study.report import theme
 from nonnormal.study.report.page import needed
 from nonnormal.study.report.page.curves import curve
@@ -27,11 +28,11 @@ from nonnormal.study.report.page.lineage import Known, lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.report.text import cell
-from nonnormal.study.results.paths import Layout
+from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows, read_table
 
-PRETRAINED = "pretrained"  # what the page calls the network that existed already; no run may have that name
+PRETRAINED = "pretrained"  # what the page calls the pretrained network; no run may have that name
 
 
 def render(
@@ -54,7 +55,7 @@ def render(
     if missing := [path for path in needed(study, layout) if not path.is_file()]:
         more = f" and {len(missing) - 1} more" * (len(missing) > 1)
         raise FileNotFoundError(f"results page: {missing[0]}{more} missing; make the study {study.name} first")
-    provenance = read_json(layout.provenance)
+    provenance = read_json(layout.provenance, remade(layout.provenance))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([files(__package__)]),
         autoescape=lambda name: name == "page.html.jinja",
@@ -112,17 +113,19 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     ours = study.features.kind == "classifier"
     facts = {
         "Data set": f"{study.data}, {' × '.join(map(str, study.dataset.shape))}",
-        "Networks": f"{len(study.networks)} trained" if study.networks else "one that existed already",
+        "Networks": f"{len(study.networks)} trained" if study.networks else "a pretrained one",
         "Distances": f"{study.metric('fid')}, in features of {'a classifier of this study' if ours else 'Inception'}",
         "Intervals": "95 %, over images; they do not cover retraining",
         "Seed of the study": str(study.seed),
     }
     if study.runs:
         training = next(iter(study.runs.values())).training
-        facts["Training of pairs"] = f"{training.steps} steps of {training.batch_size} images, EMA {training.ema_decay}"
+        facts["Training of pairs"] = (
+            f"{training.iterations} steps of {training.batch_size} images, EMA {training.ema_decay}"
+        )
         steps = ", ".join(map(str, study.sample_steps))
         facts["Samples"] = f"{study.sampling.n_images} a pair, in {steps} steps"
-        facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.n_steps}"
+        facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.timesteps}"
     return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
 
 
@@ -130,7 +133,7 @@ def _networks(
     study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame], known: Known
 ) -> Iterator[dict[str, Any]]:
     """What is known of each network that the study trains."""
-    scored = [numbers[name] for name in ("pairs", "designs") if name in numbers]
+    scored = [numbers[name] for name in ("pairs", "representations") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
     measured = parts(study, layout)
     for name, run in study.networks.items():
@@ -138,7 +141,7 @@ def _networks(
         for n_steps in drawn:
             images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
             samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
-        part, figures = _part(study, name)
+        experiment = _experiment(study, name)
         log = read_table(layout.log(name))
         made = [layout.weights(name), layout.log(name)]
         made += [layout.samples(name, n_steps) for n_steps in drawn]
@@ -146,18 +149,19 @@ def _networks(
         row = scores.get(name, {})
         yield {
             "name": name,
-            "part": part,
+            "part": experiment.name,
+            "title": experiment.title,
             "pair": f"{run.q}/{run.p}",
             "mark": _mark(run.q, run.p),
             "basis": str(run.basis),
             "schedule": f"{run.process.kind}, {run.process.schedule}",
             "loss": f"{run.training.loss}, {run.training.weighting}",
-            "steps": run.training.steps,
+            "steps": run.training.iterations,
             "bits": cell(row, "normal_bpd") if row else "–",
             "fid": cell(row, "fid") if row else "–",
             "samples": samples,
             "grey": study.dataset.shape[0] == 1,
-            "figures": _drawn(study, layout, figures),
+            "figures": _drawn(study, layout, experiment),
             "curve": curve(name, run.q, run.p, log),
             "last": f"{log.loss_nats_per_dim.tail(5).mean():.4g}",
             "settings": yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -166,10 +170,9 @@ def _networks(
         }
 
 
-def _part(study: Study, name: str) -> tuple[str, tuple[str, ...]]:
-    """(which part of the study trains the network, the figures that show it)."""
-    part = "pairs" if name in study.runs else "representations" if name in study.design_runs else "phase_space"
-    return part, tuple(figure.name for figure in experiment_named(study, part).figures_of(study))
+def _experiment(study: Study, name: str) -> Experiment:
+    """The experiment that the network is trained for."""
+    return study.owner(name) or experiment_named(study, "pairs")
 
 
 def _mark(q: str, p: str) -> dict[str, str]:
@@ -180,12 +183,14 @@ def _mark(q: str, p: str) -> dict[str, str]:
 
 
 def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
-    """What is known of a network that existed already."""
+    """What is known of a pretrained network."""
     images, settings = read_tensors(layout.arrays("pretrained"))[0], study.pretrained
+    experiment = experiment_named(study, "pretrained")
     made = [layout.arrays("pretrained"), layout.rows("pretrained")]
     return {
         "name": PRETRAINED,
-        "part": "pretrained",
+        "part": experiment.name,
+        "title": experiment.title,
         "pair": "–",
         "mark": None,
         "basis": "–",
@@ -196,11 +201,11 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
         "fid": "–",
         "samples": {
             f"{step}, {n} calls": embedded(grid(images[f"{n}/{step}"].numpy(), study.dataset.levels))
-            for n in sorted(set(settings.n_steps))
-            for step in settings.steps
+            for n in sorted(set(settings.nfe))
+            for step in settings.step_families
         },
         "grey": study.dataset.shape[0] == 1,
-        "figures": _drawn(study, layout, [f.name for f in experiment_named(study, "pretrained").figures_of(study)]),
+        "figures": _drawn(study, layout, experiment),
         "curve": None,
         "last": None,
         "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -221,10 +226,10 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]]) -> l
     return tables
 
 
-def _drawn(study: Study, layout: Layout, names: Iterable[str]) -> list[str]:
-    """Which of the figures the study has, and are there; others may be there from a section that it had."""
-    has = figures_of(study)
-    return [name for name in names if name in has and layout.figure(name, "png").is_file()]
+def _drawn(study: Study, layout: Layout, experiment: Experiment) -> list[str]:
+    """Which of the experiment's figures are there."""
+    names = [figure.name for figure in experiment.figures_of(study)]
+    return [name for name in names if layout.figure(name, "png").is_file()]
 
 
 def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
@@ -235,7 +240,7 @@ def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
                 "name": figure.name,
                 "title": _title(figure.name),
                 "caption": figure.caption,
-                "picture": embedded(reading(layout.figure(figure.name, "png")).read_bytes()),
+                "picture": embedded(track_input(layout.figure(figure.name, "png")).read_bytes()),
             }
             for figure in experiment.figures_of(study)
             if layout.figure(figure.name, "png").is_file()

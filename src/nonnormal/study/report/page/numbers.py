@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from nonnormal.study.results.summary import COLUMNS
 
 NONE = "–"  # of a cell without a number
 _SHORT, _LONG = 26, 40  # characters that a column of numbers has at most, and a column of prose at least
@@ -79,13 +80,13 @@ def packed(summary: pd.DataFrame, common: Mapping[str, Any]) -> dict[str, Any]:
         run = row["run"] and number("runs", row["run"])
         values = [None if row[key] is None else float(f"{row[key]:.6g}") for key in ("value", "low", "high")]
         counts = [None if row[key] is None else int(row[key]) for key in ("n", "nfe")]
-        unit, conditions = number("units", row["unit"]), number("conditions", _told(row["conditions"], common))
+        unit, conditions = number("units", row["unit"]), number("conditions", _told(row, common))
         rows.append([number("metrics", row["metric"]), run, *values, unit, *counts, conditions])
     return {kind: [*known] for kind, known in words.items()} | {"rows": rows}
 
 
-def _told(conditions: str, common: Mapping[str, Any]) -> str:
+def _told(row: Mapping[str, Any], common: Mapping[str, Any]) -> str:
     """Conditions of a row in words, of digests the first digits."""
-    found = {key: value for key, value in json.loads(conditions).items() if key not in common or common[key] != value}
-    said = ", ".join(f"{key} {value if isinstance(value, str) else json.dumps(value)}" for key, value in found.items())
+    found = {key: value for key, value in row.items() if key not in COLUMNS and value is not None}
+    said = ", ".join(f"{key} {value}" for key, value in found.items() if key not in common or common[key] != value)
     return _DIGEST.sub(r"\1…", said)

@@ -1,12 +1,12 @@
 """One network, every axis: which cells there are, that they share what they should, and what a basis does to a step."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
 from problems import small_denoiser
+from summaries import assert_tidy, select
 
 from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.bases import DCT, PCA, PIXEL, Haar, moments
@@ -22,10 +22,9 @@ from nonnormal.samplers import polynomial, sample_ancestral, sample_euler
 from nonnormal.seeds import ImageNoise, derive
 from nonnormal.steps import Normal, get
 from nonnormal.study.config import validate
-from nonnormal.study.experiments.ablation import measure as crossing
-from nonnormal.study.experiments.ablation.measure import SHOWN, Scene, cells, crossing_rows, times_of
+from nonnormal.study.experiments.ablation import measure as ablation
+from nonnormal.study.experiments.ablation.measure import SHOWN, Scene, ablation_rows, cells, times_of
 from nonnormal.study.results.drawing import ancestral
-from nonnormal.study.results.summary import COLUMNS, select, with_condition
 
 RAW = {
     "name": "tiny",
@@ -35,16 +34,16 @@ RAW = {
     "runs": {"nn": {}},
     "sampling": {"batch_size": 5},
     "evaluation": {"bootstrap": 10, "n_evaluations": 3},
-    "crossing": {
-        "steps": ["laplace", "rademacher"],
+    "ablation": {
+        "step_families": ["laplace", "rademacher"],
         "bases": {"pca": {"kind": "pca"}, "haar": {"kind": "haar", "levels": 2}},
         "processes": {"psld-0.01": {"kind": "psld"}},
         "grids": ["polynomial"],
         "solvers": ["euler", "dpmpp_2m"],
-        "n_steps": [4, 2],
+        "nfe": [4, 2],
         "n_images": 12,
         "n_bounds": 4,
-        "bound_steps": [4],
+        "bound_timesteps": [4],
     },
 }
 STUDY = validate(RAW, "tiny.yaml")
@@ -65,13 +64,7 @@ def scene(denoiser, digits, reference):
 
 @pytest.fixture(scope="module")
 def measured(denoiser, digits, reference):
-    return crossing_rows(STUDY, denoiser, digits, reference)
-
-
-def unfolded(rows, *keys):
-    for key in keys:
-        rows = with_condition(rows, key)
-    return rows
+    return ablation_rows(STUDY, denoiser, digits, reference)
 
 
 def at(cell):
@@ -83,20 +76,17 @@ def at(cell):
 
 def test_every_row_has_interval_unit_and_the_names_of_its_cell(measured):
     rows, _ = measured
-    assert tuple(rows.columns) == COLUMNS
+    assert_tidy(rows)
     assert set(rows.run) == {"nn"}
     assert rows[["value", "low", "high"]].map(math.isfinite).all(axis=None)
     assert (rows.low <= rows.value).all()
     assert (rows.value <= rows.high).all()
-    named = unfolded(rows, "basis", "process", "grid")
-    assert set(zip(named.basis, named.process, named.grid, strict=True)) == set(CELLS)
-    assert not rows.duplicated(["metric", "nfe", "conditions"]).any()
-    for conditions in map(json.loads, rows.conditions):
-        assert (conditions["data"], conditions["seed"]) == ("digits", 3)
+    assert set(zip(rows.basis, rows.process, rows.grid, strict=True)) == set(CELLS)
+    assert set(zip(rows.data, rows.seed, strict=True)) == {("digits", 3)}
 
 
 def test_each_cell_has_each_step_and_the_networks_own_the_solvers(measured):
-    rows = unfolded(select(measured[0], "crossing_fid_digits"), "basis", "process", "grid", "step", "sampler")
+    rows = select(measured[0], "ablation_fid_digits")
     steps = {("ancestral", "normal"), ("ancestral", "laplace"), ("ancestral", "rademacher")}
     for cell in CELLS:
         for nfe in (2, 4):
@@ -110,7 +100,7 @@ def test_each_cell_has_each_step_and_the_networks_own_the_solvers(measured):
 def test_bases_of_cells_are_those_fitted_to_the_training_split_and_not_to_a_copy_of_it(monkeypatch, denoiser, digits):
     seen = []
     monkeypatch.setattr(moments, "PART", 7 * 64)
-    monkeypatch.setattr(crossing, "scale", lambda images, levels: seen.append(len(images)) or scale(images, levels))
+    monkeypatch.setattr(ablation, "scale", lambda images, levels: seen.append(len(images)) or scale(images, levels))
     pixel, pca, haar = (cell.basis for cell in cells(STUDY, denoiser, digits)[:3])
     assert max(seen) == 7
     assert pixel == PIXEL
@@ -120,22 +110,19 @@ def test_bases_of_cells_are_those_fitted_to_the_training_split_and_not_to_a_copy
 
 def test_differences_are_to_the_normal_step_in_the_same_cell(measured):
     rows, _ = measured
-    gaps = unfolded(
-        rows[rows.metric == "crossing_fid_digits_difference"], "sampler", "step", "basis", "process", "grid"
-    )
+    gaps = rows[rows.metric == "ablation_fid_digits_difference"]
     assert len(gaps) == 2 * (len(CELLS) * 2 + 2 * 2)
     for gap in gaps.itertuples():
         cell = at((gap.basis, gap.process, gap.grid))
-        [normal] = select(rows, "crossing_fid_digits", step="normal", nfe=gap.nfe, **cell).value
-        its = select(rows, "crossing_fid_digits", sampler=gap.sampler, nfe=gap.nfe, **cell)
-        steps = with_condition(its, "step").step
-        [value] = its.value[steps.isna() if gap.sampler != "ancestral" else steps == gap.step]
+        [normal] = select(rows, "ablation_fid_digits", step="normal", nfe=gap.nfe, **cell).value
+        its = select(rows, "ablation_fid_digits", sampler=gap.sampler, nfe=gap.nfe, **cell)
+        [value] = its.value[its.step.isna() if gap.sampler != "ancestral" else its.step == gap.step]
         assert gap.value == pytest.approx(value - normal, abs=1e-6)
 
 
 def test_kurtosis_share_is_that_of_chain_and_basis(measured, denoiser, digits):
     for cell in cells(STUDY, denoiser, digits):
-        [share] = select(measured[0], "crossing_kurtosis_share", nfe=4, **cell.names).value
+        [share] = select(measured[0], "ablation_kurtosis_share", nfe=4, **cell.names).value
         chain = kurtosis_share(cell.process, times_of(cell.names["grid"], 4, cell.process)).mean().item()
         assert share == pytest.approx(chain * pixel_share(cell.basis, (1, 8, 8)))
 
@@ -147,12 +134,12 @@ def test_bounds_are_those_of_the_step_with_itself(measured, denoiser, digits):
     for cell in ((PIXEL, LINEAR, BASE), (Haar(2), LINEAR, CELLS[2]), (PIXEL, PSLD(), CELLS[3])):
         for step in ("normal", "laplace"):
             loss = Loss(get(step), get(step))
-            point = Design(cell[1], Normal(), Normal(), cell[0])
+            point = Design(cell[1], Loss(Normal(), Normal()), cell[0])
             [terms] = bound(denoiser, point, scale(images, 17), losses=[loss], **options)
             totals[cell[2], step] = bits_per_dim(terms.total, 64).numpy()
-            [found] = select(rows, "crossing_bpd_total", step=step, **at(cell[2])).value
+            [found] = select(rows, "ablation_bpd_total", step=step, **at(cell[2])).value
             assert found == pytest.approx(totals[cell[2], step].mean(), rel=1e-6)
-    gaps = unfolded(select(rows, "crossing_bpd_difference", **at(CELLS[2])), "step", "against")
+    gaps = select(rows, "ablation_bpd_difference", **at(CELLS[2]))
     found = {(row.step, row.against): row.value for row in gaps.itertuples()}
     mean = {key: value.mean() for key, value in totals.items()}
     assert found == pytest.approx(
@@ -164,8 +151,8 @@ def test_bounds_are_those_of_the_step_with_itself(measured, denoiser, digits):
         rel=1e-5,
         abs=1e-6,
     )
-    assert not len(select(rows, "crossing_bpd_total", step="rademacher"))  # it has no density
-    assert not len(select(rows, "crossing_bpd_total", grid="polynomial"))
+    assert not len(select(rows, "ablation_bpd_total", step="rademacher"))  # it has no density
+    assert not len(select(rows, "ablation_bpd_total", grid="polynomial"))
 
 
 # ---- what cells share ------------------------------------------------------------------------------------------------

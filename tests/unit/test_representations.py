@@ -1,11 +1,11 @@
 """Designs measured: rows, table and figures of networks of other representations and schedules."""
 
 import copy
-import json
 
 import pandas as pd
 import pytest
 import torch
+from summaries import assert_tidy, select
 
 from nonnormal import data
 from nonnormal.analysis.information import effective_components
@@ -14,10 +14,8 @@ from nonnormal.study.config import validate
 from nonnormal.study.config.build import components, design, model_config
 from nonnormal.study.config.settings import Run
 from nonnormal.study.experiments.representations import figures as drawings
-from nonnormal.study.experiments.representations import tables as designs
-from nonnormal.study.experiments.representations.measure import N_EXTENDED, ROUNDS, design_rows, extended
-from nonnormal.study.experiments.representations.tables import readable_designs
-from nonnormal.study.results.summary import COLUMNS, select, with_condition
+from nonnormal.study.experiments.representations.measure import N_EXTENDED, ROUNDS, outpainted, representation_rows
+from nonnormal.study.experiments.representations.tables import readable_representations, representations
 from nonnormal.training.checkpoints import build_denoiser
 
 RAW = {
@@ -26,16 +24,16 @@ RAW = {
     "defaults": {
         "process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}},
         "network": {"widths": [8], "groups": 4},
-        "training": {"n_steps": 4},
+        "training": {"timesteps": 4},
     },
     "runs": {"plain": None},
     "evaluation": {"n_images": 12, "n_evaluations": 3, "bootstrap": 10, "flow_tolerance": 1e-4},
-    "designs": {
+    "representations": {
         "n_images": 16,
-        "n_steps": [3, 2],
+        "nfe": [3, 2],
         "flow": True,
-        "extend": "columns",
-        "runs": {
+        "outpaint": "columns",
+        "networks": {
             "wave": {
                 "q": "laplace",
                 "p": "laplace",
@@ -43,7 +41,7 @@ RAW = {
                 "network": {"statistics": "component"},
             },
             "hard": {"process": {"schedule": {"kind": "component_wise", "softness": 0.5, "low": -7, "high": 9}}},
-            "columns": {"process": {"schedule": {"kind": "waiting", "labels": "column", "delay": 0.5}}},
+            "columns": {"process": {"schedule": {"kind": "sequential", "labels": "column", "delay": 0.5}}},
         },
     },
 }
@@ -54,7 +52,7 @@ STUDY = validate(RAW, "tiny.yaml")
 def denoisers(digits):
     """Networks of random weights."""
     made = {}
-    for run in STUDY.design_runs:
+    for run in STUDY.representations.networks:
         settings = STUDY.run(run)
         parts = components(settings, digits.train.images, digits.levels)
         made[run] = build_denoiser(model_config(settings, STUDY.dataset, 0.6), 0, parts).eval().requires_grad_(False)
@@ -63,15 +61,15 @@ def denoisers(digits):
 
 @pytest.fixture(scope="module")
 def rows(digits, denoisers, reference):
-    return pd.concat([design_rows(STUDY, run, denoisers[run], digits, reference) for run in denoisers])
+    return pd.concat([representation_rows(STUDY, run, denoisers[run], digits, reference) for run in denoisers])
 
 
 def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
-    assert list(rows.columns) == list(COLUMNS)
-    bits = with_condition(select(rows, "design_bpd_total"), "bound")
+    assert_tidy(rows)
+    bits = select(rows, "representation_bpd_total")
     for run in STUDY.design_runs:
         assert bits[bits.run == run].bound.tolist() == ["normal", "native", "continuous", "flow"]
-        assert select(rows, "design_fid_digits", run=run).nfe.tolist() == [2, 3]
+        assert select(rows, "representation_fid_digits", run=run).nfe.tolist() == [2, 3]
     assert (bits.low < bits.value).all()
     assert (bits.value < bits.high).all()
     value = bits.set_index(["run", "bound"]).value
@@ -80,7 +78,7 @@ def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
 
 
 def test_conditions_tell_designs_apart(rows):
-    found = {run: json.loads(group.conditions.iloc[0]) for run, group in rows.groupby("run")}
+    found = rows.drop_duplicates("run").set_index("run").to_dict("index")
     assert (found["wave"]["basis"], found["wave"]["whitened"], found["wave"]["schedule"]) == (
         "haar",
         True,
@@ -91,7 +89,7 @@ def test_conditions_tell_designs_apart(rows):
 
 
 def test_how_many_are_generated_at_once_is_the_schedules(rows, denoisers):
-    found = select(rows, "design_generated_at_once").set_index("run").value
+    found = select(rows, "representation_effective_components").set_index("run").value
     for run, denoiser in denoisers.items():
         parts = denoiser.components
         process = design(STUDY.run(run), parts).process
@@ -100,8 +98,8 @@ def test_how_many_are_generated_at_once_is_the_schedules(rows, denoisers):
 
 
 def test_images_are_completed_and_continued_from_what_is_given(digits, denoisers):
-    found = extended(STUDY, "columns", denoisers["columns"], digits)
-    given, completed, continued = (found[name] for name in ("given", "completed", "continued"))
+    found = outpainted(STUDY, "columns", denoisers["columns"], digits)
+    given, completed, continued = (found[name] for name in ("given", "inpainted", "outpainted"))
     assert torch.equal(given, digits.test.images[:N_EXTENDED])
     assert torch.equal(completed[..., :4], given[..., :4])
     assert not torch.equal(completed[..., 4:], given[..., 4:])
@@ -112,14 +110,14 @@ def test_images_are_completed_and_continued_from_what_is_given(digits, denoisers
 
 def test_columns_of_whitened_pixels_are_kept_too(digits):
     raw = copy.deepcopy(RAW)
-    raw["designs"]["runs"]["columns"] |= {"basis": {"whiten": True}, "network": {"statistics": "component"}}
+    raw["representations"]["runs"]["columns"] |= {"basis": {"whiten": True}, "network": {"statistics": "component"}}
     study = validate(raw, "tiny.yaml")
     settings = study.run("columns")
     parts = components(settings, digits.train.images, digits.levels)
     network = build_denoiser(model_config(settings, study.dataset, 0.6), 0, parts).eval().requires_grad_(False)
-    found = extended(study, "columns", network, digits)
-    assert torch.equal(found["completed"][..., :4], found["given"][..., :4])
-    assert torch.equal(found["continued"][..., :8], found["given"])
+    found = outpainted(study, "columns", network, digits)
+    assert torch.equal(found["inpainted"][..., :4], found["given"][..., :4])
+    assert torch.equal(found["outpainted"][..., :8], found["given"])
 
 
 def test_samples_do_not_depend_on_their_company(denoisers):
@@ -131,11 +129,11 @@ def test_samples_do_not_depend_on_their_company(denoisers):
 
 
 def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
-    table = designs(rows, "fid_digits", STUDY.design_labels)
-    assert table.run.tolist() == list(STUDY.design_runs)
-    last = select(rows, "design_fid_digits", nfe=3).set_index("run").value
+    table = representations(rows, "fid_digits", STUDY.representations.labels)
+    assert table.run.tolist() == list(STUDY.representations.networks)
+    last = select(rows, "representation_fid_digits", nfe=3).set_index("run").value
     assert table.set_index("run").fid.to_dict() == last.to_dict()
-    text = readable_designs(table, "fid_digits")
+    text = readable_representations(table, "fid_digits")
     assert text.index.tolist() == [
         "Haar whitened, one schedule",
         "pixel, softness 0.5 by variance",
@@ -143,7 +141,7 @@ def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
     ]
     assert {"flow", "native (limit marginals)", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
     twice = table.iloc[[0, 0]].assign(design=["Haar, laplace/laplace", "Haar, normal/laplace"], q=["laplace", "normal"])
-    named = readable_designs(twice.assign(p="laplace"), "fid_digits")
+    named = readable_representations(twice.assign(p="laplace"), "fid_digits")
     assert list(zip(named.index, named.step, strict=True)) == [("Haar", "laplace/laplace"), ("Haar", "normal/laplace")]
 
 
@@ -155,33 +153,35 @@ def test_softnesses_of_one_basis_and_pair_are_lines(rows):
             run = f"{p}-{i}"
             row = rows[rows.run == "hard"].assign(run=run, q=p, p=p)
             row[["value", "low", "high"]] += i
-            row["conditions"] = [json.dumps(json.loads(text) | {"softness": softness}) for text in row.conditions]
+            row["softness"] = softness
             named[run], made = f"pixel, the {i}th, {p}", [*made, row]
     sweep = pd.concat(made)
-    shown = drawings.designs(sweep, "fid_digits", named)
+    shown = drawings.representations(sweep, "fid_digits", named)
     lines = [container.lines[0] for container in shown.axes[0].containers]
-    bits = with_condition(select(sweep, "design_bpd_total"), "bound").set_index(["run", "bound"]).value
+    bits = select(sweep, "representation_bpd_total").set_index(["run", "bound"]).value
     for line, p in zip(lines, ("normal", "laplace"), strict=True):
         assert line.get_xdata().tolist() == [0, 1, 2]
         assert line.get_ydata().tolist() == [bits[f"{p}-{i}", "normal"] for i in (1, 2, 0)]  # one SNR is the softest
     assert [text.get_text() for text in shown.axes[1].get_xticklabels()] == ["0.5", "2", "one\nSNR"]
     assert [text.get_text() for text in shown.axes[2].get_yticklabels()] == ["pixel, by column, delay 0.5"]
-    whole = drawings.designs(sweep, "fid_digits", {run: named[run] for run in named if run != "columns"})
+    whole = drawings.representations(sweep, "fid_digits", {run: named[run] for run in named if run != "columns"})
     assert len(whole.axes) == 2
 
 
 def test_figures_show_every_design(rows, digits, denoisers):
     points = {
-        STUDY.design_labels[run]: (design(STUDY.run(run), its.components), its.components)
+        STUDY.representations.labels[run]: (design(STUDY.run(run), its.components), its.components)
         for run, its in denoisers.items()
     }
     order = drawings.order(points)
     assert [len(axis.lines) for axis in order.axes[:3]] == [64, 64, 64]
     way = drawings.corruption(points, data.scale(digits.test.images[0], digits.levels))
     assert len(way.axes) == 3 * 9
-    shown = drawings.designs(rows, "fid_digits", STUDY.design_labels)
-    assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.design_labels.values())[::-1]
-    strips = drawings.extension(extended(STUDY, "columns", denoisers["columns"], digits), digits.levels)
+    shown = drawings.representations(rows, "fid_digits", STUDY.representations.labels)
+    assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.representations.labels.values())[
+        ::-1
+    ]
+    strips = drawings.outpainting(outpainted(STUDY, "columns", denoisers["columns"], digits), digits.levels)
     assert [axis.get_title() for axis in strips.axes[:3]] == [
         "held out",
         "right half sampled",

@@ -1,0 +1,36 @@
+"""Commands for DVC: the stages of a study, written and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nonnormal.study.cli.common import StudyFile
+
+app = typer.Typer()
+
+
+@app.command()
+def dvc(
+    study_file: StudyFile,
+    out: Annotated[Path, typer.Option(help="Where to write it: here, or in a folder of its own.")] = Path("dvc.yaml"),
+) -> None:
+    """Write a study's stages for DVC: data, train, evaluate, report."""
+    from nonnormal.study import stages
+
+    stages.write(study_file, out)
+    print(out)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="Name of the stage: data, train, evaluate or report.")],
+    study_file: StudyFile,
+    pipeline: Annotated[Path, typer.Option(help="File that `nonnormal dvc` wrote.")] = Path("dvc.yaml"),
+) -> None:
+    """Run one stage of a dvc.yaml by Snakemake, with the profile that the environment variable PROFILE names."""
+    from nonnormal.study import stages
+
+    stages.run(name, study_file, pipeline)

@@ -1,0 +1,79 @@
+"""Settings of the processes with and without momentum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from nonnormal.study.config.sections import PROCESSES, Name, NetworkName, Section
+from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, Process, Run, StepNames
+
+if TYPE_CHECKING:
+    from nonnormal.study.config.study import Study
+
+
+StateSampler = Literal["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]
+
+
+class PhaseSpace(Section):
+    """Processes with and without momentum, sampled and bounded with networks of the study."""
+
+    takes_states: ClassVar[bool] = True
+
+    runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Runs whose networks are used: an image denoiser in every process, a network of states in its own. The first run
+    where it is null."""
+    networks: dict[NetworkName, Run] = {}
+    """Networks trained for this section alone; what each says replaces the defaults of runs, key by key."""
+    processes: dict[Name, Process] = Field(
+        default_factory=lambda: {name: Process(**keys) for name, keys in PROCESSES.items()}, min_length=1
+    )
+    """Processes by name, without the defaults of runs."""
+    samplers: Annotated[tuple[StateSampler, ...], Field(min_length=1)] = (
+        "ancestral",
+        "em",
+        "sscs",
+        "sscs_midpoint",
+        "flow_heun",
+    )
+    """Samplers; all but the ancestral end in one denoising step, which is one of their calls. sscs takes score and
+    rates at the start of a step, as the code of PSLD and CLD does; sscs_midpoint, which is ours, in its middle."""
+    grids: Annotated[tuple[Literal["uniform", "quadratic"], ...], Field(min_length=1)] = ("quadratic",)
+    """Grids of times."""
+    nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((10, 20, 50), min_length=1)
+    """Network calls an image; Heun's method, of two a step, stays one below an even number."""
+    tolerances: tuple[Annotated[Number, Field(gt=0, le=0.1)], ...] = ()
+    """Tolerances, relative and absolute, of the adaptive flow."""
+    step_families: StepNames = ("normal", "laplace", "uniform")
+    """Step families of the sampled noise."""
+    step_samplers: tuple[Literal["ancestral", "em", "sscs", "sscs_midpoint"], ...] = ("sscs",)
+    """Samplers of other steps than the normal, which all samplers have."""
+    step_nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = (20,)
+    """Their network calls."""
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
+    """Images per process, sampler, grid and number of calls."""
+    n_bounds: int = Field(32, strict=True, ge=2, le=MOST)
+    """Test images of the bounds."""
+    bound_timesteps: int = Field(1000, strict=True, ge=1, le=MOST_STEPS)
+    """T of the bounds, equal in time; network calls an image and the flow's tolerance are those of the evaluation."""
+    law_timesteps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field(
+        (4, 16, 64), min_length=1
+    )
+    """Numbers of steps in phase space on a mixture with its exact score."""
+    n_samples: int = Field(10000, strict=True, ge=100, le=MOST)
+    """Samples of the mixture."""
+
+    def names(self, study: Study) -> tuple[str, ...]:
+        """Names of the runs and networks that the processes are sampled with."""
+        return (*(self.runs or tuple(study.runs)[:1]), *self.networks)
+
+    def check(self, study: Study) -> None:
+        """Refuses runs that there are not, and processes with several schedules."""
+        if strange := set(self.runs or ()) - set(study.runs):
+            raise ValueError(f'phase_space.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.runs))
+        for name, process in self.processes.items():
+            if process.schedule.by_component:
+                kind = process.schedule.kind
+                key = f"phase_space.processes.{name}.schedule.kind"
+                raise ValueError(f"{key}: found {kind}; phase_space needs one for all components")

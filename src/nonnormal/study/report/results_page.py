@@ -1,0 +1,100 @@
+"""Results page: `docs/results/<study>.md`, the results of a finished study in Markdown, for GitHub and the docs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from nonnormal.files import atomic, read_json, write_text
+from nonnormal.study.config.study import Study
+from nonnormal.study.experiments.claims import tables
+from nonnormal.study.registry import figures_of, tables_of
+from nonnormal.study.report import text
+from nonnormal.study.results.paths import Layout, remade
+from nonnormal.study.results.provenance import revision_of
+
+PAGES = Path("docs/results")
+IMAGES = Path("docs/images")
+_CAPTIONS = {
+    "samples": "Samples of each pair, one row a pair; the images of a column share their seed",
+    "representations": "Bits/dim and distance of the samples of each network",
+}
+_TITLES = {"pairs": "Scores of each run", "representations": "Representations and schedules"}
+
+
+def write(study: Study, layout: Layout) -> Path:
+    """Write the page of a finished study, and copy the pictures that it shows to `docs/images/`.
+
+    Returns:
+        Path of the page: samples, pairs, representations and claims, as far as the study has them, and the conditions.
+
+    Raises:
+        FileNotFoundError: the study has no results yet.
+    """
+    conditions = _conditions(study, layout)
+    parts = [f"# {study.title}\n", f"<!-- Written by `nonnormal results`; do not edit. -->\n\n{conditions}\n"]
+    if "samples" in figures_of(study):
+        parts.append(f"## Samples\n\n{_picture(layout, study.name, 'samples')}")
+    for name, title in _TITLES.items():
+        if name in tables_of(study):
+            shown = [_picture(layout, study.name, name)] if name in figures_of(study) else []
+            parts.append("\n".join([f"## {title}\n", *shown, _table(layout, name)]))
+    if "claims" in tables_of(study):
+        parts.append(claims_section(text.read_numbers(layout.table("claims", "csv"))))
+    page = PAGES / f"{study.name}.md"
+    write_text(page, "\n".join(parts))
+    return page
+
+
+def claims_section(table: pd.DataFrame) -> str:
+    """Sections with the verdicts of a table of `tables.claims`, and with the printed numbers of the sources."""
+    claims = tables.readable_claims(table)[["source", "measured", "threshold", "verdict"]]
+    return (
+        f"## Claims of the source texts\n\n"
+        f"Each claim of `paper/claims.yaml`, measured on this study: {tables.counted(table)}. A claim holds if the "
+        f"whole 95 % interval satisfies the threshold, and fails if no part of the interval does. Exact statements are "
+        f"verified by a test.\n\n{text.markdown(claims, prose=True)}\n"
+        f"## Numbers printed in the sources\n\n"
+        f"This study measures none of these numbers.\n\n{text.markdown(tables.readable_numbers(table), prose=True)}"
+    )
+
+
+def _picture(layout: Layout, study: str, figure: str) -> str:
+    """Link to a figure, copied to where the page finds it."""
+    image = IMAGES / f"{study}-{figure}.png"
+    with atomic(image) as temporary:
+        shutil.copyfile(layout.figure(figure, "png"), temporary)
+    return f"![{_CAPTIONS[figure]}](../{image.relative_to(PAGES.parent).as_posix()})\n"
+
+
+def _table(layout: Layout, name: str) -> str:
+    return layout.table(name, "md").read_text(encoding="utf-8")
+
+
+def _conditions(study: Study, layout: Layout) -> str:
+    """One paragraph: data, images, intervals, features, calls, trainings, revision and machine behind the numbers."""
+    made = read_json(layout.provenance, remade(layout.provenance))
+    network = "the pipeline's own classifier (not Inception)" if study.features.kind == "classifier" else "Inception"
+    trained: dict[str, list[str]] = {}
+    for name in study.networks:
+        its = study.run(name).training
+        training = (
+            f"{its.iterations} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
+        )
+        trained.setdefault(f"{training}, T = {its.timesteps}", []).append(name)
+    several = len(trained) > 1
+    trainings = "; ".join(
+        training + f" ({len(names)} of the networks, {names[0]} the first)" * several
+        for training, names in trained.items()
+    )
+    published = "Rows marked li2024 were published for other data and other networks. "
+    return (
+        f"Conditions: data set `{study.data}`; bounds on {study.evaluation.n_images or 'all'} images of the held-out "
+        f"split, 95 % intervals over images; `{study.metric('fid')}` and its relatives in the features of {network}, "
+        f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
+        f"one training a pair, study seed {study.seed}, so intervals do not cover retraining; {trainings}. "
+        + published * ("pairs" in tables_of(study) and "li2024" in _table(layout, "pairs"))
+        + f"Made at revision `{revision_of(made)}` on {made['hardware']}."
+    )

@@ -1,0 +1,14 @@
+import torch
+
+from nonnormal.metrics.intervals import Estimate, mean_interval
+from nonnormal.seeds import generator
+from nonnormal.study.results.rows import frame, row
+
+from . import dice
+
+
+def throws(context):
+    """The mean of the throws."""
+    study = context.study
+    values = dice.thrown(study.toy, generator(study.seed, "toy")).to(torch.float64).numpy()
+    return frame([row(study, None, "toy_mean", Estimate(*mean_interval(values), len(values)), "pips", None, {})])

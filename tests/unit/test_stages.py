@@ -1,0 +1,99 @@
+"""Stages of DVC: written from a study, and in step with it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nonnormal.study import stages
+from nonnormal.study.config import load
+from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
+
+PROJECT = Path(__file__).parents[2]
+STUDIES = sorted(path.name for path in (PROJECT / "config").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def project(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+
+
+def named(stage, *kinds):
+    """Paths of a stage by the kinds of its entries."""
+    entries = [entry for kind in kinds for entry in stage.get(kind, [])]
+    return [path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)]
+
+
+def test_dvc_yaml_is_that_of_the_default_study():
+    """If not: nonnormal dvc config/digits.yaml."""
+    assert Path("dvc.yaml").read_text() == stages.text_of(Path("config/digits.yaml"))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_parameters_are_keys_of_the_study(study):
+    """DVC refuses to run a stage with a parameter that the file lacks."""
+    file = f"config/{study}"
+    found = yaml.safe_load(stages.text_of(Path(file)))["stages"]
+    assert set(found) <= {"data", "train", "evaluate", "report"}
+    assert found["evaluate"]["params"]
+    for stage in found.values():
+        for key in (key for entry in stage.get("params", []) for key in entry[file]):
+            value = yaml.safe_load(Path(file).read_text())
+            for part in key.split("."):
+                value = value[part]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_records_are_carried_beside_outputs(study):
+    for name, stage in stages.described(Path(f"config/{study}"))["stages"].items():
+        outputs = named(stage, "outs", "metrics")
+        assert len(outputs) == len(set(outputs))
+        results = [path for path in outputs if "records" not in Path(path).parts]
+        assert {str(records_folder(path)) for path in results} == set(outputs) - set(results), name
+
+
+def test_settings_of_all_networks_concern_their_training():
+    """Those of sections that train networks of their own, and no other key of these: that would train all anew."""
+    [params] = stages.described(Path("config/digits.yaml"))["stages"]["train"]["params"]
+    study = load("config/digits.yaml")
+    assert set(params["config/digits.yaml"]) == {"seed", "defaults"} | {
+        study.path(name).rpartition(".")[0] for name in study.networks
+    }
+
+
+def test_the_paper_is_made_again_where_the_photographs_changed():
+    found = stages.described(Path("config/digits.yaml"))["stages"]["report"]["deps"]
+    assert [path for path in found if path.startswith(str(PHOTOGRAPHS))] == [
+        str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS
+    ]
+
+
+def test_code_of_an_own_step_is_a_dependency(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("steps_of_stages.py").write_text(
+        "from nonnormal.steps import Normal\n\n\nclass Mine(Normal):\n    name = 'mine'\n"
+    )
+    study = yaml.safe_load((PROJECT / "config/smoke.yaml").read_text())
+    study["convergence"]["step_families"] = ["normal", "steps_of_stages:Mine"]
+    Path("study.yaml").write_text(yaml.safe_dump(study))
+    for stage in stages.described(Path("study.yaml"))["stages"].values():
+        assert "steps_of_stages.py" in stage["deps"]
+
+
+def test_a_further_study_leaves_the_data_set_to_the_first():
+    found = stages.described(Path("config/smoke.yaml"), Path("studies/smoke/dvc.yaml"))
+    assert {stage["wdir"] for stage in found["stages"].values()} == {"../.."}
+    assert named(found["stages"]["data"], "outs") == [
+        "results/smoke/features.safetensors",
+        "results/smoke/records/features.safetensors",
+    ]
+    assert "data/digits.safetensors" in found["stages"]["train"]["deps"]
+    assert "../../results/smoke/paper/figures/steps.png" in found["plots"]
+
+
+def test_a_stage_of_another_study_than_its_own_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"dvc.yaml: its stage train is not that of config/smoke.yaml; write it anew"):
+        stages.run("train", Path("config/smoke.yaml"))
+    with pytest.raises(ValueError, match=r"found 'figures'; the stages of config/digits.yaml are data"):
+        stages.run("figures", Path("config/digits.yaml"))
