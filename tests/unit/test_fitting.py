@@ -16,7 +16,7 @@ from nonnormal.files import write_tensors
 from nonnormal.objectives import bounds
 from nonnormal.objectives.bounds import bound
 from nonnormal.objectives.fitted_loss import FittedLoss
-from nonnormal.objectives.fitting import CHOICES, Residuals, fit_step, fit_steps, residuals
+from nonnormal.objectives.fitting import CHOICES, Residuals, fit_step, fit_steps, in_residual_pca, residuals
 from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.processes import apply, uniform_times
@@ -214,6 +214,24 @@ def test_few_images_make_no_choice_worse_than_scale(n):
         loss = FittedLoss(NORMAL, [fit_step(errors, choice)])
         costs[choice] = loss.of_interval(0, delta[held], moves, x0_hat[held]).mean().item()
     assert all(cost <= costs["scale"] + 0.02 * abs(costs["scale"]) for cost in costs.values()), costs
+
+
+@pytest.mark.parametrize("n", [8, 16, 40])
+def test_few_images_make_principal_components_of_residuals_no_worse_than_scale(n):
+    """With as few images as components their principal directions hold for no others."""
+    delta = 3 * torch.randn(2000, 1, 4, 4, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    few, moves = Residuals(NORMAL, delta[:n], delta[:n], torch.arange(n)), torch.ones(1, dtype=torch.bool)
+    odd, components = in_residual_pca(few)
+    costs = {}
+    for choice, step in (
+        ("scale", fit_step(few, "scale")),
+        *(
+            (choice, fit_step(odd, choice, basis=components))
+            for choice in ("diagonal", "conditional", "diagonal+shape")
+        ),
+    ):
+        costs[choice] = FittedLoss(NORMAL, [step]).of_interval(0, delta[100:], moves, delta[100:]).mean().item()
+    assert all(cost <= costs["scale"] + 0.05 * abs(costs["scale"]) for cost in costs.values()), costs
 
 
 @pytest.mark.parametrize("mixture", [SPARSE, SKEWED], ids=["sparse", "skewed"])

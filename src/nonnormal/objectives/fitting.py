@@ -151,7 +151,7 @@ def fit_steps(
         choice: one of `CHOICES`, or several, which then share the network calls.
         basis: in whose components variances and shapes are counted, on top of the design's: one of `BASES`, or a basis.
             "pixel" are the coordinates of the design; "pca" is fitted to the images, "residual_pca" to the residuals of
-            each interval.
+            each interval, of every other image, and variances and shapes to those of the rest.
 
     Returns:
         Steps for `bound` (`FittedLoss`) and `sample_ancestral`; of several choices {choice: steps}.
@@ -172,12 +172,28 @@ def fit_steps(
     found: dict[str, list[Step | FittedStep]] = {name: [] for name in choices}
     options = dict(seeds=seeds, n_draws=n_draws, marginals=marginals, batch_size=batch_size)
     for errors in residuals(denoiser, design, images, times, **options):
-        components = PCA.fit(errors.delta) if basis == "residual_pca" else fixed
+        own, components = in_residual_pca(errors) if basis == "residual_pca" else (errors, fixed)
         for name in choices:
-            step = design.p if name == "unit" else fit_step(errors, name, basis=components, seed=seeds[0])
+            step = design.p if name == "unit" else fit_step(own, name, basis=components, seed=seeds[0])
             found[name].append(step)
     steps = {name: tuple(reversed(each)) for name, each in found.items()}
     return steps[choice] if isinstance(choice, str) else steps
+
+
+def in_residual_pca(errors: Residuals) -> tuple[Residuals, Basis]:
+    """(residuals of the odd images, principal components of those of the even ones).
+
+    Directions that were found on the residuals by which variances are fitted would hide from the shrinkage how little
+    they hold for other images.
+
+    Raises:
+        ValueError: there are not two images.
+    """
+    if errors.n_images < 2:
+        raise ValueError("residual_pca needs residuals of two or more images, found those of one")
+    even = errors.image % 2 == 0
+    odd = Residuals(errors.q, errors.delta[~even], errors.x0_hat[~even], errors.image[~even] // 2)
+    return odd, PCA.fit(errors.delta[even])
 
 
 def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed: int = 0) -> FittedStep:

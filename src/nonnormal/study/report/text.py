@@ -14,7 +14,7 @@ from nonnormal.study.results.summary import read_table
 
 _TEXTS = ("run", "q", "p", "design", "metric", "quantity", "unit", "D", "Q", "H", "beta", "process", "bound", "step")
 _TEXTS += ("constant", "sampler", "grid", "solver", "name", "measure", "axis", "basis", "against", "kind", "id")
-_TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "verdict", "reason")
+_TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "verdict", "reason", "choice", "mixture")
 
 
 def read_numbers(path: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ EXPERIMENT = Experiment(
     name="claims",
     title="Claims",
     package=__name__,
-    place=9,
+    place=10,
     tables=(
         Table(
             name="claims",

@@ -27,7 +27,10 @@ from nonnormal.study.config.values import Settings
 FILE = Path("paper/claims.yaml")
 HOLDS, FAILS, UNDECIDED, BY_TEST, NOT_TESTED = VERDICTS = ("holds", "fails", "undecided", "by test", "not tested here")
 
-Source = Literal["li2024", "gerdes2024", "chen2023", "chen2024", "pandey2023"]
+Source = Literal[
+    *("li2024", "gerdes2024", "chen2023", "chen2024", "pandey2023"),
+    *("bao2022", "ou2024", "guo2023", "gabbur2023"),
+]
 Text = Annotated[str, Field(min_length=1)]
 Row = Mapping[str, Any]
 

@@ -1,0 +1,97 @@
+"""Few network calls: bound and distance against the number of calls, and the best attainable bound."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nonnormal.study.experiments.few_steps.tables import few_steps
+from nonnormal.study.report import theme
+
+_CHOICES = ("unit", "scale", "diagonal", "conditional")
+_COLOURS = dict(zip(_CHOICES, sns.color_palette("colorblind"), strict=False)) | {"optimum": "black"}
+_SHOWN = ("unit", "scale", "scale+shape", "conditional+shape")  # of the bounds
+_MARKERS = {"pixel": "o", "dct": "s", "fourier": "P", "haar": "D", "pca": "v", "residual_pca": "^"}
+
+
+def bounds(summary: pd.DataFrame) -> Figure:
+    """Left: whole bound of the first network; right: diffusion term on the first mixture, above the optimum."""
+    theme.apply()
+    table = few_steps(summary, "fid")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2), width_ratios=(1.4, 1))
+    of_network = table[(table.measure == "bpd_total") & (table.basis == "pixel")]
+    of_network = of_network[of_network.run == of_network.run.iloc[0]]
+    for choice in _SHOWN:
+        rows = of_network[of_network.choice == choice]
+        _line(left, rows[rows.grid == "uniform"], choice, choice)
+        _line(left, rows[rows.grid == "searched"], choice, f"{choice}, searched times", hollow=True)
+    left.set_ylabel("bound, bits/dim")
+    left.legend(fontsize=6.8)
+    exact = table[(table.measure == "optimum") & (table.step == "normal")]
+    exact = exact[exact.mixture == exact.mixture.iloc[0]] if len(exact) else exact
+    least = exact[exact.choice == "optimum"].set_index("T").value
+    for choice in ("unit", "scale", "scale+shape"):
+        rows = exact[exact.choice == choice]
+        above = {name: rows[name] - least[rows["T"]].to_numpy() for name in ("value", "low", "high")}
+        _line(right, rows.assign(**above), choice, choice)
+    right.set_ylabel("diffusion term − the best attainable, bits")
+    right.legend(fontsize=6.8)
+    for panel, rows in ((left, of_network), (right, exact)):
+        panel.set(xscale="log", yscale="log", xlabel="timesteps T")
+        theme.plain_ticks(panel.xaxis, sorted(rows["T"].unique()))
+    theme.plain_log(left.yaxis)
+    return figure
+
+
+def samples(summary: pd.DataFrame, fid: str) -> Figure:
+    """Left: distance by choice; right: what a factor on the noise adds, by family and number of calls."""
+    theme.apply()
+    table = few_steps(summary, fid)
+    table = table[table.measure.isin(("fid", "fid_difference"))]
+    table = table[table.run == table.run.iloc[0]]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2))
+    found = table[table.measure == "fid"]
+    plain = found[(found.choice == "unit") & (found.step == "normal") & (found.factor == 1)]
+    _line(left, plain, "unit", "unit")
+    fitted = found[found.choice != "unit"]
+    for (choice, basis), rows in fitted.groupby(["choice", "basis"], sort=False):
+        _line(left, rows, choice, choice if basis == "pixel" else f"{choice}, {basis}", marker=_MARKERS[basis])
+    left.set(xscale="log", yscale="log", xlabel="network calls", ylabel=fid)
+    theme.plain_log(left.yaxis)
+    theme.plain_ticks(left.xaxis, sorted(found["T"].unique()))
+    left.legend(fontsize=6.8)
+    gaps = table[(table.measure == "fid_difference") & (table.choice == "unit")]
+    calls = sorted(gaps["T"].unique())
+    shades = dict(zip(calls, sns.color_palette("viridis", len(calls)), strict=True))
+    # The normal step at every number of calls; other families where they differ most, at the fewest.
+    for i, (step, nfe) in enumerate((step, nfe) for step in gaps.step.unique() for nfe in calls):
+        if step != "normal" and nfe != calls[0]:
+            continue
+        rows = gaps[(gaps.step == step) & (gaps["T"] == nfe)].sort_values("factor")
+        style = theme.step_style(step) | {"label": f"{theme.literal(step)}, {nfe:.0f} calls", "markersize": 3.5}
+        style |= {"color": shades[nfe]} if step == "normal" else {"linestyle": "--"}
+        spread = [rows.value - rows.low, rows.high - rows.value]
+        right.errorbar(rows.factor + 0.002 * i, rows.value, yerr=spread, capsize=1.5, lw=1, **style)
+    right.axhline(0, color="0.5", lw=0.8, zorder=0)
+    right.set(xlabel="factor on the unit step's noise", ylabel=f"{fid} − that of the normal unit step")
+    if len(gaps):
+        right.legend(fontsize=6.2)
+    return figure
+
+
+def _line(
+    panel: Axes, rows: pd.DataFrame, choice: str, label: str, hollow: bool = False, marker: str | None = None
+) -> None:
+    """Values against T with their intervals; a shape is dashed, the unit step wide and pale."""
+    if rows.empty:
+        return
+    rows = rows.sort_values("T")
+    spread, _, shape = choice.partition("+")
+    style = {"color": _COLOURS[spread], "linestyle": "--" if shape else "-", "marker": marker or "os"[bool(shape)]}
+    if hollow:
+        style |= {"markerfacecolor": "white", "linestyle": ":"}
+    bars = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
+    panel.errorbar(rows["T"], rows.value, yerr=bars, label=label, markersize=3.5, capsize=1.5, lw=1.1, **style)

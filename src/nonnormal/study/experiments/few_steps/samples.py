@@ -1,0 +1,74 @@
+"""Which step serves samples: fitted steps, and factors on the noise of unit steps, against the normal unit step.
+
+Images of all steps share their seeds.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nonnormal.metrics.fidelity import fid_difference
+from nonnormal.processes import uniform_times
+from nonnormal.steps import FittedStep, Step, get
+from nonnormal.study.experiments.few_steps.chains import PIXEL, UNIFORM, load_chains, normal_design
+from nonnormal.study.results.context import Context
+from nonnormal.study.results.distances import distance_rows, resampling
+from nonnormal.study.results.drawing import drawn
+from nonnormal.study.results.rows import frame, row
+
+
+def measure(context: Context) -> pd.DataFrame:
+    """Rows of the summary for one network.
+
+    - `few_steps_fid…`: of each sampled choice, and of each factor and family.
+    - `few_steps_fid…_difference`: minus that of the normal unit step, image by image of one seed.
+    """
+    study, section = context.study, context.study.few_steps
+    denoiser = context.network()
+    point = normal_design(study, context.run, denoiser)
+    seeds = study.image_seeds("few-steps samples", section.n_images)
+    sampled = section.choices if section.sampled is None else section.sampled
+    chains = [chain for chain in load_chains(context) if chain.grid == UNIFORM and chain.choice in sampled]
+    rows = []
+    for n_steps in sorted(set(section.nfe)):
+        times = uniform_times(n_steps, point.process.t_min)
+
+        def draw(step: Step | tuple, times: Tensor = times) -> Tensor:
+            settings = dict(basis=point.basis, device=context.device)
+            return drawn(study, denoiser, point.process, step, times, seeds, **settings).cpu()
+
+        base = {"choice": "unit", "basis": PIXEL, "step": "normal", "factor": 1.0}
+        normal = draw(get("normal"))
+        rows += _rows(context, normal, None, n_steps, base)
+        for name in section.step_families:
+            for factor in dict.fromkeys(section.noise_factors):
+                if (name, factor) != ("normal", 1.0):
+                    images = draw(scaled(name, factor, n_steps))
+                    rows += _rows(context, images, normal, n_steps, base | {"step": name, "factor": factor})
+        for chain in chains:
+            if len(chain.steps) == n_steps and chain.choice != "unit":
+                its = {"choice": chain.choice, "basis": chain.basis, "step": None, "factor": None}
+                rows += _rows(context, draw(chain.steps), normal, n_steps, its)
+    return frame(rows)
+
+
+def scaled(name: str, factor: float, n_steps: int) -> Step | tuple[FittedStep, ...]:
+    """The step of a family, its noise times a factor in every interval."""
+    if factor == 1:
+        return get(name)
+    return (FittedStep(get(name), torch.tensor(factor, dtype=torch.float64)),) * n_steps
+
+
+def _rows(context: Context, images: Tensor, normal: Tensor | None, nfe: int, conditions: dict) -> list[dict]:
+    study, run, fid = context.study, context.run, context.fid
+    conditions = {"sampler": "ancestral", **conditions, "T": nfe, "grid": UNIFORM, "dtype": study.sampling.dtype}
+    at = (context.reference, nfe, conditions, context.device)
+    rows = distance_rows(study, run, images, *at, "few_steps_", ("fid",))
+    if normal is not None:
+        gap = fid_difference(images, normal, context.reference, device=context.device, **resampling(study))
+        against = {**conditions, "against": "normal unit step"}
+        name = f"few_steps_{fid}_difference"
+        rows.append(row(study, run, name, gap, "squared feature distance", nfe, against))
+    return rows

@@ -1,0 +1,98 @@
+"""Settings of the experiment with few network calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from nonnormal.steps import get
+from nonnormal.study.config.sections import Section
+from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, StepNames
+
+if TYPE_CHECKING:
+    from nonnormal.study.config.study import Study
+
+Choice = Literal["unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape"]
+StepBasis = Literal["pixel", "dct", "fourier", "haar", "pca", "residual_pca"]
+MixtureName = Literal["sparse", "skewed"]
+Timesteps = Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)]
+
+_CHOICES = ("unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape")
+
+
+class FewSteps(Section):
+    """Fitted steps of trained networks at few network calls: bounds, samples, and the optimum where it is known."""
+
+    runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Runs whose networks are used, of the pixel basis and one schedule for all components; the first where it is
+    null."""
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1)] = _CHOICES
+    """What is fitted; unit, which the others are compared with, is always there."""
+    bases: Annotated[tuple[StepBasis, ...], Field(min_length=1)] = ("pixel",)
+    """In whose components variances and shapes are counted; pca is fitted to images, residual_pca to the residuals of
+    each interval, of every other image. In other bases than pixel only diagonal and conditional choices are fitted."""
+    timesteps: Annotated[tuple[Timesteps, ...], Field(min_length=1)] = (4, 8, 16)
+    """Numbers of timesteps T of the bounds, equal in time."""
+    n_fit: int | None = Field(None, strict=True, ge=2, le=MOST)
+    """Training images of each fit, drawn without replacement; all where it is null."""
+    draws: int = Field(3, strict=True, ge=1, le=MOST)
+    """Draws of the noise for each image of a fit."""
+    fits: int = Field(3, strict=True, ge=1, le=100)
+    """Independent fits, whose scatter is in the intervals of bounds."""
+    n_bounds: int | None = Field(None, strict=True, ge=2, le=MOST)
+    """Held-out images of the bounds; all where it is null."""
+    grid_choices: tuple[Choice, ...] = ("unit", "conditional+shape")
+    """Choices that are also bounded on times that are searched by dynamic programming."""
+    grid_points: int = Field(100, strict=True, ge=2, le=MOST_STEPS)
+    """Intervals of the fine grid out of which those times are taken."""
+    grid_images: int = Field(200, strict=True, ge=2, le=MOST)
+    """Training images by which they are searched."""
+    nfe: tuple[Timesteps, ...] = (4, 8, 16)
+    """Network calls of the samples, equal steps of time; no samples where there are none."""
+    sampled: tuple[Choice, ...] | None = None
+    """Choices whose fitted steps draw samples, in every basis, where nfe is also one of the timesteps; all choices
+    where it is null."""
+    noise_factors: tuple[Annotated[Number, Field(gt=0, le=4)], ...] = (0.9, 1.0, 1.1)
+    """Factors on the noise of each unit step."""
+    step_families: StepNames = ("normal", "laplace")
+    """Step families of that noise; the normal of factor 1, which all are compared with, is always there."""
+    n_images: int = Field(500, strict=True, ge=8, le=MOST)
+    """Samples for each step and number of calls."""
+    mixtures: tuple[MixtureName, ...] = ("sparse", "skewed")
+    """Normal mixtures on a line whose best attainable bound is computed."""
+    mixture_timesteps: tuple[Timesteps, ...] = (2, 4, 8, 16)
+    """Numbers of timesteps T on them."""
+    mixture_steps: StepNames = ("normal",)
+    """Steps q of the true process on them; each has a density."""
+
+    @model_validator(mode="after")
+    def _fits_its_choices(self):
+        if strange := set(self.sampled or ()) - {*self.choices, "unit"}:
+            raise ValueError(f"sampled: found {min(strange)}, which is none of the choices {', '.join(self.choices)}")
+        if self.grid_choices and max(self.timesteps) > self.grid_points:
+            raise ValueError(
+                f"grid_points: found {self.grid_points}, fewer than the {max(self.timesteps)} timesteps that are to be "
+                "taken out of them"
+            )
+        if without := [name for name in self.mixture_steps if not get(name).has_density]:
+            raise ValueError(f"mixture_steps: found {without[0]}, which has no density, and so no bound")
+        return self
+
+    def of_runs(self, study: Study) -> tuple[str, ...]:
+        """Names of the runs whose networks have steps fitted."""
+        return self.runs or tuple(study.runs)[:1]
+
+    def check(self, study: Study) -> None:
+        """Refuses networks of other bases than pixels, of momenta, or of several schedules."""
+        for name in self.of_runs(study):
+            if name not in study.runs:
+                raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(study.runs))
+            run = study.runs[name]
+            momentum, by_component = run.process.kind == "psld", run.process.schedule.by_component
+            if run.basis.kind != "pixel" or run.basis.whiten or momentum or by_component:
+                raise ValueError(
+                    f"few_steps.runs: {name} has the basis {run.basis} and the process {run.process.kind} with the "
+                    f"schedule {run.process.schedule.kind}; fitted steps need pixels as they are, one variable and one "
+                    "schedule for all components"
+                )

@@ -1,0 +1,197 @@
+"""Few network calls: rows of fitted steps and samples, intervals, the file of steps, the optimum, and settings."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from problems import few_digits, rough_reference, small_denoiser
+
+from nonnormal.objectives.fitting import BASES, CHOICES, Residuals
+from nonnormal.steps import FittedStep, Normal
+from nonnormal.study.config import StudyError, validate
+from nonnormal.study.experiments.few_steps import figures, measure, optimum, samples, tables
+from nonnormal.study.experiments.few_steps.chains import load_chains
+from nonnormal.study.experiments.few_steps.settings import FewSteps
+from nonnormal.study.results.context import Context
+from nonnormal.study.results.paths import Layout
+
+RAW = {
+    "name": "tiny",
+    "data": "digits",
+    "seed": 3,
+    "defaults": {"process": {"schedule": {"log_snr_max": 9, "log_snr_min": -7}}},
+    "runs": {"nn": {}, "other": {"basis": {"kind": "dct"}}},
+    "evaluation": {"bootstrap": 10},
+    "few_steps": {
+        "bases": ["pixel", "residual_pca"],
+        "timesteps": [3, 2],
+        "n_fit": 20,
+        "draws": 1,
+        "fits": 2,
+        "n_bounds": 6,
+        "grid_points": 4,
+        "grid_images": 5,
+        "nfe": [2],
+        "sampled": ["scale", "conditional+shape"],
+        "noise_factors": [0.9, 1],
+        "step_families": ["normal", "rademacher"],
+        "n_images": 8,
+        "mixtures": ["sparse"],
+        "mixture_timesteps": [2],
+        "mixture_steps": ["normal", "uniform"],
+    },
+}
+
+
+def changed(**keys):
+    return {**RAW, "few_steps": {**RAW["few_steps"], **keys}}
+
+
+class Small(Context):
+    def network(self, run=None):
+        return small_denoiser().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(context, rows of bounds, rows of samples, rows of the optimum)."""
+    folder = tmp_path_factory.mktemp("few")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        study = validate(RAW, "tiny.yaml")
+        context = Small(study, Layout("tiny", "digits"), "nn")
+        context.data = few_digits()
+        context.reference = rough_reference(context.data, folder)
+        context.layout.run("nn").mkdir(parents=True)
+        yield context, measure.measure(context), samples.measure(context), optimum.measure(context)
+
+
+def select(rows, metric):
+    return rows[rows.metric == metric]
+
+
+def named(rows, *keys):
+    return rows.reindex(columns=[*rows, *(key for key in keys if key not in rows)])
+
+
+def test_every_choice_is_bounded_at_every_number_of_timesteps_on_both_grids(made):
+    rows = named(select(made[1], "few_steps_bpd_total"), "choice", "basis", "T", "grid")
+    found = set(zip(rows.choice, rows.basis, rows["T"], rows.grid, strict=True))
+    others = [choice for choice in CHOICES if "scale" not in choice and choice != "unit"]
+    at = [(choice, "pixel") for choice in CHOICES] + [(choice, "residual_pca") for choice in others]
+    expected = {(*kind, n, "uniform") for kind in at for n in (2, 3)}
+    searched = [("unit", "pixel"), ("conditional+shape", "pixel"), ("conditional+shape", "residual_pca")]
+    assert found == expected | {(*kind, n, "searched") for kind in searched for n in (2, 3)}
+    assert (rows.n == 6).all() and (rows.nfe == rows["T"]).all() and np.isfinite(rows.value).all()
+
+
+def test_differences_are_those_of_the_totals_to_the_unit_step_at_equal_steps_of_time(made):
+    totals = named(select(made[1], "few_steps_bpd_total"), "choice", "basis", "T", "grid")
+    value = totals.set_index(["choice", "basis", "T", "grid"]).value
+    gaps = named(select(made[1], "few_steps_bpd_difference"), "choice", "basis", "T", "grid")
+    assert len(gaps) == len(totals) - 2
+    for row in gaps.itertuples():
+        key = (row.choice, row.basis, row.T, row.grid)
+        assert row.value == pytest.approx(value[key] - value["unit", "pixel", row.T, "uniform"])
+
+
+def test_fitted_steps_lie_beside_the_weights_and_belong_to_their_network(made):
+    context, rows = made[:2]
+    chains = load_chains(context)
+    assert len(chains) == len(select(rows, "few_steps_bpd_total"))
+    assert all(len(chain.times) == len(chain.steps) + 1 == chain.conditions["T"] + 1 for chain in chains)
+    other = Small(validate({**RAW, "seed": 4}, "tiny.yaml"), context.layout, "nn")
+    with pytest.raises(ValueError, match=r"few-steps\.safetensors holds steps of another network"):
+        load_chains(other)
+
+
+def test_samples_of_every_step_are_compared_with_the_normal_unit_step(made):
+    keys = ("choice", "basis", "step", "factor")
+    rows = named(select(made[2], "few_steps_fid_digits"), *keys)
+    found = {tuple(row[key] for key in keys) for row in rows.to_dict("records")}
+    unit = {("unit", "pixel", step, factor) for step in ("normal", "rademacher") for factor in (0.9, 1.0)}
+    fitted = {("scale", "pixel"), ("conditional+shape", "pixel"), ("conditional+shape", "residual_pca")}
+    assert {row for row in found if row[0] == "unit"} == unit
+    assert {row[:2] for row in found if row[0] != "unit"} == fitted
+    assert len(select(made[2], "few_steps_fid_digits_difference")) == len(rows) - 1
+
+
+def test_no_choice_goes_below_the_optimum_and_infinite_costs_are_left_out(made):
+    rows = named(made[3], "choice", "step")
+    normal, uniform = (rows[rows.step == step].set_index("choice").value for step in ("normal", "uniform"))
+    assert set(normal.index) == {"optimum", "unit", "scale", "scale+shape"}
+    assert normal["optimum"] < normal["scale+shape"] < normal["scale"] < normal["unit"]
+    assert set(uniform.index) == {"optimum"}
+
+
+def test_tables_and_figures_are_made_of_the_rows(made):
+    context = made[0]
+    summary = pd.concat(made[1:], ignore_index=True)
+    numbers = tables.few_steps(summary, context.fid)
+    assert len(numbers) == len(summary)
+    bounds, distances = tables.readable_few_steps(numbers)
+    assert list(bounds.columns) == ["T = 2", "T = 3"] and "conditional+shape, searched times" in bounds.index
+    steps = ["normal", "normal × 0.9", "rademacher × 0.9", "rademacher", "scale", "conditional+shape"]
+    assert list(distances.index) == [*steps, "conditional+shape, residual_pca"]
+    assert distances.loc["rademacher × 0.9", "2 calls"].startswith("Δ ")
+    assert len(figures.bounds(summary).axes) == len(figures.samples(summary, context.fid).axes) == 2
+
+
+# ---- intervals -------------------------------------------------------------------------------------------------------
+
+
+def test_the_interval_of_crossed_values_has_the_scatter_of_images_and_of_fits():
+    rng = np.random.default_rng(0)
+    values = 5 + 2 * rng.standard_normal(400) + 0.3 * rng.standard_normal((9, 1))
+    found = measure.crossed_interval(values)
+    assert found.n == 400 and found.value == pytest.approx(values.mean())
+    error = math.sqrt(values.mean(0).var(ddof=1) / 400 + values.mean(1).var(ddof=1) / 9)
+    assert found.high - found.value == pytest.approx(1.96 * error, rel=1e-3)
+    alone = measure.crossed_interval(values[:1])
+    assert alone.high - alone.value == pytest.approx(1.96 * values[0].std(ddof=1) / 20, rel=1e-3)
+
+
+def test_kurtosis_of_residuals_is_that_of_draws():
+    g = torch.Generator().manual_seed(0)
+    delta = torch.randn(20000, 1, 1, 2, generator=g, dtype=torch.float64).abs() ** 1.5
+    errors = Residuals(Normal(), delta, delta, torch.arange(20000))
+    step = FittedStep(Normal(), torch.tensor([[[1.0, 2.0]]], dtype=torch.float64))
+    r = (torch.randn(delta.shape, generator=g, dtype=torch.float64) - delta) / step.scale
+    drawn = (r**4).mean() / (r**2).mean() ** 2 - 3
+    found = measure.excess_kurtosis(errors, step, seed=0)
+    assert found.low < drawn.item() < found.high
+    assert measure.excess_kurtosis(Residuals(Normal(), 0 * delta, delta, errors.image), _unit(), seed=0).value == (
+        pytest.approx(0, abs=1e-12)
+    )
+
+
+def _unit():
+    return FittedStep(Normal(), torch.tensor(1.0, dtype=torch.float64))
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_choices_of_a_study_are_those_of_the_library():
+    schema = FewSteps.model_json_schema()["properties"]
+    assert tuple(schema["choices"]["items"]["enum"]) == CHOICES
+    assert tuple(schema["bases"]["items"]["enum"]) == BASES
+    assert set(schema["mixtures"]["items"]["enum"]) == set(optimum.MIXTURES)
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        (dict(runs=["none"]), 'few_steps.runs: found "none"; the runs are nn, other'),
+        (dict(runs=["other"]), "few_steps.runs: other has the basis DCT"),
+        (dict(choices=["scale"], sampled=["diagonal"]), "sampled: found diagonal"),
+        (dict(timesteps=[5]), "grid_points: found 4, fewer than the 5 timesteps"),
+        (dict(mixture_steps=["rademacher"]), "mixture_steps: found rademacher, which has no density"),
+        (dict(choices=["full"]), "few_steps.choices.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(keys, found):
+    with pytest.raises(StudyError, match=found.replace("+", r"\+").replace("(", r"\(")):
+        validate(changed(**keys), "tiny.yaml")
