@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nonnormal.steps import get
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.settings import MOST, MOST_STEPS, Number, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
