@@ -60,7 +60,7 @@ def measured(run, dataset, images, *, warm: int, steps: int, **how) -> dict:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     clock = Clock(device)
-    options = run.training.optimisation | how | {"steps": warm + steps + 1, "seed": 0, "facts": {}}
+    options = run.training.optimisation | how | {"steps": warm + steps + 1, "seed": 0, "fingerprint": {}}
     train(
         denoiser,
         objective(run, 0.5),

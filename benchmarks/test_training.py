@@ -44,7 +44,7 @@ def recipe(digits, run):
 def trained(digits, run, x0, folder, steps):
     """A training of the run from the start, as a call."""
     options = run.training.optimisation | {"steps": steps, "seed": 0}
-    options |= {"checkpoint": folder / "none", "facts": {}}
+    options |= {"checkpoint": folder / "none", "fingerprint": {}}
     return lambda: training.train(build_denoiser(recipe(digits, run)), objective(run, 0.5), x0, **options)
 
 

@@ -35,7 +35,7 @@ def results(tmp_path_factory):
             for place in (cli.make, cli.evaluate):
                 patch.setattr(place, "prepare_torch", lambda asked, threads, device=device: device)
             (folder / "config").mkdir()
-            (folder / tiny.FILE).write_text(yaml.safe_dump(broad()))
+            (folder / tiny.FILE).write_text(yaml.safe_dump(broad(), sort_keys=False))
             cli.app(tiny.STAGES["data"][0], standalone_mode=False)
             for stage in STAGES:
                 _run(stage, device)

@@ -16,7 +16,7 @@ from nonnormal.study.config import validate
 from nonnormal.study.registry import tables_of
 from nonnormal.study.report.text import write_readable
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import read_rows, write_rows
+from nonnormal.study.results.summary import read_rows, write_rows, write_table
 
 typst = pytest.importorskip("typst")
 TITLES = {
@@ -26,6 +26,7 @@ TITLES = {
     "representations": "Representation and schedule",
     "phase_space": "The complete recipe: momentum",
     "ablation": "One network, every axis",
+    "few_steps": "Few network calls: which step?",
 }
 WORDS = {  # of other sections, where there is such a section
     "step_swap": "Within one network",
@@ -49,7 +50,7 @@ def paper(project, monkeypatch):
         context = Context(study, layout)
         for name, (experiment, table) in tables_of(study).items():
             numbers = experiment.numbers(table, context)
-            write_rows(layout.table(name, "csv"), numbers)
+            write_table(layout.table(name, "csv"), numbers)
             readable = experiment.readable(table, numbers, context)
             write_readable(layout.table(name, "typ"), *readable, prose=table.prose)
         inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}

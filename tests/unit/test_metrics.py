@@ -15,12 +15,10 @@ import pytest
 import scipy.linalg
 import torch
 from problems import random_inception
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached
 
 from nonnormal import data
 from nonnormal.data.download import DownloadError, sha256_of
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics import fidelity as module
 from nonnormal.metrics.features import Classifier, accuracy, train_classifier
 from nonnormal.metrics.fidelity import fidelity
@@ -43,6 +41,11 @@ from nonnormal.metrics.reference import (
 )
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.seeds import generator
+
+ensure_importable()  # torchvision, which torch-fidelity imports
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric  # isort: skip # noqa: E402
+from torch_fidelity.metric_kid import kid_features_to_metric  # isort: skip # noqa: E402
+from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached  # isort: skip # noqa: E402
 
 N = 200
 

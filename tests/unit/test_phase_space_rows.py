@@ -91,7 +91,7 @@ def test_no_samples_are_drawn_twice(digits, reference, monkeypatch):
     monkeypatch.setattr(Scene, "sample", sample)
     monkeypatch.setattr(measure, "_bounds", lambda *_: None)
     phase_space_rows(STUDY, "nn", NORMAL, digits, reference)
-    assert len(asked) == len(set(asked)) == len(PROCESSES) * (4 * 2 + 1 + 2)
+    assert len(asked) == len(set(asked)) == len(PROCESSES) * (5 * 2 + 1 + 2)
 
 
 @pytest.mark.parametrize("name", PROCESSES)

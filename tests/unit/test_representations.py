@@ -67,7 +67,7 @@ def rows(digits, denoisers, reference):
 def test_each_network_has_its_bounds_its_flow_and_its_distances(rows):
     assert_tidy(rows)
     bits = select(rows, "representation_bpd_total")
-    for run in STUDY.design_runs:
+    for run in STUDY.representations.networks:
         assert bits[bits.run == run].bound.tolist() == ["normal", "native", "continuous", "flow"]
         assert select(rows, "representation_fid_digits", run=run).nfe.tolist() == [2, 3]
     assert (bits.low < bits.value).all()

@@ -11,33 +11,32 @@ and without D × D matrices where images are few; KID's from one matrix of kerne
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nonnormal.denoisers import _torchvision
+from nonnormal.denoisers._torchvision import ensure_importable
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.intervals import Z95, Estimate, bootstrap_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
-
-_torchvision.ensure_importable()
-from torch_fidelity.metric_fid import (  # noqa: E402 (torchvision first)
-    KEY_METRIC_FID,
-    fid_features_to_statistics,
-    fid_statistics_to_metric,
-)
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric  # noqa: E402
-from torch_fidelity.metric_prc import prc_features_to_metric  # noqa: E402
 
 TOOL = f"torch-fidelity {importlib.metadata.version('torch-fidelity')}"  # of the values
 INTERVAL_TOOL = "nonnormal"  # of the intervals
 _SUBSET = 1000  # images of a KID subset: torch-fidelity's default, as is their number of 100 where images are enough
 _KERNEL = 5000  # images whose whole kernel matrix is held in memory: 200 MB
+
+
+def _torch_fidelity(module: str) -> ModuleType:
+    """A module of torch-fidelity, imported where a distance is computed, since it takes seconds."""
+    ensure_importable()  # torchvision, which torch-fidelity imports
+    return importlib.import_module(f"torch_fidelity.{module}")
 
 
 def fidelity(
@@ -68,7 +67,7 @@ def fidelity(
     if "kid" in metrics:
         found["kid"] = _kid(a, b, device, **options)
     if {"precision", "recall"} & set(metrics):
-        shares = prc_features_to_metric(
+        shares = _torch_fidelity("metric_prc").prc_features_to_metric(
             *(rows.to(device) for rows in (a, b)), prc_neighborhood=3, save_cpu_ram=True, verbose=False
         )
         for name, trials in (("precision", len(a)), ("recall", len(b))):
@@ -139,7 +138,9 @@ def _frechet_estimate(
 def _frechet_value(rows: Tensor, reference: Reference) -> float:
     """torch-fidelity's distance of rows (N, D) to the whole training split."""
     split = {"mu": reference.mean.numpy(), "sigma": reference.covariance.numpy()}
-    return fid_statistics_to_metric(fid_features_to_statistics(rows.cpu()), split, verbose=False)[KEY_METRIC_FID]
+    theirs = _torch_fidelity("metric_fid")
+    statistics = theirs.fid_features_to_statistics(rows.cpu())
+    return theirs.fid_statistics_to_metric(statistics, split, verbose=False)[theirs.KEY_METRIC_FID]
 
 
 def _moments(rows: Tensor, counts: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -176,7 +177,8 @@ def _kid(features: Tensor, reference: Tensor, device, *, resamples: int, seed: i
         raise ValueError(f"KID with its interval needs 4 images or more on either side, found {smaller}")
     options = {"kid_subsets": 100 if smaller >= 2 * _SUBSET else 20, "kid_subset_size": min(smaller // 2, _SUBSET)}
     options |= {"rng_seed": seed % 2**32, "verbose": False}
-    value = kid_features_to_metric(features.double(), reference.double(), **options)[KEY_METRIC_KID_MEAN]
+    theirs = _torch_fidelity("metric_kid")
+    value = theirs.kid_features_to_metric(features.double(), reference.double(), **options)[theirs.KEY_METRIC_KID_MEAN]
     a, b = (rows.double().to(device) for rows in (features, reference))
     if max(len(a), len(b)) > _KERNEL:
         half = Z95 * _kid_error(a, b)

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import subprocess
@@ -167,6 +168,8 @@ def _module_file(module: str, packages: frozenset[str] = frozenset()) -> Path | 
     """Source file of a module of this package, or of others that have been imported."""
     top, *rest = module.split(".")
     if top != PACKAGE.name and top not in packages:
+        return None
+    if top != PACKAGE.name and importlib.util.find_spec(top) is None:
         return None
     folder = PACKAGE if top == PACKAGE.name else Path(next(iter(importlib.import_module(top).__path__)))
     base = folder.joinpath(*rest)
