@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 Z95 = 1.959963984540054  # the normal law's 97.5 % quantile
 
@@ -30,6 +29,8 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def proportion_interval(share: float, n: int) -> tuple[float, float]:
     """(low, high) of Wilson's score interval for `share` of n independent trials."""
+    from scipy.stats import binomtest  # which takes half a second
+
     interval = binomtest(round(share * n), n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
