@@ -21,6 +21,7 @@ def broad() -> dict:
     found["defaults"]["training"] |= {"accumulate": 2}
     found["step_swap"]["step_families"] += ["generalized_normal(shape=4)", "student_t(df=5)"]
     found["phase_space"] |= {"samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]}
+    found["few_steps"]["bases"] = ["pixel"]  # directions of few residuals change with the last digit
     found["ablation"]["bases"] = {"fourier": {"kind": "fourier"}, "pca": {"kind": "pca"}, "haar": {"kind": "haar"}}
     return found
 
