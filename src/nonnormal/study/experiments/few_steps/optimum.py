@@ -44,7 +44,14 @@ def measure(context: Context) -> pd.DataFrame:
     for name, step, n_steps in itertools.product(section.mixtures, section.mixture_steps, section.mixture_timesteps):
         for choice, nats in costs(study, name, step, n_steps).items():
             bits = nats / math.log(2)
-            conditions = {"mixture": name, "step": step, "choice": choice, "T": n_steps, "grid": "uniform"}
+            conditions = {
+                "data": None,
+                "mixture": name,
+                "step": step,
+                "choice": choice,
+                "T": n_steps,
+                "grid": "uniform",
+            }
             exact = Estimate(bits, bits, bits, 1)
             rows.append(row(study, None, "few_steps_optimum", exact, "bits/dim", n_steps, conditions))
     return frame(rows)
