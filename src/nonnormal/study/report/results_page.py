@@ -19,16 +19,22 @@ PAGES = Path("docs/results")
 IMAGES = Path("docs/images")
 _CAPTIONS = {
     "samples": "Samples of each pair, one row a pair; the images of a column share their seed",
+    "few_steps_bounds": "Bound by timesteps and choice of the step, and how far each is from the best attainable one",
     "representations": "Bits/dim and distance of the samples of each network",
 }
-_TITLES = {"pairs": "Scores of each run", "representations": "Representations and schedules"}
+_SECTIONS = {  # title and picture of each table that is shown
+    "pairs": ("Scores of each run", None),
+    "few_steps": ("Few network calls: fitted steps", "few_steps_bounds"),
+    "representations": ("Representations and schedules", "representations"),
+}
 
 
 def write(study: Study, layout: Layout) -> Path:
     """Write the page of a finished study, and copy the pictures that it shows to `docs/images/`.
 
     Returns:
-        Path of the page: samples, pairs, representations and claims, as far as the study has them, and the conditions.
+        Path of the page: samples, pairs, fitted steps, representations and claims, as far as the study has them, and
+        the conditions.
 
     Raises:
         FileNotFoundError: the study has no results yet.
@@ -37,9 +43,9 @@ def write(study: Study, layout: Layout) -> Path:
     parts = [f"# {study.title}\n", f"<!-- Written by `nonnormal results`; do not edit. -->\n\n{conditions}\n"]
     if "samples" in figures_of(study):
         parts.append(f"## Samples\n\n{_picture(layout, study.name, 'samples')}")
-    for name, title in _TITLES.items():
+    for name, (title, picture) in _SECTIONS.items():
         if name in tables_of(study):
-            shown = [_picture(layout, study.name, name)] if name in figures_of(study) else []
+            shown = [_picture(layout, study.name, picture)] if picture in figures_of(study) else []
             parts.append("\n".join([f"## {title}\n", *shown, _table(layout, name)]))
     if "claims" in tables_of(study):
         parts.append(claims_section(text.read_numbers(layout.table("claims", "csv"))))

@@ -78,6 +78,8 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
     right.axhline(0, color="0.5", lw=0.8, zorder=0)
     right.set(xlabel="factor on the unit step's noise", ylabel=f"{fid} − that of the normal unit step")
     if len(gaps):
+        low, high = right.get_ylim()
+        right.set_ylim(low, high + 0.4 * (high - low))  # room for the legend
         right.legend(fontsize=6.2)
     return figure
 
