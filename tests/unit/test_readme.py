@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from nonnormal.denoisers._torchvision import ensure_importable
+
+ensure_importable()  # torchvision, which diffusers imports
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel  # isort: skip # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
