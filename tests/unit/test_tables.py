@@ -727,7 +727,8 @@ def test_files_of_a_study_lie_below_its_folder():
 
 
 @pytest.mark.parametrize(
-    "left_out", [(), ("convergence",), ("step_swap", "geometry"), ("phase_space", "ablation", "representations")]
+    "left_out",
+    [(), ("convergence", "few_steps"), ("step_swap", "geometry"), ("phase_space", "ablation", "representations")],
 )
 def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out):
     raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
@@ -745,6 +746,9 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out
         else {f"{run}/representations.csv" for run in study.representations.networks}
     )
     expected |= set() if "ablation" in left_out else {"ablation.csv"}
+    few_steps = {"few-steps-optimum.csv"}
+    few_steps |= {f"normal-normal/{name}.csv" for name in ("few-steps", "few-steps-samples")}
+    expected |= set() if "few_steps" in left_out else few_steps
     expected |= (
         set()
         if "phase_space" in left_out
