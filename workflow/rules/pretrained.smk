@@ -1,6 +1,5 @@
 """A pretrained network: taken over once, then sampled with each step and measured."""
 
-
 from nonnormal.diffusers.files import network_files
 
 
