@@ -178,8 +178,10 @@ def browser():
         pytest.skip("needs chromium and chromedriver")
     options = webdriver.ChromeOptions()
     options.binary_location = program
-    # No sandbox, since tests may run as root; the page is the pipeline's own.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1200"):
+    # No sandbox, since tests may run as root; the page is the pipeline's own. Reduced motion, which the page respects:
+    # while it scrolls smoothly, what is clicked moves away.
+    arguments = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1200")
+    for argument in (*arguments, "--force-prefers-reduced-motion"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     found = webdriver.Chrome(options, webdriver.ChromeService(driver))
