@@ -20,7 +20,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test package-test slurm-test reliability bench docs lint format schema dry-run report dvc repro pull push results clean
+.PHONY: help reproduce test package-test slurm-test reliability bench docs pictures lint format schema dry-run report dvc repro pull push results clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -49,6 +49,10 @@ bench: $(READY) ## Measure losses, sampling, denoising and training against thei
 
 docs: $(READY) ## Build docs/ into site/, offline, every warning an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+pictures: $(READY) ## Draw the pictures of README.md and docs/ that show the default study's network, into docs/images/
+	$(SNAKEMAKE) -- results/digits/normal-normal/weights.safetensors results/digits/normal-normal/step_swap.csv
+	python docs/pictures.py
 
 lint: $(READY) ## Check formats, style and which room imports which, as CI does
 	ruff format --check .

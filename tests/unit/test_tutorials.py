@@ -22,7 +22,7 @@ def elsewhere(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["your-own-step", "change-the-step", "own-loop", "fewer-calls"])
+@pytest.mark.parametrize("name", ["one-dimension", "your-own-step", "change-the-step", "own-loop", "fewer-calls"])
 def test_a_tutorial_runs_as_it_stands(name, elsewhere):
     page = TUTORIALS / f"{name}.md"
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
@@ -39,6 +39,7 @@ def test_a_tutorial_runs_as_it_stands(name, elsewhere):
 
 def test_every_tutorial_is_run():
     assert {path.stem for path in TUTORIALS.glob("*.md")} == {
+        "one-dimension",
         "your-own-step",
         "change-the-step",
         "own-loop",

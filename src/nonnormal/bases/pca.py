@@ -52,6 +52,14 @@ class PCA(Basis):
     Attributes:
         directions: V, (D, C, H, W), float64, orthonormal: direction k is itself an image.
         variance: variance along each direction, (C, H, W), float64, falling.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import PCA
+        >>> images = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1) * torch.ones(2, 1, 1, 2)  # both pixels move together
+        >>> basis = PCA.fit(images)
+        >>> basis.variance  # all of the variance lies along the first direction
+        tensor([[[2., 0.]]], dtype=torch.float64)
     """
 
     directions: Tensor

@@ -56,6 +56,15 @@ class GaussianMixtureDenoiser:
         basis: the only one in which a level for each component is a level for each pixel.
 
     Source: Bayes' rule; the mixture of points is the optimal denoiser of chen2023 §3.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import GaussianMixtureDenoiser
+        >>> denoiser = GaussianMixtureDenoiser(means=torch.tensor([[-0.5], [0.5]]), stds=torch.zeros(2))
+        >>> denoiser(torch.tensor([[0.4]]), torch.tensor(0.1))  # surely from the point at 0.5
+        tensor([[0.5000]])
+        >>> denoiser(torch.tensor([[0.4]]), torch.tensor(10.0))  # near the mean of both
+        tensor([[0.0010]])
     """
 
     means: Tensor
@@ -119,6 +128,13 @@ class OptimalDenoiser:
         ValueError: there are no images, chunk_size is under 1, or integer images come without levels or the reverse.
 
     Source: chen2023 (2305.19947) §3; the running sum and its errors are derived here.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import OptimalDenoiser
+        >>> denoiser = OptimalDenoiser(images=torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1))
+        >>> denoiser(torch.full((1, 1, 1, 1), 0.1), torch.tensor(0.0)).item()  # the nearest image
+        1.0
     """
 
     images: Tensor

@@ -86,6 +86,17 @@ class NetworkDenoiser(Wrapper):
 
     Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C; that a
     network sees each component's noise: GUD (2410.02667).
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import NetworkDenoiser
+        >>> class Network(torch.nn.Conv2d):
+        ...     def forward(self, z, log_snr):  # yours: log_snr is (B,)
+        ...         return super().forward(z)
+        ...
+        >>> denoiser = NetworkDenoiser(Network(1, 1, 3, padding=1), parametrisation="edm", sigma_data=0.5)
+        >>> denoiser(torch.zeros(4, 1, 8, 8), torch.tensor(0.5)).shape  # the prediction of the clean images
+        torch.Size([4, 1, 8, 8])
     """
 
     sigma_data: Tensor

@@ -46,6 +46,12 @@ class NonNormalScheduler(DDPMScheduler):
 
     Raises:
         ValueError: no such step, a value that cannot be used, or noise levels at which a sample is no number.
+
+    Examples:
+        >>> from nonnormal import NonNormalScheduler
+        >>> scheduler = NonNormalScheduler(step_distribution="laplace")
+        >>> NonNormalScheduler.from_config(scheduler.config, step_distribution="student_t(df=5)").law
+        StudentT(df=5.0)
     """
 
     def __init__(self, *args, step_distribution: str = "normal", **kwargs):

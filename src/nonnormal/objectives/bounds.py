@@ -103,6 +103,16 @@ def bound(
             the grid of levels; a bridge walk, or a chain with a step for each interval, is asked to leave out steps;
             there are not as many steps as intervals, or times that do not rise from t_min to 1; the design's basis is
             another one than the denoiser's own, of other noise.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, Design, GaussianMixtureDenoiser, Loss, bound
+        >>> denoiser = GaussianMixtureDenoiser(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.zeros(2))  # black or white
+        >>> x0, design = torch.ones(200, 1, 1, 1), Design(VP(), Loss("normal", "normal"))
+        >>> [terms] = bound(denoiser, design, x0, levels=2, n_steps=200, seeds=range(200))
+        >>> bits = terms.total.mean() / torch.tensor(2.0).log()
+        >>> bool(1 < bits < 1.2)  # one bit is the truth
+        True
     """
     need_grey_levels(x0, levels)
     need_steps(n_steps)
@@ -230,6 +240,16 @@ def continuous_bound(
             another basis than the denoiser's own, of other noise.
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B; a SNR for each component, of any linear process: derived.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, GaussianMixtureDenoiser, continuous_bound
+        >>> denoiser = GaussianMixtureDenoiser(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.zeros(2))  # black or white
+        >>> x0 = torch.ones(400, 1, 1, 1)
+        >>> terms = continuous_bound(denoiser, VP(), x0, levels=2, n_evaluations=200, seeds=range(400))
+        >>> bits = terms.total.mean() / torch.tensor(2.0).log()
+        >>> bool(0.9 < bits < 1.1)  # one bit is the truth
+        True
     """
     need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)

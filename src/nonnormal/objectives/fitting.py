@@ -158,6 +158,16 @@ def fit_steps(
 
     Raises:
         ValueError: an unknown choice or basis, a basis where q is not normal, and see `residuals`.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, Design, GaussianMixtureDenoiser, Loss, fit_steps
+        >>> from nonnormal.processes import uniform_times
+        >>> denoiser = GaussianMixtureDenoiser(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.zeros(2))
+        >>> x0, design = torch.ones(50, 1, 1, 1), Design(VP(), Loss("normal", "normal"))
+        >>> steps = fit_steps(denoiser, design, x0, uniform_times(4), choice="scale", seeds=range(50))
+        >>> [bool(step.scale >= 1) for step in steps]  # one step for each interval, wider than the true one
+        [True, True, True, True]
     """
     choices = (choice,) if isinstance(choice, str) else tuple(choice)
     for name in choices:

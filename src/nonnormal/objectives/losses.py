@@ -44,6 +44,12 @@ class Loss:
         q: step of the true process, or its name.
         p: step of the model, or its name.
         convention: `exact`, or one of the paper's for the pairs that it prints.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import Loss
+        >>> Loss(q="laplace", p="laplace")(torch.tensor([0.0, 1.0]))
+        tensor([0.0000, 0.6573])
     """
 
     q: Step
@@ -98,6 +104,12 @@ class Design:
         process: schedule, drift and diffusion.
         loss: pair of steps, and the convention of their loss.
         basis: representation in which coordinates are counted; of a denoiser whose basis is whitened it must be that.
+
+    Examples:
+        >>> from nonnormal import VP, Design, Haar, Loss
+        >>> design = Design(VP(), Loss("laplace", "laplace"), basis=Haar(levels=3))
+        >>> str(design.q)
+        'laplace'
     """
 
     process: LinearProcess
@@ -197,6 +209,15 @@ class ELBO:
     Attributes:
         design: what is trained.
         n_steps: T.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import ELBO, VP, Design, GaussianMixtureDenoiser, Loss
+        >>> objective = ELBO(Design(VP(), Loss("laplace", "laplace")), n_steps=100)
+        >>> denoiser = GaussianMixtureDenoiser(torch.zeros(1, 1, 8, 8), torch.ones(1))
+        >>> loss = objective(denoiser, torch.zeros(16, 1, 8, 8), torch.Generator().manual_seed(0))
+        >>> loss.shape  # one loss an image, in nats per dimension
+        torch.Size([16])
     """
 
     design: Design
@@ -240,6 +261,14 @@ class EDMLoss:
         log_sigma_mean, log_sigma_std: m and s.
 
     Source: EDM (2206.00364) Table 1; K in place of the square: li2024 §5.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VE, Design, EDMLoss, GaussianMixtureDenoiser, Loss
+        >>> objective = EDMLoss(Design(VE(), Loss("laplace", "laplace")), sigma_data=0.5)
+        >>> denoiser = GaussianMixtureDenoiser(torch.zeros(1, 1, 8, 8), torch.tensor([0.5]))
+        >>> objective(denoiser, torch.zeros(16, 1, 8, 8), torch.Generator().manual_seed(0)).shape
+        torch.Size([16])
     """
 
     design: Design

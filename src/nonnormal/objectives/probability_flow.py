@@ -166,6 +166,15 @@ def flow_bound(
     Raises:
         ValueError: as many seeds as images are needed; images off the grid of levels; another dequantisation or trace;
             another basis than the denoiser's own, of other noise.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, GaussianMixtureDenoiser, flow_bound
+        >>> denoiser = GaussianMixtureDenoiser(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.full((2,), 0.5))
+        >>> x0 = torch.ones(100, 1, 1, 1)
+        >>> nats, calls = flow_bound(denoiser, VP(), x0, levels=2, seeds=range(100), trace="exact")
+        >>> nats.shape
+        torch.Size([100])
     """
     need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)

@@ -36,6 +36,14 @@ class LinearProcess(ABC):
         t_min: where chains and flows end: 0 where x_0 is noisy at t = 0, else a time at which it is.
         shortest_window: the shortest time for which a component moves; below 1 where components wait, so that a solver
             that chooses its steps must not stride over it.
+
+    Examples:
+        >>> from nonnormal import VP, LinearLogSNR
+        >>> process = VP(LinearLogSNR(9, -7))
+        >>> A, C = process.marginal(1.0)  # E[x_t | x_0] = A x_0 and Cov[x_t | x_0] = C
+        >>> round(A.item(), 4), round(C.item(), 4)
+        (0.0302, 0.9991)
+        >>> coef_xt, coef_x0, chol = process.posterior(0.4, 0.5)  # of x_s given x_t and x_0
     """
 
     n: int = 1

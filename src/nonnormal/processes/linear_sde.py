@@ -56,6 +56,13 @@ class LinearSDE(LinearProcess):
     Raises:
         ValueError: a matrix is not what it has to be, or noise does not reach all variables, so that the law at t = 1
             would keep a memory of the data for any beta.
+
+    Examples:
+        >>> from nonnormal import LinearSDE
+        >>> process = LinearSDE(D=[[1.0]], Q=[[0.0]], H=[[1.0]], C_0=[[1e-4]])  # an Ornstein–Uhlenbeck process
+        >>> A, C = process.marginal(1.0)
+        >>> round(A.item(), 4)  # exp(−1)
+        0.3679
     """
 
     D: Matrix

@@ -47,6 +47,14 @@ class PSLD(LinearProcess):
         ValueError: a parameter out of range, or damping that is not critical.
 
     Source: PSLD (2303.01748) prints the kernel expanded in powers of B, which cancel; this sum is derived here.
+
+    Examples:
+        >>> from nonnormal import PSLD
+        >>> process = PSLD()
+        >>> A, C = process.marginal(1.0)
+        >>> C.round(decimals=2)  # position of variance 1, momentum of variance M = 1/4
+        tensor([[1.0000, 0.0000],
+                [0.0000, 0.2500]], dtype=torch.float64)
     """
 
     mass_inv: float = 4.0

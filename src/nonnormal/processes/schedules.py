@@ -65,6 +65,11 @@ class LinearLogSNR(TwoEnded):
     """log_snr(t) = log_snr_max + t (log_snr_min − log_snr_max).
 
     Source: VDM (2107.00630) §3.2 with the ends −γ = 13.3 and −5 as defaults.
+
+    Examples:
+        >>> from nonnormal import LinearLogSNR
+        >>> LinearLogSNR(log_snr_max=9, log_snr_min=-7).log_snr(0.5).item()
+        1.0
     """
 
     def log_snr(self, t):
@@ -81,6 +86,11 @@ class Cosine(TwoEnded):
     With tan θ = sin θ / sin(π/2 − θ), both angles measured from where they vanish, it keeps its digits at both ends.
 
     Source: Nichol & Dhariwal (2102.09672) §3.2 in continuous time; cutting at the ends derived here.
+
+    Examples:
+        >>> from nonnormal import Cosine
+        >>> [round(Cosine(9, -9).log_snr(t).item(), 2) for t in (0, 0.5, 1)]
+        [9.0, 0.0, -9.0]
     """
 
     def log_snr(self, t):
@@ -137,6 +147,15 @@ class ComponentWise(Schedule):
     Deviates: where that code contradicts its docstring, ours follows the docstring. `variance_adjusted_schedule` states
         Eq. 13, with a (l_i − l_max), but takes the greatest of a l_i + log Σ_i in place of a l_max, and the range of
         the same for that of a l_i: all its lines are shifted, and fall by another amount.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, ComponentWise
+        >>> labels = torch.tensor([[[0.0, 4.0]]])  # two components; the second becomes noise first
+        >>> schedule = ComponentWise(labels, softness=1, log_snr_max=9, log_snr_min=-7)
+        >>> schedule.log_snr(0.5)
+        tensor([[[ 3., -1.]]], dtype=torch.float64)
+        >>> process = VP(schedule)
     """
 
     labels: Tensor

@@ -23,6 +23,12 @@ class VP(LinearProcess):
     Φ = alpha_t / alpha_s, Σ = −sigma_t² expm1(log_snr_t − log_snr_s).
 
     Source: VDM (2107.00630) Eq. 2–3 and App. A.
+
+    Examples:
+        >>> from nonnormal import VP
+        >>> A, C = VP().marginal(0.5)
+        >>> round((A**2 + C).item(), 6)
+        1.0
     """
 
     schedule: Schedule = field(default_factory=LinearLogSNR)
@@ -72,6 +78,12 @@ class VE(LinearProcess):
         ValueError: the ends are not 0 < sigma_min < sigma_max, or rho is not positive.
 
     Source: EDM (2206.00364) Eq. 5 with its ends and rho as defaults.
+
+    Examples:
+        >>> from nonnormal import VE
+        >>> A, C = VE().marginal(1.0)
+        >>> A.item(), round(C.sqrt().item(), 6)
+        (1.0, 80.0)
     """
 
     sigma_min: float = 0.002

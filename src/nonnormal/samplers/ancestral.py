@@ -70,6 +70,15 @@ def sample_ancestral(
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, GaussianMixtureDenoiser, sample_ancestral
+        >>> denoiser = GaussianMixtureDenoiser(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.zeros(2))
+        >>> times = torch.linspace(0, 1, 11)  # 10 network calls
+        >>> x = sample_ancestral(denoiser, VP(), "laplace", (8, 1, 1, 1), times=times, seeds=range(8))
+        >>> x.flatten().round(decimals=2)
+        tensor([-1., -1., -1., -1., -1.,  1., -1., -1.])
     """
     times, basis = falling_times(times, seeds, shape, process), basis_of(denoiser, basis)
     steps = _falling_steps(step, len(times) - 1, process)

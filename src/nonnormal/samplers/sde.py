@@ -86,6 +86,17 @@ def sample_em(
             or does not begin at t = 1; the basis is another one than the denoiser's own, of other noise.
 
     Source: Song et al. (2011.13456) App. D; any other step: li2024 §3.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import VP, GaussianMixtureDenoiser, sample_em
+        >>> from nonnormal.processes import uniform_times
+        >>> denoiser = GaussianMixtureDenoiser(torch.zeros(1, 1, 1, 1), torch.ones(1))  # data from N(0, 1)
+        >>> process = VP()
+        >>> times = uniform_times(100, process.t_min)
+        >>> x = sample_em(denoiser, process, "laplace", (500, 1, 1, 1), times=times, seeds=range(500))
+        >>> bool(0.8 < x.std() < 1.2)
+        True
     """
     step, basis = get(step), options.get("basis")
 
@@ -109,6 +120,17 @@ def sample_sscs(
 
     Source: CLD (2112.07068) §4 Algorithm 1 and its code, PSLD's code [code]; for any process that keeps its prior:
     derived here.
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import PSLD, GaussianMixtureDenoiser, sample_sscs
+        >>> from nonnormal.processes import uniform_times
+        >>> denoiser = GaussianMixtureDenoiser(torch.zeros(1, 1, 1, 1), torch.ones(1))  # data from N(0, 1)
+        >>> process = PSLD()
+        >>> times = uniform_times(100, process.t_min)
+        >>> x = sample_sscs(denoiser, process, "laplace", (500, 1, 1, 1), times=times, seeds=range(500))
+        >>> bool(0.8 < x.std() < 1.2)
+        True
     """
 
     def schedule(t, middle, s):

@@ -36,6 +36,15 @@ def shift_kl(q: Step | str, p: Step | str, delta: Tensor | float) -> Tensor:
         ValueError: d is a tensor of whole numbers, which has no room for the result.
 
     Source: derived here, checked against 30-digit quadrature (`tests/golden/shift_kl.csv`).
+
+    Examples:
+        >>> import torch
+        >>> from nonnormal import shift_kl
+        >>> d = torch.tensor([0.0, 1.0, 3.0])
+        >>> shift_kl("normal", "normal", d)  # d²/2
+        tensor([0.0000, 0.5000, 4.5000])
+        >>> shift_kl("laplace", "laplace", d)
+        tensor([0.0000, 0.6573, 3.2570])
     """
     delta = delta if isinstance(delta, Tensor) else torch.as_tensor(delta, dtype=torch.float64)
     if not delta.is_floating_point():
