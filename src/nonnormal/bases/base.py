@@ -20,10 +20,11 @@ Shape = tuple[int, int, int]
 
 
 class Basis(ABC):
-    """c = U x, with x = U⁻¹ c exactly, in the dtype and on the device of what is given; differentiable.
+    """Base class: an invertible linear map from images x to coefficients c = U x of the same shape, and back.
 
-    The maps act on the whole image at once or on each channel by itself, as each basis says of itself. Bases that are
-    fitted to images give by `tensors` what they learnt, and are made again by `from_tensors`.
+    Results have the dtype and device of the argument, and are differentiable. A basis acts on the whole image or on
+    each channel separately; its docstring says which. A basis that is fitted to images returns what it learnt as
+    `tensors`, and `from_tensors` makes it again.
 
     Examples:
         >>> import torch
@@ -49,11 +50,11 @@ class Basis(ABC):
 
     @property
     def rotation(self) -> Basis:
-        """The orthonormal part of U: U itself, but for a whitening its basis."""
+        """The orthonormal part of U: U itself, or the basis that a whitening scales."""
         return self
 
     def matches(self, other: Basis) -> bool:
-        """Whether both are the same map: the same object, of equal settings, or fitted to the same tensors."""
+        """Whether both are the same map: the same object, equal settings, or equal fitted tensors."""
         if self is other or self == other:
             return True
         mine, its = self.tensors(), other.tensors()
@@ -63,25 +64,25 @@ class Basis(ABC):
 
     @property
     def log_det(self) -> float:
-        """log abs(det U), nats an image: log p(x) = log p(c) + log_det. Zero of an orthonormal basis."""
+        """log abs(det U), nats per image: log p(x) = log p(c) + log_det. Zero for an orthonormal basis."""
         return 0.0
 
     def frequency(self, shape: Shape) -> Tensor:
-        """How fine each component is, (C, H, W), float64, 0 of the coarsest: labels for a component-wise schedule.
+        """Frequency of each component, (C, H, W), float64, 0 for the coarsest: labels for a component-wise schedule.
 
         Raises:
-            ValueError: the components of this basis have no scale.
+            ValueError: the components of this basis have no frequency.
         """
         raise ValueError(f"the components of {type(self).__name__} have no frequency; DCT, Fourier and Haar order them")
 
     def tensors(self) -> dict[str, Tensor]:
-        """What was fitted, by name, to be stored beside a run; empty of a basis that is fixed."""
+        """Fitted tensors by name, which are stored with a run; empty for a fixed basis."""
         return {}
 
 
 @dataclass(frozen=True)
 class Pixel(Basis):
-    """c = x: each pixel of each channel is a coordinate.
+    """The pixel basis, c = x: each pixel of each channel is a coordinate.
 
     Examples:
         >>> import torch

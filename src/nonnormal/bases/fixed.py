@@ -46,10 +46,11 @@ class Separable(Basis):
 
 @dataclass(frozen=True)
 class DCT(Separable):
-    """c_k = √(2/n) Σ_j x_j cos(πk(2j + 1)/2n), c_0 by √(1/n): the cosine transform of type II, along both axes.
+    """Orthonormal cosine transform of type II, along both axes of each channel.
 
-    Row k has frequency k/2n: half a wave more for each row. The image is continued by reflection, so no border is
-    seen as an edge.
+    c_k = √(2/n) Σ_j x_j cos(πk(2j + 1)/2n), with √(1/n) for c_0.
+
+    Row k has frequency k/2n cycles per pixel. The transform continues the image by reflection, so a border is no edge.
 
     Examples:
         >>> import torch
@@ -73,12 +74,13 @@ class DCT(Separable):
 
 @dataclass(frozen=True)
 class Fourier(Separable):
-    """c = √(2/n) Σ_j x_j (cos, sin)(2πkj/n), along both axes; constant and alternating rows by √(1/n).
+    """Real orthonormal Fourier transform, along both axes of each channel.
+
+    c = √(2/n) Σ_j x_j (cos, sin)(2πkj/n), with √(1/n) for the constant and the alternating row.
 
     Rows are 1, cos 1, sin 1, cos 2, sin 2, …, and for even n end with the alternating one; row r has frequency
-    ⌈r/2⌉/n. In two dimensions this is the separable real basis: its products of cosines and sines are rotations of
-    the plane waves (k, l) and (k, −l), of one radial frequency, among each other. The image is continued
-    periodically.
+    ⌈r/2⌉/n. In two dimensions this is the separable real basis: its products of cosines and sines are combinations of
+    the plane waves (k, l) and (k, −l), which have one radial frequency. The transform continues the image periodically.
 
     Examples:
         >>> import torch
@@ -105,10 +107,12 @@ class Fourier(Separable):
 
 @dataclass(frozen=True)
 class Haar(Basis):
-    """(a, d) = (x_2j + x_2j+1, x_2j − x_2j+1)/√2 along both axes, and again on the block of averages, `levels` times.
+    """Orthonormal Haar wavelets of `levels` levels, on each channel.
 
-    Coefficients lie as a pyramid: averages of the last level in the corner (0, 0), and around them, level by level,
-    the three blocks of details (right: along W, below: along H, diagonal).
+    (a, d) = (x_2j + x_2j+1, x_2j − x_2j+1)/√2 along both axes, and again on the block of averages.
+
+    The coefficients form a pyramid: the averages of the last level lie in the corner (0, 0), and the three blocks of
+    details of each level lie around them (right: along W, below: along H, diagonal).
 
     Attributes:
         levels: how often the averages are split, 1 or more; H and W must be divisible by 2^levels.

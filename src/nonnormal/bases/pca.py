@@ -26,7 +26,7 @@ CONSTANT = 1e-10
 
 
 def need_images(images: Tensor) -> None:
-    """Refuses what has no covariance.
+    """Raises an error for images that have no covariance.
 
     Raises:
         ValueError: there are under two images (N, C, H, W), or one is not finite.
@@ -45,7 +45,7 @@ def need_shape(x: Tensor, shape: Sequence[int]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PCA(Basis):
-    """c = V x over all C·H·W numbers of an image jointly, largest variance first.
+    """Principal components c = V x of whole images, over all C·H·W numbers jointly, largest variance first.
 
     Coefficient k stands at place k of (C, H, W) in row-major order; it belongs to no channel and no pixel.
 
@@ -67,7 +67,7 @@ class PCA(Basis):
 
     @classmethod
     def fit(cls, images: Tensor, *, scale: Scale | None = None) -> PCA:
-        """V from C = V diag(variance) Vᵀ, the covariance of the images (N, C, H, W), N ≥ 2.
+        """Principal components of the images (N, C, H, W), N ≥ 2: V from their covariance V diag(variance) Vᵀ.
 
         All D directions are kept, also those without variance, since an orthonormal map needs them; of larger images
         `LeadingPCA` finds the leading ones. The largest entry of each direction is positive.
@@ -118,8 +118,8 @@ class PCA(Basis):
 class Whitened(Basis):
     """chi = S⁻¹ U x: every component has variance 1 on the training images. Not orthonormal.
 
-    White noise on chi has the covariance Uᵀ S² U on pixels: that is the prior from which a process then starts, and
-    noise of no single sigma, so a denoiser of pixels must be told of S. A density of chi is one of x by
+    White noise on chi has the covariance Uᵀ S² U on pixels, which becomes the prior of the process. This noise has no
+    single sigma, so a denoiser of pixels needs S. A density of chi is one of x by
     log p(x) = log p(chi) + log_det.
 
     Attributes:
@@ -138,9 +138,9 @@ class Whitened(Basis):
     def fit(cls, basis: Basis, images: Tensor, floor: float = 0.0, *, scale: Scale | None = None) -> Whitened:
         """S = max(std of U x, floor) over the training images (N, C, H, W), about their mean.
 
-        A component that never varies has no scale, and any number in its place would be a choice of the prior that
-        the data do not make: it is refused unless the caller makes that choice. A natural floor is the deviation of
-        rounding to grey levels, spacing/√12: what varies less, the data do not resolve.
+        A component that never varies has no scale, and the data do not say which scale the prior should have there. So
+        such a component raises an error unless `floor` is positive. A natural floor is the standard deviation of
+        rounding to grey levels, spacing/√12.
 
         Args:
             basis: U.

@@ -16,7 +16,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 class StateDenoiser(ABC):
-    """What predicts from a whole state of one process, not from its observation y: see `state_networks`."""
+    """Base class of denoisers that take the whole state of one process, instead of its observation y."""
 
     @abstractmethod
     def predict_x0(self, process: LinearProcess, xt: Tensor, t: float | Tensor, basis: Basis | None = None) -> Tensor:

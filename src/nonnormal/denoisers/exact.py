@@ -16,9 +16,9 @@ from nonnormal.processes import append_dims
 
 @dataclass(frozen=True, eq=False)
 class NormalDenoiser:
-    """E[x0 | x0 + U⁻¹(σ ⊙ eps) = x] for x0 ~ N(mean, covariance), exactly, for white noise and for any other.
+    """Exact denoiser of a normal law, for white and other noise: E[x0 | x0 + U⁻¹(σ ⊙ eps) = x].
 
-    x̂0 = mean + Σ (Σ + U⁻¹ diag(σ²) U⁻ᵀ)⁻¹ (x − mean).
+    With x0 ~ N(mean, Σ), x̂0 = mean + Σ (Σ + U⁻¹ diag(σ²) U⁻ᵀ)⁻¹ (x − mean).
 
     Args:
         mean: (C, H, W).
@@ -45,7 +45,7 @@ class NormalDenoiser:
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixtureDenoiser:
-    """E[x0 | x0 + sigma·eps = x] for x0 ~ Σ_k w_k N(m_k, s_k² I), exactly.
+    """Exact denoiser of a normal mixture: E[x0 | x0 + sigma·eps = x] for x0 ~ Σ_k w_k N(m_k, s_k² I).
 
     x̂0 = Σ_k r_k(x) (m_k + s_k²/(s_k²+σ²) (x − m_k)) with responsibilities r_k ∝ w_k N(x; m_k, s_k²+σ²), all by pixel.
 
@@ -53,7 +53,7 @@ class GaussianMixtureDenoiser:
         means: (K, *event).
         stds: (K,), may be 0 (a point mass).
         weights: (K,), sums to 1; equal weights where it is None.
-        basis: the only one in which a level for each component is a level for each pixel.
+        basis: basis in which a noise level for each component may be given: pixels.
 
     Source: Bayes' rule; the mixture of points is the optimal denoiser of chen2023 §3.
 
@@ -103,11 +103,13 @@ TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 @dataclass(frozen=True, eq=False)
 class OptimalDenoiser:
-    """r*(x; σ) = Σ_i softmax_i(−‖x − y_i‖²/2σ²) y_i over the images y_i, exactly: a step of annealed mean shift.
+    """Optimal denoiser of a finite set of images y_i: r*(x; σ) = Σ_i softmax_i(−‖x − y_i‖²/2σ²) y_i.
 
-    The sum runs over chunks of images with a running least distance m, so that no more is held than one chunk, its
-    distances and the sums Σ exp((m − ‖x − y_i‖²)/2σ²) (1, y_i). At σ = 0 it is the nearest image, the mean of them
-    where several are. Sums are in x's precision, but at least float32. No gradients.
+    A call is one step of annealed mean shift.
+
+    The sum runs over chunks of images with a running least distance m. Only one chunk, its distances and the sums
+    Σ exp((m − ‖x − y_i‖²)/2σ²) (1, y_i) are in memory. At σ = 0 the result is the nearest image, or the mean of several
+    that are equally near. Sums have x's precision, but at least float32. There are no gradients.
 
     It costs two matrix products. One makes ‖x‖² + ‖y‖² − 2xy, x and y centred, which at unit roundoff u errs by at
     most E = (D + 4)(u(‖y‖² + 2‖x‖‖y‖) + 2⁻⁵³‖x‖²), for ‖x‖² is in float64, but by about e = E/(D + 4), as rounding goes

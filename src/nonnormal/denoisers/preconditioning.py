@@ -57,7 +57,9 @@ class Wrapper(nn.Module):
 
 
 class NetworkDenoiser(Wrapper):
-    """x̂0 = m + c_skip·(x − m) + c_out·F(c_in·(x − m), log_snr), with coefficients set by what the network F predicts.
+    """Turns a network F of any parametrisation into a denoiser.
+
+    x̂0 = m + c_skip·(x − m) + c_out·F(c_in·(x − m), log_snr), with coefficients set by what F predicts:
 
     | parametrisation | F predicts | c_skip | c_out | c_in |
     |---|---|---|---|---|
@@ -67,9 +69,9 @@ class NetworkDenoiser(Wrapper):
     | edm | unit-variance residual | σ_d²/(σ²+σ_d²) | σσ_d/√(σ²+σ_d²) | 1/√(σ²+σ_d²) |
 
     Here α = 1/√(1+σ²), so c_in·x is the VP state of the same log-SNR for all but edm. All products are component by
-    component of the basis U: x stands for Ux. The network works on images, so what it is given is carried back by Uᵀ
-    and what it predicts by U. With m and σ_d of each component a network that predicts 0 is, with edm, the best
-    linear denoiser of components that are not correlated: the optimal one for a normal law in its PCA.
+    component of the basis U: x stands for Ux. The network works on images, so Uᵀ is applied to its input and U to its
+    prediction. With m and σ_d of each component and edm, a network that predicts 0 is the best linear denoiser of
+    uncorrelated components, which is the optimal one for a normal law in its PCA.
 
     Args:
         network: F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W).

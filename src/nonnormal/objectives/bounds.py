@@ -81,7 +81,7 @@ def bound(
     n_evaluations: int | None = None,
     batch_size: int = 512,
 ) -> list[Bound]:
-    """T-step bounds of the images x0, one per loss, all read off the same network calls.
+    """Upper bounds on −log p(x0) in T steps, nats per image: one `Bound` for each loss, from the same network calls.
 
     Args:
         denoiser: in VE coordinates.
@@ -94,15 +94,15 @@ def bound(
         losses: what is summed over the steps; the design's own loss where it is None. A `FittedLoss` has a step for
             each of the T intervals.
         times: the T + 1 times of the chain, from the process's t_min to 1; uniform where it is None.
-        n_evaluations: network calls an image: one step out of each of so many equal parts of the T, drawn for each
-            image by itself and weighted, which leaves the sum unbiased. All T where it is None or larger.
+        n_evaluations: network calls per image. The T steps are divided into this many equal parts, and one step of each
+            part is drawn for each image and weighted, so the sum stays unbiased. None: all T.
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, two levels, and one step and network call or more; images off
-            the grid of levels; a bridge walk, or a chain with a step for each interval, is asked to leave out steps;
-            there are not as many steps as intervals, or times that do not rise from t_min to 1; the design's basis is
-            another one than the denoiser's own, of other noise.
+        ValueError: numbers of seeds and images differ; fewer than two levels, one step or one network call; images off
+            the grid of levels; n_evaluations below T for a bridge walk or for a step for each interval; numbers of
+            steps and intervals differ; times do not rise from t_min to 1; the denoiser needs another basis than the
+            design's.
 
     Examples:
         >>> import torch
@@ -219,11 +219,14 @@ def continuous_bound(
     basis: Basis | None = None,
     batch_size: int = 512,
 ) -> Bound:
-    """Prior KL + ½ ∫ Σ_i −SNR_i′(t) E(x̂0 − x0)_i² dt − E log p(x0 | y at t_min): the normal bound for T → ∞.
+    """The bound of the normal pair for T → ∞ (VDM's), nats per image.
 
-    SNR_i is that of component i's y, momentum or not. The integral is drawn at one time in each of `n_evaluations`
-    parts, for each image by itself; the parts are equal in the log-SNR averaged over components, so with one level for
-    all nothing of the schedule counts but its ends. Reconstruction is `categorical_log_prob`.
+    Prior KL + ½ ∫ Σ_i −SNR_i′(t) E(x̂0 − x0)_i² dt − E log p(x0 | y at t_min).
+
+    SNR_i is that of component i's y, with or without momentum. The integral is estimated at one random time in each of
+    `n_evaluations` parts, for each image separately. The parts are equal in the log-SNR averaged over components, so
+    with one level for all components the result depends on the ends of the schedule only. Reconstruction is
+    `categorical_log_prob`.
 
     Args:
         denoiser: in VE coordinates.
@@ -236,8 +239,8 @@ def continuous_bound(
         batch_size: images per network call.
 
     Raises:
-        ValueError: as many seeds as images are needed, and one network call or more; images off the grid of levels;
-            another basis than the denoiser's own, of other noise.
+        ValueError: numbers of seeds and images differ; no network call; images off the grid of levels; the denoiser
+            needs another basis.
 
     Source: VDM (2107.00630) Eq. 15 and 18, decoder App. B; a SNR for each component, of any linear process: derived.
 
@@ -284,7 +287,7 @@ def _some_evaluations(n: int) -> None:
 
 
 def need_levels(levels: int) -> None:
-    """Refuses fewer grey levels than there are between black and white, and what is no number of levels."""
+    """Raises an error if `levels` is not a whole number of 2 or more."""
     if levels < 2:
         raise ValueError(f"levels must be 2 or more, found {levels}")
     if levels != int(levels):
@@ -331,7 +334,7 @@ def prior_kl(process: LinearProcess, c0: Tensor) -> Tensor:
 
 
 def discretised_log_prob(p: Step | str, x0: Tensor, centre: Tensor, scale: float | Tensor, levels: int) -> Tensor:
-    """log P(x0): the mass that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
+    """Log-mass log P(x0) that centre + scale·z, z ~ p, puts on the bin of x0's grey level, nats, elementwise.
 
     The bins are those of `levels` equally spaced levels on [−1, 1], bounded half-way between them; the outermost take
     the tails, so the masses sum to 1. A mass below the smallest float64 is that of exp(−s u) at distance u from the

@@ -144,14 +144,14 @@ def fit_steps(
     marginals: Marginals = "limit",
     batch_size: int = 512,
 ) -> tuple[Step | FittedStep, ...] | dict[str, tuple[Step | FittedStep, ...]]:
-    """The best step of each interval for this network, within a choice: one for each, from the data to the prior.
+    """Fits the model's step of each interval to the errors of a network, after training; ordered from data to prior.
 
     Args:
         denoiser, design, images, times, seeds, n_draws, marginals, batch_size: see `residuals`.
         choice: one of `CHOICES`, or several, which then share the network calls.
-        basis: in whose components variances and shapes are counted, on top of the design's: one of `BASES`, or a basis.
-            "pixel" are the coordinates of the design; "pca" is fitted to the images, "residual_pca" to the residuals of
-            each interval, of every other image, and variances and shapes to those of the rest.
+        basis: basis of the fitted variances and shapes, on top of the design's: one of `BASES`, or a basis. "pixel" are
+            the coordinates of the design. "pca" is fitted to the images. "residual_pca" is fitted to the residuals of
+            every other image in each interval, and variances and shapes to those of the rest.
 
     Returns:
         Steps for `bound` (`FittedLoss`) and `sample_ancestral`; of several choices {choice: steps}.

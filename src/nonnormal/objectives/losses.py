@@ -38,7 +38,7 @@ _STEPS = 64  # whose coefficients are computed at once, of all components
 
 @dataclass(frozen=True)
 class Loss:
-    """What missing x_0 by x̂0 costs in a step: K_{q,p} of the whitened error, or a loss as the paper prints it.
+    """Loss of one step for a pair q/p: K_{q,p} of the whitened error, or a loss as the paper prints it.
 
     Attributes:
         q: step of the true process, or its name.
@@ -98,12 +98,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Design:
-    """One point of the design space.
+    """A design: process, pair of steps, and basis.
 
     Attributes:
         process: schedule, drift and diffusion.
         loss: pair of steps, and the convention of their loss.
-        basis: representation in which coordinates are counted; of a denoiser whose basis is whitened it must be that.
+        basis: representation in which coordinates are counted; for a denoiser with a whitened basis, that basis.
 
     Examples:
         >>> from nonnormal import VP, Design, Haar, Loss
@@ -202,9 +202,11 @@ def antithetic(n: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class ELBO:
-    """loss = T (K_{q,p}(delta) − K_{q,p}(0)) at a step k drawn from 1 … T: an unbiased draw of the T-step bound.
+    """Training loss by the bound: an unbiased draw of the diffusion term in T steps, without its constant.
 
-    Times are antithetic over the batch, x_t is drawn from the limit marginal.
+    loss = T (K_{q,p}(delta) − K_{q,p}(0)) at a step k drawn from 1 … T, in nats per dimension.
+
+    Times are antithetic over the batch; x_t is drawn from the limit marginal.
 
     Attributes:
         design: what is trained.
@@ -251,9 +253,11 @@ class ELBO:
 
 @dataclass(frozen=True)
 class EDMLoss:
-    """loss = K_{q,p}(e) − K_{q,p}(0) with EDM's weighted error e = √(σ²+σ_d²)/(σσ_d) · (x̂0 − x0), ln σ ~ N(m, s²).
+    """Training loss with EDM's noise levels and weights, and K in the place of the square.
 
-    With the normal pair this is half of EDM's loss; other pairs put K in the place of the square.
+    loss = K_{q,p}(e) − K_{q,p}(0) with EDM's weighted error e = √(σ²+σ_d²)/(σσ_d) · (x̂0 − x0) and ln σ ~ N(m, s²).
+
+    With the normal pair this is half of EDM's loss.
 
     Attributes:
         design: what is trained; noise levels are drawn from the law of σ, not from the process.

@@ -145,7 +145,7 @@ def flow_bound(
     atol: float = 1e-4,
     batch_size: int = 512,
 ) -> tuple[Tensor, int]:
-    """One draw of the bound on −log P(x0) by the flow's density of dequantised images, and the network calls.
+    """Upper bound on −log P(x0) by the probability flow: one draw per image, and the number of network calls.
 
     Args:
         denoiser: in VE coordinates.

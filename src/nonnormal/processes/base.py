@@ -29,13 +29,12 @@ from torch import Tensor
 
 
 class LinearProcess(ABC):
-    """Base of all processes: subclasses say how x moves, this class says what follows from it.
+    """Base class of linear processes: subclasses define transitions; marginals and posteriors follow here.
 
     Attributes:
         n: variables per component (1, or 2 in phase space).
-        t_min: where chains and flows end: 0 where x_0 is noisy at t = 0, else a time at which it is.
-        shortest_window: the shortest time for which a component moves; below 1 where components wait, so that a solver
-            that chooses its steps must not stride over it.
+        t_min: time at which chains and flows end: 0 if the state at t = 0 is noisy, else a small positive time.
+        shortest_window: shortest time interval in which a component changes; an adaptive solver must not step over it.
 
     Examples:
         >>> from nonnormal import VP, LinearLogSNR

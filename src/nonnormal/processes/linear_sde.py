@@ -41,12 +41,14 @@ _TERMS = 20  # of the series with ‖F‖B ≤ ½: the first that is left out is
 
 @dataclass(frozen=True, eq=False)
 class LinearSDE(LinearProcess):
-    """dz = −β (D + Q) H z dt + √(2βD) dw with constant n×n matrices D, Q and H, from N(A_0 z_0, C_0).
+    """Any linear diffusion of the complete recipe that keeps a normal prior.
+
+    dz = −β (D + Q) H z dt + √(2βD) dw with constant n×n matrices D, Q and H, started from N(A_0 z_0, C_0).
 
     Attributes:
-        D: symmetric, positive semi-definite: the noise.
-        Q: skew: rotation, which leaves the prior alone.
-        H: symmetric, positive definite: inverse covariance of the prior.
+        D: diffusion matrix, symmetric and positive semi-definite.
+        Q: skew matrix: a rotation that keeps the prior.
+        H: inverse covariance of the prior, symmetric and positive definite.
         beta: rate of time, a number or its two ends (β at t = 0, β at t = 1) with a straight line between.
         A_0: which variables are data; the identity where it is None.
         C_0: covariance of the variables given the data at t = 0; zero where it is None. A likelihood needs it positive
@@ -54,8 +56,8 @@ class LinearSDE(LinearProcess):
         t_min: where chains and flows end.
 
     Raises:
-        ValueError: a matrix is not what it has to be, or noise does not reach all variables, so that the law at t = 1
-            would keep a memory of the data for any beta.
+        ValueError: a matrix does not have the property above, or the noise does not reach all variables, so that the
+            state at t = 1 would depend on the data for any beta.
 
     Examples:
         >>> from nonnormal import LinearSDE

@@ -25,7 +25,9 @@ from nonnormal.processes.linear_sde import LinearSDE, Rate, elapsed, rate_ends
 
 @dataclass(frozen=True)
 class PSLD(LinearProcess):
-    """Φ, Σ in closed form for critical damping (Γ − ν)² = 4 M⁻¹; with κ = (Γ + ν) B / 2, B = ∫β:
+    """Phase-space Langevin diffusion (PSLD; CLD for friction_x = 0) of position and momentum, critically damped.
+
+    Φ and Σ are in closed form for (Γ − ν)² = 4 M⁻¹. With κ = (Γ + ν) B / 2 and B = ∫β:
 
         Φ = e^(−κ/2) [[1 + (ν − Γ)B/4, M⁻¹B/2], [−B/2, 1 − (ν − Γ)B/4]]
         Σ_xx = P(3, κ) + e^(−κ) ΓB (1 + νB/2),   Σ_xm = e^(−κ) (ν − Γ) B²/4,

@@ -1,8 +1,8 @@
 """Schedules: log_snr(t) = log(alpha² / sigma²), falling from data (t = 0) to prior (t = 1).
 
-A schedule is the one thing that the noise level of a one-variable process depends on; alpha and sigma follow from the
-process (`VP`: alpha² = sigmoid(log_snr)). `LinearLogSNR` and `Cosine` serve all components alike, `ComponentWise`
-gives each component (C, H, W) of a basis a time of its own. Computed in float64. Knows nothing of processes or data.
+The schedule determines the noise level of a one-variable process at each time; alpha and sigma follow from the process
+(`VP`: alpha² = sigmoid(log_snr)). `LinearLogSNR` and `Cosine` have one log-SNR for all components, `ComponentWise` has
+one for each component (C, H, W) of a basis. Computed in float64. Knows nothing of processes or data.
 
 The order of components is that of their labels: **the larger label is noised first, and so generated last.**
 """
@@ -22,7 +22,7 @@ REACH = 700.0
 
 
 class Schedule(ABC):
-    """log_snr(t), which never rises."""
+    """Base class of noise schedules: log_snr(t), which never rises."""
 
     @abstractmethod
     def log_snr(self, t: float | Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class Schedule(ABC):
 
     @property
     def shortest_window(self) -> float:
-        """The shortest time for which a component moves: 1, the unit interval, where none waits."""
+        """Shortest time interval in which a component changes; 1 if every component changes all the time."""
         return 1.0
 
 
@@ -44,7 +44,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class TwoEnded(Schedule):
-    """log_snr(t) between two ends, the same for all components.
+    """Base class of schedules between two ends, the same for all components.
 
     Attributes:
         log_snr_max: log-SNR at t = 0.
@@ -62,7 +62,7 @@ class TwoEnded(Schedule):
 
 
 class LinearLogSNR(TwoEnded):
-    """log_snr(t) = log_snr_max + t (log_snr_min − log_snr_max).
+    """Linear schedule: log_snr(t) = log_snr_max + t (log_snr_min − log_snr_max).
 
     Source: VDM (2107.00630) §3.2 with the ends −γ = 13.3 and −5 as defaults.
 
@@ -81,9 +81,10 @@ class LinearLogSNR(TwoEnded):
 
 
 class Cosine(TwoEnded):
-    """log_snr(t) = −2 log tan(a + t (b − a)), with a, b such that the ends are log_snr_max and log_snr_min.
+    """Cosine schedule, cut at two ends: log_snr(t) = −2 log tan(a + t (b − a)).
 
-    With tan θ = sin θ / sin(π/2 − θ), both angles measured from where they vanish, it keeps its digits at both ends.
+    a and b are such that the ends are log_snr_max and log_snr_min. The tangent is computed as sin θ / sin(π/2 − θ),
+    which is accurate at both ends.
 
     Source: Nichol & Dhariwal (2102.09672) §3.2 in continuous time; cutting at the ends derived here.
 
@@ -103,7 +104,7 @@ class Cosine(TwoEnded):
 
 
 class Polynomial(TwoEnded):
-    """log_snr(t) = −2 rho log(a + t (b − a)): sigma^(1/rho), in VE coordinates, rises linearly from a to b; rho = 7.
+    """EDM's schedule: log_snr(t) = −2 rho log(a + t (b − a)), so sigma^(1/rho) rises linearly from a to b; rho = 7.
 
     Uniform times are then EDM's levels, from sigma = exp(−log_snr_max/2) to exp(−log_snr_min/2).
 
@@ -121,7 +122,9 @@ class Polynomial(TwoEnded):
 
 @dataclass(frozen=True, eq=False)
 class ComponentWise(Schedule):
-    """log_snr_i(t) = log_snr_max + a (l_max − l_i) − t (log_snr_max − log_snr_min + a (l_max − l_min)) − log Σ_i.
+    """Schedule with a log-SNR for each component, in the order of labels l_i.
+
+    log_snr_i(t) = log_snr_max + a (l_max − l_i) − t (log_snr_max − log_snr_min + a (l_max − l_min)) − log Σ_i
 
     Here a = 1/softness. So log(Σ_i alpha_i²/sigma_i²), the log-SNR counted in the variance Σ_i of the data, falls on
     parallel lines: from log_snr_max for the component noised first, down to log_snr_min for the one noised last.
@@ -136,7 +139,7 @@ class ComponentWise(Schedule):
         variance: Σ_i, (C, H, W), variance of the data's components; None where they are whitened, Σ_i = 1.
         log_snr_max: log-SNR of the component with the largest label at t = 0.
         log_snr_min: log-SNR of the component with the smallest label at t = 1.
-        low, high: log_snr_i is clipped to [low, high]; a clipped component waits (its transitions are the identity).
+        low, high: log_snr_i is clipped to [low, high]; while it is clipped the component does not change.
 
     Raises:
         ValueError: shapes, softness or ends are wrong, a component never moves between low and high, or a log-SNR
@@ -145,8 +148,8 @@ class ComponentWise(Schedule):
     Source: GUD (2410.02667) Eq. 13 and its authors' code, where γ = −log_snr; clipping as in that code's sequential
         schedule.
     Deviates: where that code contradicts its docstring, ours follows the docstring. `variance_adjusted_schedule` states
-        Eq. 13, with a (l_i − l_max), but takes the greatest of a l_i + log Σ_i in place of a l_max, and the range of
-        the same for that of a l_i: all its lines are shifted, and fall by another amount.
+        Eq. 13, with a (l_i − l_max), but uses the greatest of a l_i + log Σ_i in place of a l_max, and the range of
+        a l_i + log Σ_i in place of that of a l_i. So all its lines are shifted, and fall by another amount.
 
     Examples:
         >>> import torch
@@ -207,11 +210,12 @@ class ComponentWise(Schedule):
 
 
 def sequential(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> ComponentWise:
-    """Components of label l + 1 are generated `delay` windows after those of label l, each in a window of its own.
+    """Sequential schedule: components of label l + 1 are generated `delay` windows after those of label l.
 
-    Within its window, of length w = 1/(1 + delay·(l_max − l_min)), a component falls from log_snr_max to log_snr_min;
-    before and after it waits. Delay 0: all at once; 1: each label starts where the last is done; above 1: with a
-    pause between. It is `ComponentWise` with softness 1/(delay·(log_snr_max − log_snr_min)), clipped at the ends.
+    In its window, of length w = 1/(1 + delay·(l_max − l_min)), the log-SNR of a component falls from log_snr_max to
+    log_snr_min; outside the window it is constant. Delay 0: all labels at once; 1: each label starts when the last one
+    ends; above 1: with a pause between them. It is `ComponentWise` with softness 1/(delay·(log_snr_max − log_snr_min)),
+    clipped at the ends.
 
     Args:
         labels: l_i, (C, H, W), such as `column_labels`; for components of comparable variance.
@@ -232,14 +236,14 @@ def sequential(labels: Tensor, delay: float, log_snr_max: float = 13.3, log_snr_
 
 
 def variance_labels(variance: Tensor) -> Tensor:
-    """l_i = −log Σ_i: what varies least is generated last, as in standard diffusion."""
+    """Labels l_i = −log Σ_i: the component of least variance is generated last, as in standard diffusion."""
     if not _positive(variance):
         raise ValueError(f"variance labels need positive variances, found {_summary(variance)}")
     return -variance.double().log()
 
 
 def column_labels(shape: tuple[int, int, int]) -> Tensor:
-    """l_i = column: images (C, H, W) are generated from left to right.
+    """Labels l_i = column: images (C, H, W) are generated from left to right.
 
     Source: the docstring of GUD's `column_schedule`, "column 0 is generated first".
     Deviates: the code of `column_schedule` lets the last column wait longest before it is noised, so that it is
@@ -249,7 +253,7 @@ def column_labels(shape: tuple[int, int, int]) -> Tensor:
 
 
 def row_labels(shape: tuple[int, int, int]) -> Tensor:
-    """l_i = row: images (C, H, W) are generated from top to bottom."""
+    """Labels l_i = row: images (C, H, W) are generated from top to bottom."""
     return torch.arange(shape[1], dtype=torch.float64)[:, None].expand(shape)
 
 

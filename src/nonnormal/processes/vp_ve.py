@@ -66,8 +66,8 @@ class VP(LinearProcess):
 class VE(LinearProcess):
     """Variance-exploding process: alpha = 1, sigma^(1/rho) linear in t from sigma_min to sigma_max.
 
-    Φ = 1, Σ = sigma_t² − sigma_s². Uniform times give EDM's grid of noise levels. The data begin with noise sigma_min,
-    as VP's begin with its schedule's; sampling starts from N(0, sigma_max²), which leaves out the data's own variance.
+    Φ = 1, Σ = sigma_t² − sigma_s². Uniform times give EDM's grid of noise levels. At t = 0 the state has the noise
+    sigma_min. Sampling starts from N(0, sigma_max²), which neglects the variance of the data.
 
     Attributes:
         sigma_min: sigma at t = 0.

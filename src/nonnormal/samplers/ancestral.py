@@ -39,7 +39,9 @@ def sample_ancestral(
     known: tuple[Tensor, Tensor] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z down the grid, then y at its end: T network calls an image.
+    """Ancestral sampling with any step: one network call for each interval of the grid.
+
+    x_s = coef_xt x_t + coef_x0 x̂0(x_t, t) + L z from the prior to the data; the result is y at the last time.
 
     Args:
         denoiser: in VE coordinates, or of the states of this process.
@@ -53,20 +55,20 @@ def sample_ancestral(
         dtype: of the state; coefficients are float64 in any case.
         device: of the state.
         batch_size: images per network call, all where it is None.
-        known: (images like those that are asked for, mask (C, H, W) of components of the basis): where the mask holds
-            the component is known, and x̂0 is not asked for. Known components so move as data do that become noise,
-            seen backwards. What is sampled beside them is their conditional law as far as a schedule has the known
-            components clean before the others begin; else the others see them through noise.
+        known: (images of the result's shape, mask (C, H, W) of components of the basis), for inpainting: components in
+            the mask are known, and take their own x0 in the place of x̂0. The others are sampled from their exact
+            conditional law if the schedule has the known components clean before the others begin; else they see the
+            known ones through noise.
         callback: called at each step with {"i", "t", "x", "denoised"}, after x̂0 is known and before x moves.
 
     Returns:
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
-            or does not begin at t = 1; there are not as many steps as intervals, or fitted ones and a process of
-            several variables per component; known images or mask are of another shape, or the images no numbers in
-            [−1, 1]; the basis is another one than the denoiser's own, of other noise.
+        ValueError: the number of seeds is not N; the grid has fewer than two times, repeats one, leaves [t_min, 1] or
+            does not contain 1; numbers of steps and intervals differ; fitted steps for a process with several variables
+            per component; known images or mask have another shape, or values outside [−1, 1]; the denoiser needs
+            another basis.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.

@@ -67,20 +67,21 @@ Slope = Callable[[deque[Point], float], Tensor | float]  # (points so far, newes
 
 
 def sample_euler(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Callback | None = None) -> Tensor:
-    """x_s = x_t + h eps; order 1, one network call a step. The same as DDIM.
+    """Euler's method for the probability-flow ODE, which is DDIM: x_s = x_t + h eps. Order 1, one network call a step.
 
     Args:
         denoiser: r(x, sigma), in VE coordinates; called with sigma as a 0-dimensional tensor of x's type.
-        x: state at sigmas[0], images (B, ...); for noise, sigmas[0] times a standard normal, on the components of the
-            denoiser's basis where that is whitened: `basis.inverse(…)` of it.
-        sigmas: (T + 1,), falling, positive but for a last 0.
+        x: state at sigmas[0], images (B, ...). To start from noise, give sigmas[0] times standard normal numbers; for a
+            denoiser with a whitened basis, `basis.inverse(…)` of them.
+        sigmas: (T + 1,), falling and positive; the last may be 0.
         callback: called at each step with {"i", "sigma", "x", "denoised"}, after r is known and before x moves.
 
     Returns:
         The state at sigmas[-1], of x's shape and type; the last r where that is 0.
 
     Raises:
-        ValueError: the levels are fewer than two, do not fall, or are not positive and finite before the last.
+        ValueError: there are fewer than two levels, they do not fall, or one before the last is not positive and
+            finite.
 
     Source: Song et al. (2010.02502) Eq. 13.
 
@@ -97,7 +98,7 @@ def sample_euler(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Cal
 
 
 def sample_heun(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Callback | None = None) -> Tensor:
-    """x_s = x_t + h/2 (eps + eps(x̂_s, s)); order 2, two network calls a step, one for a step to 0.
+    """Heun's method: x_s = x_t + h/2 (eps + eps(x̂_s, s)). Order 2, two network calls a step, one for a step to 0.
 
     Arguments, result and errors as in `sample_euler`.
 
@@ -122,7 +123,7 @@ def sample_heun(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Call
 
 
 def sample_dpm_2(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Callback | None = None) -> Tensor:
-    """x_s = x_t + h eps(x̂_m, m), m = √(st); order 2, two network calls a step, one for a step to 0.
+    """DPM-Solver-2: x_s = x_t + h eps(x̂_m, m), m = √(st). Order 2, two network calls a step, one for a step to 0.
 
     Arguments, result and errors as in `sample_euler`.
 
@@ -148,7 +149,7 @@ def sample_dpm_2(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Cal
 
 
 def sample_dpmpp_2m(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: Callback | None = None) -> Tensor:
-    """x_s = (s/t) x_t + (1 − s/t) ((1 + 1/2ρ) r − r_before/2ρ); order 2, one network call a step.
+    """DPM-Solver++(2M): x_s = (s/t) x_t + (1 − s/t) ((1 + 1/2ρ) r − r_before/2ρ). Order 2, one network call a step.
 
     The first step is Euler's. Arguments, result and errors as in `sample_euler`.
 
@@ -177,12 +178,12 @@ def sample_dpmpp_2m(denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, callback: 
 def sample_ipndm(
     denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, order: int = 4, callback: Callback | None = None
 ) -> Tensor:
-    """x_s = x_t + h Σ_{j<order} b_j eps_j, eps_0 the newest; one network call a step.
+    """iPNDM: x_s = x_t + h Σ_{j<order} b_j eps_j, where eps_0 is the newest. One network call a step.
 
-    Step k = 1, 2, … uses the weights of order min(k, order), those of equal steps whatever the grid. From exact
-    starting values on a uniform grid they have the order they are named for. As it stands the global order is 2 for
-    every `order`: the first step is Euler's, and its error, of order h², stays; on a smooth but uneven grid the weights
-    themselves are right to order 2 only. Higher orders shrink the constant.
+    Step k = 1, 2, … uses the weights of order min(k, order) for equal steps, whatever the grid. The global order is 2
+    for every `order`, because the first step is Euler's and its error, of order h², remains; also, on a smooth but
+    uneven grid the weights are right to order 2 only. Higher orders reduce the constant. From exact starting values on
+    a uniform grid the order is the nominal one.
 
     Args:
         order: 2, 3 or 4.
@@ -228,7 +229,7 @@ SOLVERS: dict[str, Callable[..., Tensor]] = {
 def sample_adaptive(
     denoiser: Denoiser, x: Tensor, sigmas: Tensor, *, rtol: float, atol: float, callback: Callback | None = None
 ) -> Tensor:
-    """dx/dλ = r(x, e^−λ) − x with λ = −log sigma, by Dormand-Prince 5(4) with steps of its own.
+    """Adaptive Dormand-Prince 5(4) for the probability flow: dx/dλ = r(x, e^−λ) − x with λ = −log sigma.
 
     In λ the field is bounded and all levels count alike. Only the first and last levels matter for the result; states
     at the others, for the callback, are interpolated. A last level 0 is reached from the one before it by its r. The

@@ -69,7 +69,9 @@ class Options(TypedDict, total=False):
 def sample_em(
     denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step; weak order 1, one network call a step.
+    """Euler–Maruyama sampler of the reverse equation, with any step. Weak order 1, one network call a step.
+
+    z ← z − h (F z − G Gᵀ s) + √h G ξ, ξ ~ step.
 
     Args:
         denoiser: in VE coordinates, or a network of states.
@@ -82,8 +84,8 @@ def sample_em(
         Images `shape`, not clipped.
 
     Raises:
-        ValueError: the number of seeds is not N, the grid has under two times, times that repeat or leave [t_min, 1],
-            or does not begin at t = 1; the basis is another one than the denoiser's own, of other noise.
+        ValueError: the number of seeds is not N; the grid has fewer than two times, repeats one, leaves [t_min, 1] or
+            does not contain 1; the denoiser needs another basis.
 
     Source: Song et al. (2011.13456) App. D; any other step: li2024 §3.
 
@@ -111,10 +113,12 @@ def sample_em(
 def sample_sscs(
     denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """Half a stationary step, z ← z + h G Gᵀ (s + P⁻¹ z), half a stationary step; one network call a step.
+    """Symmetric splitting sampler (SSCS) of CLD and PSLD. One network call a step.
 
-    Score and rates are those of the time at which the step begins, in the second half step too, as in the sources'
-    code. Weak order 1; where the score is the prior's it keeps the prior for steps of any size.
+    Half a step of the stationary process, then z ← z + h G Gᵀ (s + P⁻¹ z), then half a step of the stationary process.
+
+    Score and rates are taken at the time where the step begins, also in the second half step, as in the sources' code.
+    Weak order 1. If the score is the prior's, steps of any size keep the prior.
 
     Args, Returns, Raises: as `sample_em`; the process must keep its prior.
 
@@ -142,7 +146,7 @@ def sample_sscs(
 def sample_sscs_midpoint(
     denoiser: Denoiser, process: LinearProcess, step: Step | str, shape: tuple[int, ...], **options: Unpack[Options]
 ) -> Tensor:
-    """`sample_sscs` with score and G of the middle of the step, and each half step by the rates of its own time.
+    """`sample_sscs` with score and G at the middle of the step, and each half step with the rates of its own time.
 
     Weak order 1, since the step between the halves is Euler's; where the score is the prior's it is exact for steps of
     any size.

@@ -32,7 +32,7 @@ from nonnormal.steps.fitted import FittedStep
 from nonnormal.steps.mixtures import NormalMixture, ScaleMixture
 
 get_step = get
-"""The same as `get`, under a name that says what is got where `nonnormal` is all that is imported."""
+"""The same as `get`, under a name that is clear after `import nonnormal`."""
 
 __all__ = [
     "Arcsine",

@@ -40,12 +40,12 @@ _EXPRESSION = re.compile(r"(?P<family>[\w.:]+)\s*(?:\((?P<parameters>[^()]*)\))?
 
 
 class StepError(ValueError):
-    """What was asked for is no step: an unknown name, a wrong parameter, a law that is not what it says."""
+    """Raised for an unknown step, a wrong parameter, or a step whose statements contradict its density."""
 
 
 @dataclass(frozen=True)
 class Step(ABC):
-    """A law of z with E z = 0 and Var z = 1; frozen and hashable, parameters are its fields.
+    """A step distribution: a law of z with E z = 0 and Var z = 1. Frozen and hashable; its parameters are its fields.
 
     A family is a subclass with a `name`, the attributes below and the three methods; decorate it with `register`, or
     name it in a study as `module:Class`.
@@ -91,7 +91,7 @@ class Step(ABC):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """z ~ q, independent entries.
+        """Independent draws z ~ q.
 
         Args:
             shape: shape of the result.
@@ -103,30 +103,30 @@ class Step(ABC):
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """log q(z), nats, elementwise; −∞ outside the support."""
+        """Log-density log q(z), nats, elementwise; −∞ outside the support."""
 
     @abstractmethod
     def cdf(self, z: Tensor) -> Tensor:
-        """P(Z ≤ z), elementwise, in [0, 1]."""
+        """Distribution function P(Z ≤ z), elementwise, in [0, 1]."""
 
     def sf(self, z: Tensor) -> Tensor:
-        """P(Z > z) = 1 − cdf(z), elementwise; families compute it without the cancellation where they can."""
+        """Survival function P(Z > z) = 1 − cdf(z), elementwise; families override it if they can avoid the cancellation."""
         return 1 - self.cdf(z)
 
     def characteristic(self, omega: Tensor) -> Tensor:
-        """φ(ω) = E exp(iωz), complex128, for real omega of any shape, float64.
+        """Characteristic function φ(ω) = E exp(iωz), complex128, for real omega of any shape, float64.
 
-        Families know theirs in closed form; otherwise it is the transform of the density, off by less than 1e-11, and 1
-        at ω = 0 (`transform`): a walk of T steps takes its T-th power.
+        Families override it with a closed form. The default transforms the density numerically (`transform`), with an
+        error below 1e-11 and the value 1 at ω = 0, so that its T-th power for a walk of T steps is accurate.
 
         Raises:
-            StepError: the density cannot be transformed so well, or its integral is off 1 by more than 1e-10.
+            StepError: the density cannot be transformed to this accuracy, or its integral differs from 1 by over 1e-10.
         """
         return torch.as_tensor(_transform(self)(omega.numpy()))
 
     @property
     def entropy(self) -> float:
-        """h(q) = −∫ q log q dz, nats; by quadrature unless a family knows better."""
+        """Entropy h(q) = −∫ q log q dz, nats; by quadrature, unless a family overrides it."""
         return _entropy(self)
 
     @property
@@ -160,9 +160,9 @@ def _drawn_wide(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def register(family: type[Step]) -> type[Step]:
-    """Makes a family known by its `name` to `get`, where the module that calls it has been imported.
+    """Class decorator: registers a family, so that `get` finds it by its `name` in this Python process.
 
-    A study file imports no module for a name: there a family from elsewhere is `module:Class`.
+    A study file imports no module for a name: write `module:Class` there for a family of your own.
 
     Raises:
         StepError: the name is taken by another class.
@@ -191,7 +191,7 @@ def families() -> tuple[str, ...]:
 
 
 def is_registered(family: str) -> bool:
-    """Whether `get` finds the family without importing a module: by its name, or a registered class as module:Class."""
+    """Whether `get` finds the family without an import: a registered name, or module:Class of a registered class."""
     name = family.partition("(")[0].strip()
     return ":" not in name or name in {f"{cls.__module__}:{cls.__name__}" for cls in _FAMILIES.values()}
 
@@ -199,12 +199,12 @@ def is_registered(family: str) -> bool:
 def get(family: str | Step, **parameters: float) -> Step:
     """The step of a family: `get("laplace")`, `get("student_t", df=5)`, `get("student_t(df=5)")`.
 
-    `get("module:Class")` imports a family from elsewhere and checks what it says of itself (`check`). A `Step` is
-    returned as it is, and `get(str(step)) == step` for registered families.
+    `get("module:Class")` imports a family of your own and checks its statements against its density (`check`). A
+    `Step` is returned unchanged, and `get(str(step)) == step` for registered families.
 
     Raises:
-        StepError: an unknown family (the message lists the known ones), a parameter that it does not have or that is
-            out of range, or a family from elsewhere that is not what it says.
+        StepError: an unknown family (the message lists the known ones), an unknown parameter or one that is out of
+            range, or a family of your own that fails the check.
 
     Examples:
         >>> from nonnormal import get_step
@@ -243,21 +243,21 @@ def get(family: str | Step, **parameters: float) -> Step:
 
 
 def source_files(family: str | Step) -> tuple[Path, ...]:
-    """Files that a step from elsewhere is written in, its own and those of its bases; none of ours."""
+    """Source files of a step of your own: of its class and its base classes, without those of this package."""
     modules = {cls.__module__ for cls in type(get(family)).__mro__ if issubclass(cls, Step)}
     found = [getattr(sys.modules[module], "__file__", None) for module in modules if not module.startswith(_OURS)]
     return tuple(sorted(Path(path) for path in found if path))
 
 
 def code_of(family: str | Step) -> str:
-    """SHA-256 of its `source_files`, in hex: what a result of it depends on beside its name."""
+    """SHA-256 of the step's `source_files`, in hex: results depend on the code as well as on the name."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in source_files(family))).hexdigest()
 
 
 def check(step: Step, tolerance: float = 1e-6) -> None:
-    """Refuses a step whose density, cdf and draws are not one law of mean 0 and variance 1, or not with its moments.
+    """Raises an error if density, cdf, draws and stated moments of a step are not those of one standardised law.
 
-    The density is integrated (to `tolerance`), and 20,000 numbers are drawn; it takes about 10 ms.
+    Integrates the density (to `tolerance`) and draws 20,000 numbers. Takes about 10 ms.
 
     Raises:
         StepError: naming the class, what is wrong, what was found and what it must be.
@@ -289,7 +289,7 @@ def _transform(step: Step) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _digits(value: object) -> str:
-    """As short as possible, with all digits; what is no number, as it is written in code."""
+    """Shortest text of a number that keeps all digits; the code of any other value."""
     if not isinstance(value, int | float):
         return repr(value)
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
@@ -312,10 +312,10 @@ def _parameters(family: str, text: str) -> dict[str, float]:
 
 
 def imported(path: str) -> Any:
-    """What "module:NAME" names, looked for in the working folder and on the Python path.
+    """The object that "module:NAME" names, found in the working folder or on the Python path.
 
     Raises:
-        ImportError: whatever the module does when it is run.
+        ImportError: the import fails, for any reason.
     """
     module, _, name = path.partition(":")
     here = str(Path.cwd())

@@ -24,7 +24,9 @@ from nonnormal.steps.tails import beyond_nodes, tails_allow
 
 
 def shift_kl(q: Step | str, p: Step | str, delta: Tensor | float) -> Tensor:
-    """K_{q,p}(d) = ∫ q(z) log( q(z) / p(z − d) ) dz, nats, elementwise and twice differentiable in d.
+    """Shift divergence of a pair of steps, in nats: the cost of missing the mean by d standard deviations.
+
+    K_{q,p}(d) = ∫ q(z) log( q(z) / p(z − d) ) dz, elementwise and twice differentiable in d.
 
     Args:
         q: step of the true process, or its family's name.
@@ -32,8 +34,9 @@ def shift_kl(q: Step | str, p: Step | str, delta: Tensor | float) -> Tensor:
         delta: d, any shape, floating point; the result has its shape and dtype. Numbers are float64.
 
     Raises:
-        StepError: a step has no density, a name is that of none, or the pair is too near to the border (`is_finite`).
-        ValueError: d is a tensor of whole numbers, which has no room for the result.
+        StepError: an unknown step, a step without a density, or a pair for which it cannot be decided whether the
+            divergence is finite (`is_finite`).
+        ValueError: d is a tensor of integers, which cannot hold the result.
 
     Source: derived here, checked against 30-digit quadrature (`tests/golden/shift_kl.csv`).
 
