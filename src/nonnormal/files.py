@@ -1,8 +1,8 @@
-"""Files: written whole or not at all, and read without running anything that they contain.
+"""Safe files: writes are atomic, and reading never runs code from a file.
 
 Tensors are stored as safetensors (no pickle) with a JSON header and a SHA-256 of the whole file in it. Every writer
 goes through `atomic`: the bytes go to a temporary folder beside the target and are renamed when they are complete
-and on disk. An `Observer` may be told of what is read and written, as one that keeps records.
+and on disk. An `Observer` is notified of each file that is read or written, for example to keep records.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from safetensors.torch import save_file
 
 
 class Observer(Protocol):
-    """Who is told of the files that are read and written."""
+    """Interface of an object that is notified of each file that is read or written."""
 
     def reading(self, path: Path) -> None:
-        """The file is about to be read; raises ValueError where it must not be."""
+        """Called before the file is read; raises ValueError to prevent the reading."""
 
     def writing(self, temporary: Path, path: Path) -> None:
-        """`temporary` is complete, and is renamed to `path` next."""
+        """Called when `temporary` is complete, before it is renamed to `path`."""
 
 
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
@@ -41,7 +41,7 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 @contextlib.contextmanager
 def tracking(observer: Observer | None) -> Iterator[None]:
-    """Inside, the observer is told of every file that is read or written; with None nobody is."""
+    """Context in which the observer is notified of every file that is read or written; None: no observer."""
     token = _observer.set(observer)
     try:
         yield
@@ -50,15 +50,15 @@ def tracking(observer: Observer | None) -> Iterator[None]:
 
 
 def observer() -> Observer | None:
-    """Who is told of files at present."""
+    """The current observer, or None."""
     return _observer.get()
 
 
 def track_input(path: Path | str) -> Path:
-    """The path; the observer is told that it is an input of what is made, before it is read.
+    """Returns the path, after it has told the observer that this file is an input.
 
     Raises:
-        FileNotFoundError: there is no such file; the error has its name, which some libraries' errors lack.
+        FileNotFoundError: there is no such file; the error names it, which the errors of some libraries do not.
         ValueError: the observer knows that the file is damaged.
     """
     path = Path(path)
@@ -73,11 +73,11 @@ def track_input(path: Path | str) -> Path:
 def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary path on the disk of `path`, which replaces `path` on success and vanishes on any error.
 
-    The name is kept, since writers often choose the format by its suffix. Missing folders are made. What
-    writers left behind that were killed is removed: the temporary folders on which nobody holds a lock.
+    The file name is kept, because writers often choose the format by its suffix. Missing folders are made. Temporary
+    folders of killed writers, which nobody holds a lock on, are removed.
 
     Raises:
-        OSError: there is no room, or no right to write; it names `path`.
+        OSError: the disk is full, or there is no permission to write; the error names `path`.
     """
     path = Path(path)
     try:
@@ -111,14 +111,14 @@ _DENIED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 
 
 def _prefix(path: Path) -> str:
-    """What the names of a path's temporary folders begin with."""
+    """Prefix of the names of a path's temporary folders."""
     return f".{path.name}."
 
 
 def _locked_folder(path: Path) -> tuple[Path, int]:
     """(a new folder beside `path`, its descriptor, on which there is a lock).
 
-    It is the folder that is locked, since some libraries put another file in the place of the one they write.
+    The folder is locked, not the file, because some libraries replace the file that they write.
     """
     while True:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
@@ -132,7 +132,7 @@ def _locked_folder(path: Path) -> tuple[Path, int]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes the temporary folders of `path` whose writers are no more."""
+    """Removes the temporary folders of `path` whose writers have ended."""
     ours = re.compile(re.escape(_prefix(path)) + "[a-z0-9_]{8}")
     for found in path.parent.iterdir():
         if not ours.fullmatch(found.name):
@@ -170,7 +170,7 @@ def read_json(path: Path | str, advice: str = "delete it to have it made again")
         advice: what to do about a damaged file.
 
     Raises:
-        ValueError: the file holds no JSON, or something else than a mapping.
+        ValueError: the file is not JSON, or does not contain a mapping.
         FileNotFoundError: there is no such file.
     """
     path = track_input(path)
@@ -199,7 +199,7 @@ _CHECKSUM = re.compile(rb'file_sha256\\": \\"([0-9a-f]{64})\\"')  # JSON within 
 def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], header: dict[str, Any] | None = None) -> None:
     """Writes named tensors and a JSON-serialisable header as one safetensors file with its checksum, atomically.
 
-    Equal content gives equal bytes. Tensors on the CPU are written from where they lie.
+    Equal content gives equal bytes. Tensors on the CPU are written without a copy.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
@@ -218,7 +218,7 @@ def read_tensors(
     """(tensors, header) of a file made by `write_tensors`.
 
     Raises:
-        ValueError: the file is not a complete safetensors file, or no longer what was written.
+        ValueError: the file is not a complete safetensors file, or has changed since it was written.
         FileNotFoundError: there is no such file.
     """
     try:
@@ -234,7 +234,7 @@ def read_tensors(
 
 
 def _store_checksum(path: Path) -> None:
-    """Puts the file's SHA-256 in the place that its header keeps for it, where it counts as 64 zeros."""
+    """Writes the file's SHA-256 into its header, where it is counted as 64 zeros."""
     with path.open("rb+") as file:
         place, _, found = _digest(file, path)
         file.seek(place)
@@ -242,10 +242,10 @@ def _store_checksum(path: Path) -> None:
 
 
 def _verify_checksum(path: Path | str) -> None:
-    """Refuses a safetensors file any byte of which has changed since `_store_checksum`.
+    """Raises an error if any byte of a safetensors file has changed since `_store_checksum`.
 
     Raises:
-        ValueError: expected and found SHA-256 differ, or it has none.
+        ValueError: the SHA-256 differs from the one in the header, or the header has none.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -258,7 +258,7 @@ def _verify_checksum(path: Path | str) -> None:
 
 
 def _digest(file: BinaryIO, path: Path) -> tuple[int, str, str]:
-    """(where the header keeps the SHA-256, what stands there, what the content has)."""
+    """(position of the SHA-256 in the header, its value there, SHA-256 of the content)."""
     length = file.read(8)
     head = file.read(int.from_bytes(length, "little"))
     place = _CHECKSUM.search(head)

@@ -1,4 +1,4 @@
-"""Seeds with names, and noise that belongs to an image rather than to a batch.
+"""Named seeds, and noise with one generator for each image.
 
 Every random number of a study comes from a generator whose seed is derived from a path of names, study seed → run →
 purpose → item. Torch's global generator is the source only where a library gives no choice (initial weights, dropout,
@@ -36,17 +36,17 @@ def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") 
 
 
 def one_seed_an_image(seeds: Sequence[int], images: Tensor) -> None:
-    """Refuses seeds that are not as many as the images.
+    """Raises an error if the numbers of seeds and images differ.
 
     Raises:
-        ValueError: with both numbers.
+        ValueError: they differ; the message has both.
     """
     if len(seeds) != len(images):
         raise ValueError(f"one seed an image: found {len(seeds)} seeds for {len(images)} images")
 
 
 class ImageNoise:
-    """Noise for a batch in which image i draws from a generator of its own, so i depends on nothing else.
+    """Noise for a batch, with one generator for each image: image i depends on its own seed only.
 
     Args:
         seeds: one seed an image.
@@ -71,9 +71,9 @@ class ImageNoise:
         return torch.stack(draws)
 
     def draws(self, step: Step | str, n: int) -> Iterator[Tensor]:
-        """The next n z of every image, (B, *shape) each, drawn many at a time: each image's generator is asked seldom.
+        """The next n draws of every image, (B, *shape) each. For speed, several are drawn from a generator at a time.
 
-        How many depends on the image's shape and n alone. Other draws in between come from further on.
+        How many depends on the image's shape and n alone. Draws by other methods in between continue after them.
         """
         step, ahead = get(step), max(_AHEAD // max(math.prod(self.shape), 1), 1)
         for first in range(0, n, ahead):

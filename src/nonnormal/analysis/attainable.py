@@ -1,7 +1,8 @@
-"""The best bound that a chain of T steps can attain: law and entropy of its residuals, exactly, in one dimension.
+"""The least bound that a chain of T steps can have, in one dimension: law and entropy of its residuals, without
+sampling.
 
-In the interval from s to t the model's best step is the law of r = z − δ, δ = √(SNR_s − SNR_t) (x̂0 − x0), and what
-is left to pay is h(r) − h(z). If x0 has the law of a normal mixture and the denoiser is exact, x0 | x_t is again a
+In the interval from s to t the model's best step is the law of r = z − δ, δ = √(SNR_s − SNR_t) (x̂0 − x0), and the
+remaining cost is h(r) − h(z). If x0 has the law of a normal mixture and the denoiser is exact, x0 | x_t is again a
 normal mixture. So the law of −δ is an integral over x_t of normals, and that of r its convolution with q: no draws.
 States x_t are those of the limit marginals, which the bridge walk of a normal q has too.
 
@@ -62,11 +63,11 @@ class ResidualLaw:
 
     @property
     def least_cost(self) -> float:
-        """h(r) − h(z), nats: what the best step of the model pays in this interval."""
+        """h(r) − h(z), nats: cost of the model's best step in this interval."""
         return self.entropy - self.q.entropy
 
     def cost(self, step: Step | FittedStep) -> float:
-        """E −log p(r) − h(z), nats: what a unit step pays, or a fitted one whose scale is one number."""
+        """E −log p(r) − h(z), nats: cost of a unit step, or of a fitted one whose scale is one number."""
         scale = step.scale.item() if isinstance(step, FittedStep) else 1.0
         log_p = shape_of(step).log_prob(torch.from_numpy(self.r) / scale).numpy()
         return float(-(self.probability * log_p).sum() + math.log(scale) - self.q.entropy)

@@ -1,12 +1,12 @@
-"""Cumulants: how much of the step's law is left in the noise that the denoiser is given.
+"""Cumulants: how much of the step's excess kurtosis remains in the noise that the denoiser sees.
 
-A chain x_s = G x_t + H x_0 + L z, with G, H, L of the process's posterior, carries the noise of all its steps so far:
-its state shows the denoiser y = x_0 + σ e with
+A chain x_s = G x_t + H x_0 + L z, with G, H, L of the process's posterior, contains the noise of all its steps so far.
+The denoiser gets y = x_0 + σ e with
 
     e = Σ_j c_j z_j + a normal part, the prior's,      Σ_j c_j² + its variance = 1,
 
-where j runs over the steps so far and the variables of a component. Fourth cumulants add up, so e has the excess
-kurtosis κ Σ_j c_j⁴ of a step of excess kurtosis κ: the more steps a state remembers, the more normal it is. A pixel is
+where j runs over the steps so far and the variables of a component. Fourth cumulants add up, so for a step of excess
+kurtosis κ the noise e has κ Σ_j c_j⁴: the more steps contribute, the more normal it is. A pixel is
 a sum over the components of the basis, Σ_i (U⁻¹)_pi e_i, and has Σ_i (U⁻¹)_pi⁴ of that: the more components a pixel is
 made of, the more normal it is, too. So the invariance principle works along the chain and across the basis.
 

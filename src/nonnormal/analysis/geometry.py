@@ -1,7 +1,7 @@
-"""Geometry: what the way from noise to data looks like.
+"""Geometry of sampling: measures of the path from noise to data.
 
 A path is a tensor (T + 1, B, ...) of states x_t from prior to data. Its denoised path r_t = r(x_t, sigma_t) is
-(T, B, ...), for at the end nothing is left to denoise. Knows nothing of how either was made.
+(T, B, ...), without a value at the last state. The functions do not depend on how a path was made.
 
 Source: chen2023 (2305.19947) §4, and its sequel (2405.11326) for the projection on three dimensions.
 """

@@ -1,12 +1,12 @@
-"""Information: how much of each component a state knows, and how many components are generated at once.
+"""Information of a state on each component, and the number of components that are generated at once.
 
 For components of variance Σ_i, seen as y_i = x_0i + σ_i eps, of which the data resolve no more than a deviation ε_i, a
 normal component's information is
 
     I_i(t) = ½ log(1 + Σ_i / (σ_i² + ε_i²)),    −dI_i/dt = ½ Σ_i / ((σ_i² + ε_i²)(σ_i² + ε_i² + Σ_i)) dσ_i²/dt,   nats.
 
-Sampling runs t from 1 to 0 and gains it. Where one schedule serves all, many components gain at once; the harder the
-order, the fewer. Knows processes, but nothing of networks.
+Sampling runs t from 1 to 0 and gains information. With one schedule for all, many components gain at once; with a
+harder order, fewer do. Knows processes, but nothing of networks.
 
 Source: information of a normal channel (Shannon); as a measure of softness in GUD's sense (2410.02667) derived here.
 """

@@ -32,8 +32,8 @@ class Recorder:
         recorder = Recorder(sigmas, images=range(16))
         trajectories = recorder.end(sample_heun(denoiser, x, sigmas, callback=recorder))
 
-    A step 0 begins a new batch, whose images follow those of the batch before: one recorder serves a sampler that works
-    in batches, and one that is called for each.
+    A step 0 begins a new batch, whose images follow those of the batch before. So one recorder serves a sampler that
+    works in batches, and a sampler that is called once for each batch.
 
     Args:
         levels: (T + 1,), the sigmas or times of the grid, in the order in which the sampler meets them.

@@ -1,4 +1,4 @@
-"""What a denoiser is, what it says of the states of a process, and how its calls are counted."""
+"""Denoisers and the states of a process: prediction, score, and counting of network calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def predict_x0(
     t: float | Tensor,
     basis: Basis | None = None,
 ) -> Tensor:
-    """x̂0(x_t, t) = U denoiser(U⁻¹ y, σ) with y = wᵀ x_t = x_0 + σ eps, of any linear process.
+    """Prediction of x_0 from a state of any linear process: U denoiser(U⁻¹ y, σ) with y = wᵀ x_t = x_0 + σ eps.
 
     Args:
         denoiser: in VE coordinates, on images; or of the states of this process.
@@ -80,7 +80,7 @@ def predict_x0_observed(
 
 
 def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -> None:
-    """Refuses a denoiser that has no basis or another one than the noise."""
+    """Raises an error if the denoiser has no basis, or another one than the noise."""
     found = getattr(denoiser, "basis", None)
     if found is not None and basis.matches(found):
         return
@@ -101,7 +101,7 @@ def score(
     t: float | Tensor,
     basis: Basis | None = None,
 ) -> Tensor:
-    """∇ log p(x_t) = C⁻¹ (A (x̂0, 0) − x_t): Tweedie's formula, exact for an exact denoiser; in x_t's shape.
+    """Score ∇ log p(x_t) = C⁻¹ (A (x̂0, 0) − x_t), in x_t's shape: Tweedie's formula, exact for an exact denoiser.
 
     Args, errors: as in `predict_x0`; t above 0 where C is singular there.
 
@@ -115,7 +115,7 @@ def score(
 
 
 def alpha_and_level(process: LinearProcess, t: float | Tensor) -> tuple[Tensor, Tensor]:
-    """(alpha, sigma/alpha) at time t: how a state is carried to VE coordinates, and its noise level there; float64.
+    """(alpha, sigma/alpha) at time t, float64: x_t/alpha is the state in VE coordinates, sigma/alpha its noise level.
 
     Args:
         process: a process of one variable per component and one schedule for all.

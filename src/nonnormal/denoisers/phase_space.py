@@ -1,13 +1,13 @@
-"""Networks of states: eps_hat(z, t) of position and momentum, the learnt part of a phase-space diffusion by itself.
+"""Networks of states: eps_hat(z, t), which see position and momentum of a phase-space diffusion.
 
-Where an image denoiser is given y = wᵀz alone, such a network sees the whole state and predicts the noise of
+An image denoiser gets y = wᵀz only. Such a network sees the whole state and predicts the noise eps of
 
     hsm   z = A (x_0, 0) + L eps,        L Lᵀ = C, the momentum's own law inside,
     dsm   z = Φ (x_0, m_0) + L eps,      L Lᵀ = Σ, the momentum drawn,
 
 of all 2d channels, or of the momentum's alone where no noise moves the position (friction_x = 0). Either way the score
-is s = −L⁻ᵀ eps_hat. It says what the clean image is, as z + C s = A (x̂0, 0) for the exact score: with a the column of
-x_0 in A and σ⁻² = aᵀC⁻¹a,
+is s = −L⁻ᵀ eps_hat. It determines the clean image, because z + C s = A (x̂0, 0) for the exact score: with the column a
+of x_0 in A and σ⁻² = aᵀC⁻¹a,
 
     x̂0 = y + σ² aᵀ s,    or, from s_m alone,    x̂0 = (s_m + [C⁻¹z]_m) / [C⁻¹a]_m,
 

@@ -1,4 +1,4 @@
-"""Networks of any parametrisation as denoisers; knows nothing of what kind of network it wraps."""
+"""Networks of any parametrisation and architecture as denoisers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Networks: F(z, log_snr), the learnt part of a denoiser.
 
-The backbone is diffusers' `UNet2DModel`; this room only sizes it and conditions it on log-SNR instead of a step index,
+The backbone is diffusers' `UNet2DModel`. Here it gets its size, and the log-SNR as condition in place of a step index,
 so that one network serves every schedule and every number of steps. Knows nothing of processes or losses.
 """
 

@@ -1,7 +1,7 @@
-"""Metrics: how far generated images are from real ones, with intervals.
+"""Metrics: distances of generated images to real ones, with intervals.
 
-FID, KID, precision and recall have torch-fidelity's values and our intervals; the feature network is the pipeline's own
-where Inception's weights cannot be had, and every number is then called by its feature's name (`fid_digits`).
+FID, KID, precision and recall have torch-fidelity's values and our intervals. Without Inception's weights the features
+are those of a classifier trained here, and the metric's name says so (`fid_digits`).
 """
 
 DISTANCES = ("fid", "kid", "precision", "recall")

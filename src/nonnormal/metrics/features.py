@@ -1,8 +1,7 @@
 """A feature network trained on a data set's labels, for Fréchet distances where Inception's weights cannot be had.
 
 A small convolutional classifier; its features are the 64 activations before the last layer, standardised over the
-training images so that distances have a scale. Its held-out accuracy says
-how much of the data it understands and is reported with every number made from it.
+training images so that distances have a scale. Its held-out accuracy is reported with every number made from it.
 """
 
 from __future__ import annotations

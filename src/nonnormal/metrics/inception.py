@@ -1,8 +1,8 @@
 """Inception: the network of the FID that the field reports, as torch-fidelity has it.
 
 Features are its 2048 activations before the last layer, of images scaled to 299×299 as the first implementation did.
-torch-fidelity unpickles the weights, which can run code. Before, each time, their SHA-256 is checked, of which no more
-than eight digits are published, and then that they are read without code.
+torch-fidelity unpickles the weights, which can run code. So each time two checks come first: their SHA-256, of which
+eight digits are published, and that the file can be read without running code.
 
 Source: Heusel et al. (1706.08500); weights: `metrics.weights`.
 """

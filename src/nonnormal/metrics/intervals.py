@@ -1,4 +1,4 @@
-"""Intervals: what is known of a number from a finite sample. All are 95 % intervals."""
+"""Confidence intervals. All are 95 % intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference: a feature network, and where the training split lies in its features. Made once a study.
+"""Reference of a distance: a feature network and the features of the training split. Made once per study.
 
 The network is a `Classifier` trained on the data set's labels, or Inception. Mean and covariance are those of the whole
 split; of its features as many are kept as KID, precision and recall compare. The file names, by SHA-256, the weights

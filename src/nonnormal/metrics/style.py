@@ -1,4 +1,4 @@
-"""Style: what samples look like, as one number an image; differences between the same seeds under two steps.
+"""Style statistics of images, one number per image, and their differences between two steps for the same seeds.
 
 - `saturation`: mean over pixels of 1 − min/max of the channels (the S of HSV, 0 for black). Colour images only.
 - `total_variation`: mean |difference| of neighbouring pixels, in units of the grey range [0, 1].

@@ -1,4 +1,4 @@
-"""Files of weights that the metrics use and that are not trained here. Knows nothing of the networks themselves."""
+"""Weight files of networks that the metrics use and that are not trained here."""
 
 from nonnormal.data.download import File
 

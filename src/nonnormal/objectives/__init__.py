@@ -1,4 +1,4 @@
-"""Objectives: what a choice of process, basis and pair of steps costs, as a loss, as a bound and as a likelihood."""
+"""Objectives of a design (process, basis, pair of steps): training losses, bounds and likelihoods."""
 
 from nonnormal.objectives.bounds import Bound, Marginals, bits_per_dim, bound, continuous_bound
 from nonnormal.objectives.fitted_loss import FittedLoss

@@ -5,11 +5,11 @@
 The sum runs over all T steps (or over a stratified draw of them), with one draw of the state at each. States come from
 one of two laws:
 
-- `limit`: x_t from the Gaussian limit marginal N(alpha x0, sigma²). What the paper does; exact for a normal q.
+- `limit`: x_t from the Gaussian limit marginal N(alpha x0, sigma²), as in the paper; exact for a normal q.
 - `bridge`: a walk from the prior to the data, x_s = mean_q(x_t, x0) + L z with z ~ q. Exact for every q: mean and
   covariance of x_s are the limit's, higher cumulants are the walk's own.
 
-Several losses can be read off the same states, so a network trained with any pair also gets its normal-limit bound.
+Several losses can be evaluated at the same states, so a network trained with any pair also gets its normal-limit bound.
 For the normal pair the limit T → ∞ is an integral over time: `continuous_bound`. The chain ends at the process's t_min.
 Its last state is a latent variable like all others, momentum included, so the sum bounds −log p(x0) alone.
 

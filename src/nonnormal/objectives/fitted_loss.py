@@ -1,6 +1,6 @@
-"""Cost of a step for each interval: what a chain pays whose steps differ from interval to interval, or are fitted.
+"""Loss of a chain with a step of its own in each interval, unit or fitted.
 
-With delta the whitened error of the design's coordinates, a unit step p pays K_{q,p}(delta), a fitted one
+Let delta be the whitened error in the design's coordinates. A unit step p costs K_{q,p}(delta). A fitted step costs
 K_{q,shape}((U delta)_i; s_i) with its scale s at the prediction x̂0, summed over the components of its basis. The
 rotation is exact for a normal q, whose coordinates are independent in every orthonormal basis; other q take no basis
 but the design's.

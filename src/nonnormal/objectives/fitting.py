@@ -1,7 +1,7 @@
-"""Fitted steps: for each interval of a chain the model's step that a trained network should have, from its residuals.
+"""Fitted steps: the best step of the model in each interval of a chain, from the residuals of a trained network.
 
-Along the true chain the model's step is right where it is the law of the residual r = z − δ of a coordinate, z ~ q; for
-given q and network what is left to pay is h(r) − h(z) (`attainable`). The choices, each with `+shape` or without:
+The best step of the model is the law of the residual r = z − δ of a coordinate along the true chain, with z ~ q. For
+given q and network the remaining cost is h(r) − h(z) (`attainable`). The choices, each with `+shape` or without:
 
     unit         nothing is fitted: a step of unit variance
     scale        one variance of all components, 1 + E δ²
@@ -10,9 +10,9 @@ given q and network what is left to pay is h(r) − h(z) (`attainable`). The cho
     +shape       a scale mixture of normals, by EM on r/s, in the place of the normal
 
 E r² = 1 + E δ² needs no draw of z, since z is independent of x_t and of x0. Variances are shrunk towards the common one
-as an inverse-gamma prior of ν images does it: (n s_i² + ν s²)/(n + ν). ν, up to infinity, is the one that makes the
-normal bound of images least that were left out, in five folds; so few images, or a component that hardly moves, are no
-reason to be worse than `scale`. A shape is kept where it improves on the normal for images that were left out.
+by an inverse-gamma prior of ν images: (n s_i² + ν s²)/(n + ν). ν, up to infinity, minimises the normal bound of
+held-out images in five folds. So with few images, or components that hardly change, no choice is worse than `scale`. A
+shape is kept if it improves on the normal for held-out images.
 
 Source: variances: Analytic-DPM (2201.06503) for one, OCM (2406.10808) and SN-DDPM (2206.07309) for a diagonal;
 shrinkage, factors by prediction, and shapes are derived here.
@@ -193,8 +193,8 @@ def fit_steps(
 def in_residual_pca(errors: Residuals) -> tuple[Residuals, Basis]:
     """(residuals of the odd images, principal components of those of the even ones).
 
-    Directions that were found on the residuals by which variances are fitted would hide from the shrinkage how little
-    they hold for other images.
+    If directions and variances were fitted to the same residuals, the shrinkage could not see how badly these
+    directions fit other images.
 
     Raises:
         ValueError: there are not two images.

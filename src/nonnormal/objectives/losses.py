@@ -1,15 +1,14 @@
-"""Objective: the loss that a choice of basis, process and step pair brings with it.
+"""Training losses of a design: basis, process and pair of steps.
 
-For s < t the model replaces x_0 by x̂0 in the posterior mean, and pays per coordinate
+For s < t the model replaces x_0 by x̂0 in the posterior mean. The loss is
 
     delta = L⁻¹ (mean_q(x_t, x̂0) − mean_q(x_t, x0)),   L Lᵀ = cov_q(s, t),
     loss_t = Σ_i K_{q,p}(delta_i).
 
 For one-variable processes delta_i = √(SNR_i(s) − SNR_i(t)) · (x̂0 − x0)_i; of n variables a component has n numbers
 delta, whose squares sum to the same with the SNR of `LinearProcess.observation`. Losses are in nats per coordinate of
-the image, one number per image; the constant K(0), which moves no weight, is left out of them and counted by
-`likelihood`. What is drawn for a batch is apart from the loss of an image, so that a batch may be split without
-changing what is drawn.
+the image, one number per image. They leave out the constant K(0), which has no gradient; `bounds` counts it. The random
+draws of a batch are made before its losses, so that a batch may be split without changing the draws.
 
 Source: derived here; li2024 Eq. 10 prints the same bound for scales of its own.
 """
@@ -79,7 +78,7 @@ class Loss:
     def masked(self, delta: Tensor, moves: Tensor) -> Tensor:
         """Loss of each coordinate, nats, of what `error` returns: 0 where a coordinate does not move in this step.
 
-        There true process and model both leave it where it is.
+        Neither the true process nor the model changes it there.
         """
         loss = self(delta)
         if moves.all():
@@ -128,7 +127,7 @@ class Design:
 
 
 def need_numbers(x0: Tensor) -> None:
-    """Refuses grey levels in the place of images in [−1, 1].
+    """Raises an error for integer grey levels in the place of images in [−1, 1].
 
     Raises:
         ValueError: the images are integers.
@@ -138,7 +137,7 @@ def need_numbers(x0: Tensor) -> None:
 
 
 def _trainable(loss: Loss) -> None:
-    """Refuses a pair whose loss is infinite or not defined, and so moves no weight."""
+    """Raises an error for a pair that cannot be trained, because its loss is infinite or undefined."""
     if loss.convention == "exact" and not is_finite(loss.q, loss.p):
         raise ValueError(
             f"the divergence of the pair {loss.q}/{loss.p} is infinite; take a p with wider tails, or the normal pair "
@@ -179,7 +178,7 @@ def printed_error(process: LinearProcess, s: float | Tensor, t: float | Tensor, 
     √SNR(t) (x̂0 − x0) is the paper's eps − eps_hat.
 
     Raises:
-        ValueError: the process has more variables than one, of which the paper does not speak.
+        ValueError: the process has more than one variable, which the paper does not treat.
     """
     if process.n > 1:
         raise ValueError(f"the printed losses are of processes of one variable, found {process.n}")
@@ -306,7 +305,8 @@ class EDMLoss:
 
 @dataclass(frozen=True)
 class HybridScoreMatching:
-    """loss = K_{q,p}(eps_hat − eps) − K_{q,p}(0) at a uniform time of [t_min, 1], eps the noise of a state.
+    """Hybrid score matching: K_{q,p}(eps_hat − eps) − K_{q,p}(0) at a uniform time of [t_min, 1]; eps: noise of a
+    state.
 
     With the normal pair this is half of PSLD's loss; other pairs put K in the place of the square. Times are antithetic
     over the batch.

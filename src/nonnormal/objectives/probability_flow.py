@@ -1,21 +1,21 @@
 """Probability flow: the density of a diffusion model by its ordinary differential equation, nats per image.
 
-Of a linear process dz = F z dt + G dw, with the score s of `denoisers.score`,
+For a linear process dz = F z dt + G dw with the score s of `denoisers.score`,
 
     dz/dt = v(z, t) = F z − ½ G Gᵀ s(z, t),    d log p/dt = −tr ∂v/∂z,
 
 so that log p at an early time is the prior's log-density at the other end of the flow plus the integral of the
-divergence. By the invariance principle this is a likelihood for a network trained with any pair of steps: none enters.
+divergence. No step enters, so by the invariance principle this is a likelihood for a network trained with any pair.
 
-The data are discrete, and have no momentum. A density of states becomes a bound on −log P(x0) by a law q(z | x0) of the
-state at the time where the flow starts:
+The data are discrete and have no momentum. A law q(z | x0) of the state at the time where the flow starts turns the
+density of states into a bound on −log P(x0):
 
 - `uniform`: y = x0 + (v − ½) spacing, −log P ≤ −E log p(y, r) + E log q(r) − D log spacing. The flow starts where the
-  model's noise has the standard deviation of this one, σ = spacing/√12, or at t_min where that is later. What a state
-  holds beside y, as a momentum, is r: z = U y ⊗ a + R r with R Rᵀ = C − σ² a aᵀ, r normal.
+  model's noise has the same standard deviation, σ = spacing/√12, or at t_min if that is later. The rest of the state,
+  such as a momentum, is r: z = U y ⊗ a + R r with R Rᵀ = C − σ² a aᵀ, r normal.
 - `normal`: z at t_min from the process itself, −log P ≤ E [log q(z | x0) − log p(z) − log P(x0 | y)].
 
-The entropy of the momentum is in both.
+Both include the entropy of the momentum.
 
 Source: Song et al. (2011.13456) App. D.2; uniform dequantisation: Theis et al. (1511.01844) §3.1; the second bound, the
 choice of the first time, and what becomes of the momentum are derived here.
@@ -102,8 +102,8 @@ def log_density(
 def step_limit(process: LinearProcess) -> dict[str, float]:
     """Option of an adaptive solver: a maximum step size, so that it cannot skip a component's active interval.
 
-    While no component moves the flow stands still, and steps without error grow beyond the next interval. Two steps an
-    interval are enough for the estimate of the error to see it.
+    While no component changes, the flow is constant, the estimated error is 0, and the solver's steps grow beyond the
+    next interval. Two steps per interval are enough for the error estimate.
     """
     return {"max_step": process.shortest_window / 2} if process.shortest_window < 1 else {}
 
@@ -164,8 +164,8 @@ def flow_bound(
         (N,) nats, float64, and the network calls an image, of the batch that took most.
 
     Raises:
-        ValueError: as many seeds as images are needed; images off the grid of levels; another dequantisation or trace;
-            another basis than the denoiser's own, of other noise.
+        ValueError: numbers of seeds and images differ; images off the grid of levels; an unknown dequantisation or
+            trace; the denoiser needs another basis.
 
     Examples:
         >>> import torch

@@ -1,8 +1,8 @@
-"""Files of fitted steps: stored beside the weights of the network that they were fitted for, and read with care.
+"""Files of fitted steps, which are stored beside the weights of the network that they were fitted for.
 
-A file is a sealed safetensors file as that of weights is (`files`): scales, bins and fitted bases as tensors, shapes in
-its header. Reading one imports nothing that it names: a shape is a scale mixture or a registered family, a basis one of
-ours, and every number is checked.
+Like a file of weights it is a safetensors file with a checksum (`files`): scales, bins and fitted bases are tensors,
+shapes are in its header. Reading imports nothing that the file names: a shape must be a scale mixture or a registered
+family, a basis one of this package, and every number is checked.
 """
 
 from __future__ import annotations

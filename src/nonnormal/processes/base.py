@@ -10,7 +10,8 @@ The clean data are (x_0, 0, …): variables beside the first are not observed, t
 
     y = wᵀ x_t = x_0 + σ eps,   w = C⁻¹a / (aᵀC⁻¹a),   σ⁻² = aᵀC⁻¹a,
 
-for w is sufficient. These are its VE coordinates: whoever predicts x_0 from y at level σ serves every linear process.
+because w is sufficient. These are its VE coordinates: a denoiser that predicts x_0 from y at noise level σ serves every
+linear process.
 
 Symbols: t in [0, 1], 0 data, 1 prior; A, C mean map and covariance of x_t | x_0; Φ, Σ of x_t | x_s.
 Knows nothing of steps, networks or losses.
@@ -51,11 +52,11 @@ class LinearProcess(ABC):
 
     @abstractmethod
     def initial(self) -> tuple[Tensor, Tensor]:
-        """(A_0, C_0): x at t = 0 is N(A_0 x_0, C_0) given the clean data x_0."""
+        """(A_0, C_0) of the state at t = 0, which is N(A_0 x_0, C_0) given the clean data x_0."""
 
     @abstractmethod
     def transition(self, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """(Φ, Σ) of x_t | x_s ~ N(Φ x_s, Σ) in the Gaussian limit, for 0 ≤ s < t ≤ 1.
+        """Transition (Φ, Σ): x_t | x_s ~ N(Φ x_s, Σ) in the Gaussian limit, for 0 ≤ s < t ≤ 1.
 
         Raises:
             ValueError: times out of order or out of [0, 1].
@@ -67,10 +68,10 @@ class LinearProcess(ABC):
 
     @abstractmethod
     def prior_covariance(self) -> Tensor:
-        """Covariance per component of the law, normal with mean 0, from which sampling starts at t = 1."""
+        """Covariance per component of the prior at t = 1, which is normal with mean 0."""
 
     def marginal(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """(A, C): E[x_t | x_0] = A x_0 and Cov[x_t | x_0] = C, with A = Φ A_0 and C = Φ C_0 Φᵀ + Σ from time 0.
+        """Marginal (A, C): E[x_t | x_0] = A x_0 and Cov[x_t | x_0] = C, with A = Φ A_0, C = Φ C_0 Φᵀ + Σ from time 0.
 
         Args:
             t: time(s) in [0, 1], a number or any shape.
@@ -86,9 +87,10 @@ class LinearProcess(ABC):
         return phi @ a0, phi @ c0 @ phi.mT + sigma
 
     def observation(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """(w, σ): y = Σ_j w_j x_j = x_0 + σ eps is all that a state at time t says of x_0, per component.
+        """VE coordinates of a state: (w, σ) with y = Σ_j w_j x_j = x_0 + σ eps, all its information on x_0, per
+        component.
 
-        One and two variables by the adjugate of C, which stays where C is singular; more need C invertible.
+        One and two variables use the adjugate of C, which exists for a singular C; more variables need an invertible C.
 
         Returns:
             Two float64 tensors of shape t.shape + components + (n,) and t.shape + components.
@@ -123,7 +125,7 @@ class LinearProcess(ABC):
     def time_at(self, log_snr: float | Tensor) -> Tensor:
         """The time at which `mean_log_snr` has a value: float64, of log_snr's shape.
 
-        By bisection between t_min and 1, whose own values stand for what lies beyond them.
+        By bisection between t_min and 1. A value beyond those at the ends gives the end.
         """
         wanted = torch.as_tensor(log_snr, dtype=torch.float64)
         low, high = torch.full_like(wanted, self.t_min), torch.ones_like(wanted)
@@ -134,7 +136,7 @@ class LinearProcess(ABC):
         return high
 
     def posterior(self, s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(coef_xt, coef_x0, chol): x_s | x_t, x_0 ~ N(coef_xt x_t + coef_x0 x_0, chol cholᵀ), for s < t.
+        """Posterior (coef_xt, coef_x0, chol): x_s | x_t, x_0 ~ N(coef_xt x_t + coef_x0 x_0, chol cholᵀ), for s < t.
 
         With the gain G = C_s Φᵀ (Φ C_s Φᵀ + Σ)⁻¹: coef_xt = G, coef_x0 = (I − GΦ) A_s, and the covariance in Joseph's
         form (I − GΦ) C_s (I − GΦ)ᵀ + G Σ Gᵀ, which rounding cannot make indefinite.
@@ -265,7 +267,7 @@ def ordered(s: float | Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
 
 
 def need_steps(n_steps: int) -> None:
-    """Refuses a chain without steps.
+    """Raises an error for a chain without steps.
 
     Raises:
         ValueError: n_steps is under 1.

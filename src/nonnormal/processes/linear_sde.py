@@ -7,13 +7,13 @@ depends on time: a component-wise schedule in which the ratio of two rates moves
 prior is not stationary, has no such form at all.
 
 exp(−H) is stationary whatever D and Q are: with P = H⁻¹, (D + Q) H P + P Hᵀ (D + Q)ᵀ = D + Q + Dᵀ + Qᵀ = 2D, which is
-Lyapunov's equation. D says which variables get noise, Q how they pass it on. The correction tau of the recipe is the
-divergence of D + Q, so 0 here. Transitions depend on time only through B = ∫β:
+Lyapunov's equation. D determines which variables get noise, and Q how noise passes between them. The correction tau of
+the recipe is the divergence of D + Q, so 0 here. Transitions depend on time only through B = ∫β:
 
     Φ = exp(F B),   Σ = ∫₀ᴮ exp(F b) 2D exp(F b)ᵀ db,   F = −(D + Q) H.
 
-Σ can also be had from P − Φ P Φᵀ, which loses its digits for small B, or from Van Loan's block exponential, which holds
-exp(−F B) and overflows for large B. Here both regimes are one: the series in a short B, doubled until it is long.
+Σ = P − Φ P Φᵀ loses its digits for small B, and Van Loan's block exponential contains exp(−F B), which overflows for
+large B. Here the series is summed for a short B and then doubled, which is accurate for both.
 
 Knows nothing of steps, networks or losses.
 
@@ -134,8 +134,8 @@ def moments(drift: Tensor, noise: Tensor, span: Tensor) -> tuple[Tensor, Tensor]
     """(Φ, Σ) of dz = F z dt + G dw over a span B: Φ = Σ_k (FB)ᵏ/k!, Σ = Σ_k Bᵏ⁺¹/(k+1)! Lᵏ(GGᵀ), L(X) = FX + XFᵀ.
 
     The series are summed at b = B/2ʲ with ‖F‖b ≤ ½ and the transition composed with itself j times,
-    Φ(2b) = Φ(b)², Σ(2b) = Σ(b) + Φ(b) Σ(b) Φ(b)ᵀ. No difference of like numbers is taken, so the variance of a variable
-    that noise reaches late, of order B³ or smaller, has as many digits as one of order B.
+    Φ(2b) = Φ(b)², Σ(2b) = Σ(b) + Φ(b) Σ(b) Φ(b)ᵀ. Nothing cancels, so a variance of order B³ or smaller, of a variable
+    that noise reaches through others, is as accurate as one of order B.
 
     Args:
         drift: F, (n, n).
@@ -174,7 +174,7 @@ def rate_ends(beta: Rate) -> tuple[float, float]:
     """(β at t = 0, β at t = 1).
 
     Raises:
-        ValueError: beta is neither a number nor two, or time would stand still or run backwards.
+        ValueError: beta is neither a number nor two, or a rate is negative, or all rates are 0.
     """
     ends = tuple(beta) if isinstance(beta, Sequence) else (beta, beta)
     if len(ends) != 2 or not all(0 <= end < math.inf for end in ends) or not any(ends):

@@ -1,4 +1,4 @@
-"""Samplers: carry noise to images along the model's own chain, its reverse equations or the probability flow."""
+"""Samplers: from noise to images by the model's chain, its reverse equations, or the probability flow."""
 
 from nonnormal.samplers.ancestral import Callback, sample_ancestral
 from nonnormal.samplers.grids import GRIDS, log_snr, polynomial, quadratic, uniform

@@ -1,7 +1,7 @@
 """The ancestral sampler: x_s = mean_q(x_t, x̂0) + L z with z ~ any step, from the prior to the data.
 
-It walks the model's own chain. Each image has a seed of its own, so image i does not depend on batch size, device count
-or order. Knows steps, processes and denoisers, but nothing of training.
+This is the chain that the model defines. Each image has its own seed, so image i does not depend on batch size, device
+count or order. Knows steps, processes and denoisers, but nothing of training.
 """
 
 from __future__ import annotations

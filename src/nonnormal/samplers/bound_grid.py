@@ -1,4 +1,4 @@
-"""Times for the bound: the grid of T + 1 times, out of a fine one, along which the bound is least.
+"""Best times for the bound: the T + 1 times out of a fine grid with the least bound.
 
 With a normal q the diffusion term of an interval from s to t depends on the network at t alone, through its squared
 errors e = (x̂0 − x0)², and on the interval by g = SNR(s) − SNR(t). So one pass over the fine grid gives the cost of
@@ -44,7 +44,7 @@ def bound_costs(
     seeds: Sequence[int],
     batch_size: int = 512,
 ) -> Tensor:
-    """c[i, j], the diffusion term of the interval between times i < j, nats an image; else ∞.
+    """Cost matrix c[i, j]: diffusion term of the interval between times i < j, nats per image; else ∞.
 
     Args:
         denoiser: in VE coordinates; N network calls an image.

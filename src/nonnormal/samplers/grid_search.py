@@ -1,7 +1,7 @@
-"""Grid search: the levels of a short grid, chosen from a fine one so that Euler's steps along it cost least in total.
+"""Grid search: the short grid out of a fine one on which Euler's method has the least total cost.
 
-A teacher solves the ODE on a fine grid sigma_0 > … > sigma_N. The cost c[i, j] is what goes wrong when Euler's method
-jumps from the teacher's x_i to level j at once; a grid is a path 0 = k_0 < k_1 < … < k_T = N, and dynamic programming
+A teacher solves the ODE on a fine grid sigma_0 > … > sigma_N. The cost c[i, j] is the error of one Euler step from the
+teacher's x_i to level j; a grid is a path 0 = k_0 < k_1 < … < k_T = N, and dynamic programming
 finds the path with the least Σ_m c[k_m, k_{m+1}]. Sampling trajectories of one model have nearly one shape, so
 a few hundred of them stand for all.
 

@@ -13,8 +13,8 @@ D of dr/dsigma. From t to s, h = s − t < 0, with r and eps at t:
     DPM++(2M)      D = (r − r_before)/(ρ h)                     ρ = last step over this one, both in log sigma
     iPNDM          D = −(2t/h) (Σ_j b_j eps_j − eps)            b Adams-Bashforth's; order 2: −t (eps − eps_before)/h
 
-A step to sigma = 0 is Euler's for every solver, and returns r: D has no limit there, and Euler is exact wherever r does
-not move. Coefficients are Python floats, so the state's type is that of the x that is handed in. Nothing is random.
+A step to sigma = 0 is Euler's for every solver, and returns r: D has no limit there, and Euler's step is exact if r is
+constant. Coefficients are Python floats, so the state keeps the dtype of the given x. Nothing is random.
 
 Knows denoisers only by their call; grids, processes and networks not at all.
 

@@ -1,4 +1,4 @@
-"""Samplers of states: carry the prior of any linear process back to the data by its reverse equations.
+"""Samplers of states: from the prior of any linear process to the data, by its reverse equations.
 
 With dz = F z dt + G dw, prior N(0, P) and the score s of `denoisers.score`, time runs from t down to t − h:
 
@@ -7,12 +7,12 @@ With dz = F z dt + G dw, prior N(0, P) and the score s of `denoisers.score`, tim
                      G and s are those of t (`sample_sscs`), or those of the middle of the step (`sample_sscs_midpoint`)
     flow             dz/dt = F z − ½ G Gᵀ s, by Euler's method, Heun's, or adaptive steps
 
-The reverse equation is the prior's own, run backwards, plus G Gᵀ (s + P⁻¹ z), which vanishes where z has forgotten the
-data. SSCS does the first exactly, by the law of z_s | z_t of the stationary process,
+The reverse equation is that of the stationary process, run backwards, plus G Gᵀ (s + P⁻¹ z), which vanishes at the
+prior. SSCS solves the first part exactly, by the law of z_s | z_t of the stationary process,
 
     N(K z_t, (I − KΦ) P (I − KΦ)ᵀ + K Σ Kᵀ),   K = P Φᵀ P⁻¹,
 
-and the second by one step of Euler's between its halves. ξ has independent coordinates from any step of unit variance.
+and the second part by one Euler step between its halves. ξ has independent coordinates from any step of unit variance.
 A chain ends at the last time with y = x_0 + σ eps, or, after one more network call, with x̂0.
 Deviates: PSLD's code ends with one step of Euler's without noise to t = 0, which is x̂0 to first order in t_min.
 

@@ -1,11 +1,11 @@
 """A step: the law of the standardised increment z of a diffusion step, and the registry of its families.
 
 A structured random walk x_{k+1} = x_k + f(x_k, t_k) Δ + g(t_k) √Δ z_k moves by steps z whose coordinates are
-independent with mean 0 and variance 1. As Δ → 0 the walk converges to one and the same diffusion whatever the law
-of z (structured invariance principle), so the law is a free choice: a `Step`.
+independent with mean 0 and variance 1. As Δ → 0 the walk converges to the same diffusion for every law of z
+(structured invariance principle). So the law is a free choice, and a `Step` is such a law.
 
-Symbols: z, standardised increment, dimensionless. This room knows one coordinate at a time; it must not know of
-processes, networks, or of how two steps compare (see `divergence`).
+Symbols: z, standardised increment, dimensionless. This module treats one coordinate. It does not depend on processes or
+networks; `divergence` compares two steps.
 
 Source: li2024 §3 (structured random walk); the standardisation is derived here, the paper's Laplace is not of unit
 variance.
@@ -96,8 +96,8 @@ class Step(ABC):
         Args:
             shape: shape of the result.
             generator: source of randomness, on `device`; torch's default generator where it is None.
-            dtype: floating type of the result. One of 16 bits has too few digits for a tail: whatever the family, z is
-                drawn in float32 and then cast.
+            dtype: floating type of the result. A type of 16 bits has too few digits for a tail, so z is then drawn in
+                float32 and cast.
             device: where the result lives.
         """
 
@@ -110,7 +110,7 @@ class Step(ABC):
         """Distribution function P(Z ≤ z), elementwise, in [0, 1]."""
 
     def sf(self, z: Tensor) -> Tensor:
-        """Survival function P(Z > z) = 1 − cdf(z), elementwise; families override it if they can avoid the cancellation."""
+        """Survival function P(Z > z) = 1 − cdf(z), elementwise; families override it to avoid the cancellation."""
         return 1 - self.cdf(z)
 
     def characteristic(self, omega: Tensor) -> Tensor:

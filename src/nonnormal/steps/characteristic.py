@@ -1,9 +1,9 @@
 """Fourier transform of a step's density, φ(ω) = ∫ q(z) exp(iωz) dz, to about 1e-12 at every ω, from log q alone.
 
-Both q and φ are held as polynomials on panels, which are halved until Legendre's series of degree 15 has converged on
-each: towards a kink, a cusp or a jump of q as far as that takes, and out to 1e24 in its tails. A panel of q with centre
-c and half-width h has the transform h exp(iωc) Σ_k a_k 2 iᵏ j_k(ωh), a_k its Legendre coefficients and j_k the
-spherical Bessel functions, which no ω is too large for.
+Both q and φ are piecewise polynomials on panels. Panels are halved until the Legendre series of degree 15 converges on
+each, which resolves kinks, cusps and jumps of q, and tails out to 1e24. A panel of q with centre c and half-width h has
+the transform h exp(iωc) Σ_k a_k 2 iᵏ j_k(ωh), with its Legendre coefficients a_k and the spherical Bessel functions
+j_k. This formula is stable for every ω.
 
 Source: DLMF 18.17.19 for the transform of a Legendre polynomial; Bakhvalov & Vasil'eva, USSR Comput. Math. Math. Phys.
 8 (1968) 241 for the quadrature.
@@ -39,7 +39,7 @@ _MOST = 100_000  # panels: a law that asks for more is not resolved
 
 
 class Unresolved(ArithmeticError):
-    """A density, or its transform, that panels cannot follow."""
+    """Raised if panels cannot resolve a density or its transform."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Panels:
 
     @classmethod
     def of(cls, f: Callable, edges: np.ndarray, tolerance: float, weight: Callable = lambda reach, half: 1.0) -> Panels:
-        """Follows f between the edges (rising), until the last coefficients times the weight are below the tolerance.
+        """Approximates f between rising edges, until the last coefficients times the weight are below the tolerance.
 
         Raises:
             Unresolved: it takes too many panels.
@@ -107,12 +107,12 @@ def _waves(kappa: np.ndarray) -> np.ndarray:
 
 
 def characteristic_function(step: Step, reach: float = 4096.0) -> Callable[[np.ndarray], np.ndarray]:
-    """φ of a step with a density, at real ω of any shape: read from panels up to |ω| = reach, summed anew beyond.
+    """φ of a step with a density, at real ω of any shape: interpolated up to |ω| = reach, summed directly beyond.
 
     It is divided by the total probability that was found, so that φ(0) = 1.
 
     Raises:
-        Unresolved: the density cannot be followed, or its integral is off 1 by more than 1e-10.
+        Unresolved: the panels cannot resolve the density, or its integral differs from 1 by more than 1e-10.
     """
     octaves = 2.0 ** np.arange(-2, 81)
     edges = np.unique(np.clip([*step.breakpoints, 0.0, *octaves, *-octaves], *step.support))

@@ -369,7 +369,7 @@ class Exponential(Step):
 @register
 @dataclass(frozen=True)
 class Rademacher(Step):
-    """±1 with equal probability. It samples; having no density, it is refused by every likelihood."""
+    """±1 with equal probability. It can be sampled, but has no density, so every likelihood raises an error."""
 
     name = "rademacher"
     skewness = 0.0

@@ -1,10 +1,10 @@
-"""Shift divergence K_{q,p}(d) = KL( q(z) ‖ p(z − d) ): what a model pays, per coordinate, for missing the mean by d.
+"""Shift divergence K_{q,p}(d) = KL( q(z) ‖ p(z − d) ): cost per coordinate if the model's mean is off by d.
 
 q is the law of the step in the true process, p in the model, d = `delta` the model's mean minus the true mean in units
 of the step's standard deviation; both laws have variance 1. The sign of d matters for skewed steps. K is in nats.
 
 A pair with a closed form uses it (`closed_forms`). Every other pair is integrated numerically once and tabulated
-(`divergence_table`). Where q(z) reaches outside the support of p(z − d), K is ∞. This room knows steps alone.
+(`divergence_table`). Where q(z) reaches outside the support of p(z − d), K is ∞. This module depends on steps only.
 
 Source: derived here for unit variances; li2024 Table 1 prints four pairs for other scales (and L/L with +1 for −1).
 """
@@ -64,7 +64,7 @@ def constant(q: Step | str, p: Step | str) -> float:
 
 
 def curvature(q: Step | str, p: Step | str) -> float:
-    """K″(0): what a model with many steps pays is T K(0) + ½ K″(0) Σ d². For q = p the Fisher information of location.
+    """K″(0): with many steps the cost is T K(0) + ½ K″(0) Σ d². For q = p it is the Fisher information of location.
 
     ∞ where K is.
     """
@@ -80,8 +80,8 @@ def is_finite(q: Step | str, p: Step | str) -> bool:
     """Whether K_{q,p}(d) < ∞ for every shift d: p reaches everywhere, and q's tails are lighter than −log p grows.
 
     Raises:
-        StepError: a step has no density, or the pair is so near to the border that K is finite and cannot be computed,
-            or that it cannot be told whether it is finite.
+        StepError: a step has no density, or the pair is so near to the border of finite K that K cannot be computed, or
+            that it cannot be decided whether K is finite.
     """
     q, p = get(q), get(p)
     _need_densities(q, p)
@@ -92,7 +92,7 @@ def is_finite(q: Step | str, p: Step | str) -> bool:
 
 
 def with_itself_finite(step: Step | str) -> bool:
-    """Whether K of the step with itself is finite for every shift; not so of a law without density."""
+    """Whether K of the step with itself is finite for every shift; False for a law without a density."""
     step = get(step)
     return step.has_density and is_finite(step, step)
 

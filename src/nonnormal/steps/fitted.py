@@ -1,11 +1,11 @@
-"""A fitted step: the model's step of one interval, of a scale and a shape that were fitted to residuals.
+"""A fitted step: the model's step in one interval, with a scale and a shape fitted to residuals.
 
     z = U⁻¹ (s ⊙ w),   w ~ shape, independent and of unit variance,   s = scale · factor(x̂0)
 
 Unlike a `Step` it is not of unit variance: s is its standard deviation in units of the true step's. It may differ from
 component to component of an orthonormal basis U, and it may depend on the prediction x̂0, by bins of its components: x̂0
-is fixed once x_t is known, so that bounds stay exact. `fitting` fits such steps, `scaled_divergence` says what they
-cost.
+is fixed once x_t is known, so that bounds stay exact. `fitting` fits such steps, and `scaled_divergence` has
+their cost.
 
 Source: one scale: Analytic-DPM (2201.06503); one for each component: OCM (2406.10808), SN-DDPM (2206.07309); the factor
 by the prediction, and the shape, are derived here.
@@ -23,7 +23,7 @@ from nonnormal.steps.base import Step, StepError
 
 
 class Rotation(Protocol):
-    """What a fitted step asks of a basis (`nonnormal.bases.Basis`)."""
+    """Interface of the basis that a fitted step uses (`nonnormal.bases.Basis`)."""
 
     orthonormal: bool
 

@@ -1,4 +1,4 @@
-"""Draws from normal numbers: of a symmetric law by |z| = T(|n|), the rising T known at nodes; of others by `polar`."""
+"""Draws made from normal numbers: symmetric laws by |z| = T(|n|) with a rising T known at nodes; others by `polar`."""
 
 from __future__ import annotations
 

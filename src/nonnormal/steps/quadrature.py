@@ -1,8 +1,8 @@
 """Quadrature against a step's law: nodes z_i and weights w_i with Σ_i w_i f(z_i) ≈ E f(z), z ~ q.
 
-The line is cut where q's density or f is not smooth, and each piece is integrated by the double-exponential rule: it
-keeps its digits through singularities at the ends of a piece and covers the half-lines. A family with a `quantile`
-is integrated over its probabilities instead, for a density that is infinite where float64 cannot come near enough.
+The line is cut where q's density or f is not smooth, and each piece is integrated by the double-exponential rule, which
+stays accurate with singularities at the ends of a piece and covers half-lines. A family with a `quantile` is integrated
+over its probabilities instead; this serves densities that are infinite at a point.
 
 Source: Takahasi & Mori, Publ. RIMS 9 (1974) 721.
 """
@@ -74,7 +74,7 @@ def _half_line(end: Tensor, direction: int) -> tuple[Tensor, Tensor]:
 
 
 def beyond_last(log_last: float, fall: float) -> float:
-    """What the rule has beyond its last node on a half-line, for f with |z f(z)| = exp(log_last − fall log |z/last|).
+    """Integral beyond the last node on a half-line, for f with |z f(z)| = exp(log_last − fall log |z/last|).
 
     The sum goes on in log |z|, far beyond the range of float64 itself, as a slow fall needs.
     """

@@ -1,4 +1,4 @@
-"""Divergence of a step of the true process from a step of the model that has another scale than 1.
+"""Shift divergence for a model step whose scale is not 1.
 
     K_{q,p}(d; s) = KL( q(z) ‖ p((z − d)/s)/s ) = E_q[−log p((z − d)/s)] + log s − h(q),    K(d; 1) = shift_kl(q, p, d)
 

@@ -1,4 +1,4 @@
-"""Tails of a pair: whether the shift divergence K_{q,p} is finite, and what it has beyond quadrature's nodes.
+"""Tails of a pair: whether the shift divergence K_{q,p} is finite, and its integral beyond the quadrature nodes.
 
 K is finite for every shift if p reaches everywhere and q falls faster than −log p grows. See `divergence`.
 
@@ -23,10 +23,10 @@ _SPAN = 16  # points over which the slope of a tail is taken: a factor of 5 in z
 def tails_allow(q: Step, p: Step) -> bool:
     """Whether q |log p| falls faster than 1/|z| where both reach to infinity: by more than 1e-4 in an octave.
 
-    It does not where its fall ends, or slows down more and more.
+    The answer is no if the fall ends, or slows down more and more.
 
     Raises:
-        StepError: it falls, but by less, or slows down, so that it cannot be told.
+        StepError: it falls by less, or slows down, so that it cannot be decided.
     """
     far = 60.0 * 2.0 ** torch.arange(20, dtype=torch.float64)
     for end, side in zip(q.support, (-far, far), strict=True):
@@ -47,9 +47,9 @@ def tails_allow(q: Step, p: Step) -> bool:
 
 @cache
 def beyond_nodes(q: Step, p: Step) -> float:
-    """What −E_q[log p(z − d)] has, for any d, farther out than quadrature's nodes, nats.
+    """Part of −E_q[log p(z − d)], for any d, beyond the quadrature nodes, nats.
 
-    There |z q log p| of heavy tails is a power of z: small where it falls fast, and else carried on as what it is.
+    There |z q log p| is a power of z for heavy tails, and the power is integrated; for other tails the part is small.
 
     Raises:
         StepError: it is not small, but q or log p leaves float64 before the nodes end, or the sum over the nodes does.

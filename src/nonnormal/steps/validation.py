@@ -1,7 +1,7 @@
-"""Checks of a step from elsewhere: does it say of itself what its density and its draws say?
+"""Checks of a step of your own: do its statements agree with its density and its draws?
 
-Density against moments, cdf and Fisher information by quadrature; draws of one seed against moments and cdf, at a level
-at which a right step is refused once in 1e9. Knows one step at a time.
+The density is compared with moments, cdf and Fisher information by quadrature. Draws of one seed are compared with
+moments and cdf, at a level at which a correct step fails once in 1e9.
 
 Source: Kolmogorov distance: Massart, Ann. Probab. 18 (1990) 1269; bound of the information by Hellinger distance:
 Cauchy-Schwarz, derived here.
@@ -29,7 +29,7 @@ _DISTANCE = math.sqrt(math.log(2 / 1e-9) / 2 / _N)  # of Kolmogorov, beyond whic
 
 
 def mistakes(step: Step, tolerance: float) -> Iterator[str]:
-    """What is wrong with a step: attribute, what was found, what it must be."""
+    """Errors of a step, one text each: attribute, value found, value that it must have."""
     for name in _STATED:
         try:
             getattr(step, name)
@@ -50,7 +50,7 @@ def mistakes(step: Step, tolerance: float) -> Iterator[str]:
 
 
 def _not_standardised(step: Step, tolerance: float) -> str | None:
-    """What is wrong with ∫q = 1, E z = 0, Var z = 1."""
+    """Errors in ∫q = 1, E z = 0, Var z = 1."""
     z, w = (nodes[0] for nodes in expectation_nodes(step, torch.zeros(1, 0)))
     found = {"total probability": (w.sum(), 1), "mean": ((w * z).sum(), 0), "variance": ((w * z.square()).sum(), 1)}
     wrong = [
@@ -62,7 +62,7 @@ def _not_standardised(step: Step, tolerance: float) -> str | None:
 
 
 def _of_density(step: Step, tolerance: float) -> Iterator[str]:
-    """What the density says otherwise than the step."""
+    """Statements of the step that its density contradicts."""
     z, w = (nodes[0] for nodes in expectation_nodes(step, torch.zeros(1, 0)))
     third, fourth = ((w * z**power).sum().item() for power in (3, 4))
     # What quadrature leaves out lies far out and is positive: it excuses a statement that is larger than what is found.
@@ -113,7 +113,7 @@ def _hellinger(step: Step, h: float) -> float:
 
 
 def _of_draws(step: Step) -> Iterator[str]:
-    """What 20,000 draws say otherwise than the step."""
+    """Statements of the step that 20,000 draws contradict."""
 
     def draw(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return step.sample(shape, generator=torch.Generator().manual_seed(20), dtype=dtype, device="cpu")
@@ -146,7 +146,7 @@ def _of_draws(step: Step) -> Iterator[str]:
 
 
 def _answers(name: str, call: Callable[[], Any], shape: tuple[int, ...], dtype: torch.dtype) -> str | None:
-    """What is wrong with the kind of a method's answer."""
+    """Errors in the type or shape of a method's result."""
     try:
         found = call()
     except (Exception, SystemExit) as error:  # whatever a method from elsewhere does

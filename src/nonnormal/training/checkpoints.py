@@ -1,8 +1,8 @@
-"""Checkpoints: everything a training needs to go on as if it had never stopped, and finished weights.
+"""Checkpoints, from which a training resumes exactly, and files of finished weights.
 
 A checkpoint is one safetensors file: network, EMA, optimiser, log so far, random states, and in its header the step and
-the fingerprint: all that the weights depend on. Weights are stored with the recipe of their denoiser, so that they can
-be loaded without the study. No pickle anywhere.
+the fingerprint: everything that the weights depend on. Weights are stored with the recipe of their denoiser, so that
+they can be loaded without the study. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class TrainingState:
             write_tensors(path, tensors, header)
 
     def restore(self, path: Path, fingerprint: Mapping[str, Any]) -> bool:
-        """Takes the state over from `path`; False, with nothing changed, if its fingerprint is another one.
+        """Restores the state from `path`. Returns False, and changes nothing, if its fingerprint differs.
 
         Raises:
-            ValueError: the file is damaged, or its random numbers are of another kind of device; nothing is changed.
+            ValueError: the file is damaged, or was written on another kind of device; nothing is changed.
         """
         with tracking(None):
             tensors, header = read_tensors(path)
@@ -105,7 +105,7 @@ class TrainingState:
 
 
 def archive_checkpoint(path: Path, fingerprint: Mapping[str, Any]) -> tuple[Path, list[str]]:
-    """Renames the checkpoint of another training, so that a new one can be saved there without a loss.
+    """Renames the checkpoint of another training, so that a new one does not overwrite it.
 
     Returns:
         (its new path, which has its step and digits of its SHA-256; differences to `fingerprint`, one line each).
@@ -120,14 +120,14 @@ def archive_checkpoint(path: Path, fingerprint: Mapping[str, Any]) -> tuple[Path
 
 
 def changes(known: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> list[str]:
-    """Differences to the expected fingerprint, one line each; keys that it lacks do not matter."""
+    """Differences to the expected fingerprint, one line each; keys that the expected one lacks are ignored."""
     before, now = dict(_leaves(known)), dict(_leaves(fingerprint))
     keys = [key for key in now if before.get(key) != now[key]]
     return [f"{key} was {json.dumps(before.get(key))}, is {json.dumps(now[key])}" for key in keys]
 
 
 def _leaves(fingerprint: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path in dots, value) of all that is no mapping."""
+    """(dotted path, value) of each leaf of nested mappings."""
     for key, value in fingerprint.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{path}{key}.")

@@ -1,8 +1,8 @@
-"""Processes: one training on several devices, each of which has its part of every batch.
+"""Distributed training: several processes, each with its part of every batch.
 
 All processes hold the same weights, draw the same global batch from equal generators, take their part of it and add up
-their gradients: weights depend on the number of processes only by the order of sums. torchrun starts them and tells
-each its rank by environment variables. Knows nothing of what is trained.
+their gradients. So weights depend on the number of processes only through the order of sums. torchrun starts the
+processes and sets their ranks in environment variables.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Group:
             x.copy_(total.view_as(x))
 
     def wait(self) -> None:
-        """Returns when all processes have come here."""
+        """Waits until all processes have called it."""
         if self.size > 1:
             distributed.barrier()
 
@@ -61,7 +61,7 @@ ALONE = Group()
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Group, str]]:
-    """(group, this process's device): those that torchrun started, or this process alone.
+    """(group, device of this process): the processes that torchrun started, or this process alone.
 
     Args:
         device: "cpu", or "cuda", of which each process of a machine gets one.

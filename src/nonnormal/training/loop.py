@@ -39,7 +39,7 @@ LOG_COLUMNS = ("step", "loss_nats_per_dim", "gradient_norm", "learning_rate")
 
 
 class Objective(Protocol):
-    """What is minimised: random numbers of a batch, and with those of an image its loss."""
+    """Interface of an objective: draws of a batch, and the loss of each image given its draws."""
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Random tensors for a batch of images of that shape, each (B, ...)."""
@@ -84,7 +84,9 @@ def train(
     flops: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[NetworkDenoiser, dict[str, np.ndarray]]:
-    """Minimises E objective over the weights θ; θ_EMA ← d θ_EMA + (1 − d) θ with d = min(ema_decay, (1+k)/(10+k)).
+    """Trains a denoiser: minimises the mean of the objective by AdamW, with averaged weights.
+
+    θ_EMA ← d θ_EMA + (1 − d) θ with d = min(ema_decay, (1+k)/(10+k)) in step k.
 
     Args:
         denoiser: its network is trained in place, on the device where it is.
@@ -99,11 +101,10 @@ def train(
         clip_norm: largest norm of the gradient over all weights.
         ema_decay: limit of d.
         seed: of batches, times, noise and dropout.
-        checkpoint: file from which a training goes on and to which it is saved; removed by nobody but the caller.
+        checkpoint: file from which a training resumes and to which it is saved; only the caller removes it.
         checkpoint_every: steps between two saves.
         log_every: steps between two rows of the log; loss and gradient norm are means over them.
-        fingerprint: all that the weights depend on, as JSON values; a checkpoint with another one is kept under another
-            name.
+        fingerprint: everything that the weights depend on, as JSON values; a checkpoint with another one is renamed.
         precision: of the network's matrix products; weights, loss and sums are float32 in any case.
         channels_last: weights in that memory format, which tensor cores read faster; no gain on a CPU.
         compile: by torch.compile, where that works; else the log says why not.
@@ -111,7 +112,7 @@ def train(
         scale: from a batch of `images` to x0 in [−1, 1].
         group: the processes that train together; each calls this function alike.
         flops: of one image, for the log.
-        stop: asked at each step; where it is true in any process, all save and stop after that step.
+        stop: called at each step; if it returns True in any process, all save and stop after that step.
 
     Returns:
         (denoiser with the averaged weights, log: an array for each of `LOG_COLUMNS`).
@@ -205,7 +206,7 @@ def train(
 
 
 def _check(step: int, loss: float, norm: float, rate: float, clip_norm: float) -> None:
-    """Refuses a loss or gradient norm that is no finite number."""
+    """Raises an error if the loss or the gradient norm is not finite."""
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise TrainingDiverged(
             f"training diverged at step {step}: loss {loss:.4g} nats per dim, gradient norm {norm:.4g}; "
@@ -223,7 +224,7 @@ def _rate(step: int, steps: int, warmup: int, decay: str) -> float:
 
 
 class _Autocast(nn.Module):
-    """A network whose matrix products are bfloat16, and nothing around it: a loss has too few digits for that."""
+    """A network with bfloat16 matrix products; the loss around it stays float32, as it needs the digits."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -237,7 +238,7 @@ class _Autocast(nn.Module):
 def _prepared(
     denoiser: NetworkDenoiser, device: torch.device, precision: str, channels_last: bool, compiled: bool
 ) -> NetworkDenoiser:
-    """A denoiser with the same weights that runs as asked; the network itself changes only how it lies in memory."""
+    """A denoiser with the same weights, prepared for the device; in the network only the memory format changes."""
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision: found {precision!r}; allowed: float32, bfloat16")
     network = denoiser.network

@@ -1,7 +1,7 @@
-"""Throughput: how fast a training runs, next to what its device could do.
+"""Throughput of a training, and its share of the device's peak.
 
-FLOP/s are those that the network's forward and backward pass ask for, counted by shapes, over wall-clock time: loss,
-optimiser and averaging cost time and count for nothing.
+FLOP/s are the operations of the network's forward and backward pass, counted from shapes, over wall-clock time. Loss,
+optimiser and averaging are in the time but not in the operations.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def report(images_per_s: float, flops: float | None, device: torch.device, preci
     Args:
         images_per_s: of all processes.
         flops: an image; None where it was not counted.
-        device: of this process, all others have its like.
+        device: of this process; all others have the same kind.
         precision: of the network's matrix products.
         processes: their number.
     """
