@@ -6,8 +6,8 @@ remaining cost is h(r) − h(z). If x0 has the law of a normal mixture and the d
 normal mixture. So the law of −δ is an integral over x_t of normals, and that of r its convolution with q: no draws.
 States x_t are those of the limit marginals, which the bridge walk of a normal q has too.
 
-Laws are kept as probabilities of the cells of a grid in r; a convolution of two of them is that of the laws but for
-less than the spacing, also where a density jumps.
+Laws are stored as probabilities of the cells of a grid in r. The error of a convolution is below the spacing, even if a
+density jumps.
 
 Source: derived here.
 """

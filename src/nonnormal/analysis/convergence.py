@@ -1,4 +1,4 @@
-"""Invariance: how fast a walk with any step converges in law to the diffusion, without training and without sampling.
+"""Convergence in law of a walk with any step to the diffusion, without training and without sampling.
 
 In one dimension the law of a chain can be carried forward exactly. A step maps x to m(x) + c z: the density is pushed
 through the increasing map m and convolved with the step's law by its characteristic function,

@@ -49,7 +49,7 @@ def end_distance(path: Tensor) -> Tensor:
 
 
 def monotone_share(path: Tensor) -> Tensor:
-    """Share of the B trajectories whose ‖x_t − x_end‖ has fallen at every step up to and with step k, (T,), float64.
+    """Share of the B trajectories whose ‖x_t − x_end‖ has fallen at every step up to step k, (T,), float64.
 
     The last is the share of trajectories that come nearer to their end all the way.
     """

@@ -1,7 +1,7 @@
 """Information of a state on each component, and the number of components that are generated at once.
 
-For components of variance Σ_i, seen as y_i = x_0i + σ_i eps, of which the data resolve no more than a deviation ε_i, a
-normal component's information is
+Let a normal component have the variance Σ_i, let y_i = x_0i + σ_i eps be observed, and let the data resolve a deviation
+ε_i. Its information is
 
     I_i(t) = ½ log(1 + Σ_i / (σ_i² + ε_i²)),    −dI_i/dt = ½ Σ_i / ((σ_i² + ε_i²)(σ_i² + ε_i² + Σ_i)) dσ_i²/dt,   nats.
 

@@ -28,7 +28,7 @@ _SPARE, _POWERS = 32, 7  # directions that are dropped again, and powers of the 
 class LeadingPCA(Basis):
     """c = Qᵀ x over all C·H·W numbers of an image jointly, the k leading directions first, largest variance first.
 
-    Behind them stand directions without an order, which have what variance is left.
+    The directions after them complete the basis; they have no order.
 
     Attributes:
         reflectors: v_j below the diagonal of column j, as `torch.geqrf` returns them, (D, k), float64.
@@ -46,8 +46,8 @@ class LeadingPCA(Basis):
     def fit(cls, images: Tensor, k: int = LEADING, *, scale: Scale | None = None) -> LeadingPCA:
         """The k leading directions of the images (N, C, H, W), of which there are N − 1 or fewer.
 
-        Powers of the covariance are applied to random directions, and what they span is turned to its own principal
-        axes: a pass over the images for each power, which leaves no more than D·k numbers.
+        Randomised solver: powers of the covariance are applied to random directions, and the principal axes of their
+        span are taken. Each power is one pass over the images. Memory is D·k numbers.
 
         Args:
             images: the training split.

@@ -1,7 +1,7 @@
-"""Training images a part at a time, and moments over them: no set is in memory but as it was given.
+"""Moments of training images, computed part by part, so that no converted copy of a whole set is in memory.
 
-What is given may be grey levels, of one byte each, with the function that makes numbers of them. The parts are fixed by
-the shape of the images, and summed in their order, in float64.
+Images may be grey levels of one byte each, with a function that converts them. The parts depend only on the shape of
+the images, and are summed in order, in float64.
 
 Source: merging of moments: Chan, Golub & LeVeque (1979), Updating formulae and a pairwise algorithm.
 """

@@ -38,7 +38,7 @@ def need_images(images: Tensor) -> None:
 
 
 def need_shape(x: Tensor, shape: Sequence[int]) -> None:
-    """Refuses images of another shape (C, H, W) than those that were fitted."""
+    """Raises an error for images of another shape (C, H, W) than those that were fitted."""
     if tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"this PCA was fitted to images {tuple(shape)}, found {tuple(x.shape[1:])}")
 

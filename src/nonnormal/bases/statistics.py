@@ -1,6 +1,6 @@
-"""BasisStatistics: what a design knows of the data in its basis, fitted to training images, stored with the network.
+"""BasisStatistics: a basis with mean and deviation of the training images in it, stored with the network.
 
-A component-wise schedule counts in the variance of each component, a preconditioned network in its mean and deviation.
+A component-wise schedule uses the variance of each component, a preconditioned network its mean and deviation.
 
 Source: GUD (2410.02667) §3 for Σ and S; the floor is derived here.
 """

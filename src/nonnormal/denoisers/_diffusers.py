@@ -41,7 +41,7 @@ def unet_2d_model() -> type[UNet2DModel]:
 def _hidden() -> Iterator[None]:
     """Inside, modules of `_PACKAGES` are imported without the packages' `__init__`, and torch._dynamo is absent.
 
-    Afterwards all three can be imported as ever; what was imported before stays as it is.
+    Afterwards all three can be imported as usual; modules that were imported before do not change.
     """
     root = Path(importlib.util.find_spec("diffusers").origin).parents[1]
     stand_ins: dict[str, ModuleType | None] = {name: ModuleType(name) for name in _PACKAGES}

@@ -52,8 +52,8 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
     Raises:
         ValueError: another target.
 
-    Deviates: PSLD gives its network m as it is and the time; here m has unit variance at t = 1 and the time is told by
-    the log-SNR of y.
+    Deviates: PSLD's network gets m without scaling, and the time; here m has unit variance at t = 1, and the network
+    gets the log-SNR of y.
     """
 
     n = 2
@@ -104,7 +104,7 @@ class PhaseSpaceNetwork(StateDenoiser, Wrapper):
         return -apply(torch.linalg.inv(factor).mT, noise)
 
     def _serves(self, process: LinearProcess, basis: Basis | None) -> None:
-        """Refuses another process or basis than its own."""
+        """Raises an error for another process or basis than its own."""
         if process != self.process:
             raise ValueError(f"a network of the states of {self.process} does not serve {process}")
         if basis not in (None, PIXEL):

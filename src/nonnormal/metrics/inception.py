@@ -49,7 +49,7 @@ class Inception(nn.Module):
 
 
 def _need_tensors(path: Path) -> None:
-    """Refuses a file that cannot be read by torch's unpickler that knows tensors and plain containers alone.
+    """Raises an error unless torch's restricted unpickler, for tensors and plain containers, can read the file.
 
     Raises:
         DownloadError: it is damaged or asks for code; none was run.

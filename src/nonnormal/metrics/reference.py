@@ -1,7 +1,7 @@
 """Reference of a distance: a feature network and the features of the training split. Made once per study.
 
 The network is a `Classifier` trained on the data set's labels, or Inception. Mean and covariance are those of the whole
-split; of its features as many are kept as KID, precision and recall compare. The file names, by SHA-256, the weights
+split; as many of its features are kept as KID, precision and recall compare. The file names, by SHA-256, the weights
 and the data that it was made from, and is refused for any other data. Knows nothing of studies.
 """
 

@@ -298,7 +298,7 @@ _OFF_GRID = 0.01  # spacings of grey levels: more than float32 rounds by, less t
 
 
 def need_grey_levels(x0: Tensor, levels: int) -> None:
-    """Refuses images that are not on the grid of `levels` equally spaced grey levels of [−1, 1].
+    """Raises an error for images off the grid of `levels` equally spaced grey levels of [−1, 1].
 
     Raises:
         ValueError: fewer than two levels; images of integers, or with a number between two levels or beyond the ends.

@@ -6,7 +6,7 @@ and momentum). All are float64, of shape `t.shape + components + (n, n)`, where 
 serves all components and (C, H, W) if each has its own. A state has shape (B, n·C, H, W): n blocks of C channels.
 
 The clean data are (x_0, 0, …): variables beside the first are not observed, their law at t = 0 is part of C_0
-(`lift`). So with a the first column of A, all that a state says of x_0 is, per component,
+(`lift`). Let a be the first column of A. All the information of a state on x_0 is, per component, in
 
     y = wᵀ x_t = x_0 + σ eps,   w = C⁻¹a / (aᵀC⁻¹a),   σ⁻² = aᵀC⁻¹a,
 

@@ -197,7 +197,7 @@ def _square(name: str, value: Matrix, n: int) -> Tensor:
 
 
 def _symmetric(name: str, matrix: Tensor, sign: int = 1, least: str | None = None) -> Tensor:
-    """The matrix if it is ± its transpose and positive where that is asked for, without what rounding left over."""
+    """Checks that a matrix is (skew-)symmetric, and positive if required; returns it without rounding errors."""
     gap = (matrix - sign * matrix.mT).abs()
     i, j = divmod(int(gap.argmax()), len(matrix))
     if gap[i, j] > _ROUNDING * matrix.abs().max():

@@ -143,8 +143,8 @@ def falling_times(times: Tensor, seeds: Sequence[int], shape: tuple[int, ...], p
     """The times of a grid, from 1 down to the process's t_min or a later time, float64.
 
     Raises:
-        ValueError: no image is asked for, or the number of seeds is not that of the images; the grid has under two
-            times, or times that repeat or leave [t_min, 1]; the first is not t = 1, at which the prior is drawn.
+        ValueError: there are no images, or another number of seeds; the grid has fewer than two times, repeats one,
+            leaves [t_min, 1], or does not contain t = 1, where the prior is drawn.
     """
     if not shape[0]:
         raise ValueError(f"one image or more is needed, found shape {tuple(shape)}")

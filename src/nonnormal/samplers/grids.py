@@ -29,10 +29,10 @@ def polynomial(
 
     Args:
         n_steps: T; K is T − 1 with `to_zero`, else T.
-        sigma_min: lowest level but for a last 0.
+        sigma_min: lowest positive level.
         sigma_max: first level.
         rho: 1 is uniform, 2 quadratic; steps near the data shrink as it grows, in the limit to log_snr.
-        to_zero: appends 0.
+        to_zero: whether a last level 0 is appended.
 
     Returns:
         (n_steps + 1,), float64, falling.
@@ -84,7 +84,7 @@ def _spaced(
     w: Callable[[Tensor], Tensor],
     inverse: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Levels equally spaced in w(sigma), and a last 0 where it is asked for."""
+    """Levels equally spaced in w(sigma), with a last 0 if `to_zero`."""
     if n_steps < 1:
         raise ValueError(f"a grid needs one step or more, found n_steps = {n_steps}")
     if not 0 < sigma_min < sigma_max < math.inf:

@@ -1,7 +1,7 @@
 """Outpainting: images continued beyond their right border, some columns at a time.
 
-Each round takes the last columns of what there is as the known left part of a new image and samples the rest. It makes
-sense where a schedule generates columns from left to right (`schedules.column_labels`).
+Each round takes the last columns as the known left part of a new image and samples the rest. Use it with a schedule
+that generates columns from left to right (`schedules.column_labels`).
 
 Source: GUD (2410.02667) §5 extends images column by column; the rounds are written here.
 """
@@ -31,7 +31,7 @@ def outpaint(
     times: Tensor,
     **options,
 ) -> Tensor:
-    """The images with W − kept columns more for each round of seeds.
+    """Continues images to the right, by W − kept columns in each round.
 
     Args:
         denoiser, process, step, times: as in `sample_ancestral`.

@@ -200,7 +200,7 @@ def sample_flow_euler(
 ) -> Tensor:
     """z ← z − h v(z, t), v the probability flow's velocity; order 1, one network call a step.
 
-    Args, Returns, Raises: as `sample_em`, but for the step: only the prior draw is random.
+    Args, Returns, Raises: as `sample_em`, without `step`: only the prior draw is random.
 
     Source: Song et al. (2011.13456) App. D.
     """
@@ -299,7 +299,7 @@ def _walk(
 
 
 def _keeps(process: LinearProcess, prior: Tensor) -> None:
-    """Refuses a process whose prior is not stationary, F P + P Fᵀ + G Gᵀ ≠ 0."""
+    """Raises an error if the prior of the process is not stationary: F P + P Fᵀ + G Gᵀ ≠ 0."""
     for t in (process.t_min, 0.5, 1.0):
         drift, spread = process.sde(t)
         gap = (drift @ prior + prior @ drift.mT + spread).abs().max().item()

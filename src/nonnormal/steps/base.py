@@ -149,7 +149,7 @@ class Symmetric(Step):
 
 
 def _drawn_wide(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A family's `sample`, asked for float32 at least."""
+    """A family's `sample`, with draws in float32 or wider."""
 
     @wraps(sample)
     def drawn(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):

@@ -1,6 +1,6 @@
 """Closed forms of the shift divergence K_{q,p}(d), see `divergence`, by the families of q and p.
 
-`closed_form` enters one. Each is fast in value and slope, since training evaluates it on every coordinate.
+`closed_form` registers one. Value and slope are fast, because training evaluates them on every coordinate.
 
 Source: derived here for unit variances; li2024 Table 1 prints four pairs for other scales (and L/L with +1 for −1).
 """
@@ -20,7 +20,7 @@ CLOSED_FORMS: dict[tuple[type[Step], type[Step]], Callable[[Step, Step, Tensor],
 
 
 def closed_form(q: type[Step], p: type[Step]):
-    """Decorator that enters K(q, p, delta) -> nats as the shift divergence of the families q and p."""
+    """Decorator that registers K(q, p, delta) -> nats as the shift divergence of the families q and p."""
 
     def enter(formula):
         CLOSED_FORMS[q, p] = formula

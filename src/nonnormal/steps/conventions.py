@@ -55,7 +55,7 @@ def step_loss(q: Step | str, p: Step | str, delta: Tensor, convention: Conventio
         convention: `exact` is `divergence.shift_kl`.
 
     Raises:
-        ValueError: a printed convention is asked for a pair that the paper does not print.
+        ValueError: the paper does not print the convention for this pair.
     """
     if convention == "exact":
         return shift_kl(q, p, delta)

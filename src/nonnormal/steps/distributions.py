@@ -132,7 +132,7 @@ class StudentT(Symmetric):
 
     Attributes:
         df: degrees of freedom, larger than 4, since the invariance principle needs a fourth moment, and at most 1e8,
-            where the law is the normal one but for an excess kurtosis of 6e-8.
+            where the law is normal except for an excess kurtosis of 6e-8.
     """
 
     df: float

@@ -20,7 +20,7 @@ from nonnormal.steps.tails import beyond_nodes, tails_allow, weighted
 
 
 def tabulated(q: Step, p: Step, delta: Tensor) -> Tensor:
-    """K at the shifts, read off the pair's table."""
+    """K at the shifts, from the pair's table."""
     return _Lookup.apply(delta, table_of(q, p))
 
 
@@ -82,7 +82,7 @@ class Table:
 
     @cached_property
     def derivative(self) -> Table:
-        """K′ and K″ at the same nodes, integrated when a second derivative is first asked for."""
+        """K′ and K″ at the same nodes, integrated when a second derivative is first needed."""
         value, slope = integrate_slope(self.q, self.p, self.nodes)
         return replace(self, value=value, slope=slope, rule=integrate_slope)
 

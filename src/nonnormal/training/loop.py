@@ -1,4 +1,4 @@
-"""Training: one loop, from initial weights to averaged ones.
+"""The training loop, from initial to averaged weights.
 
 AdamW with linear warm-up and cosine or constant decay, gradient clipping, EMA, atomic checkpoints. Learning rate and
 EMA decay are functions of the step, all randomness comes from one generator (dropout from torch's own) whose state is
@@ -119,7 +119,7 @@ def train(
 
     Raises:
         TrainingDiverged: the loss or the gradient is not finite; the message names the step.
-        TrainingStopped: `stop` asked for it.
+        TrainingStopped: `stop` returned True.
         ValueError: a batch has fewer images than pieces, or the checkpoint is damaged.
     """
     parts = group.share(batch_size, accumulate)
