@@ -84,11 +84,11 @@ class Context:
 
         return samples(self.study, self.layout, run, n_steps)
 
-    def arrays(self, job: str) -> dict[str, Tensor]:
-        """Arrays that a job of the study wrote, by name."""
+    def arrays(self, job: str, run: str | None = None) -> dict[str, Tensor]:
+        """Arrays by name that a job of the study wrote, for one network where it has a job for each."""
         from nonnormal.files import read_tensors
 
-        return read_tensors(self.layout.arrays(job))[0]
+        return read_tensors(self.layout.arrays(job, run))[0]
 
     @property
     def fid(self) -> str:
