@@ -43,11 +43,18 @@ class Context:
         return self
 
     @cached_property
-    def summary(self) -> pd.DataFrame:
-        """All rows of the study."""
+    def rows(self) -> pd.DataFrame:
+        """All rows of the study, of each training of a run."""
         from nonnormal.study.results.summary import read_rows
 
         return read_rows(self.layout.summary)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """All rows of the study, one for all trainings of a run."""
+        from nonnormal.study.results.trainings import over_trainings
+
+        return over_trainings(self.rows)
 
     @cached_property
     def published(self) -> pd.DataFrame:
