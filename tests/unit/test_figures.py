@@ -142,7 +142,7 @@ def colour(line):
 def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
     found = study(n_runs)
     summary = made_up(found)
-    figure = cost(summary.sample(frac=1, random_state=0), found.labels)  # in any order
+    figure = cost(summary.sample(frac=1, random_state=0), found.labels, summary[:0])  # in any order
     figure.canvas.draw()
     ratio, bound = figure.axes
     own = [name for name, run in found.runs.items() if run.has_native_bound]
@@ -157,7 +157,7 @@ def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
 
 def test_cost_draws_what_theory_says():
     found = study(4)
-    ratio, bound = cost(made_up(found), found.labels).axes
+    ratio, bound = cost(made_up(found), found.labels, made_up(found)[:0]).axes
     assert [y[0] for _, y in dotted(ratio)] == [1.5] * 3
     [(steps, owed)] = dotted(bound)  # of uniform/normal, the one pair here that owes anything
     np.testing.assert_allclose(owed, 0.25 * np.asarray(steps, float))
@@ -170,13 +170,13 @@ def test_an_infinite_limit_is_no_line():
     summary = made_up(found)
     infinite = (summary.run == "ll") & (summary.metric == "diffusion_ratio")
     summary.loc[infinite, "limit"] = np.inf
-    ratio, _ = cost(summary, found.labels).axes
+    ratio, _ = cost(summary, found.labels, summary[:0]).axes
     assert len(dotted(ratio)) == 1
 
 
 def test_cost_of_runs_without_bounds_of_their_own_is_empty():
     found = study(4)
-    figure = cost(made_up(found, native=False), found.labels)
+    figure = cost(made_up(found, native=False), found.labels, made_up(found)[:0])
     figure.canvas.draw()
     assert [bars(axis) for axis in figure.axes] == [{}, {}]
 
@@ -188,7 +188,7 @@ def test_cost_of_runs_without_bounds_of_their_own_is_empty():
 def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, native):
     found = study(n_runs)
     summary = made_up(found, native=native)
-    figure = number_of_steps(summary.sample(frac=1, random_state=0), "fid_digits", found.labels)
+    figure = number_of_steps(summary.sample(frac=1, random_state=0), "fid_digits", found.labels, summary[:0])
     figure.canvas.draw()
     fid, normal, own = figure.axes
     every = set(found.labels.values())
@@ -256,7 +256,7 @@ def test_what_the_intervals_allow_is_not_shaded():
 def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
     found = study(n_runs)
     summary = made_up(found, colours=colours)
-    figure = style_differences(summary, found.labels)
+    figure = style_differences(summary, found.labels, summary[:0])
     figure.canvas.draw()
     names = STYLES[: 2 + colours]
     trained, exchanged = np.array(figure.axes).reshape(2, len(names))
@@ -289,7 +289,7 @@ def assert_marks(axis, rows, places, found, runs):
 
 def test_style_without_exchange_is_one_row():
     found = study(3)
-    figure = style_differences(made_up(found, exchanged=False), found.labels)
+    figure = style_differences(made_up(found, exchanged=False), found.labels, made_up(found)[:0])
     figure.canvas.draw()
     assert len(figure.axes) == 2
 
