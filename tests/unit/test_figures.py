@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
 from summaries import select
 
@@ -34,6 +35,7 @@ from nonnormal.study.experiments.step_swap.figures import step_swap
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
+from nonnormal.study.results.trainings import over_trainings
 
 PAIRS = {
     "nn": ("normal", "normal"),
@@ -292,6 +294,37 @@ def test_style_without_exchange_is_one_row():
     figure = style_differences(made_up(found, exchanged=False), found.labels, made_up(found)[:0])
     figure.canvas.draw()
     assert len(figure.axes) == 2
+
+
+# ---- trainings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drawn", "metric", "x"),
+    [
+        (lambda *rows: number_of_steps(rows[0], "fid_digits", *rows[1:]), "fid_digits", "nfe"),
+        (cost, "diffusion_ratio", "T"),
+        (style_differences, "style_total_variation_difference", "nfe"),
+    ],
+)
+def test_each_training_is_a_faint_mark_beside_the_mean_of_all(drawn, metric, x):
+    found = study(3)
+    first = made_up(found)
+    again = first.assign(train_seed=1, value=first.value + 0.25)
+    figure = drawn(over_trainings(pd.concat([first, again])), found.labels, pd.concat([first, again]))
+    axis, count = figure.axes[0], 0
+    for marks in axis.collections:
+        if not isinstance(marks, PathCollection) or not len(marks.get_offsets()):
+            continue
+        [run] = [run for run in found.runs if np.isin(first[first.run == run].value, marks.get_offsets()[:, 1]).any()]
+        rows = select(first, metric, run=run)
+        assert sorted(marks.get_offsets()[:, 1]) == pytest.approx(sorted([*rows.value, *(rows.value + 0.25)]))
+        assert marks.get_alpha() < 0.5
+        means = bars(axis)[found.labels[run]]
+        np.testing.assert_allclose(sorted(means[1]), sorted(rows.value + 0.125))
+        assert set(np.round(marks.get_offsets()[:, 0], 9)) == set(np.round(np.asarray(means[0], float), 9))
+        count += 1
+    assert count == len(select(first, metric).run.unique())
 
 
 # ---- invariance ------------------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def _strip(figure: FigureBase, scores: Scores, labels: Mapping[str, str]) -> Non
             y = len(names) - 1 - names.index(row.run)
             axis.errorbar(row.value, y, xerr=[[row.value - row.low], [row.high - row.value]], capsize=2, **style)
             marks = single[single.run == row.run].value
-            theme.faint(axis, marks, [y] * len(marks), style)
+            theme.faint(axis, marks, [y] * len(marks), style, marker="|")
         axis.set_xlabel(title)
     axes[0].set_yticks(range(len(names)), [labels[name] for name in reversed(names)])
 
