@@ -88,7 +88,7 @@ def made(raw, folder):
         return torch.randint(0, 17, (n, 1, 8, 8), generator=noise, dtype=torch.uint8)
 
     rows = [row(study, None, HOSTILE, Estimate(0.5, 0.25, 0.75, 8), "x", None, {"note": HOSTILE})]
-    for run in study.runs:
+    for run in study.trainings():
         write_rows(layout.log(run), LOG)
         write_tensors(layout.weights(run), {"w": images(1)})
         for n_steps in study.sample_steps:
@@ -170,6 +170,23 @@ def test_the_page_tells_what_the_study_is(project):
         assert "<svg" in panel
         assert "batch_size: 64" in panel
         assert f"results/s/{run}/weights.safetensors" in panel
+
+
+def test_a_run_has_one_entry_with_the_files_of_all_its_trainings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study, layout = made(RAW | {"replicates": 3}, tmp_path)
+    page = page_of(study, layout)
+    assert page.count('<dialog class="sheet"') == len(study.runs)
+    assert "95 %, over trainings of nn, ll, else over images" in page
+    for run in study.runs:
+        [panel] = re.findall(rf'<dialog class="sheet" id="run-{run}".*?</dialog>', page, flags=re.DOTALL)
+        assert panel.count("data:image/png") == len(study.sample_steps)
+        assert "those of the first of 3 trainings" in panel
+        for name in study.trainings([run]):
+            assert f"results/s/{name}/weights.safetensors" in panel
+    numbers = json.loads(Elements(page).scripts[1])
+    assert len(numbers["rows"]) == 1 + len(study.runs)
+    assert "step normal, trainings 3" in numbers["conditions"]
 
 
 def test_all_rows_of_the_summary_are_there_with_six_digits(project):
