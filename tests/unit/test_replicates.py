@@ -191,7 +191,7 @@ def test_rows_of_several_trainings_become_their_mean_with_students_interval():
     half = quantile * np.sqrt(7.0) / np.sqrt(3.0)
     assert mean.low == pytest.approx(3 - half, rel=1e-12)
     assert mean.high == pytest.approx(3 + half, rel=1e-12)
-    assert mean.n == 3
+    assert mean.n == 50
     assert pd.isna(mean.train_seed)
     alone = found.iloc[2]
     assert (alone.low, alone.high, alone.n, alone.train_seed) == (3.5, 4.5, 50, 0)  # the row's own, over images

@@ -24,8 +24,8 @@ _OF_RUNS = ("run", "q", "p", "step", "against", "limit")  # what runs that are c
 def over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with one for all trainings of a run: their mean, with Student's 95 % interval over trainings.
 
-    The number of trainings is in the column `trainings`, of several also in `n`, and `train_seed` is then empty. A row
-    of one training, or of no run, is left as it is.
+    The number of trainings is in the column `trainings`; of several, `train_seed` is empty, and `n` stays the sample
+    size of each. A row of one training, or of no run, is left as it is.
 
     Args:
         rows: of a summary, `summary.tidy`.
@@ -39,8 +39,7 @@ def over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
     several = found[counts > 1].groupby(alike[counts > 1], sort=False)
     mean = several.value.transform("mean")
     half = t_half(several.value.transform("std"), several.value.transform("count"))
-    measured = {"value": mean, "low": mean - half, "high": mean + half, "n": several.value.transform("count")}
-    measured["nfe"] = several.nfe.transform("mean").round()
+    measured = {"value": mean, "low": mean - half, "high": mean + half, "nfe": several.nfe.transform("mean").round()}
     for name, values in measured.items():
         found.loc[values.index, name] = values
     found.loc[counts > 1, "train_seed"] = pd.NA
