@@ -712,7 +712,15 @@ def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
 
 def test_files_of_a_study_lie_below_its_folder():
     layout = Layout("s", "digits")
-    found = [layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper]
+    found = [
+        layout.study,
+        layout.features,
+        layout.summary,
+        layout.means,
+        layout.metrics,
+        layout.provenance,
+        layout.paper,
+    ]
     found += [layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.samples("r", 10)]
     found += [layout.samples("r", 100), layout.pretrained_network]
     for experiment in all_experiments():
@@ -736,7 +744,7 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out
     layout = Layout(study.name, study.data_name)
     found = [path.relative_to(layout.root).as_posix() for path in parts(study, layout)]
     assert len(set(found)) == len(found)
-    expected = {f"{run}/bounds.csv" for run in study.runs} | {"fidelity.csv"}
+    expected = {f"{run}/{job}.csv" for run in study.runs for job in ("bounds", "fidelity")} | {"held_out.csv"}
     expected |= set() if "convergence" in left_out else {"convergence.csv"}
     expected |= set() if "step_swap" in left_out else {f"{run}/step_swap.csv" for run in study.runs}
     expected |= set() if "geometry" in left_out else {"geometry.csv"}

@@ -7,7 +7,7 @@ for EXPERIMENT, JOB in jobs_of(STUDY).values():
         name:
             JOB.name.replace("-", "_")
         input:
-            files=JOB.inputs(STUDY, LAYOUT, WILDCARD or JOB.network(STUDY)),
+            files=inputs_of(JOB),
         output:
             JOB.outputs(LAYOUT, WILDCARD),
         log:
@@ -49,6 +49,7 @@ rule summary:
         published="paper/references/published.csv",
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
+        means=LAYOUT.means,
         provenance=LAYOUT.provenance,
         metrics=LAYOUT.metrics,
     log:
