@@ -40,6 +40,7 @@ from nonnormal.samplers import (
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import get
 from nonnormal.steps.divergence import with_itself_finite
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
@@ -150,7 +151,7 @@ def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
     settings, named = study.run(run), study.phase_space.processes
     if settings.of_states or study.owner(run):
         own = settings.process.build()
-        yield next((name for name, chosen in named.items() if chosen.build() == own), run), own
+        yield next((name for name, chosen in named.items() if chosen == settings.process), run_of(run)), own
         return
     for name, chosen in named.items():
         yield name, chosen.build()
