@@ -59,7 +59,8 @@ def step_swap_rows(
 
     rows = _share_rows(study, run, denoiser)
     gaps: dict[int, dict[str, dict[str, np.ndarray]]] = {}
-    for step, n_steps, images, normal in with_each_step(study, study.step_swap, "exchange", draw):
+    section = study.step_swap
+    for step, n_steps, images, normal in with_each_step(study, section.step_families, section.images, "exchange", draw):
         conditions = sampled_with(study, run, step)
         rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "step_swap_", ("fid",))
         if step == _NORMAL:
