@@ -72,7 +72,7 @@ def stages() -> dict[str, tuple[list[str], list[Path]]]:
             named = ["--run", run] if run else []
             stage = f"{job.name} {run}" if run else job.name
             found[stage] = ["evaluate", job.name, FILE, *named, *one], job.outputs(LAYOUT, run)
-    found["summary"] = ["summary", FILE], [LAYOUT.summary, LAYOUT.provenance, LAYOUT.metrics]
+    found["summary"] = ["summary", FILE], [LAYOUT.summary, LAYOUT.means, LAYOUT.provenance, LAYOUT.metrics]
     for experiment in experiments_of(STUDY):
         outputs = LAYOUT.figures([figure.name for figure in experiment.figures_of(STUDY)])
         outputs += LAYOUT.tables([table.name for table in experiment.tables])

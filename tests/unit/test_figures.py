@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.collections import PathCollection
 from matplotlib.container import ErrorbarContainer
 from summaries import select
 
@@ -34,6 +35,7 @@ from nonnormal.study.experiments.step_swap.figures import step_swap
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
+from nonnormal.study.results.trainings import over_trainings
 
 PAIRS = {
     "nn": ("normal", "normal"),
@@ -142,7 +144,7 @@ def colour(line):
 def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
     found = study(n_runs)
     summary = made_up(found)
-    figure = cost(summary.sample(frac=1, random_state=0), found.labels)  # in any order
+    figure = cost(summary.sample(frac=1, random_state=0), found.labels, summary[:0])  # in any order
     figure.canvas.draw()
     ratio, bound = figure.axes
     own = [name for name, run in found.runs.items() if run.has_native_bound]
@@ -157,7 +159,7 @@ def test_cost_draws_ratios_and_native_bounds_against_t(n_runs):
 
 def test_cost_draws_what_theory_says():
     found = study(4)
-    ratio, bound = cost(made_up(found), found.labels).axes
+    ratio, bound = cost(made_up(found), found.labels, made_up(found)[:0]).axes
     assert [y[0] for _, y in dotted(ratio)] == [1.5] * 3
     [(steps, owed)] = dotted(bound)  # of uniform/normal, the one pair here that owes anything
     np.testing.assert_allclose(owed, 0.25 * np.asarray(steps, float))
@@ -170,13 +172,13 @@ def test_an_infinite_limit_is_no_line():
     summary = made_up(found)
     infinite = (summary.run == "ll") & (summary.metric == "diffusion_ratio")
     summary.loc[infinite, "limit"] = np.inf
-    ratio, _ = cost(summary, found.labels).axes
+    ratio, _ = cost(summary, found.labels, summary[:0]).axes
     assert len(dotted(ratio)) == 1
 
 
 def test_cost_of_runs_without_bounds_of_their_own_is_empty():
     found = study(4)
-    figure = cost(made_up(found, native=False), found.labels)
+    figure = cost(made_up(found, native=False), found.labels, made_up(found)[:0])
     figure.canvas.draw()
     assert [bars(axis) for axis in figure.axes] == [{}, {}]
 
@@ -188,7 +190,7 @@ def test_cost_of_runs_without_bounds_of_their_own_is_empty():
 def test_steps_draws_scores_at_the_numbers_of_steps_that_were_sampled(n_runs, native):
     found = study(n_runs)
     summary = made_up(found, native=native)
-    figure = number_of_steps(summary.sample(frac=1, random_state=0), "fid_digits", found.labels)
+    figure = number_of_steps(summary.sample(frac=1, random_state=0), "fid_digits", found.labels, summary[:0])
     figure.canvas.draw()
     fid, normal, own = figure.axes
     every = set(found.labels.values())
@@ -256,7 +258,7 @@ def test_what_the_intervals_allow_is_not_shaded():
 def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
     found = study(n_runs)
     summary = made_up(found, colours=colours)
-    figure = style_differences(summary, found.labels)
+    figure = style_differences(summary, found.labels, summary[:0])
     figure.canvas.draw()
     names = STYLES[: 2 + colours]
     trained, exchanged = np.array(figure.axes).reshape(2, len(names))
@@ -289,9 +291,40 @@ def assert_marks(axis, rows, places, found, runs):
 
 def test_style_without_exchange_is_one_row():
     found = study(3)
-    figure = style_differences(made_up(found, exchanged=False), found.labels)
+    figure = style_differences(made_up(found, exchanged=False), found.labels, made_up(found)[:0])
     figure.canvas.draw()
     assert len(figure.axes) == 2
+
+
+# ---- trainings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drawn", "metric", "x"),
+    [
+        (lambda *rows: number_of_steps(rows[0], "fid_digits", *rows[1:]), "fid_digits", "nfe"),
+        (cost, "diffusion_ratio", "T"),
+        (style_differences, "style_total_variation_difference", "nfe"),
+    ],
+)
+def test_each_training_is_a_faint_mark_beside_the_mean_of_all(drawn, metric, x):
+    found = study(3)
+    first = made_up(found)
+    again = first.assign(train_seed=1, value=first.value + 0.25)
+    figure = drawn(over_trainings(pd.concat([first, again])), found.labels, pd.concat([first, again]))
+    axis, count = figure.axes[0], 0
+    for marks in axis.collections:
+        if not isinstance(marks, PathCollection) or not len(marks.get_offsets()):
+            continue
+        [run] = [run for run in found.runs if np.isin(first[first.run == run].value, marks.get_offsets()[:, 1]).any()]
+        rows = select(first, metric, run=run)
+        assert sorted(marks.get_offsets()[:, 1]) == pytest.approx(sorted([*rows.value, *(rows.value + 0.25)]))
+        assert marks.get_alpha() < 0.5
+        means = bars(axis)[found.labels[run]]
+        np.testing.assert_allclose(sorted(means[1]), sorted(rows.value + 0.125))
+        assert set(np.round(marks.get_offsets()[:, 0], 9)) == set(np.round(np.asarray(means[0], float), 9))
+        count += 1
+    assert count == len(select(first, metric).run.unique())
 
 
 # ---- invariance ------------------------------------------------------------------------------------------------------

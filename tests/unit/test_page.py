@@ -32,6 +32,7 @@ from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, Layout
 from nonnormal.study.results.records import Recorder
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import read_rows, tidy, write_rows
+from nonnormal.study.results.trainings import over_trainings
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -87,7 +88,7 @@ def made(raw, folder):
         return torch.randint(0, 17, (n, 1, 8, 8), generator=noise, dtype=torch.uint8)
 
     rows = [row(study, None, HOSTILE, Estimate(0.5, 0.25, 0.75, 8), "x", None, {"note": HOSTILE})]
-    for run in study.runs:
+    for run in study.trainings():
         write_rows(layout.log(run), LOG)
         write_tensors(layout.weights(run), {"w": images(1)})
         for n_steps in study.sample_steps:
@@ -97,6 +98,7 @@ def made(raw, folder):
         write_tensors(layout.arrays("pretrained"), {f"2/{step}": images(4) for step in study.pretrained.step_families})
         rows.append(row(study, None, "pretrained_fid_digits", Estimate(3, 2, 4, 9), "distance", 2, {"step": "laplace"}))
     write_rows(layout.summary, frame(rows))
+    write_rows(layout.means, over_trainings(frame(rows)))
     write_json(layout.provenance, MADE | {"hardware": "a machine"})
     figure = layout.figure("samples", "png")
     figure.parent.mkdir(parents=True)
@@ -168,6 +170,23 @@ def test_the_page_tells_what_the_study_is(project):
         assert "<svg" in panel
         assert "batch_size: 64" in panel
         assert f"results/s/{run}/weights.safetensors" in panel
+
+
+def test_a_run_has_one_entry_with_the_files_of_all_its_trainings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study, layout = made(RAW | {"replicates": 3}, tmp_path)
+    page = page_of(study, layout)
+    assert page.count('<dialog class="sheet"') == len(study.runs)
+    assert "95 %, over trainings of nn, ll, else over images" in page
+    for run in study.runs:
+        [panel] = re.findall(rf'<dialog class="sheet" id="run-{run}".*?</dialog>', page, flags=re.DOTALL)
+        assert panel.count("data:image/png") == len(study.sample_steps)
+        assert "those of the first of 3 trainings" in panel
+        for name in study.trainings([run]):
+            assert f"results/s/{name}/weights.safetensors" in panel
+    numbers = json.loads(Elements(page).scripts[1])
+    assert len(numbers["rows"]) == 1 + len(study.runs)
+    assert "step normal, trainings 3" in numbers["conditions"]
 
 
 def test_all_rows_of_the_summary_are_there_with_six_digits(project):
@@ -245,7 +264,7 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
     app(["paper", "s.json"], standalone_mode=False)
     [record] = Path("paper/records/paper.pdf").glob("*.json")
     inputs = set(json.loads(record.read_text())["inputs"])
-    assert inputs == {*map(str, (source, other, layout.study, layout.summary, layout.provenance, *shown))} | {
+    assert inputs == {*map(str, (source, other, layout.study, layout.means, layout.provenance, *shown))} | {
         str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS
     }
     assert Layout("s", "digits").photographs == []
@@ -407,14 +426,14 @@ def test_lineage_is_in_the_order_of_making_and_knows_no_time(tmp_path, monkeypat
     make(checkpoint, "2", data, command="nonnormal train s.yaml --run r")
     make(weights, "3", data, checkpoint, command="nonnormal train s.yaml --run r")
     make(rows, "4", data, weights, command="/bin/nonnormal evaluate bounds results/s/study.json --run r")
-    found = lineage([rows, weights], {}, without=checkpoint)
+    found = lineage([rows, weights], {}, without=[checkpoint])
     assert [entry["path"] for entry in found] == [str(path) for path in (data, weights, rows)]
     assert [entry["command"] for entry in found] == ["data digits", "train", "evaluate bounds"]
     assert [entry["inputs"] for entry in found] == [[], [str(data)], [str(data), str(weights)]]
     assert {entry["state"] for entry in found} == {"as made"}
     assert not re.search(r"20[2-9]\d-", json.dumps(found))
     make(weights, "3", data, command="nonnormal train other.yaml --run r")  # without an interruption
-    assert lineage([rows, weights], {}, without=checkpoint) == found
+    assert lineage([rows, weights], {}, without=[checkpoint]) == found
 
 
 def test_lineage_tells_what_has_changed_and_what_has_no_record(tmp_path, monkeypatch):

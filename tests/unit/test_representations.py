@@ -156,7 +156,7 @@ def test_softnesses_of_one_basis_and_pair_are_lines(rows):
             row["softness"] = softness
             named[run], made = f"pixel, the {i}th, {p}", [*made, row]
     sweep = pd.concat(made)
-    shown = drawings.representations(sweep, "fid_digits", named)
+    shown = drawings.representations(sweep, "fid_digits", named, sweep[:0])
     lines = [container.lines[0] for container in shown.axes[0].containers]
     bits = select(sweep, "representation_bpd_total").set_index(["run", "bound"]).value
     for line, p in zip(lines, ("normal", "laplace"), strict=True):
@@ -164,7 +164,9 @@ def test_softnesses_of_one_basis_and_pair_are_lines(rows):
         assert line.get_ydata().tolist() == [bits[f"{p}-{i}", "normal"] for i in (1, 2, 0)]  # one SNR is the softest
     assert [text.get_text() for text in shown.axes[1].get_xticklabels()] == ["0.5", "2", "one\nSNR"]
     assert [text.get_text() for text in shown.axes[2].get_yticklabels()] == ["pixel, by column, delay 0.5"]
-    whole = drawings.representations(sweep, "fid_digits", {run: named[run] for run in named if run != "columns"})
+    whole = drawings.representations(
+        sweep, "fid_digits", {run: named[run] for run in named if run != "columns"}, sweep[:0]
+    )
     assert len(whole.axes) == 2
 
 
@@ -177,7 +179,7 @@ def test_figures_show_every_design(rows, digits, denoisers):
     assert [len(axis.lines) for axis in order.axes[:3]] == [64, 64, 64]
     way = drawings.corruption(points, data.scale(digits.test.images[0], digits.levels))
     assert len(way.axes) == 3 * 9
-    shown = drawings.representations(rows, "fid_digits", STUDY.representations.labels)
+    shown = drawings.representations(rows, "fid_digits", STUDY.representations.labels, rows[:0])
     assert [text.get_text() for text in shown.axes[0].get_yticklabels()] == list(STUDY.representations.labels.values())[
         ::-1
     ]

@@ -56,7 +56,7 @@ def test_settings_of_all_networks_concern_their_training():
     """Those of sections that train networks of their own, and no other key of these: that would train all anew."""
     [params] = stages.described(Path("config/digits.yaml"))["stages"]["train"]["params"]
     study = load("config/digits.yaml")
-    assert set(params["config/digits.yaml"]) == {"seed", "defaults"} | {
+    assert set(params["config/digits.yaml"]) == {"seed", "defaults", "replicates"} | {
         study.path(name).rpartition(".")[0] for name in study.networks
     }
 

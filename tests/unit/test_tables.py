@@ -712,7 +712,15 @@ def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
 
 def test_files_of_a_study_lie_below_its_folder():
     layout = Layout("s", "digits")
-    found = [layout.study, layout.features, layout.summary, layout.metrics, layout.provenance, layout.paper]
+    found = [
+        layout.study,
+        layout.features,
+        layout.summary,
+        layout.means,
+        layout.metrics,
+        layout.provenance,
+        layout.paper,
+    ]
     found += [layout.weights("r"), layout.log("r"), layout.checkpoint("r"), layout.samples("r", 10)]
     found += [layout.samples("r", 100), layout.pretrained_network]
     for experiment in all_experiments():

@@ -49,6 +49,7 @@ rule summary:
         published="paper/references/published.csv",
     output:
         summary=report(LAYOUT.summary, caption="../report/summary.rst", category="Tables"),
+        means=LAYOUT.means,
         provenance=LAYOUT.provenance,
         metrics=LAYOUT.metrics,
     log:

@@ -52,7 +52,7 @@ rule paper:
     input:
         FIGURES,
         TABLES,
-        summary=LAYOUT.summary,
+        means=LAYOUT.means,
         provenance=LAYOUT.provenance,
         photographs=LAYOUT.photographs,
         source="paper/paper.typ",

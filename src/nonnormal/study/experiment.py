@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nonnormal.study.results.context import Context
     from nonnormal.study.results.paths import Layout
 
+OVER = "over trainings where a run has several, else over images"
+"""What the intervals of figures and tables are over, for their captions."""
 Inputs = Callable[["Study", "Layout", str | None], Iterable[Path]]
 
 

@@ -138,7 +138,7 @@ _COMMANDS = {  # by what a path matches, that of a result after results/<study>/
     r"([^/]+)/(?:weights\.safetensors|training\.csv)": r"train STUDY --run \1",
     r"([^/]+)/samples/(\d+)\.safetensors": r"sample STUDY --run \1 --nfe \2",
     r"pretrained/network\.safetensors": "pretrained STUDY",
-    r"summary\.csv|provenance\.json|metrics\.json": "summary STUDY",
+    r"summary\.csv|means\.csv|provenance\.json|metrics\.json": "summary STUDY",
     r"paper/paper\.pdf": "paper STUDY",
     r"(?:paper/)?results\.html": "page STUDY",
 }

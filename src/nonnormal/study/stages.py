@@ -100,6 +100,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
                 *sampled,
                 *(path for job in jobs for path in job.all_outputs(study, layout)),
                 layout.summary,
+                layout.means,
                 layout.provenance,
                 layout.metrics,
             ),
@@ -117,7 +118,15 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
                 *layout.tables(tables),
                 *captions,
             ),
-            inputs=(study_file, layout.summary, *drawn, *read_by_tables, *needed(study, layout), *typeset),
+            inputs=(
+                study_file,
+                layout.summary,
+                layout.means,
+                *drawn,
+                *read_by_tables,
+                *needed(study, layout),
+                *typeset,
+            ),
         ),
     )
     return {stage.name: stage for stage in found if stage.files}

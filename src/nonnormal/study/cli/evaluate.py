@@ -48,7 +48,7 @@ def evaluate(
 @app.command()
 @recorded
 def summary(study_file: StudyFile) -> None:
-    """Gather all numbers of the study, and say which code and machine made them."""
+    """Gather all numbers of the study, those of each training and means over trainings; say which code made them."""
     import pandas as pd
 
     from nonnormal.files import read_tensors, write_json
@@ -63,6 +63,7 @@ def summary(study_file: StudyFile) -> None:
     rows = [read_rows(parts(study, layout)), feature_rows(study, header, context.data)]
     write_json(layout.provenance, describe())
     write_rows(layout.summary, pd.concat(rows, ignore_index=True))
+    write_rows(layout.means, context.summary)
     headline = {}
     for experiment in experiments_of(study):
         if experiment.headline:

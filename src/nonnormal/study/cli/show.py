@@ -102,14 +102,14 @@ def paper(
     with tracking(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
         write_json(layout.study, study.resolved)
     references = source.parent / "references"
-    made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.summary, layout.provenance]
+    made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.means, layout.provenance]
     for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
         track_input(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:
         inputs["photographs"] = f"/{PHOTOGRAPHS}"
     # Files that were damaged are refused here, by name, before Typst reads them.
-    read_rows(layout.summary)
+    read_rows(layout.means)
     read_json(layout.provenance, remade(layout.provenance))
     write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
     print(layout.paper)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from nonnormal.files import atomic, read_json, write_text
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
+from nonnormal.study.experiment import OVER
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report import text
@@ -84,7 +86,7 @@ def _conditions(study: Study, layout: Layout) -> str:
     made = read_json(layout.provenance, remade(layout.provenance))
     network = "the pipeline's own classifier (not Inception)" if study.features.kind == "classifier" else "Inception"
     trained: dict[str, list[str]] = {}
-    for name in study.networks:
+    for name in dict.fromkeys(map(run_of, study.networks)):
         its = study.run(name).training
         training = (
             f"{its.iterations} optimiser steps of {its.batch_size} images, averaged weights (decay {its.ema_decay})"
@@ -98,9 +100,10 @@ def _conditions(study: Study, layout: Layout) -> str:
     published = "Rows marked li2024 were published for other data and other networks. "
     return (
         f"Conditions: data set `{study.data}`; bounds on {study.evaluation.n_images or 'all'} images of the held-out "
-        f"split, 95 % intervals over images; `{study.metric('fid')}` and its relatives in the features of {network}, "
+        f"split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of {network}, "
         f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
-        f"one training a pair, study seed {study.seed}, so intervals do not cover retraining; {trainings}. "
+        f"{study.replicates} training{'s' * (study.replicates > 1)} a pair, study seed {study.seed}; intervals over "
+        f"images do not cover retraining; {trainings}. "
         + published * ("pairs" in tables_of(study) and "li2024" in _table(layout, "pairs"))
         + f"Made at revision `{revision_of(made)}` on {made['hardware']}."
     )

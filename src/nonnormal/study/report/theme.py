@@ -106,6 +106,11 @@ def legend_below(figure: Figure, axis: Axes, title: str) -> None:
     figure.legend(handles, names, loc="outside lower center", ncols=columns, title=title)
 
 
+def faint(axis: Axes, x: Sequence[float], y: Sequence[float], style: Mapping, marker: str = "_") -> None:
+    """A faint dash for each training, across the bar of the mean that has the style."""
+    axis.scatter(x, y, s=36, marker=marker, color=style["color"], alpha=0.45, linewidths=1, zorder=1.8)
+
+
 def step_style(step: str) -> dict:
     """Colour and marker of a single step."""
     name = get(step).name

@@ -57,6 +57,11 @@ class Context:
         return over_trainings(self.rows)
 
     @cached_property
+    def trainings(self) -> pd.DataFrame:
+        """Rows of each training of the runs that were trained several times."""
+        return self.rows[self.rows.groupby("run").train_seed.transform("nunique") > 1]
+
+    @cached_property
     def published(self) -> pd.DataFrame:
         """Figures that papers print."""
         import pandas as pd

@@ -65,6 +65,11 @@ class Layout:
         return self.root / "summary.csv"
 
     @property
+    def means(self) -> Path:
+        """The numbers of the summary, one row for all trainings of a run."""
+        return self.root / "means.csv"
+
+    @property
     def metrics(self) -> Path:
         """The headline numbers by run, for DVC."""
         return self.root / "metrics.json"

@@ -30,6 +30,7 @@ def over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
     Args:
         rows: of a summary, `summary.tidy`.
     """
+    rows = rows.reset_index(drop=True)
     alike = _alike(rows, set(_MEASURED) - {"nfe"})
     counts = rows.groupby(alike, sort=False)["train_seed"].transform("nunique")
     found = rows.assign(trainings=counts.where(rows.run.notna()).astype("Int64"))

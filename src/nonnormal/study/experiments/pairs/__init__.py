@@ -1,6 +1,8 @@
 """Pairs: the runs of a study, each a pair of steps q/p, compared by bounds, distances and style."""
 
-from nonnormal.study.experiment import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import OVER, Experiment, Figure, Job, Table
+
+_BARS = f"Bars are 95 % intervals {OVER}; faint marks are trainings."
 
 
 def _sampled(study, layout, run):
@@ -49,32 +51,31 @@ EXPERIMENT = Experiment(
             function="figures:samples",
             takes=("context",),
             inputs=lambda study, layout: [layout.samples(run, study.headline_steps) for run in study.runs],
-            caption="Samples of each pair q/p, one row a pair; the images of a column share their seed. Ancestral "
-            "sampling with steps from p, averaged weights, no selection.",
+            caption="Samples of each pair q/p (its first training), one row a pair; the images of a column share their "
+            "seed. Ancestral sampling with steps from p, averaged weights, no selection.",
         ),
         Figure(
             name="steps",
             function="figure_steps:number_of_steps",
-            takes=("summary", "fid", "labels"),
+            takes=("summary", "fid", "labels", "trainings"),
             caption="Fréchet distance of samples, normal-limit bound and native bound against the number of steps, "
-            "which is the number of network calls. Bars are 95 % intervals over images; they do not cover "
-            "retraining.",
+            f"which is the number of network calls. {_BARS}",
         ),
         Figure(
             name="style",
             function="figure_style:style_differences",
-            takes=("summary", "labels"),
-            caption="Differences in style from the same seeds, with paired bootstrap intervals. Top: each pair "
-            "minus normal/normal. Bottom: each step minus the normal step in one network, at the fewest "
-            "steps.",
+            takes=("summary", "labels", "trainings"),
+            caption="Differences in style from the same seeds. Top: each pair minus normal/normal, training by "
+            f"training. Bottom: each step minus the normal step in one network, at the fewest steps. {_BARS}",
         ),
         Figure(
             name="training",
             function="figures:training",
             takes=("context",),
-            inputs=lambda study, layout: [layout.log(run) for run in study.runs],
+            inputs=lambda study, layout: [layout.log(run) for run in study.trainings()],
             caption="Training loss without its constant K(0), and gradient norm before clipping, against optimiser "
-            "steps. The scales of the losses of different pairs differ by design.",
+            "steps; further trainings of a pair are faint. The scales of the losses of different pairs differ by "
+            "design.",
         ),
         Figure(
             name="losses",
@@ -88,9 +89,9 @@ EXPERIMENT = Experiment(
         Figure(
             name="cost",
             function="figure_cost:cost",
-            takes=("summary", "labels"),
+            takes=("summary", "labels", "trainings"),
             caption="Left: native diffusion term without its constant, over the normal one on the same states. "
-            "Right: native bound, limit marginals.",
+            f"Right: native bound, limit marginals. {_BARS}",
         ),
     ),
     tables=(
@@ -101,7 +102,7 @@ EXPERIMENT = Experiment(
             takes=("summary", "published", "metric", "training_steps", "headline_steps"),
             shows=("metric", "labels"),
             caption="Bits/dim on held-out images and distances of samples for each pair q/p, ± half of the 95 % "
-            "interval. CIFAR-10 figures are published ones, another data set and other networks.",
+            f"interval {OVER}. CIFAR-10 figures are published ones, another data set and other networks.",
         ),
         Table(
             name="conventions",
@@ -110,14 +111,15 @@ EXPERIMENT = Experiment(
             takes=("summary", "published", "training_steps"),
             caption="Native bits/dim of each pair minus that of normal/normal, under the exact loss and under the "
             "two readings of the paper, with the constant K(0) counted never, once and at every step, "
-            "beside the difference that the paper prints for CIFAR-10.",
+            f"beside the difference that the paper prints for CIFAR-10; ± half of the 95 % interval {OVER}.",
         ),
         Table(
             name="cost",
             numbers="table_costs:costs",
             readable="table_costs:readable_costs",
             caption="Curvature K''(0) of each pair, for q = p the Fisher information, beside the measured ratio at "
-            "the largest number of steps; K(0) beside what a step adds to the native bound.",
+            "the largest number of steps; K(0) beside what a step adds to the native bound; ± half of the 95 % "
+            f"interval {OVER}.",
         ),
     ),
     headline="tables:headline",

@@ -12,27 +12,30 @@ from matplotlib.figure import Figure
 from nonnormal.study.report import theme
 
 
-def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+def cost(summary: pd.DataFrame, labels: Mapping[str, str], trainings: pd.DataFrame) -> Figure:
     """Left: native diffusion term without T K(0), over the normal one, → K″(0). Right: native bound, → T K(0)/ln 2.
 
     Args:
         summary: rows of a study with the metrics of `evaluation.bounds`.
         labels: what to call each run.
+        trainings: rows of each training, drawn as faint marks.
     """
     theme.apply()
     figure, (ratio, bound) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
     styles = theme.run_styles(summary, labels)
-    ratios = summary[summary.metric == "diffusion_ratio"]
-    for run, group in ratios.groupby("run", sort=False):
+    ratios, native = (
+        "metric == 'diffusion_ratio'",
+        "metric == 'bpd_total' and bound == 'native' and marginals == 'limit'",
+    )
+    for run, group in summary.query(ratios).groupby("run", sort=False):
         line, style = group.sort_values("T"), styles[run]
-        _line(ratio, line, style)
+        _line(ratio, line, style, trainings.query(ratios))
         limit = line.limit.iloc[0]
         if np.isfinite(limit):
             ratio.axhline(limit, color=style["color"], lw=1, ls=":")
-    totals = summary.query("metric == 'bpd_total' and bound == 'native' and marginals == 'limit'")
-    for run, group in totals.groupby("run", sort=False):
+    for run, group in summary.query(native).groupby("run", sort=False):
         line, style = group.sort_values("T"), styles[run]
-        _line(bound, line, style)
+        _line(bound, line, style, trainings.query(native))
         for growth in summary[(summary.metric == "bpd_growth") & (summary.run == run)].itertuples():
             n_steps = line["T"].astype(float)
             if growth.limit > 0:
@@ -45,6 +48,8 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     return figure
 
 
-def _line(axis, line: pd.DataFrame, style: dict) -> None:
+def _line(axis, line: pd.DataFrame, style: dict, trainings: pd.DataFrame) -> None:
     spread = [(line.value - line.low).clip(lower=0), line.high - line.value]
     axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, elinewidth=1, **style)
+    marks = trainings[trainings.run == line.run.iloc[0]]
+    theme.faint(axis, marks["T"].astype(float), marks.value, style)

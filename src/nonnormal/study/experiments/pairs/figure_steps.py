@@ -14,7 +14,7 @@ from nonnormal.study.report import theme
 _APART = 1.25  # between the first and the last pair at one number of steps, so that bars stand beside one another
 
 
-def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
+def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], trainings: pd.DataFrame) -> Figure:
     """FID, normal-limit bits/dim and native bits/dim of each pair against the number of steps, with intervals.
 
     Over the numbers of steps at which samples were drawn; `cost` shows the bounds at more.
@@ -23,31 +23,37 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
         summary: rows of a study.
         fid: name of the distance, which says in whose features it is.
         labels: what to call each run.
+        trainings: rows of each training, drawn as faint marks.
     """
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.2))
-    distances = summary[summary.metric == fid]
-    distances = distances.assign(T=distances.nfe)
-    bounds = summary[(summary.metric == "bpd_total") & (summary.marginals == "limit")]
-    bounds = bounds[bounds["T"].isin(set(distances.nfe))]
-    panels = (
-        (axes[0], distances, fid),
-        (axes[1], bounds[bounds.bound == "normal"], "bits/dim, normal-limit bound"),
-        (axes[2], bounds[bounds.bound == "native"], "bits/dim, native bound"),
-    )
+    counts = sorted(summary[summary.metric == fid].nfe.unique())
+    names = (fid, "bits/dim, normal-limit bound", "bits/dim, native bound")
     styles = theme.run_styles(summary, labels)
-    for axis, rows, label in panels:
+    for axis, rows, single, label in zip(
+        axes, _panels(summary, fid, counts), _panels(trainings, fid, counts), names, strict=True
+    ):
         for i, (run, group) in enumerate(rows.groupby("run", sort=False)):
-            line = group.sort_values("T")
+            line, apart = group.sort_values("T"), _APART ** theme.beside(i, rows.run.nunique(), 1)
             spread = [line.value - line.low, line.high - line.value]
-            steps = line["T"].astype(float) * _APART ** theme.beside(i, rows.run.nunique(), 1)
-            axis.errorbar(steps, line.value, yerr=spread, capsize=2, elinewidth=1, **styles[run])
-        _step_axis(axis, sorted(distances.nfe.unique()))
+            axis.errorbar(
+                line["T"].astype(float) * apart, line.value, yerr=spread, capsize=2, elinewidth=1, **styles[run]
+            )
+            marks = single[single.run == run]
+            theme.faint(axis, marks["T"].astype(float) * apart, marks.value, styles[run])
+        _step_axis(axis, counts)
         axis.set_ylabel(label)
     axes[2].set_yscale("log")
     theme.plain_log(axes[2].yaxis)
     theme.legend_below(figure, axes[0], "pair q/p")
     return figure
+
+
+def _panels(rows: pd.DataFrame, fid: str, counts: list[int]) -> tuple[pd.DataFrame, ...]:
+    """Distances, normal-limit and native bounds at these numbers of steps T."""
+    distances = rows[rows.metric == fid]
+    bounds = rows[(rows.metric == "bpd_total") & (rows.marginals == "limit") & rows["T"].isin(counts)]
+    return distances.assign(T=distances.nfe), bounds[bounds.bound == "normal"], bounds[bounds.bound == "native"]
 
 
 def _step_axis(axis: Axes, ticks: list[int]) -> None:

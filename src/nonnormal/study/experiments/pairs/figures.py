@@ -20,8 +20,13 @@ def samples(context: Context) -> Figure:
 
 def training(context: Context) -> Figure:
     """Training curves of all runs."""
+    trainings = context.study.trainings
     logs = {
-        context.labels[run]: (settings.q, settings.p, read_table(context.layout.log(run)))
+        context.labels[run]: (
+            settings.q,
+            settings.p,
+            [read_table(context.layout.log(each)) for each in trainings([run])],
+        )
         for run, settings in context.study.runs.items()
     }
     return training_curves(logs)

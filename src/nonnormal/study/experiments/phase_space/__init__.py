@@ -1,6 +1,6 @@
 """Phase space: processes of the complete recipe, with and without momentum, sampled and bounded."""
 
-from nonnormal.study.experiment import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import OVER, Experiment, Figure, Job, Table
 
 _LAW = ("processes", "grids", "step_families", "step_samplers", "law_timesteps", "n_samples")
 _MEASURED = (
@@ -62,7 +62,8 @@ EXPERIMENT = Experiment(
             function="figures:phase_space",
             takes=("summary", "fid"),
             caption="Distance of samples against network calls by sampler, a panel a process; networks beside the "
-            "first are dashed and hollow. Bars: 95 % bootstrap intervals.",
+            "first are dashed and hollow. Bars: 95 % intervals "
+            f"{OVER}.",
         ),
         Figure(
             name="phase_space_law",
@@ -85,14 +86,14 @@ EXPERIMENT = Experiment(
             numbers="tables:phase_space_of",
             readable="tables:readable_phase_space",
             takes=("context",),
-            caption="Distance of samples by process, sampler and network calls, ± half of the 95 % bootstrap "
-            "interval, beside published figures of CIFAR-10.",
+            caption="Distance of samples by process, sampler and network calls, ± half of the 95 % interval "
+            f"{OVER}, beside published figures of CIFAR-10.",
         ),
         Table(
             name="phase_space_bounds",
             numbers="tables:bounds",
             readable="tables:readable_bounds",
-            caption="Bits/dim of held-out images by process and bound, ± half of the 95 % interval over images.",
+            caption=f"Bits/dim of held-out images by process and bound, ± half of the 95 % interval {OVER}.",
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """Representations: networks of other bases, whitenings and component-wise schedules; outpainting with one of them."""
 
-from nonnormal.study.experiment import Experiment, Figure, Job, Table
+from nonnormal.study.experiment import OVER, Experiment, Figure, Job, Table
 
 
 def _shown(study, layout):
@@ -59,9 +59,9 @@ EXPERIMENT = Experiment(
         Figure(
             name="representations",
             function="figures:representations",
-            takes=("summary", "fid", "study.representations.labels"),
+            takes=("summary", "fid", "study.representations.labels", "trainings"),
             caption="Bits/dim and distance of samples of each network of another representation or schedule. Bars: "
-            "95 % intervals over images.",
+            f"95 % intervals {OVER}; faint marks are trainings.",
         ),
         Figure(
             name="outpainting",
@@ -81,7 +81,8 @@ EXPERIMENT = Experiment(
             takes=("summary", "fid", "study.representations.labels"),
             shows=("fid",),
             caption="Networks of other representations and schedules: components generated at once, bits/dim on "
-            "held-out images in several readings, and distance of samples, ± half of the 95 % interval.",
+            "held-out images in several readings, and distance of samples, ± half of the 95 % interval "
+            f"{OVER}.",
         ),
     ),
 )

@@ -84,20 +84,22 @@ def _pixels(x: Tensor) -> np.ndarray:
     return x[0].numpy() if x.shape[0] == 1 else ((x.permute(1, 2, 0) + 1) / 2).clamp(0, 1).numpy()
 
 
-def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
+def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], trainings: pd.DataFrame) -> Figure:
     """Bits/dim and FID of each design with 95 % intervals; FID at the largest number of steps.
+
+    Of networks that were trained several times, each training is a faint mark.
 
     Networks of one basis and pair with three softnesses or more are drawn as a line against the softness, a column a
     basis, and the others below, a row each.
     """
     theme.apply()
-    bits = summary[summary.metric == "representation_bpd_total"]
-    distance = summary[summary.metric == f"representation_{fid}"]
-    scores = {
-        "bits/dim, normal-limit bound": bits[bits.bound == "normal"],
-        f"{fid}, {distance.nfe.max()} steps": distance[distance.nfe == distance.nfe.max()],
+    most = summary[summary.metric == f"representation_{fid}"].nfe.max()
+    queries = {
+        "bits/dim, normal-limit bound": "metric == 'representation_bpd_total' and bound == 'normal'",
+        f"{fid}, {most} steps": f"metric == 'representation_{fid}' and nfe == {most}",
     }
-    swept = _swept(next(iter(scores.values())), labels)
+    scores = {title: (summary.query(query), trainings.query(query)) for title, query in queries.items()}
+    swept = _swept(next(iter(scores.values()))[0], labels)
     alone = {name: label for name, label in labels.items() if name not in swept.index}
     heights = [3.6 * bool(len(swept)), (0.27 * len(alone) + 0.9) * bool(alone)]
     figure = plt.figure(figsize=(theme.WIDTH, sum(heights)))
@@ -118,20 +120,29 @@ def _swept(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     return found.groupby(["basis", "q", "p"], sort=False).filter(lambda group: group.softness.nunique() >= _SWEEP)
 
 
-def _sweeps(figure: FigureBase, scores: Mapping[str, pd.DataFrame], swept: pd.DataFrame) -> None:
+Scores = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]  # rows of means and of trainings, by title
+
+
+def _sweeps(figure: FigureBase, scores: Scores, swept: pd.DataFrame) -> None:
     """A column a basis, a row a score, lines against the softness."""
     columns = list(dict.fromkeys(swept.basis))
     places = {softness: place for place, softness in enumerate(sorted(swept.softness.unique()))}
     axes = figure.subplots(len(scores), len(columns), sharex=True, sharey="row", squeeze=False)
-    for row, (title, rows) in zip(axes, scores.items(), strict=True):
-        rows = rows.set_index("run")[["q", "p", "value", "low", "high"]]
-        rows = rows.join(swept[["basis", "softness"]], how="inner").sort_values("softness")
+    for row, (title, both) in zip(axes, scores.items(), strict=True):
+        rows, single = (
+            part.set_index("run")[["q", "p", "value", "low", "high"]]
+            .join(swept[["basis", "softness"]], how="inner")
+            .sort_values("softness")
+            for part in both
+        )
         for axis, basis in zip(row, columns, strict=True):
             for q, p in dict.fromkeys(zip(swept.q, swept.p, strict=True)):
                 line = rows[(rows.basis == basis) & (rows.q == q) & (rows.p == p)]
                 style = theme.step_style(p) | {"label": f"{q}/{p}", "lw": 1, "capsize": 2, "markersize": 4}
                 ends = [line.value - line.low, line.high - line.value]
                 axis.errorbar(line.softness.map(places), line.value, yerr=ends, **style)
+                marks = single[(single.basis == basis) & (single.q == q) & (single.p == p)]
+                theme.faint(axis, marks.softness.map(places), marks.value, style)
         row[0].set_ylabel(title.replace(", ", ",\n"))
     for axis, basis in zip(axes[0], columns, strict=True):
         axis.set_title(basis)
@@ -142,15 +153,17 @@ def _sweeps(figure: FigureBase, scores: Mapping[str, pd.DataFrame], swept: pd.Da
     axes[0, 0].legend(fontsize="small")
 
 
-def _strip(figure: FigureBase, scores: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> None:
+def _strip(figure: FigureBase, scores: Scores, labels: Mapping[str, str]) -> None:
     """A row a network, a column a score."""
     names = list(labels)
     axes = figure.subplots(1, len(scores), sharey=True)
-    for axis, (title, rows) in zip(axes, scores.items(), strict=True):
+    for axis, (title, (rows, single)) in zip(axes, scores.items(), strict=True):
         for row in rows[rows.run.isin(names)].itertuples():
             style = theme.step_style(row.p) | {"label": None}
             y = len(names) - 1 - names.index(row.run)
             axis.errorbar(row.value, y, xerr=[[row.value - row.low], [row.high - row.value]], capsize=2, **style)
+            marks = single[single.run == row.run].value
+            theme.faint(axis, marks, [y] * len(marks), style, marker="|")
         axis.set_xlabel(title)
     axes[0].set_yticks(range(len(names)), [labels[name] for name in reversed(names)])
 

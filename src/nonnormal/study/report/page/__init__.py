@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.paths import Layout
 
@@ -19,7 +20,7 @@ TEMPLATES = ("page.css", "page.html.jinja", "page.js", "theme.js")
 def needed(study: Study, layout: Layout) -> Iterator[Path]:
     """The files that the page is made of, apart from figures and tables."""
     yield from (layout.summary, layout.provenance)
-    yield from map(layout.log, study.networks)
+    yield from map(layout.log, dict.fromkeys(map(run_of, study.networks)))
     yield from (layout.samples(run, n_steps) for run in study.runs for n_steps in study.sample_steps)
     if study.pretrained:
         yield layout.arrays("pretrained")

@@ -31,7 +31,7 @@ def curve(run: str, q: str, p: str, log: pd.DataFrame) -> Markup:
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": run, "svg.fonttype": "none", "path.simplify_threshold": 0.5}):
-        figure = training_curves({run: (q, p, log)})
+        figure = training_curves({run: (q, p, [log])})
         for legend in figure.legends:
             legend.remove()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 
 from nonnormal.files import read_json, read_tensors, track_input
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiment import Experiment
 from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
@@ -31,6 +32,7 @@ from nonnormal.study.report.text import cell
 from nonnormal.study.results.paths import Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows, read_table
+from nonnormal.study.results.trainings import over_trainings
 
 PRETRAINED = "pretrained"  # what the page calls the pretrained network; no run may have that name
 
@@ -76,7 +78,7 @@ def render(
         runs=runs,
         tables=_tables(study, readable),
         figures=_figures(study, layout),
-        numbers=packed(read_rows(layout.summary), {"data": study.data, "seed": study.seed}),
+        numbers=packed(_numbers(layout), {"data": study.data, "seed": study.seed}),
         summary=layout.summary,
         styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
         datatables=Markup(json.dumps(_bundle("dt_bundle.js"), ensure_ascii=False).replace("<", r"\u003c")),
@@ -115,7 +117,7 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
         "Data set": f"{study.data}, {' × '.join(map(str, study.dataset.shape))}",
         "Networks": f"{len(study.networks)} trained" if study.networks else "a pretrained one",
         "Distances": f"{study.metric('fid')}, in features of {'a classifier of this study' if ours else 'Inception'}",
-        "Intervals": "95 %, over images; they do not cover retraining",
+        "Intervals": _intervals(study),
         "Seed of the study": str(study.seed),
     }
     if study.runs:
@@ -129,6 +131,14 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
 
 
+def _intervals(study: Study) -> str:
+    """What the intervals are over."""
+    often = [name for name in dict.fromkeys(map(run_of, study.networks)) if len(study.trainings([name])) > 1]
+    if not often:
+        return "95 %, over images; they do not cover retraining"
+    return f"95 %, over trainings of {', '.join(often)}, else over images; these do not cover retraining"
+
+
 def _networks(
     study: Study, layout: Layout, numbers: Mapping[str, pd.DataFrame], known: Known
 ) -> Iterator[dict[str, Any]]:
@@ -136,16 +146,18 @@ def _networks(
     scored = [numbers[name] for name in ("pairs", "representations") if name in numbers]
     scores = {row["run"]: row for table in scored for row in table.to_dict("records")}
     measured = parts(study, layout)
-    for name, run in study.networks.items():
+    for name in dict.fromkeys(map(run_of, study.networks)):
+        run, trainings = study.run(name), study.trainings([name])
         samples, drawn = {}, study.sample_steps if name in study.runs else ()
         for n_steps in drawn:
             images = read_tensors(layout.samples(name, n_steps))[0]["images"].numpy()
             samples[f"{n_steps} steps"] = embedded(grid(images, study.dataset.levels))
         experiment = _experiment(study, name)
         log = read_table(layout.log(name))
-        made = [layout.weights(name), layout.log(name)]
-        made += [layout.samples(name, n_steps) for n_steps in drawn]
-        made += [path for path in measured if path.parent == layout.run(name) and path.is_file()]
+        made = [path for each in trainings for path in (layout.weights(each), layout.log(each))]
+        made += [layout.samples(each, n_steps) for each in trainings for n_steps in drawn]
+        folders = set(map(layout.run, trainings))
+        made += [path for path in measured if path.parent in folders and path.is_file()]
         row = scores.get(name, {})
         yield {
             "name": name,
@@ -166,8 +178,15 @@ def _networks(
             "last": f"{log.loss_nats_per_dim.tail(5).mean():.4g}",
             "settings": yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
             "seed": study.train_seed(name),
-            "lineage": lineage(made, known, without=layout.checkpoint(name)),
+            "trainings": len(trainings),
+            "lineage": lineage(made, known, without=[layout.checkpoint(each) for each in trainings]),
         }
+
+
+def _numbers(layout: Layout) -> pd.DataFrame:
+    """All numbers of the study, one for all trainings of a run, whose number is told where there are several."""
+    means = over_trainings(read_rows(layout.summary))
+    return means.assign(trainings=means.trainings.mask(means.trainings == 1))
 
 
 def _experiment(study: Study, name: str) -> Experiment:
@@ -210,6 +229,7 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
         "last": None,
         "settings": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "seed": None,
+        "trainings": 0,
         "lineage": lineage([path for path in made if path.is_file()], known),
     }
 

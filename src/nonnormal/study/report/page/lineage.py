@@ -14,7 +14,7 @@ from nonnormal.study.results.records import Link, NoRecordError, chain, relative
 Known = dict[tuple[str, str], Link]
 
 
-def lineage(paths: Iterable[Path], known: Known, without: Path | None = None) -> list[dict[str, Any]]:
+def lineage(paths: Iterable[Path], known: Known, without: Iterable[Path] = ()) -> list[dict[str, Any]]:
     """One entry a file, after those that it was made from.
 
     Commands are told without their arguments and there is no time, so that a study that is made again, or was
@@ -23,14 +23,14 @@ def lineage(paths: Iterable[Path], known: Known, without: Path | None = None) ->
     Args:
         paths: results that are there.
         known: the links that other lineages have found, and then this one's, too.
-        without: a file that is left out.
+        without: files that are left out.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    left_out = without and relative(without)
+    left_out = {*map(relative, without)}
 
     def add(link: Link) -> None:
         key = (link.path, link.expected)
-        if link.path == left_out or key in found:
+        if link.path in left_out or key in found:
             return
         for part in link.inputs:
             add(part)
@@ -42,7 +42,7 @@ def lineage(paths: Iterable[Path], known: Known, without: Path | None = None) ->
             "command": _command(record["command"]) if record else None,
             "revision": (record.get("revision") or "unknown")[:10] if record else None,
             "uncommitted": bool(record.get("uncommitted_changes")),
-            "inputs": [part.path for part in link.inputs if part.path != left_out],
+            "inputs": [part.path for part in link.inputs if part.path not in left_out],
         }
 
     for path in paths:
