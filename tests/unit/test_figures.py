@@ -277,7 +277,9 @@ def test_style_stands_over_the_kurtosis_that_reaches_the_network():
         share = select(summary, "step_swap_kurtosis_share", nfe=nfe).value.to_numpy()
         rows = select(summary, f"step_swap_style_{name}_difference", nfe=nfe)
         drawn = {line.get_label(): line for line in panels[i, j].lines if line.get_markersize() > 5}
-        singles = [line.get_xydata() for line in panels[i, j].lines if line.get_markersize() < 5 and len(line.get_xdata())]
+        singles = [
+            line.get_xydata() for line in panels[i, j].lines if line.get_markersize() < 5 and len(line.get_xdata())
+        ]
         for step in STEPS[1:]:
             values = rows[rows.step == step].value.to_numpy()
             places = get(step).excess_kurtosis * share

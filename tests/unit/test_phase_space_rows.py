@@ -123,7 +123,11 @@ def test_differences_are_those_of_pairs_of_one_seed(rows, reference):
     """Of the comparisons for each budget, and of each step against the normal one."""
     found = select(rows, "phase_space_fid_digits_difference")
     assert {(row.process, row.sampler, row.budget, row.step, row.against) for row in found.itertuples()} == {
-        *(("psld-0.01", "sscs", budget, "normal", other) for budget in (4, 7) for other in ("vp-sde, em", "psld-0.01, em")),
+        *(
+            ("psld-0.01", "sscs", budget, "normal", other)
+            for budget in (4, 7)
+            for other in ("vp-sde, em", "psld-0.01, em")
+        ),
         *((name, "sscs", 4, step, "normal step") for name in PROCESSES for step in ("laplace", "rademacher")),
     }
 

@@ -151,7 +151,7 @@ def paired_rank_correlation(order: np.ndarray, values: np.ndarray, *, resamples:
 
 
 def _spearman(order: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Spearman's ρ of an order (F,) with each of the rows (R, F): (R,); ties share their mean rank, and all equal is 0."""
+    """Spearman's ρ of an order (F,) with each of the rows (R, F): (R,); ties share their rank, and all equal give 0."""
     from scipy.stats import rankdata
 
     x, y = (rankdata(part, axis=-1) - (len(order) + 1) / 2 for part in (order, values))

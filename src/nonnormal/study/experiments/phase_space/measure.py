@@ -2,8 +2,8 @@
 
 An image denoiser predicts x_0 from y = wᵀz, so it samples and bounds every linear process without being trained for it.
 A network of states belongs to the process it was trained in, and so do its partners, the section's own networks of
-images. Every process moves the components of the network's own basis. Image i has the same seed everywhere, so distances
-of two processes, samplers or steps are subtracted with their images in pairs.
+images. Every process moves the components of the network's own basis. Image i has the same seed everywhere, so
+distances of two processes, samplers or steps are subtracted with their images in pairs.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def phase_space_rows(
 ) -> pd.DataFrame:
     """FID by process, sampler, grid and calls; style and FID of other steps; bounds and the flow's likelihood.
 
-    `phase_space_fid…_difference` is that of two ways to sample, image by image: of the section's comparisons, and of each
-    other step against the normal one; `against` says which.
+    `phase_space_fid…_difference` is that of two ways to sample, image by image: of the section's comparisons, and of
+    each other step against the normal one; `against` says which.
 
     Samples that left every scale, as those of an explicit method with too few steps do, are clipped as all are.
 

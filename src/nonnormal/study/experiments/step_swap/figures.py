@@ -1,4 +1,4 @@
-"""May the step of a network be changed after training? Distances by network and step, and what kurtosis does to style."""
+"""May the step of a network be changed after training? Distances by network and step; style by kurtosis."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def step_swap_style(rows: pd.DataFrame) -> Figure:
         line[0].set_ylabel(f"{STYLE_NAMES[name]},\nstep − normal step")
     for axis, n_steps in zip(axes[0], counts, strict=True):
         axis.set_title(f"{n_steps} calls")
-    theme.legend_below(figure, axes[0, 0], "horizontally: excess kurtosis of the step × share of it that reaches the network")
+    theme.legend_below(
+        figure, axes[0, 0], "horizontally: excess kurtosis of the step × share of it that reaches the network"
+    )
     return figure
 
 
@@ -112,8 +114,6 @@ def _against_kurtosis(axis: Axes, rows: pd.DataFrame, shares: pd.DataFrame) -> N
         face = style["color"] if is_symmetric(step) else "white"
         dots = {"ls": "none", "color": style["color"], "marker": style["marker"]}
         axis.plot(places, its.value, **dots, markersize=2.5, alpha=0.35)
-        axis.plot(
-            places.mean(), its.value.mean(), **dots, markersize=5.5, markerfacecolor=face, label=style["label"]
-        )
+        axis.plot(places.mean(), its.value.mean(), **dots, markersize=5.5, markerfacecolor=face, label=style["label"])
     axis.axhline(0, color="0.5", lw=0.8, zorder=0)
     axis.axvline(0, color="0.5", lw=0.8, zorder=0)

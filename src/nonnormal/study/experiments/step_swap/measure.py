@@ -109,9 +109,7 @@ def _order_rows(study: Study, run: str, n_steps: int, by_step: dict[str, dict[st
     for name in next(iter(by_step.values())):
         gaps = np.stack([found[name] for found in by_step.values()])
         estimate = paired_rank_correlation(kurtosis, gaps, resamples=_RESAMPLES, seed=seed)
-        rows.append(
-            row(study, run, f"step_swap_style_{name}_order", estimate, "rank correlation", n_steps, conditions)
-        )
+        rows.append(row(study, run, f"step_swap_style_{name}_order", estimate, "rank correlation", n_steps, conditions))
     return rows
 
 

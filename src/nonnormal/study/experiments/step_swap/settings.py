@@ -40,7 +40,9 @@ class StepSwap(Section):
 
         found = self.n_images
         if isinstance(found, tuple) and len(found) != len(self.nfe):
-            raise ValueError(f"step_swap.n_images: found {len(found)} numbers; needs one, or one for each of nfe, {len(self.nfe)}")
+            raise ValueError(
+                f"step_swap.n_images: found {len(found)} numbers; needs one, or one for each of nfe, {len(self.nfe)}"
+            )
 
     @property
     def images(self) -> dict[int, int]:
