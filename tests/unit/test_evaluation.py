@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from problems import small_denoiser
+from scipy.stats import spearmanr
 from summaries import assert_tidy, select
 
 from nonnormal import data
-from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.fidelity import fid_difference, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.objectives.bounds import bits_per_dim, bound, continuous_bound
@@ -334,10 +335,12 @@ def test_one_number_of_steps_shows_no_growth(denoiser, digits):
 
 # ---- samples ---------------------------------------------------------------------------------------------------------
 
-UNITS = {f"{name}_digits": "squared feature distance" for name in ("fid", "kid", "step_swap_fid", "step_swap_kid")}
+UNITS = {f"{name}_digits": "squared feature distance" for name in ("fid", "kid", "step_swap_fid")}
+UNITS |= {"step_swap_fid_digits_difference": "squared feature distance", "step_swap_kurtosis_share": "share"}
 UNITS |= {f"{name}_digits": "share" for name in ("precision", "recall")}
 for _name, _unit in (("total_variation", "grey range"), ("high_frequency", "share of power")):
     UNITS |= {key.format(_name): _unit for key in ("style_{}", "style_{}_difference", "step_swap_style_{}_difference")}
+    UNITS |= {f"step_swap_style_{_name}_order": "rank correlation"}
 STYLES = ("total_variation", "high_frequency")
 
 
@@ -422,15 +425,14 @@ def exchanged(denoiser, digits, reference):
 def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exchanged):
     check(exchanged, UNITS)
     rows = exchanged
-    for metric in ("fid", "kid"):
-        found = rows[rows.metric == f"step_swap_{metric}_digits"]
-        assert list(zip(found.nfe, found.step, strict=True)) == [
-            (n_steps, step) for n_steps in (2, 3) for step in ("rademacher", "normal")
-        ]
-        assert (found.n == 12).all()
-        assert set(found.n_reference) == {60}
-    for name in STYLES:  # to itself the normal step has no difference
-        found = rows[rows.metric == f"step_swap_style_{name}_difference"]
+    found = rows[rows.metric == "step_swap_fid_digits"]
+    assert list(zip(found.nfe, found.step, strict=True)) == [
+        (n_steps, step) for n_steps in (2, 3) for step in ("rademacher", "normal")
+    ]
+    assert (found.n == 12).all()
+    assert set(found.n_reference) == {60}
+    for name in ("fid_digits", *(f"style_{name}" for name in STYLES)):  # to itself the normal step has no difference
+        found = rows[rows.metric == f"step_swap_{name}_difference"]
         assert list(zip(found.nfe, found.step, strict=True)) == [(2, "rademacher"), (3, "rademacher")]
         assert set(found.against) == {"normal step"}
 
@@ -439,11 +441,12 @@ def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exch
 def test_the_exchanged_step_is_all_that_differs_from_plain_sampling(exchanged, denoiser, digits, reference, n_steps):
     drawn = {step: draw(denoiser, step, n_steps, "exchange", 12) for step in ("normal", "rademacher")}
     assert not torch.equal(drawn["normal"], drawn["rademacher"])
+    options = dict(resamples=10, seed=derive(STUDY.seed, "fidelity"))
     for step, images in drawn.items():
-        options = dict(resamples=10, seed=derive(STUDY.seed, "fidelity"))
-        expected = fidelity(images, reference, **options)
-        for metric in ("fid", "kid"):
-            assert same(only(exchanged, f"step_swap_{metric}_digits", nfe=n_steps, step=step), expected[metric])
+        expected = fidelity(images, reference, **options)["fid"]
+        assert same(only(exchanged, "step_swap_fid_digits", nfe=n_steps, step=step), expected)
+    gap = fid_difference(drawn["rademacher"], drawn["normal"], reference, **options)
+    assert same(only(exchanged, "step_swap_fid_digits_difference", nfe=n_steps), gap)
     seed = derive(STUDY.seed, "style")
     gaps = style_difference(drawn["rademacher"], drawn["normal"], 17, resamples=1000, seed=seed)
     for name, estimate in gaps.items():
@@ -455,7 +458,7 @@ def test_steps_are_compared_with_the_normal_one_also_where_that_is_not_asked_for
 ):
     study = changed(step_swap={"step_families": ["rademacher"], "nfe": [2]})
     rows = step_swap_rows(study, "ll", denoiser, digits, reference)
-    assert set(rows.step) == {"normal", "rademacher"}
+    assert set(rows.step.dropna()) == {"normal", "rademacher"}
     keys = ["metric", "step"]
     rows, expected = (found.sort_values(keys) for found in (rows, exchanged.query("nfe == 2")))
     pd.testing.assert_frame_equal(rows.reset_index(drop=True), expected.reset_index(drop=True))
@@ -464,6 +467,27 @@ def test_steps_are_compared_with_the_normal_one_also_where_that_is_not_asked_for
 def test_the_step_of_the_run_plays_no_part_in_the_exchange(denoiser, digits, reference, exchanged):
     rows = step_swap_rows(changed(step_swap={"nfe": [2]}), "rademacher", denoiser, digits, reference)
     assert rows.value.tolist() == exchanged[exchanged.nfe == 2].value.tolist()
+
+
+def test_kurtosis_share_of_the_exchange_is_that_of_the_chain(exchanged):
+    """Two equal steps of log-SNR, 8 each, from a normal prior: nothing at the first call, f² at the second."""
+    found = only(exchanged, "step_swap_kurtosis_share", nfe=2)
+    assert found.value == found.low == found.high
+    assert found.value == pytest.approx(math.expm1(-8) ** 2 / 2)
+
+
+def test_the_order_of_styles_is_spearmans_of_kurtosis(denoiser, digits, reference):
+    """Symmetric families alone, and the differences are those of the rows."""
+    steps = ["rademacher", "laplace", "uniform", "exponential", "normal"]
+    study = changed(step_swap={"step_families": steps, "nfe": [2]})
+    rows = step_swap_rows(study, "ll", denoiser, digits, reference)
+    kurtosis = {"rademacher": -2, "uniform": -1.2, "laplace": 3}
+    for name in STYLES:
+        gaps = select(rows, f"step_swap_style_{name}_difference").set_index("step").value
+        found = only(rows, f"step_swap_style_{name}_order")
+        assert found.value == pytest.approx(spearmanr([*kurtosis.values()], gaps[[*kurtosis]]).statistic)
+        assert (found.families, found.n, found.nfe) == (3, 12, 2)
+        assert -1 <= found.low <= found.high <= 1
 
 
 def test_accuracy_of_the_feature_network_belongs_to_no_run(digits):

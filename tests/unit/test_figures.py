@@ -31,7 +31,7 @@ from nonnormal.study.experiments.phase_space import figures as phase_space_figur
 from nonnormal.study.experiments.phase_space.measure import WALKS
 from nonnormal.study.experiments.phase_space.settings import StateSampler
 from nonnormal.study.experiments.representations.figures import outpainting
-from nonnormal.study.experiments.step_swap.figures import step_swap
+from nonnormal.study.experiments.step_swap.figures import step_swap, step_swap_style
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
@@ -89,8 +89,14 @@ def made_up(found, *, colours=False, exchanged=True, native=True):
             summary.add(name, "fid_digits", nfe)
         for nfe, step in itertools.product(COUNTS, STEPS) if exchanged else ():
             summary.add(name, "step_swap_fid_digits", nfe, step=step)
+            if step != "normal":
+                summary.add(name, "step_swap_fid_digits_difference", nfe, step=step, against="normal step")
             for style in STYLES[: 2 + colours] if step != "normal" else ():
                 summary.add(name, f"step_swap_style_{style}_difference", nfe, step=step)
+        for nfe, style in itertools.product(COUNTS, STYLES[: 2 + colours]) if exchanged else ():
+            summary.add(name, f"step_swap_style_{style}_order", nfe)
+        for nfe in COUNTS if exchanged else ():
+            summary.add(name, "step_swap_kurtosis_share", nfe)
     return frame(summary.rows)
 
 
@@ -229,20 +235,18 @@ def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
         assert len(said) == len(axis.texts) == n_runs * len(STEPS)
         for (i, run), (j, step) in itertools.product(enumerate(found.runs), enumerate(STEPS)):
             [value] = select(summary, "step_swap_fid_digits", run=run, nfe=nfe, step=step).value
-            assert said[j, i] == f"{value:.1f}\n±0.8"  # half of 1.5
-            [normal] = select(summary, "step_swap_fid_digits", run=run, nfe=nfe, step="normal").value
-            halves = 0.75 * np.sqrt(2)
-            assert axis.images[0].get_array()[i, j] == pytest.approx((value - normal) / halves)
+            gap = select(summary, "step_swap_fid_digits_difference", run=run, nfe=nfe, step=step).value.sum()
+            second = "±0.8" if step == "normal" else f"{gap:+.1f} ±0.8"  # half of 1.5
+            assert said[j, i] == f"{value:.1f}\n{second}"
+            assert axis.images[0].get_array()[i, j] == pytest.approx(gap / 0.75)
 
 
 def test_what_the_intervals_allow_is_not_shaded():
     found = study(1)
     summary = made_up(found)
-    distances = (summary.metric == "step_swap_fid_digits") & (summary.nfe == 4)
-    normal = summary[distances].index[0]
-    for at, value in zip(summary[distances].index, (2, 2 + 1, 2 + 1.2, 2 - 1.2), strict=True):
-        summary.loc[at, ["value", "low", "high"]] = value, value - 0.5, value + 1
-    assert summary.loc[[normal]].step.item() == "normal"
+    gaps = (summary.metric == "step_swap_fid_digits_difference") & (summary.nfe == 4)
+    for at, value in zip(summary[gaps].index, (0.7, 1.2, -1.2), strict=True):
+        summary.loc[at, ["value", "low", "high"]] = value, value - 1, value + 1
     [picture] = step_swap(summary, "fid_digits", found.labels).axes[0].images
     same, allowed, more, less = picture.cmap(picture.norm(picture.get_array()))[0]
     assert np.ptp(same[:3]) < 0.02
@@ -251,27 +255,61 @@ def test_what_the_intervals_allow_is_not_shaded():
     assert less[2] > less[0] + 0.1
 
 
+def test_trainings_that_share_their_images_do_not_average_them_out():
+    """Two trainings alike have the interval of one; two apart have Student's over them as well."""
+    found = study(1)
+    first = made_up(found)
+    for shift, half in ((0.0, 0.75), (0.1, np.hypot(0.75, 12.706205 * 0.1 / 2))):
+        again = first.assign(train_seed=1, value=first.value + shift, low=first.low + shift, high=first.high + shift)
+        gaps = select(first, "step_swap_fid_digits_difference", nfe=4).value.to_numpy() + shift / 2
+        figure = step_swap(pd.concat([first, again]), "fid_digits", found.labels)
+        np.testing.assert_allclose(figure.axes[0].images[0].get_array()[0, 1:], gaps / half, rtol=1e-6)
+
+
+def test_style_stands_over_the_kurtosis_that_reaches_the_network():
+    """A large mark a step, the mean over networks; a small one a network; and the mean of their ranks' correlation."""
+    found = study(2)
+    summary = made_up(found)
+    figure = step_swap_style(summary)
+    figure.canvas.draw()
+    panels = np.array(figure.axes).reshape(2, len(COUNTS))
+    for (i, name), (j, nfe) in itertools.product(enumerate(STYLES[:2]), enumerate(COUNTS)):
+        share = select(summary, "step_swap_kurtosis_share", nfe=nfe).value.to_numpy()
+        rows = select(summary, f"step_swap_style_{name}_difference", nfe=nfe)
+        drawn = {line.get_label(): line for line in panels[i, j].lines if line.get_markersize() > 5}
+        singles = [
+            line.get_xydata() for line in panels[i, j].lines if line.get_markersize() < 5 and len(line.get_xdata())
+        ]
+        for step in STEPS[1:]:
+            values = rows[rows.step == step].value.to_numpy()
+            places = get(step).excess_kurtosis * share
+            line = drawn[str(get(step))]
+            np.testing.assert_allclose(line.get_xydata(), [[places.mean(), values.mean()]])
+            assert (line.get_markerfacecolor() == "white") == (step == "gumbel")  # which is skewed
+            assert any(np.allclose(pairs, np.stack([places, values], 1)) for pairs in singles if len(pairs) == 2)
+        rho = select(summary, f"step_swap_style_{name}_order", nfe=nfe).value.mean()
+        assert [text.get_text() for text in panels[i, j].texts] == [f"ρ = {rho:.2f}"]
+        assert panels[0, j].get_title() == f"{nfe} calls"
+
+
 # ---- style -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n_runs", "colours"), [(4, False), (4, True), (7, False)])
-def test_style_draws_differences_of_pairs_and_of_steps(n_runs, colours):
+def test_style_draws_differences_of_pairs(n_runs, colours):
     found = study(n_runs)
     summary = made_up(found, colours=colours)
     figure = style_differences(summary, found.labels, summary[:0])
     figure.canvas.draw()
     names = STYLES[: 2 + colours]
-    trained, exchanged = np.array(figure.axes).reshape(2, len(names))
+    trained = figure.axes
+    assert len(trained) == len(names)
     assert [axis.get_title() for axis in trained] == ["total variation", "high-frequency share", "saturation"][
         : len(names)
     ]
     for axis, name in zip(trained, names, strict=True):
         rows = select(summary, f"style_{name}_difference")
         assert_marks(axis, rows.assign(at=rows.nfe.astype(str)), map(str, COUNTS), found, set(found.runs) - {"nn"})
-    for axis, name in zip(exchanged, names, strict=True):
-        rows = select(summary, f"step_swap_style_{name}_difference", nfe=4)
-        steps = [step for step in STEPS if step != "normal"]
-        assert_marks(axis, rows.assign(at=rows.step), steps, found, set(found.runs))
 
 
 def assert_marks(axis, rows, places, found, runs):
@@ -287,13 +325,6 @@ def assert_marks(axis, rows, places, found, runs):
         assert [ticks[place] for place in np.rint(np.asarray(x, float)).astype(int)] == own["at"].tolist()
         for column, drawn in zip(("value", "low", "high"), numbers, strict=True):
             np.testing.assert_allclose(np.asarray(drawn, float), own[column].to_numpy(float))
-
-
-def test_style_without_exchange_is_one_row():
-    found = study(3)
-    figure = style_differences(made_up(found, exchanged=False), found.labels, made_up(found)[:0])
-    figure.canvas.draw()
-    assert len(figure.axes) == 2
 
 
 # ---- trainings ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 import scipy.linalg
 import torch
 from problems import random_inception
+from scipy.stats import spearmanr
 
 from nonnormal import data
 from nonnormal.data.download import DownloadError, sha256_of
@@ -28,6 +29,7 @@ from nonnormal.metrics.intervals import (
     bootstrap_interval,
     mean_interval,
     paired_bootstrap_interval,
+    paired_rank_correlation,
     proportion_interval,
     ratio_interval,
 )
@@ -124,6 +126,18 @@ def test_intervals_of_equal_differences_have_no_width():
     assert paired_bootstrap_interval(np.full(20, 0.5), resamples=50, seed=0) == (0.5, 0.5)
     constant = bootstrap_interval(lambda u, v: u.sum(1) + v.sum(1), 7.0, (10, 20), resamples=50, seed=0)
     assert constant == (7.0, 7.0)
+
+
+def test_rank_correlation_is_spearmans_whatever_all_rows_share():
+    rng = np.random.default_rng(0)
+    order, values = np.array([3.0, -1.2, 6.0, -2.0, 1.2]), rng.normal(size=(5, 40)) + np.arange(5)[:, None]
+    found = paired_rank_correlation(order, values, resamples=200, seed=1)
+    assert found.value == pytest.approx(spearmanr(order, values.mean(1)).statistic)
+    shifted = paired_rank_correlation(np.exp(order), 1e3 * rng.normal(size=40) + values, resamples=200, seed=1)
+    assert dataclasses.astuple(shifted) == pytest.approx(dataclasses.astuple(found))
+    sure = paired_rank_correlation(order, -order[:, None] + values / 1e6, resamples=50, seed=1)
+    assert (sure.value, sure.low, sure.high, sure.n) == pytest.approx((-1, -1, -1, 40))
+    assert paired_rank_correlation(order, np.zeros((5, 4)), resamples=20, seed=1).value == 0
 
 
 def test_a_set_has_no_distance_to_itself(digits, trained):

@@ -11,13 +11,13 @@ from summaries import assert_tidy, select
 
 from nonnormal.data import quantise, scale
 from nonnormal.denoisers import GaussianMixtureDenoiser
-from nonnormal.metrics.fidelity import fidelity
+from nonnormal.metrics.fidelity import fid_difference, fidelity
 from nonnormal.metrics.intervals import mean_interval
 from nonnormal.objectives.bounds import bits_per_dim, bound, continuous_bound
 from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import PSLD, quadratic_times, vp_sde
-from nonnormal.samplers import sample_sscs
+from nonnormal.samplers import sample_em, sample_sscs
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
@@ -45,6 +45,10 @@ RAW = {
         "processes": {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}},
         "samplers": ["ancestral", "em", "sscs", "sscs_midpoint", "flow_heun"],
         "nfe": [4, 7],
+        "comparisons": [
+            {"process": "psld-0.01", "sampler": "sscs", "against": {"process": "vp-sde", "sampler": "em"}},
+            {"process": "psld-0.01", "sampler": "sscs", "against": {"sampler": "em"}},
+        ],
         "tolerances": [0.1],
         "step_families": ["laplace", "rademacher", "normal"],
         "step_nfe": [4],
@@ -115,8 +119,35 @@ def test_a_fid_is_that_of_the_samples_of_its_conditions(rows, reference):
     assert (row.value, row.n, row.nfe) == (pytest.approx(found.value, rel=1e-3), 8, 4)
 
 
+def test_differences_are_those_of_pairs_of_one_seed(rows, reference):
+    """Of the comparisons for each budget, and of each step against the normal one."""
+    found = select(rows, "phase_space_fid_digits_difference")
+    assert {(row.process, row.sampler, row.budget, row.step, row.against) for row in found.itertuples()} == {
+        *(
+            ("psld-0.01", "sscs", budget, "normal", other)
+            for budget in (4, 7)
+            for other in ("vp-sde, em", "psld-0.01, em")
+        ),
+        *((name, "sscs", 4, step, "normal step") for name in PROCESSES for step in ("laplace", "rademacher")),
+    }
+
+    def drawn(process, sample, step="normal"):
+        options = dict(times=quadratic_times(3, process.t_min), seeds=STUDY.image_seeds("recipe", 8), batch_size=5)
+        return quantise(sample(NORMAL, process, get(step), (8, 1, 8, 8), **options), 17)
+
+    first = drawn(PSLD(), sample_sscs)
+    options = dict(resamples=10, seed=derive(3, "fidelity"))
+    for against, other in (("vp-sde, em", drawn(vp_sde(), sample_em)), ("psld-0.01, em", drawn(PSLD(), sample_em))):
+        [row] = found[(found.budget == 4) & (found.against == against)].itertuples()
+        expected = fid_difference(first, other, reference, **options)
+        assert (row.value, row.low, row.high) == pytest.approx((expected.value, expected.low, expected.high))
+    [row] = found[(found.process == "psld-0.01") & (found.step == "laplace")].itertuples()
+    expected = fid_difference(drawn(PSLD(), sample_sscs, "laplace"), first, reference, **options)
+    assert (row.value, row.low, row.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
 def test_other_steps_have_their_style_beside_the_normal_steps(rows):
-    found = rows[rows.metric.str.endswith("_difference")]
+    found = rows[rows.metric.str.contains("style") & rows.metric.str.endswith("_difference")]
     assert set(zip(found.metric, found.step, found.process, strict=True)) == {
         (f"phase_space_style_{measure}_difference", step, name)
         for measure in ("total_variation", "high_frequency")
@@ -171,6 +202,24 @@ def test_a_network_of_states_is_measured_in_its_own_process(digits, reference):
     assert {(row.sampler, row.budget): row.nfe for row in calls.itertuples()} == {
         (sampler, budget): calls for sampler, each in CALLS.items() for budget, calls in each.items()
     }
+
+
+def test_a_partner_of_images_is_measured_in_its_own_process(digits, reference):
+    """And compared where both sides are of that process."""
+    raw = copy.deepcopy(RAW)
+    raw["phase_space"] |= {"networks": {"partner": {"process": {"kind": "vp_sde"}}}, "step_families": ["normal"]}
+    raw["phase_space"]["comparisons"].append({"process": "vp-sde", "sampler": "em", "against": {"sampler": "sscs"}})
+    found = phase_space_rows(validate(raw, "tiny.yaml"), "partner", NORMAL, digits, reference)
+    assert set(found.process) == {"vp-sde"}
+    gaps = select(found, "phase_space_fid_digits_difference")
+    assert list(zip(gaps.sampler, gaps.against, gaps.budget, strict=True)) == [
+        ("em", "vp-sde, sscs", budget) for budget in (4, 7)
+    ]
+    for budget in (4, 7):
+        em, sscs = (
+            select(found, "phase_space_fid_digits", sampler=name, budget=budget).value.item() for name in ("em", "sscs")
+        )
+        assert gaps[gaps.budget == budget].value.item() == pytest.approx(em - sscs)
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -351,6 +351,12 @@ def test_defaults_may_be_left_out(defaults):
         ),
         ("convergence.n_samples", 99, ["convergence.n_samples: found 99", "greater than or equal to 100"]),
         ("step_swap.n_images", 7, ["step_swap.n_images: found 7", "greater than or equal to 8"]),
+        ("step_swap.n_images", [500, 8.5], ["step_swap.n_images.1: found 8.5", "integer"]),
+        (
+            "step_swap.n_images",
+            [500, 8, 9],
+            ["step_swap.n_images: found 3 numbers; needs one, or one for each of nfe, 1"],
+        ),
         ("step_swap.nfe", [10, 0], ["step_swap.nfe.1: found 0", "greater than or equal to 1"]),
         (
             "step_swap.step_families",
@@ -358,6 +364,21 @@ def test_defaults_may_be_left_out(defaults):
             ['step_swap.step_families.1: found "cauchy"', "known families: normal"],
         ),
         ("step_swap.step_families", [], ["step_swap.step_families: found []", "at least 1 item"]),
+        (
+            "phase_space.comparisons",
+            [{"process": "vp", "sampler": "em", "against": {"process": "cld"}}],
+            ["phase_space.comparisons.0.process: found vp; the processes are"],
+        ),
+        (
+            "phase_space.comparisons",
+            [{"process": "cld", "sampler": "em", "against": {"sampler": "flow_euler"}}],
+            ["phase_space.comparisons.0.against.sampler: found flow_euler; the samplers are ancestral, em"],
+        ),
+        (
+            "phase_space.comparisons",
+            [{"process": "cld", "sampler": "em", "against": {"process": "cld"}}],
+            ["phase_space.comparisons.0.against: is what it is compared with"],
+        ),
         ("geometry.run", "plane", ['geometry.run: found "plane"', "the runs are plain, other"]),
         ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images that there are"]),
         ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images that there are"]),

@@ -130,3 +130,30 @@ def paired_bootstrap_interval(gaps: np.ndarray, *, resamples: int, seed: int) ->
     means = [gaps[rng.integers(len(gaps), size=len(gaps))].mean() for _ in range(resamples)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
+
+
+def paired_rank_correlation(order: np.ndarray, values: np.ndarray, *, resamples: int, seed: int) -> Estimate:
+    """Spearman's ρ of an order (F,) with the row means of values (F, N), and 2.5 % and 97.5 % bootstrap quantiles.
+
+    Columns are resampled, the same for all rows, so what an item adds to all rows alike changes nothing. Noise in the
+    means can only shuffle an order that is there, so the interval leans towards 0.
+
+    Args:
+        order: what the rows are expected to be ordered by.
+        values: one row for each, of the same N items.
+        resamples, seed: of the bootstrap over items.
+    """
+    rng, n = np.random.default_rng(seed), values.shape[1]
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    found = _spearman(order, np.concatenate([values.mean(1)[None], counts @ values.T / n]))
+    low, high = np.quantile(found[1:], (0.025, 0.975))
+    return Estimate(float(found[0]), float(low), float(high), n)
+
+
+def _spearman(order: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Spearman's ρ of an order (F,) with each of the rows (R, F): (R,); ties share their rank, and all equal give 0."""
+    from scipy.stats import rankdata
+
+    x, y = (rankdata(part, axis=-1) - (len(order) + 1) / 2 for part in (order, values))
+    size = np.sqrt((x @ x) * (y * y).sum(-1))
+    return np.divide(y @ x, size, out=np.zeros_like(size), where=size > 0)

@@ -42,7 +42,9 @@ def explain(details: Sequence[Mapping[str, Any]], raw: Any, model: type[Settings
     return said
 
 
-_KIND = re.compile(r"\[key\]|float|int|(literal|tuple|function-\w+|constrained-\w+)\W.*|classifier|inception")
+_KIND = re.compile(
+    r"\[key\]|float|int|constrained-\w+|(literal|tuple|function-\w+|constrained-\w+)\W.*|classifier|inception"
+)
 
 
 def _key(location: tuple, model: type[Settings]) -> tuple:

@@ -15,7 +15,6 @@ from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_inte
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.seeds import derive
-from nonnormal.study.config.sections import Section
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
@@ -62,19 +61,21 @@ def held_out_rows(study: Study, data: ImageData) -> pd.DataFrame:
 
 def with_each_step(
     study: Study,
-    settings: Section,  # with n_images, nfe and step_families
+    step_families: Sequence[str],
+    n_images: Mapping[int, int],
     purpose: str,
     draw: Callable[[str, int, list[int]], Tensor],
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """(step, n_steps, images, images with the normal step) of one network, uint8, for each that the settings name.
+    """(step, n_steps, images, images with the normal step) of one network, uint8, for each step and number of steps.
 
     Args:
+        n_images: by number of steps.
         draw: uint8 images by step, number of steps and seeds.
     """
-    seeds = study.image_seeds(purpose, settings.n_images)
-    for n_steps in sorted(set(settings.nfe)):
+    for n_steps in sorted(n_images):
+        seeds = study.image_seeds(purpose, n_images[n_steps])
         normal = draw("normal", n_steps, seeds).cpu()
-        for step in settings.step_families:
+        for step in step_families:
             images = normal if step == "normal" else draw(step, n_steps, seeds).cpu()
             yield step, n_steps, images, normal
 

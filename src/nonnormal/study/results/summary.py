@@ -49,6 +49,7 @@ CONDITIONS = {
     "dtype": "str",
     "ema": "float64",
     "factor": "float64",
+    "families": "Int64",
     "features": "str",
     "fits": "Int64",
     "grid": "str",

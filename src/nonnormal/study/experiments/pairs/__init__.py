@@ -65,8 +65,8 @@ EXPERIMENT = Experiment(
             name="style",
             function="figure_style:style_differences",
             takes=("summary", "labels", "trainings"),
-            caption="Differences in style from the same seeds. Top: each pair minus normal/normal, training by "
-            f"training. Bottom: each step minus the normal step in one network, at the fewest steps. {_BARS}",
+            caption="Differences in style from the same seeds, each pair minus normal/normal, training by training. "
+            f"{_BARS}",
         ),
         Figure(
             name="training",

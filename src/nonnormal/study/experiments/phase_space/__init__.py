@@ -9,6 +9,7 @@ _MEASURED = (
     "samplers",
     "grids",
     "nfe",
+    "comparisons",
     "tolerances",
     "step_families",
     "step_samplers",

@@ -1,8 +1,9 @@
 """The complete recipe, measured: networks of a study in processes with and without momentum.
 
 An image denoiser predicts x_0 from y = wᵀz, so it samples and bounds every linear process without being trained for it.
-A network of states belongs to the process it was trained in. Every process moves the components of the network's own
-basis. Image i has the same seed everywhere.
+A network of states belongs to the process it was trained in, and so do its partners, the section's own networks of
+images. Every process moves the components of the network's own basis. Image i has the same seed everywhere, so
+distances of two processes, samplers or steps are subtracted with their images in pairs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from nonnormal.analysis.convergence import MIXTURE
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, counted
+from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.bounds import bound, continuous_bound
@@ -41,7 +43,7 @@ from nonnormal.steps.divergence import with_itself_finite
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.distances import difference_rows, distance_rows
+from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
 from nonnormal.study.results.rows import bits_row, frame, row
 
 WALKS = {
@@ -100,6 +102,13 @@ class Scene:
         """Bits/dim of nats an image."""
         self.rows.append(bits_row(self.study, self.run, metric, nats, dims, nfe, conditions))
 
+    def add_difference(self, images: Tensor, other: Tensor, nfe: int, **conditions: Any) -> None:
+        """FID of grey levels minus that of others from the same seeds."""
+        options = dict(device=self.device, **resampling(self.study))
+        found = fid_difference(images, other, self.reference, **options)
+        metric = f"phase_space_{self.study.metric('fid')}_difference"
+        self.rows.append(row(self.study, self.run, metric, found, "squared feature distance", nfe, conditions))
+
     def add_fid(self, images: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels against the training split."""
         options = dict(prefix="phase_space_", metrics=("fid",))
@@ -118,25 +127,31 @@ def phase_space_rows(
 ) -> pd.DataFrame:
     """FID by process, sampler, grid and calls; style and FID of other steps; bounds and the flow's likelihood.
 
+    `phase_space_fid…_difference` is that of two ways to sample, image by image: of the section's comparisons, and of
+    each other step against the normal one; `against` says which.
+
     Samples that left every scale, as those of an explicit method with too few steps do, are clipped as all are.
 
     Args:
         denoiser: the run's network, in every process of the section.
         reference: feature network and training split, for FID.
     """
-    scene = Scene(study, run, denoiser, data, reference, device)
+    scene, drawn = Scene(study, run, denoiser, data, reference, device), {}
     for name, process in _processes(study, run):
-        _other_steps(scene, name, process, _samples(scene, name, process))
+        found = _samples(scene, name, process)
+        drawn |= {(name, *way): its for way, its in found.items()}
+        _other_steps(scene, name, process, found)
         _bounds(scene, name, process)
+    _compare(scene, drawn)
     return frame(scene.rows)
 
 
 def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
-    """The section's processes by name; of a network of states its own."""
+    """The section's processes by name; of a network of states, and of the section's own networks, their own."""
     settings, named = study.run(run), study.phase_space.processes
-    if settings.of_states:
+    if settings.of_states or study.owner(run):
         own = settings.process.build()
-        yield next((name for name, chosen in named.items() if chosen.build() == own), run_of(run)), own
+        yield next((name for name, chosen in named.items() if chosen == settings.process), run_of(run)), own
         return
     for name, chosen in named.items():
         yield name, chosen.build()
@@ -146,7 +161,7 @@ Drawn = dict[tuple[str, int], tuple[Tensor, int]]  # images and calls by sampler
 
 
 def _samples(scene: Scene, name: str, process: LinearProcess) -> Drawn:
-    """FID of the normal step; what it drew where other steps are measured against it."""
+    """FID of the normal step; what was drawn on the first grid."""
     settings, kept = scene.study.phase_space, {}
     for grid in settings.grids:
         for sampler in settings.samplers:
@@ -155,7 +170,7 @@ def _samples(scene: Scene, name: str, process: LinearProcess) -> Drawn:
                 images, calls = scene.sample(process, sampler, grid, n_steps, _NORMAL)
                 at = {"process": name, "sampler": sampler, "grid": grid, "step": _NORMAL, "budget": budget}
                 scene.add_fid(images, calls, **at)
-                if grid == settings.grids[0] and sampler in settings.step_samplers and budget in settings.step_nfe:
+                if grid == settings.grids[0]:
                     kept[sampler, budget] = images, calls
     for tolerance in sorted(set(settings.tolerances), reverse=True):
         images, calls = scene.sample(process, "flow_adaptive", "uniform", 1, _NORMAL, rtol=tolerance, atol=tolerance)
@@ -176,8 +191,23 @@ def _other_steps(scene: Scene, name: str, process: LinearProcess, normals: Drawn
             for step in others:
                 images, _ = scene.sample(process, sampler, grid, n_steps, step)
                 scene.add_fid(images, calls, **at, step=step)
+                scene.add_difference(images, normal, calls, **at, step=step, against="normal step")
                 options = dict(nfe=calls, conditions=at | {"step": step}, prefix="phase_space_")
                 scene.rows += difference_rows(scene.study, scene.run, images, normal, scene.data, **options)
+
+
+def _compare(scene: Scene, drawn: Mapping[tuple[str, str, int], tuple[Tensor, int]]) -> None:
+    """Differences of the section's comparisons, of which the network has both sides, by process, sampler and budget."""
+    settings = scene.study.phase_space
+    for each in settings.comparisons:
+        process, sampler = each.other
+        for budget in sorted(set(settings.nfe)):
+            way, other = (each.process, each.sampler, budget), (process, sampler, budget)
+            if way in drawn and other in drawn:
+                at = {"process": each.process, "sampler": each.sampler, "grid": settings.grids[0], "budget": budget}
+                (images, calls), (others, _) = drawn[way], drawn[other]
+                against = f"{process}, {sampler}"
+                scene.add_difference(images, others, calls, **at, step=_NORMAL, against=against)
 
 
 def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from nonnormal.study.config.process import Process
 from nonnormal.study.config.sections import PROCESSES, Name, NetworkName, Section
 from nonnormal.study.config.settings import Run
-from nonnormal.study.config.values import MOST, MOST_STEPS, Number, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, Settings, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
@@ -18,16 +18,41 @@ if TYPE_CHECKING:
 StateSampler = Literal["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler", "flow_heun"]
 
 
+class Way(Settings):
+    """What a comparison is against: the process and sampler that it leaves out are those compared."""
+
+    process: Name | None = None
+    """Name of a process of the section."""
+    sampler: StateSampler | None = None
+    """One of the section's samplers."""
+
+
+class Comparison(Settings):
+    """Two ways of sampling one network, whose images are compared seed by seed."""
+
+    process: Name
+    """Name of a process of the section."""
+    sampler: StateSampler
+    """One of the section's samplers."""
+    against: Way
+    """What it is compared with."""
+
+    @property
+    def other(self) -> tuple[str, str]:
+        """(process, sampler) of what it is compared with."""
+        return self.against.process or self.process, self.against.sampler or self.sampler
+
+
 class PhaseSpace(Section):
     """Processes with and without momentum, sampled and bounded with networks of the study."""
 
     takes_states: ClassVar[bool] = True
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Runs whose networks are used: an image denoiser in every process, a network of states in its own. The first run
-    where it is null."""
+    """Runs whose networks are used, in every process. The first run where it is null."""
     networks: dict[NetworkName, Run] = {}
-    """Networks trained for this section alone; what each says replaces the defaults of runs, key by key."""
+    """Networks trained for this section alone, of images or of states, each used in its own process; what each says
+    replaces the defaults of runs, key by key."""
     replicates: int = Field(1, strict=True, ge=1, le=1000)
     """How often each of these networks is trained, and measured; see the study's key replicates."""
     processes: dict[Name, Process] = Field(
@@ -47,6 +72,9 @@ class PhaseSpace(Section):
     """Grids of times."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((10, 20, 50), min_length=1)
     """Network calls an image; Heun's method, of two a step, stays one below an even number."""
+    comparisons: tuple[Comparison, ...] = ()
+    """Pairs of processes and samplers whose distances are subtracted with the images paired by their seeds, for each
+    number of calls on the first grid; of a network that is used in both processes."""
     tolerances: tuple[Annotated[Number, Field(gt=0, le=0.1)], ...] = ()
     """Tolerances, relative and absolute, of the adaptive flow."""
     step_families: StepNames = ("normal", "laplace", "uniform")
@@ -73,7 +101,7 @@ class PhaseSpace(Section):
         return (*(self.runs or tuple(study.runs)[:1]), *study.trainings(self.networks))
 
     def check(self, study: Study) -> None:
-        """Refuses runs that there are not, and processes with several schedules."""
+        """Refuses runs that there are not, processes with several schedules, and comparisons of what is not sampled."""
         if strange := set(self.runs or ()) - set(study.trainings()):
             raise ValueError(f'phase_space.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.trainings()))
         for name, process in self.processes.items():
@@ -81,3 +109,17 @@ class PhaseSpace(Section):
                 kind = process.schedule.kind
                 key = f"phase_space.processes.{name}.schedule.kind"
                 raise ValueError(f"{key}: found {kind}; phase_space needs one for all components")
+        for i, each in enumerate(self.comparisons):
+            for key, (process, sampler) in (("", (each.process, each.sampler)), (".against", each.other)):
+                if process not in self.processes:
+                    known = ", ".join(self.processes)
+                    raise ValueError(
+                        f"phase_space.comparisons.{i}{key}.process: found {process}; the processes are {known}"
+                    )
+                if sampler not in self.samplers:
+                    known = ", ".join(self.samplers)
+                    raise ValueError(
+                        f"phase_space.comparisons.{i}{key}.sampler: found {sampler}; the samplers are {known}"
+                    )
+            if each.other == (each.process, each.sampler):
+                raise ValueError(f"phase_space.comparisons.{i}.against: is what it is compared with; name another one")

@@ -35,7 +35,9 @@ def pretrained_rows(
         return quantise(network.sample(step, n_steps, seeds, batch_size=study.sampling.batch_size), data.levels)
 
     rows, shown, common = [], {}, {"network": network.origin, "network_sha256": network.sha256}
-    for step, n_steps, images, normal in with_each_step(study, study.pretrained, "pretrained", draw):
+    section = study.pretrained
+    n_images = dict.fromkeys(section.nfe, section.n_images)
+    for step, n_steps, images, normal in with_each_step(study, section.step_families, n_images, "pretrained", draw):
         shown[f"{n_steps}/{step}"] = images[:SHOWN].clone()
         conditions = {"sampler": "NonNormalScheduler", "step": step, "dtype": "float32", **common}
         rows += distance_rows(study, None, images, reference, n_steps, conditions, device, "pretrained_")

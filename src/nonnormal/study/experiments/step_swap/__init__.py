@@ -27,10 +27,19 @@ EXPERIMENT = Experiment(
         Figure(
             name="step_swap",
             function="figures:step_swap",
-            takes=("summary", "fid", "labels"),
-            caption="Distance of samples by network (row) and by the step that it is sampled with (column), ± half "
-            "of the 95 % bootstrap interval. Shaded where it differs from that of the network's normal step "
-            "by more than both intervals allow.",
+            takes=("rows", "fid", "labels"),
+            caption="Distance of samples by network (row) and by the step that it is sampled with (column), and the "
+            "difference to the same network's normal step, ± half of the 95 % interval: over images in pairs of "
+            "one seed and, of several trainings, over these, in quadrature. Shaded where it leaves out 0.",
+        ),
+        Figure(
+            name="step_swap_style",
+            function="figures:step_swap_style",
+            takes=("rows",),
+            caption="With few calls the step's kurtosis orders the style of samples; with many nothing is left. "
+            "Difference in style to the normal step from the same seeds, against the excess kurtosis of the "
+            "step times the share of it that reaches the network, in the mean over the calls. Large marks: mean "
+            "over networks, hollow for skewed steps, which Spearman's ρ leaves out; small ones: each network.",
         ),
     ),
 )

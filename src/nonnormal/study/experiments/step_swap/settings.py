@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
 
 
+Images = Annotated[int, Field(strict=True, ge=8, le=MOST)]
+
+
 class StepSwap(Section):
     """Each network sampled with other steps than its own: may the step of a network be changed after training?"""
 
@@ -23,17 +26,29 @@ class StepSwap(Section):
     """Step families; the normal, which the others are compared with, is always there."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10,), min_length=1)
     """Network calls an image, which are sampling steps."""
-    n_images: int = Field(500, strict=True, ge=8, le=MOST)
-    """Images per network, step and number of steps."""
+    n_images: Annotated[tuple[Images, ...], Field(min_length=1)] | Images = 500
+    """Images per network and step; a list has a number for each of nfe, since few calls show more and cost less."""
 
     def of_runs(self, study: Study) -> tuple[str, ...]:
         """Names of the trainings whose networks are sampled."""
         return self.runs or tuple(study.runs)
 
     def check(self, study: Study) -> None:
-        """Refuses runs that there are not."""
+        """Refuses runs that there are not, and numbers of images that do not belong to the numbers of calls."""
         if strange := set(self.runs or ()) - set(study.trainings()):
             raise ValueError(f'step_swap.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.trainings()))
+
+        found = self.n_images
+        if isinstance(found, tuple) and len(found) != len(self.nfe):
+            raise ValueError(
+                f"step_swap.n_images: found {len(found)} numbers; needs one, or one for each of nfe, {len(self.nfe)}"
+            )
+
+    @property
+    def images(self) -> dict[int, int]:
+        """Images per network and step by number of sampling steps."""
+        found = self.n_images
+        return dict.fromkeys(self.nfe, found) if isinstance(found, int) else dict(zip(self.nfe, found, strict=True))
 
     @field_validator("step_families")
     @classmethod
