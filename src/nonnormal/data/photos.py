@@ -12,6 +12,7 @@ version does.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,27 +45,34 @@ PHOTOS = (
 
 def load_photos(source: Source) -> ImageData:
     """18,053 training and 3,086 test crops, each split in a fixed random order."""
-    files = [_locate(package, name) for package, name in PHOTOS]
-    parts = []
-    for file in files:
-        with file.open("rb") as content, opened(content, label=str(file), formats=("JPEG", "PNG")) as photo:
-            parts.append(crops(torch.from_numpy(np.array(photo.convert("RGB"))), source.size))
+    parts, files = [], {}
+    for file, photo in photographs():
+        parts.append(crops(photo, source.size))
+        files[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
     train, test = (_shuffled(list(split), seed) for seed, split in enumerate(zip(*parts, strict=True)))
-    return ImageData(train, test, 256, {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})
+    return ImageData(train, test, 256, files)
+
+
+def photographs() -> Iterator[tuple[Path, Tensor]]:
+    """(file, grey levels uint8 (H, W, 3)) of each of `PHOTOS`."""
+    for file in [_locate(package, name) for package, name in PHOTOS]:
+        with file.open("rb") as content, opened(content, label=str(file), formats=("JPEG", "PNG")) as photo:
+            yield file, torch.from_numpy(np.array(photo.convert("RGB")))
+
+
+def regions(photo: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """(train, test) parts (H, w, 3) of a photograph (H, W, 3), which share no pixel."""
+    edges = [round(band * photo.shape[1] / BANDS) for band in range(BANDS + 1)]
+    first, second = TEST_BANDS
+    train = [(0, first), (first + 1, second), (second + 1, BANDS)]
+    test = [(first, first + 1), (second, second + 1)]
+    train, test = ([photo[:, edges[low] : edges[high]] for low, high in split] for split in (train, test))
+    return train, test
 
 
 def crops(photo: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """(train, test) crops (N, 3, size, size) of a photograph (H, W, 3), from regions that share no pixel."""
-    edges = [round(band * photo.shape[1] / BANDS) for band in range(BANDS + 1)]
-    first, second = TEST_BANDS
-    regions = {
-        "train": [(0, first), (first + 1, second), (second + 1, BANDS)],
-        "test": [(first, first + 1), (second, second + 1)],
-    }
-    train, test = (
-        reduced(torch.cat([_grid(photo[:, edges[low] : edges[high]]) for low, high in regions[split]]), size)
-        for split in regions
-    )
+    train, test = (_reduced(torch.cat([_grid(region) for region in split]), size) for split in regions(photo))
     return train, test
 
 
@@ -74,7 +82,7 @@ def _grid(region: Tensor) -> Tensor:
     return windows.flatten(0, 1).contiguous()
 
 
-def reduced(images: Tensor, size: int) -> Tensor:
+def _reduced(images: Tensor, size: int) -> Tensor:
     """Images (N, C, size, size): means of the grey levels of square blocks, rounded half to even; uint8."""
     side = images.shape[-1] // size
     return images if side == 1 else avg_pool2d(images.double(), side).round().to(torch.uint8)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
+from nonnormal.data.colour_digits import load_colour_digits
 from nonnormal.data.digits import load_digits
 from nonnormal.data.folder import labels_of, load_folder, places_of
 from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
@@ -49,6 +50,7 @@ def _names(files: dict) -> tuple[str, ...]:
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet((1, 8, 8), 17, 10, load_digits),
+    "colour_digits": DataSet((3, 8, 8), 256, 10, load_colour_digits),
     "photos": DataSet((3, 0, 0), 256, len(PHOTOS), load_photos, keys=("size",), sizes=SIZES),
     "cifar10": DataSet((3, 32, 32), 256, 10, load_cifar10, (CIFAR10.name,)),
     "imagenet32_old": DataSet((3, 32, 32), 256, 0, load_imagenet32_old, _names(OLD), mem_mb=16000),
