@@ -16,6 +16,7 @@ from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.seeds import derive
 from nonnormal.study.config.sections import Section
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
@@ -38,21 +39,25 @@ def fidelity_rows(
     return frame(rows)
 
 
-def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
-    """Style statistics of each run's samples and of the test split, and each run's difference to its normal pair.
+def style_rows(study: Study, run: str, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
+    """Style statistics of the run's samples, and their difference to those of its normal pair.
 
     Args:
-        samples: uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in all.
+        samples: of both, uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in
+            all.
     """
-    rows = mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
-    for run, by_steps in samples.items():
-        conditions, reference = sampled_with(study, run, study.run(run).p), study.baseline(run)
-        for n_steps, images in by_steps.items():
-            rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
-            if reference and run != reference:
-                against = {**conditions, "against": reference}
-                rows += difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
+    rows, conditions, reference = [], sampled_with(study, run, study.run(run).p), study.baseline(run)
+    for n_steps, images in samples[run].items():
+        rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
+        if reference and run != reference:
+            against = {**conditions, "against": run_of(reference)}
+            rows += difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
     return frame(rows)
+
+
+def held_out_rows(study: Study, data: ImageData) -> pd.DataFrame:
+    """Style statistics of the test split."""
+    return frame(mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"}))
 
 
 def with_each_step(
