@@ -703,6 +703,17 @@ def test_samples_stand_below_training_images_in_one_scale():
     assert [axis.images[0].get_array().max() for axis in axes] == [0, 0.5, 1]
 
 
+@pytest.mark.parametrize(("channels", "white"), [(1, 0), (3, 1)])
+def test_a_white_line_sets_images_apart(channels, white):
+    """Level 0 is drawn white where there is no colour, and black where there is."""
+    images = np.full((3, channels, 4, 4), 7, np.uint8)
+    drawn = sample_rows({"a": images}, 17, n_columns=3).axes[0].images[0].get_array()
+    assert drawn.shape[:2] == (5, 15)
+    assert (drawn[:, 4::5] == white).all()
+    assert (drawn[4] == white).all()
+    assert (drawn[:4, :4] == 7 / 16).all()
+
+
 # ---- names of steps from elsewhere -----------------------------------------------------------------------------------
 
 
