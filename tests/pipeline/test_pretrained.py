@@ -360,7 +360,7 @@ def test_files_that_are_missing_or_damaged_are_named(folder):
             r"pretrained\.nfe: found 50; steps_offset: timesteps must be from 0",
         ),
         ({"nfe": [3, 51]}, r"pretrained\.nfe: found 51; the network knows 50 noise levels"),
-        ({"data": "photos32"}, r"data: photos32 has images \(3, 32, 32\), the network makes \(1, 8, 8\)"),
+        ({"data": "cifar10"}, r"data: cifar10 has images \(3, 32, 32\), the network makes \(1, 8, 8\)"),
     ],
 )
 def test_a_network_that_does_not_fit_the_study_is_refused(folder, settings, words):

@@ -25,12 +25,13 @@ from sklearn import datasets
 
 from nonnormal import data
 from nonnormal.data import DATASETS, Source, photos
+from nonnormal.data.colour_digits import LUMINANCE, painted
 from nonnormal.data.decoding import FORMATS
 from nonnormal.data.folder import decode
 from nonnormal.data.ignored import SYSTEM_NAMES
 from nonnormal.data.images import FEWEST
 from nonnormal.data.registry import describe
-from nonnormal.files import read_tensors
+from nonnormal.files import read_tensors, sha256_of
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval
 from nonnormal.metrics.reference import Reference
@@ -152,18 +153,20 @@ def test_hashes_of_what_the_data_came_from_are_in_the_file(tmp_path):
     assert data.read(tmp_path / "d").files == {"a.tar": "ab" * 32}
 
 
-# ---- photos32 --------------------------------------------------------------------------------------------------------
+# ---- photos ----------------------------------------------------------------------------------------------------------
+
+PHOTOS32 = Source(size=32)
 
 
 @pytest.fixture(scope="module")
 def crops():
-    return data.load("photos32")
+    return data.load("photos", PHOTOS32)
 
 
 def test_photos_are_crops_in_two_splits(crops):
     for split, n in ((crops.train, 18_053), (crops.test, 3_086)):
         assert (split.images.shape, split.images.dtype) == ((n, 3, 32, 32), torch.uint8)
-        assert split.labels.unique().tolist() == list(range(DATASETS["photos32"].classes))
+        assert split.labels.unique().tolist() == list(range(DATASETS["photos"].classes))
         assert (split.labels.diff() != 0).double().mean() > 0.7  # not in the order of the photographs
         assert split.images.unique().tolist() == list(range(256))
     assert list(crops.files) == [name.rpartition("/")[2] for _, name in photos.PHOTOS]
@@ -185,7 +188,7 @@ def test_train_and_test_crops_share_no_pixel(shape):
     rows, columns = torch.meshgrid(torch.arange(shape[0]), torch.arange(shape[1]), indexing="ij")
     picture = torch.stack([columns // 256, columns % 256, rows % 256], -1).to(torch.uint8)
     seen = []
-    for split in photos.crops(picture):
+    for split in photos.crops(picture, 32):
         places = split[:, 0].long() * 256 + split[:, 1].long()
         assert (places.diff(dim=2) == 1).all()  # no crop runs over a border
         seen.append(set(places.unique().tolist()))
@@ -193,18 +196,121 @@ def test_train_and_test_crops_share_no_pixel(shape):
     assert len(seen[1]) > 0.12 * shape[1]
 
 
+def test_smaller_photos_are_the_means_of_blocks_of_the_large_ones(crops):
+    for size in (4, 8, 16):
+        side = 32 // size
+        for split, large in zip(("train", "test"), (crops.train, crops.test), strict=True):
+            small = getattr(data.load("photos", Source(size=size)), split)
+            assert torch.equal(small.labels, large.labels)
+            blocks = large.images[::50].double().reshape(-1, 3, size, side, size, side)
+            assert (small.images[::50] - blocks.mean((3, 5))).abs().max() <= 0.5
+
+
+def test_photos_of_one_size_have_a_name_and_a_file_of_their_own():
+    sizes = [Source(size=size) for size in (16, 32)]
+    assert [data.file_name("photos", source) for source in sizes] == ["photos16", "photos32"]
+    assert [describe("photos", source).shape for source in sizes] == [(3, 16, 16), (3, 32, 32)]
+
+
 def test_photos_need_no_network_and_are_deterministic(crops, monkeypatch):
     monkeypatch.setattr(socket, "socket", None)
-    again = data.load("photos32")
+    again = data.load("photos", PHOTOS32)
     assert torch.equal(again.train.images, crops.train.images)
     assert torch.equal(again.test.labels, crops.test.labels)
     assert again.files == crops.files
 
 
-def test_a_photograph_that_a_wheel_has_not_got_is_named(monkeypatch):
+@pytest.mark.parametrize("name", ["photos", "colour_digits"])
+def test_a_photograph_that_a_wheel_has_not_got_is_named(monkeypatch, name):
     monkeypatch.setattr(photos, "PHOTOS", (("skimage", "data/nowhere.png"),))
     with pytest.raises(ValueError, match=r"skimage has no data/nowhere\.png in its wheel"):
-        data.load("photos32")
+        data.load(name, PHOTOS32 if name == "photos" else None)
+
+
+# ---- colour_digits ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    return data.load("colour_digits")
+
+
+def palettes():
+    """(train, test) colours of each photograph, each colour as one number."""
+    for _, photo in photos.photographs():
+        yield [
+            set(torch.cat([part.flatten(0, 1) for part in split]).long().mul(CODE).sum(1).unique().tolist())
+            for split in photos.regions(photo)
+        ]
+
+
+CODE = torch.tensor([65536, 256, 1])
+
+
+def ends_of(image, levels):
+    """(paper, ink), whole numbers (3,), of a painted digit: each one colour."""
+    ends = [image[:, levels[0] == level].long().unique(dim=1) for level in (0, 16)]
+    assert [end.shape for end in ends] == [(3, 1)] * 2
+    return [end[:, 0] for end in ends]
+
+
+def test_colour_digits_are_digits_on_the_line_between_two_colours_of_one_photograph(coloured, digits):
+    of_photos = list(palettes())
+    for place, (name, n) in enumerate({"train": 6000, "test": 297}.items()):
+        split, grey = getattr(coloured, name), getattr(digits, name)
+        times = n // len(grey.images)
+        assert (split.images.shape, split.images.dtype) == ((n, 3, 8, 8), torch.uint8)
+        assert torch.equal(split.labels, grey.labels.repeat(times))
+        codes = []
+        for image, levels in zip(split.images, grey.images.repeat(times, 1, 1, 1), strict=True):
+            if not {0, 16} <= set(levels.unique().tolist()):
+                continue  # its ink or paper is not seen
+            paper, ink = ends_of(image, levels)
+            line = paper[:, None, None] + (ink - paper)[:, None, None] * levels.double() / 16
+            assert (image - line).abs().max() <= 0.5
+            codes.append((int(paper @ CODE), int(ink @ CODE)))
+        assert all(any({*pair} <= palette[place] for palette in of_photos) for pair in codes)
+        assert len(set(codes)) > 0.9 * n
+    assert coloured.train.images.unique().tolist() == list(range(256))
+
+
+def test_a_painted_digits_paper_and_ink_are_the_colours_given():
+    images = torch.tensor([[[[0, 16], [8, 1]]]], dtype=torch.uint8)
+    paper, ink = torch.tensor([[0, 255, 10]], dtype=torch.uint8), torch.tensor([[255, 0, 11]], dtype=torch.uint8)
+    expected = [[[0, 255], [128, 16]], [[255, 0], [128, 239]], [[10, 11], [11, 10]]]
+    assert painted(images, 17, paper, ink)[0].tolist() == expected
+
+
+def test_paper_and_ink_are_far_apart_in_luminance_either_way(coloured, digits):
+    """The best of eight pairs: two random pixels of a photograph are half as far apart."""
+    full = digits.train.images.flatten(1).amax(1) == 16
+    pairs = zip(coloured.train.images[: len(full)][full], digits.train.images[full], strict=True)
+    luminance = torch.stack([torch.stack(ends_of(*pair)) for pair in pairs]).double() @ torch.tensor(LUMINANCE).double()
+    contrast = luminance.diff(dim=1) / 1000
+    assert contrast.abs().mean() > 100
+    assert 0.45 < (contrast > 0).double().mean() < 0.55
+
+
+def test_colour_digits_are_the_same_every_time(coloured, monkeypatch):
+    monkeypatch.setattr(socket, "socket", None)
+    again = data.load("colour_digits")
+    for name in ("train", "test"):
+        assert torch.equal(getattr(again, name).images, getattr(coloured, name).images)
+    assert list(again.files) == [name.rpartition("/")[2] for _, name in photos.PHOTOS]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "digest"),
+    [
+        ("colour_digits", Source(), "7be151028cb3b9932eaf4cd673fe01e549ce3cf972733b0ab5c2d7ce2f3d1055"),
+        ("photos", Source(size=16), "998beb58a981888e68f423aae57602aad5554aaf4181387800d4bb170d0949b4"),
+        ("photos", PHOTOS32, "ceed9913dae6e4760ed5d0818168f348d434c038855beed310dd80db3a960fba"),
+    ],
+)
+def test_files_are_those_of_the_kept_results(name, source, digest, tmp_path):
+    """SHA-256 with the versions of constraints.txt; another decoder of JPEG may differ in the last bit of a pixel."""
+    data.write(tmp_path / "made", data.load(name, source), data.full_name(name, source))
+    assert sha256_of(tmp_path / "made") == digest
 
 
 # ---- cifar10 ---------------------------------------------------------------------------------------------------------
@@ -789,7 +895,10 @@ def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(tmp_path, monke
     ("name", "source", "words"),
     [
         ("digits", {"path": "x"}, "source.path: does not fit digits, which is built in"),
-        ("photos32", {"size": 64}, "source.size: does not fit photos32, which is built in"),
+        ("colour_digits", {"size": 8}, "source.size: does not fit colour_digits, which is built in"),
+        ("photos", {}, "source.size: missing; photos needs it"),
+        ("photos", {"size": 64}, "source.size: found 64; photos has the sizes 4, 8, 16, 32"),
+        ("photos", {"size": 16, "path": "x"}, "source.path: does not fit photos, which takes size"),
         ("cifar10", {"size": 64}, "source.size: does not fit cifar10, which takes path, mirrors, sha256"),
         ("folder", {"path": "x"}, "source.size: missing; folder needs it"),
         ("folder", {}, "source.path, source.size: missing"),

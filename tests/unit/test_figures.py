@@ -1,6 +1,7 @@
 """Figures: what is drawn are the summary's numbers, for few runs and for many, and where a number cannot be had."""
 
 import itertools
+from types import SimpleNamespace
 from typing import get_args
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,7 @@ from nonnormal.study.experiments.ablation import figures as ablation_figures
 from nonnormal.study.experiments.convergence import figures as convergence_figures
 from nonnormal.study.experiments.geometry import figures as drawings
 from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
+from nonnormal.study.experiments.pairs import figures as pair_figures
 from nonnormal.study.experiments.pairs.figure_cost import cost
 from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
 from nonnormal.study.experiments.pairs.figure_steps import number_of_steps
@@ -748,6 +750,32 @@ def test_parts_of_extended_images_are_framed_and_hide_nothing(channels):
             assert all(left[1] < right[0] for left, right in itertools.pairwise(ends))
             assert [(frame.get_x(), frame.get_x() + frame.get_width()) for frame in axis.patches] == [*map(tuple, ends)]
             assert not axis.lines
+
+
+# ---- samples ---------------------------------------------------------------------------------------------------------
+
+
+def test_samples_stand_below_training_images_in_one_scale():
+    context = SimpleNamespace(
+        study=study(2),
+        levels=17,
+        data=SimpleNamespace(train=SimpleNamespace(images=torch.zeros(14, 1, 8, 8, dtype=torch.uint8))),
+        samples=lambda run, n: torch.full((14, 1, 8, 8), 16 if run == "ll" else 8, dtype=torch.uint8),
+    )
+    axes = pair_figures.samples(context).axes
+    assert [axis.get_ylabel() for axis in axes] == ["training images", "normal/normal", "laplace/laplace"]
+    assert [axis.images[0].get_array().max() for axis in axes] == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(("channels", "white"), [(1, 0), (3, 1)])
+def test_a_white_line_sets_images_apart(channels, white):
+    """Level 0 is drawn white where there is no colour, and black where there is."""
+    images = np.full((3, channels, 4, 4), 7, np.uint8)
+    drawn = sample_rows({"a": images}, 17, n_columns=3).axes[0].images[0].get_array()
+    assert drawn.shape[:2] == (5, 15)
+    assert (drawn[:, 4::5] == white).all()
+    assert (drawn[4] == white).all()
+    assert (drawn[:4, :4] == 7 / 16).all()
 
 
 # ---- names of steps from elsewhere -----------------------------------------------------------------------------------

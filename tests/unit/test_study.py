@@ -571,8 +571,8 @@ def test_a_default_that_does_not_fit_what_is_said_is_a_mistake(run, words):
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 
 
-def with_features(features, data="photos32"):
-    return {**BASE, "data": data, "features": features}
+def with_features(features, data="photos"):
+    return {**BASE, "data": data, "features": features} | ({"source": {"size": 32}} if data == "photos" else {})
 
 
 @pytest.mark.parametrize("features", [{}, {"epochs": 2}, {"kind": "classifier"}])
@@ -592,14 +592,14 @@ def test_distances_in_inceptions_features_have_plain_names():
 @pytest.mark.parametrize(
     ("features", "data", "said"),
     [
-        ({"kind": "vgg"}, "photos32", "kind: allowed are classifier, inception"),
-        ([], "photos32", "kind: allowed are classifier, inception"),
+        ({"kind": "vgg"}, "photos", "kind: allowed are classifier, inception"),
+        ([], "photos", "kind: allowed are classifier, inception"),
         ({"kind": "inception"}, "digits", "features.kind: inception takes images of 3 channels; digits has 1"),
-        ({"kind": "inception", "epochs": 2}, "photos32", "features.epochs: unknown key; allowed here: kind, source"),
-        ({"epochs": 0}, "photos32", "features.epochs: found 0; Input should be greater"),
-        ({"kind": "inception", "source": {"size": 32}}, "photos32", "size: does not fit inception"),
-        ({"kind": "inception", "source": {"sha256": {"a": "0" * 64}}}, "photos32", f"inception has the file {WEIGHTS}"),
-        ({"kind": "inception", "source": {"colour": 1}}, "photos32", "features.source.colour: unknown key; allowed"),
+        ({"kind": "inception", "epochs": 2}, "photos", "features.epochs: unknown key; allowed here: kind, source"),
+        ({"epochs": 0}, "photos", "features.epochs: found 0; Input should be greater"),
+        ({"kind": "inception", "source": {"size": 32}}, "photos", "size: does not fit inception"),
+        ({"kind": "inception", "source": {"sha256": {"a": "0" * 64}}}, "photos", f"inception has the file {WEIGHTS}"),
+        ({"kind": "inception", "source": {"colour": 1}}, "photos", "features.source.colour: unknown key; allowed"),
     ],
 )
 def test_a_mistake_in_features_is_answered(features, data, said):

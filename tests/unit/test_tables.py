@@ -202,6 +202,17 @@ def test_saturation_is_a_number_of_colour_images(summary, table, published):
     assert found.saturation.tolist() == [0.5, 0.75]
 
 
+def test_style_of_held_out_images_stands_beside_that_of_samples(summary, published):
+    found = {"metric": "style_total_variation", "split": "test", "value": 0.5, "low": 0.4, "high": 0.6}
+    rows = tidy(pd.concat([summary, pd.DataFrame([{"study": "s", "unit": "x", "n": 9} | found])]))
+    table = pairs(rows, published, NAMED, {"nn": 10, "ll": 10}, 10)
+    assert table.held_out_total_variation.tolist() == [0.5, 0.5]
+    assert table.total_variation.tolist() != [0.5, 0.5]
+    readable = readable_pairs(table, NAMED, {"nn": "a", "ll": "b"})
+    assert readable.loc["total variation, held-out images"].tolist() == ["0.5 ± 0.1"] * 2
+    assert not any(title.startswith("saturation") for title in readable.index)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "half", "text"),
     [

@@ -4,7 +4,7 @@ Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of 
 """
 
 from nonnormal.data.images import ImageData, Split, quantise, read, scale, std, write
-from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, load, look
+from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, full_name, load, look
 from nonnormal.data.source import Source
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Split",
     "describe",
     "file_name",
+    "full_name",
     "load",
     "look",
     "quantise",

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
+from nonnormal.data.colour_digits import load_colour_digits
 from nonnormal.data.digits import load_digits
 from nonnormal.data.folder import labels_of, load_folder, places_of
 from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
 from nonnormal.data.images import ImageData, need_enough
-from nonnormal.data.photos import PHOTOS, load_photos
+from nonnormal.data.photos import PHOTOS, SIZES, load_photos
 from nonnormal.data.source import Source, local
 
 
@@ -27,6 +28,7 @@ class DataSet:
         load: makes the data set from its source.
         files: names of the files that the source may place, mirror or vouch for.
         keys: what the source of a data set without such files must say.
+        sizes: heights and widths that the source may choose from, where the images come in several; none are all.
         mem_mb: memory that making it takes.
         look: refuses a source that lacks what the data set needs, as far as is seen without reading images.
     """
@@ -37,6 +39,7 @@ class DataSet:
     load: Callable[[Source], ImageData]
     files: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
     mem_mb: int = 2000
     look: Callable[[Source], object] | None = None
 
@@ -47,7 +50,8 @@ def _names(files: dict) -> tuple[str, ...]:
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet((1, 8, 8), 17, 10, load_digits),
-    "photos32": DataSet((3, 32, 32), 256, len(PHOTOS), load_photos),
+    "colour_digits": DataSet((3, 8, 8), 256, 10, load_colour_digits),
+    "photos": DataSet((3, 0, 0), 256, len(PHOTOS), load_photos, keys=("size",), sizes=SIZES),
     "cifar10": DataSet((3, 32, 32), 256, 10, load_cifar10, (CIFAR10.name,)),
     "imagenet32_old": DataSet((3, 32, 32), 256, 0, load_imagenet32_old, _names(OLD), mem_mb=16000),
     "imagenet32_new": DataSet((3, 32, 32), 256, 1000, load_imagenet32_new, _names(NEW), mem_mb=16000),
@@ -56,7 +60,7 @@ DATASETS: dict[str, DataSet] = {
 
 
 def describe(name: str, source: Source | None = None) -> DataSet:
-    """What is known of a data set from that source; shape and labels of `folder` are the source's.
+    """What is known of a data set from that source, which gives `folder` and `photos` their size, `folder` its labels.
 
     Raises:
         ValueError: the name is unknown, or the source says what does not fit it.
@@ -72,16 +76,26 @@ def describe(name: str, source: Source | None = None) -> DataSet:
         raise ValueError(f"source.{', source.'.join(sorted(missing))}: missing; {name} needs it")
     if strange := set(source.sha256) - set(found.files):
         raise ValueError(f"source.sha256: {', '.join(sorted(strange))}: {name} has the files {', '.join(found.files)}")
+    if found.sizes and source.size not in found.sizes:
+        raise ValueError(f"source.size: found {source.size}; {name} has the sizes {', '.join(map(str, found.sizes))}")
     if "size" in found.keys:
+        found = dataclasses.replace(found, shape=(found.shape[0], source.size, source.size))
+    if "path" in found.keys:
         folder = local(source.path)
         classes = len(labels_of(folder)) if os.path.isdir(folder) else None  # noqa: PTH112 (Path's raises where it is not known)
-        return dataclasses.replace(found, shape=(found.shape[0], source.size, source.size), classes=classes)
+        found = dataclasses.replace(found, classes=classes)
     return found
 
 
+def full_name(name: str, source: Source | None = None) -> str:
+    """Name of the images: the data set's own, followed by their size where it has several sizes, e.g. photos16."""
+    return f"{name}{source.size}" if DATASETS[name].sizes else name
+
+
 def file_name(name: str, source: Source | None = None) -> str:
-    """Name of a data set's file: its own, with a mark of what the source says that changes the images."""
-    return name + (source or Source()).suffix((*DATASETS[name].keys, "sha256"))
+    """Name of a data set's file: that of its images, with a mark of what else the source says that changes them."""
+    keys = () if DATASETS[name].sizes else DATASETS[name].keys
+    return full_name(name, source) + (source or Source()).suffix((*keys, "sha256"))
 
 
 def load(name: str, source: Source | None = None) -> ImageData:

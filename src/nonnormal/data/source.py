@@ -54,7 +54,7 @@ class Source(BaseModel):
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
     """SHA-256 by file name, in place of size and SHA-256 that are known."""
     size: int | None = Field(None, strict=True, ge=4, le=1024)
-    """Height and width of the images of the data set `folder`."""
+    """Height and width of the images of the data sets `folder` and `photos`."""
 
     @field_validator("mirrors")
     @classmethod

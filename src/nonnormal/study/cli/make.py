@@ -39,7 +39,7 @@ def data(
     found = data_sets.Source.parse(source)
     images = data_sets.load(name, found)
     path = data_path(data_sets.file_name(name, found))
-    data_sets.write(path, images, name)
+    data_sets.write(path, images, data_sets.full_name(name, found))
     print(path)
 
 
@@ -66,7 +66,7 @@ def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 
     network = classifier.train_classifier(images, **training, seed=derive(study.seed, "features"), device=device)
     facts = {"held_out_accuracy": classifier.accuracy(network, images.test.images, images.test.labels)}
     reference.write_classifier_reference(
-        layout.features, network, images.train.images, layout.data, device, data_name=study.data, **facts
+        layout.features, network, images.train.images, layout.data, device, data_name=study.images_name, **facts
     )
     print(f"{layout.features}: held-out accuracy {facts['held_out_accuracy']:.4f}")
 

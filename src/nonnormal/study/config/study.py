@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator, model_validator
 
-from nonnormal.data import DATASETS, DataSet, Source, describe, file_name
+from nonnormal.data import DATASETS, DataSet, Source, describe, file_name, full_name
 from nonnormal.seeds import derive
 from nonnormal.steps import code_of, get
 from nonnormal.study.config.sections import (
@@ -212,6 +212,11 @@ class Study(Settings):
         return describe(self.data, self.source)
 
     @property
+    def images_name(self) -> str:
+        """Name of the images, which rows, distances and people see, e.g. digits or photos16."""
+        return full_name(self.data, self.source)
+
+    @property
     def data_name(self) -> str:
         """Name of the data set's file, which studies on the same images share."""
         return file_name(self.data, self.source)
@@ -235,7 +240,7 @@ class Study(Settings):
 
     def metric(self, name: str) -> str:
         """What a distance is called: plainly fid in Inception's features, else by the data set, fid_digits."""
-        return name if self.features.kind == "inception" else f"{name}_{self.data}"
+        return name if self.features.kind == "inception" else f"{name}_{self.images_name}"
 
     def baseline(self, run: str) -> str | None:
         """The first run with normal steps and the weighting of this one, which it is compared with; None without.

@@ -20,7 +20,7 @@ from nonnormal.study.results.provenance import revision_of
 PAGES = Path("docs/results")
 IMAGES = Path("docs/images")
 _CAPTIONS = {
-    "samples": "Samples of each pair, one row a pair; the images of a column share their seed",
+    "samples": "Training images, and samples of each pair, one row a pair; the samples of a column share their seed",
     "few_steps_bounds": "Bound by timesteps and choice of the step, and how far each is from the best attainable one",
     "representations": "Bits/dim and distance of the samples of each network",
 }
@@ -99,7 +99,7 @@ def _conditions(study: Study, layout: Layout) -> str:
     )
     published = "Rows marked li2024 were published for other data and other networks. "
     return (
-        f"Conditions: data set `{study.data}`; bounds on {study.evaluation.n_images or 'all'} images of the held-out "
+        f"Conditions: data set `{study.images_name}`; bounds on {study.evaluation.n_images or 'all'} images of the held-out "
         f"split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of {network}, "
         f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
         f"{study.replicates} training{'s' * (study.replicates > 1)} a pair, study seed {study.seed}; intervals over "

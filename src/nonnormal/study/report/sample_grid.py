@@ -25,7 +25,7 @@ def sample_rows(samples: Mapping[str, np.ndarray], levels: int, n_columns: int =
     cell = (width - margin) / n_columns
     figure, axes = plt.subplots(len(samples), 1, figsize=(width, cell * 1.12 * len(samples) + 0.05), squeeze=False)
     for axis, (label, images) in zip(axes[:, 0], samples.items(), strict=True):
-        row = np.stack([_with_border(image) for image in images[:n_columns]], axis=1)
+        row = np.stack([_with_border(image, levels) for image in images[:n_columns]], axis=1)
         row = row.reshape(row.shape[0], -1, *row.shape[3:]) / (levels - 1)
         grey = row.shape[-1] == 1
         axis.imshow(row[..., 0] if grey else row, cmap="gray_r" if grey else None, vmin=0, vmax=1)
@@ -39,6 +39,7 @@ def sample_rows(samples: Mapping[str, np.ndarray], levels: int, n_columns: int =
     return figure
 
 
-def _with_border(image: np.ndarray) -> np.ndarray:
-    """(C, H, W) as (H + 1, W + 1, C), with an empty line and column that set images apart."""
-    return np.pad(image.transpose(1, 2, 0), ((0, 1), (0, 1), (0, 0))).astype(float)
+def _with_border(image: np.ndarray, levels: int) -> np.ndarray:
+    """(C, H, W) as (H + 1, W + 1, C), with a white line and column that set images apart."""
+    white = 0 if len(image) == 1 else levels - 1  # grey images are drawn as ink on paper
+    return np.pad(image.transpose(1, 2, 0), ((0, 1), (0, 1), (0, 0)), constant_values=white).astype(float)

@@ -48,7 +48,7 @@ def row(
         "unit": unit,
         "n": estimate.n,
         "nfe": nfe,
-        "data": study.data,
+        "data": study.images_name,
         "seed": study.seed,
         **conditions,
     }

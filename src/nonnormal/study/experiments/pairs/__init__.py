@@ -50,9 +50,12 @@ EXPERIMENT = Experiment(
             name="samples",
             function="figures:samples",
             takes=("context",),
-            inputs=lambda study, layout: [layout.samples(run, study.headline_steps) for run in study.runs],
-            caption="Samples of each pair q/p (its first training), one row a pair; the images of a column share their "
-            "seed. Ancestral sampling with steps from p, averaged weights, no selection.",
+            inputs=lambda study, layout: [
+                layout.data,
+                *(layout.samples(run, study.headline_steps) for run in study.runs),
+            ],
+            caption="Training images, and samples of each pair q/p (its first training), one row a pair; the samples of "
+            "a column share their seed. Ancestral sampling with steps from p, averaged weights, no selection.",
         ),
         Figure(
             name="steps",

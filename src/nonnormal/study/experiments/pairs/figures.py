@@ -12,9 +12,10 @@ from nonnormal.study.results.summary import read_table
 
 
 def samples(context: Context) -> Figure:
-    """First samples of each run at the headline number of steps, a row a run."""
+    """Training images, and the first samples of each run at the headline number of steps, a row a run."""
     study = context.study
-    rows = {study.labels[run]: context.samples(run, study.headline_steps).numpy() for run in study.runs}
+    rows = {"training images": context.data.train.images.numpy()}
+    rows |= {study.labels[run]: context.samples(run, study.headline_steps).numpy() for run in study.runs}
     return sample_rows(rows, context.levels)
 
 

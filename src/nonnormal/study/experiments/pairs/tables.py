@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -25,12 +25,17 @@ _PAIR_COLUMNS = {
     "precision": "{precision}",
     "recall": "{recall}",
     "total_variation": "total variation",
+    "held_out_total_variation": "total variation, held-out images",
     "high_frequency": "high-frequency share of power",
+    "held_out_high_frequency": "high-frequency share of power, held-out images",
     "saturation": "saturation",
+    "held_out_saturation": "saturation, held-out images",
     "published_bpd": "bits/dim, CIFAR-10 (li2024)",
     "published_fid": "FID, CIFAR-10 (li2024)",
 }
 Naming = Callable[[str], str]
+_NOTHING = {"value": None, "low": None, "high": None}
+_LOOKS = ("total_variation", "high_frequency", "saturation")
 _OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
 _SHORT = {
     "normal_bpd": "normal-limit bits/dim",
@@ -46,7 +51,7 @@ _SHORT = {
 
 
 def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: dict[str, int], sample_steps: int):
-    """One row a run: bounds in several readings, FID and its relatives, style, published figures beside.
+    """One row a run: bounds in several readings, FID and its relatives, style, that of held-out images, published ones.
 
     Args:
         summary: rows of a study.
@@ -62,7 +67,9 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
     Raises:
         ValueError: any other number is missing, or is there twice.
     """
-    looks, table = ("total_variation", "high_frequency", "saturation"), []
+    of_data = summary[summary.run.isna() & (summary.split == "test")].set_index("metric").to_dict("index")
+    held_out = {f"held_out_{look}": of_data.get(f"style_{look}", _NOTHING) for look in _LOOKS}
+    table = []
     for run, n_steps in runs.items():
         normal, native = (f"T == {n_steps} and bound == '{kind}'" for kind in ("normal", "native"))
         queries = {
@@ -76,7 +83,7 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
             "flow_uniform": "metric == 'bpd_total' and bound == 'flow' and dequantisation == 'uniform'",
             "flow_normal": "metric == 'bpd_total' and bound == 'flow' and dequantisation == 'normal'",
             **{metric: f"metric == '{name(metric)}' and nfe == {sample_steps}" for metric in DISTANCES},
-            **{look: f"metric == 'style_{look}' and nfe == {sample_steps}" for look in looks},
+            **{look: f"metric == 'style_{look}' and nfe == {sample_steps}" for look in _LOOKS},
         }
         row: dict[str, object] = {"run": run}
         rows = summary[summary.run == run]
@@ -84,13 +91,19 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
             found = rows.query(query).to_dict("records")
             if len(found) != 1 and not (not found and column in _OPTIONAL):
                 raise ValueError(f"run {run!r}: found {len(found)} rows with {query}, expected one")
-            first = found[0] if found else {"value": None, "low": None, "high": None}
+            first = found[0] if found else _NOTHING
             row |= {key: first[key] for key in ("q", "p") if found}
-            row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
+            row |= _with_interval(column, first)
+        for column, found in held_out.items():
+            row |= _with_interval(column, found)
         for metric in ("bpd", "fid"):
             row[f"published_{metric}"] = cifar10(published, row["q"], row["p"], metric)
         table.append(row)
     return pd.DataFrame(table)
+
+
+def _with_interval(column: str, found: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {column: found["value"], f"{column}_low": found["low"], f"{column}_high": found["high"]}
 
 
 def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:

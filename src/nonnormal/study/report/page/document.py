@@ -78,7 +78,7 @@ def render(
         runs=runs,
         tables=_tables(study, readable),
         figures=_figures(study, layout),
-        numbers=packed(_numbers(layout), {"data": study.data, "seed": study.seed}),
+        numbers=packed(_numbers(layout), {"data": study.images_name, "seed": study.seed}),
         summary=layout.summary,
         styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
         datatables=Markup(json.dumps(_bundle("dt_bundle.js"), ensure_ascii=False).replace("<", r"\u003c")),
@@ -114,7 +114,7 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
     """What the numbers depend on, by name."""
     ours = study.features.kind == "classifier"
     facts = {
-        "Data set": f"{study.data}, {' × '.join(map(str, study.dataset.shape))}",
+        "Data set": f"{study.images_name}, {' × '.join(map(str, study.dataset.shape))}",
         "Networks": f"{len(study.networks)} trained" if study.networks else "a pretrained one",
         "Distances": f"{study.metric('fid')}, in features of {'a classifier of this study' if ours else 'Inception'}",
         "Intervals": _intervals(study),
