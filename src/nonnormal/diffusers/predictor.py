@@ -2,7 +2,8 @@
 
 This project's networks are denoisers x̂0(x, sigma) in VE coordinates, conditioned on a continuous log-SNR. Here
 
-    ε̂(x_k, k) = (x_k/alpha_k − x̂0(x_k/alpha_k, sigma_k))/sigma_k,    alpha_k² = sigmoid(log_snr_k),  sigma_k² = exp(−log_snr_k),
+    ε̂(x_k, k) = (x_k/alpha_k − x̂0(x_k/alpha_k, sigma_k))/sigma_k,
+    alpha_k² = sigmoid(log_snr_k),    sigma_k² = exp(−log_snr_k),
 
 with the exact log_snr_k of timestep k, so that pipelines and schedulers of diffusers take it for a `UNet2DModel`. Knows
 diffusers and denoisers; nothing of studies.
