@@ -87,7 +87,7 @@ def test_a_training_that_moves_nothing_ends_in_the_weights_of_the_file(project):
         found = {name: value for name, value in found.items() if not name.startswith("components.")}
         assert found.keys() == weights.keys() and len(found) > 20
         for name, value in found.items():
-            assert torch.equal(value, weights[name]), (file, name)
+            torch.testing.assert_close(value, weights[name], rtol=0, atol=1e-25)  # moves what was 0 exactly
 
 
 def test_weights_are_stale_when_their_start_changes_or_is_left_out(project):
@@ -118,10 +118,10 @@ def test_without_a_start_the_facts_are_those_of_before(project):
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (started("absent.safetensors"), r"runs\.b\.training\.init_from: there is no file absent\.safetensors"),
+        (started("absent.safetensors"), r"there is no file absent\.safetensors"),
         (
             started("weights.safetensors", network={"widths": [16]}),
-            r"of shape \(8, 1, 3, 3\), .* of shape \(16, 1, 3, 3\)",
+            r"conv_in\.bias is of shape \(8,\), and in the run's network of shape \(16,\)",
         ),
         (
             started("weights.safetensors", network={"layers_per_block": 2}),
@@ -144,9 +144,7 @@ def test_a_start_that_does_not_fit_is_refused_by_its_key_when_the_study_is_check
     broken["unet.conv_in.weight"][0, 0, 0, 0] = torch.nan
     save_file(broken, "broken.safetensors")
     write_study(b=run)
-    with pytest.raises(
-        ValueError, match=rf"(?s)s\.yaml: runs\.b\.training\.init_from: .*{words}" * ("there is" not in words) or words
-    ):
+    with pytest.raises(ValueError, match=rf"(?s)s\.yaml: runs\.b\.training\.init_from: .*{words}"):
         command("check", "s.yaml")
 
 
