@@ -29,7 +29,7 @@ diffusers whose sampler adds {step} noise of unit variance between its {timestep
 import nonnormal.diffusers  # before from_pretrained: diffusers loads no class from a module that is not imported
 from diffusers import DDPMPipeline
 
-pipe = DDPMPipeline.from_pretrained({folder!r})
+pipe = DDPMPipeline.from_pretrained({folder})
 images = pipe(batch_size=4, num_inference_steps={calls}).images
 ```
 
@@ -90,7 +90,7 @@ def model_card(study: Study, layout: Layout, run: str, folder: Path, step: str, 
         step=step,
         timesteps=timesteps,
         calls=min(timesteps, study.headline_steps),
-        folder=folder.name,
+        folder=json.dumps(folder.name),
         rows="\n".join(f"| {name} | {value} |" for name, value in conditions.items()),
         settings=json.dumps({k: v for k, v in header.items() if k != "recipe"}, indent=2, sort_keys=True),
     )
