@@ -357,6 +357,22 @@ def test_a_network_of_a_folder_is_taken_over_again_where_its_files_change(worksp
     assert [name for name in inputs.split(", ") if name.startswith("network")] == files
 
 
+def test_weights_that_a_training_starts_from_are_its_inputs_and_are_trained_before(workspace):
+    study = yaml.safe_load((workspace.folder / "config/smoke.yaml").read_text())
+    (workspace.folder / "mine.safetensors").touch()
+    first, *_ = study["runs"]
+    own, other = f"results/starts/{first}/weights.safetensors", "mine.safetensors"
+    starts = {name: {"training": {"init_from": file}} for name, file in (("longer", own), ("tuned", other))}
+    runs = {first: study["runs"][first], **starts}
+    (workspace.folder / "study.yaml").write_text(
+        yaml.safe_dump({"name": "starts", "data": "digits", "defaults": study["defaults"], "runs": runs})
+    )
+    targets = [f"results/starts/{name}/weights.safetensors" for name in starts]
+    planned = workspace("snakemake", "--dry-run", "--configfile", "study.yaml", "--", *targets).stdout
+    inputs = re.findall(r"^rule train:\n +input: (.*)$", planned, flags=re.MULTILINE)
+    assert sorted(inputs) == sorted(f"data/digits.safetensors{more}" for more in ("", f", {own}", f", {other}"))
+
+
 def test_use_conda_works_from_the_top_level(finished, changed, tmp_path):
     """With a stand-in `conda`: this shows the deployment path, not that the environment solves."""
     conda = tmp_path / "bin" / "conda"

@@ -14,6 +14,7 @@ TRAIN = f"exec {LAUNCHER}"
 rule train:
     input:
         data=LAYOUT.data,
+        start=lambda wildcards: STUDY.initial_weights(wildcards.run) or [],
     output:
         weights=LAYOUT.weights("{run}"),
         log=LAYOUT.log("{run}"),

@@ -1,18 +1,9 @@
-"""Diffusers: a scheduler with any step, and pretrained networks. Loaded on first use, since diffusers takes seconds."""
+"""Diffusers: a scheduler with any step, and this project's networks as models. To import it takes seconds.
 
-from __future__ import annotations
+Both classes are imported here: diffusers loads a saved component only from a module that is imported already.
+"""
 
-from typing import TYPE_CHECKING
+from nonnormal.diffusers.predictor import NoisePredictor
+from nonnormal.diffusers.scheduler import NonNormalScheduler
 
-__all__ = ["NonNormalScheduler"]
-
-if TYPE_CHECKING:
-    from nonnormal.diffusers.scheduler import NonNormalScheduler
-
-
-def __getattr__(name: str) -> object:
-    if name == "NonNormalScheduler":
-        from nonnormal.diffusers.scheduler import NonNormalScheduler
-
-        return NonNormalScheduler
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["NoisePredictor", "NonNormalScheduler"]

@@ -46,6 +46,14 @@ class SchedulerKeys(TypedDict, total=False):
     rescale_betas_zero_snr: bool
 
 
+class OwnSchedulerKeys(TypedDict, total=False):
+    """Keys of `NonNormalScheduler` that `DDPMScheduler` has not, but for the name of the step."""
+
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
+
+    final_alpha_cumprod: LastBeta
+
+
 class OtherSchedulerKeys(TypedDict, total=False):
     """Keys that `DDPMScheduler` ignores, of schedulers whose networks or noise levels need not be its own."""
 
@@ -98,6 +106,21 @@ class UNetKeys(TypedDict, total=False):
     use_ema_warmup: Any
     inv_gamma: Any
     power: Any
+
+
+class NoisePredictorKeys(TypedDict):
+    """Keys of a `NoisePredictor`; its network's own are looked at when it is built."""
+
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+
+    sample_size: ImageSize
+    in_channels: Channels
+    out_channels: Channels
+    network: dict[str, Any]
+    denoiser: dict[str, Any]
+    log_snrs: Annotated[list[Annotated[float, Field(ge=-170, le=170)]], Field(min_length=1, max_length=1_000_000)]
+    mean: list[Any] | None
+    std: list[Any] | None
 
 
 def refuse_unusable(config: Mapping[str, Any], keys: type) -> None:

@@ -1,4 +1,6 @@
-"""Networks that exist already: diffusers' UNet2DModel with its noise schedule, from a folder or pinned on the Hub.
+"""Pretrained networks with their noise schedules, from a folder or pinned on the Hub.
+
+A network is diffusers' `UNet2DModel`, or the `NoisePredictor` of a pipeline that this project exported.
 
 A network is taken over once into a file of its own, with configuration, schedule and origin in the header, and sampled
 from there by diffusers' own pipeline with `NonNormalScheduler` in it. Weights are read as safetensors only: a pickle
@@ -19,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nonnormal.diffusers.files import NETWORK_FILES
-from nonnormal.diffusers.keys import UNetKeys, refuse_unusable
+from nonnormal.diffusers.keys import NoisePredictorKeys, UNetKeys, refuse_unusable
+from nonnormal.diffusers.predictor import NoisePredictor
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.files import read_tensors, track_input, write_tensors
 
@@ -27,6 +30,7 @@ from nonnormal.files import read_tensors, track_input, write_tensors
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
+_KINDS = {"UNet2DModel": UNet2DModel, "NoisePredictor": NoisePredictor}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -35,13 +39,13 @@ class Pretrained:
     """A pretrained network.
 
     Attributes:
-        unet: in evaluation mode.
+        unet: the network, in evaluation mode.
         schedule: configuration of its diffusers scheduler.
         origin: where it is from, in words.
         sha256: of its file of weights.
     """
 
-    unet: UNet2DModel
+    unet: UNet2DModel | NoisePredictor
     schedule: Mapping[str, Any]
     origin: str
     sha256: str
@@ -87,7 +91,7 @@ def fetch(hub_id: str, revision: str) -> Path:
 
 
 def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, origin: str | None = None) -> Pretrained:
-    """The network of a folder that `save_pretrained` wrote: of a UNet2DModel, or of a pipeline with one.
+    """The network of a folder that `save_pretrained` wrote: of a pipeline, or of its network alone.
 
     Args:
         folder: with config.json and diffusion_pytorch_model.safetensors, itself or in unet/; scheduler_config.json,
@@ -103,7 +107,7 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
         raise ValueError(f"pretrained.path: there is no folder {folder.resolve()}")
     network = folder / "unet" if (folder / "unet").is_dir() else folder
     place = network / "config.json"
-    config = _unet_configuration(place)
+    config = _network_configuration(place)
     weights = _weights(network)
     found, schedule = ("the schedule", schedule) if schedule is not None else _schedule(folder)
     try:
@@ -125,7 +129,12 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
             f"{place}: num_train_timesteps must be that of the schedule, {noise.num_train_timesteps}; found "
             f"{config.get('num_train_timesteps')}"
         )
-    unet = _loaded(network)
+    if "log_snrs" in config and len(config["log_snrs"]) != noise.num_train_timesteps:
+        raise ValueError(
+            f"{place}: log_snrs must be one for each timestep of the schedule, {noise.num_train_timesteps}; found "
+            f"{len(config['log_snrs'])}"
+        )
+    unet = _loaded(network, _KINDS[config["_class_name"]])
     _refuse_unusable_answers(unet, noise.num_train_timesteps, place)
     with track_input(weights).open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -136,6 +145,8 @@ def write(path: Path, network: Pretrained) -> None:
     """Writes a network with all that `read` needs, atomically."""
     config = {key: value for key, value in network.unet.config.items() if not key.startswith("_")}
     facts = {"unet": config, "schedule": dict(network.schedule), "origin": network.origin, "sha256": network.sha256}
+    if (kind := type(network.unet).__name__) != "UNet2DModel":
+        facts["kind"] = kind
     write_tensors(path, network.unet.state_dict(), facts)
 
 
@@ -146,23 +157,27 @@ def read(path: Path, device: torch.device | str = "cpu") -> Pretrained:
         ValueError: the file is damaged.
     """
     tensors, header = read_tensors(path)
-    unet = UNet2DModel.from_config(header["unet"])
+    unet = _KINDS[header.get("kind", "UNet2DModel")].from_config(header["unet"])
     unet.load_state_dict(tensors)
     unet = unet.to(device).eval().requires_grad_(False)
     return Pretrained(unet, header["schedule"], header["origin"], header["sha256"])
 
 
-def _unet_configuration(path: Path) -> dict[str, Any]:
-    """The configuration of an unconditional UNet2DModel whose size of images is known."""
+def _network_configuration(path: Path) -> dict[str, Any]:
+    """The configuration of an unconditional network whose size of images is known."""
     config = _configuration(path)
-    if config.get("_class_name") != "UNet2DModel":
-        raise ValueError(f"{path}: expected a UNet2DModel, found {config.get('_class_name')!r}")
+    kind = config.get("_class_name")
+    if kind not in _KINDS:
+        raise ValueError(f"{path}: expected a UNet2DModel, found {kind!r}")
     if config.get("num_class_embeds") is not None or config.get("class_embed_type") is not None:
         raise ValueError(f"{path}: the network asks for a class; expected an unconditional one")
     if "_use_default_values" in config:  # diffusers has it in memory only, and would ignore the keys that it lists
         raise ValueError(f"{path}: _use_default_values: unknown key, found {config['_use_default_values']!r}")
     try:
-        refuse_unusable({"sample_size": None, **config}, UNetKeys)
+        if kind == "NoisePredictor":
+            refuse_unusable(config, NoisePredictorKeys)
+        else:
+            refuse_unusable({"sample_size": None, **config}, UNetKeys)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return config
@@ -199,10 +214,10 @@ def _schedule(folder: Path) -> tuple[Path, dict[str, Any]]:
     return found, _configuration(found)
 
 
-def _loaded(network: Path) -> UNet2DModel:
+def _loaded(network: Path, kind: type[UNet2DModel | NoisePredictor]) -> UNet2DModel | NoisePredictor:
     """The network with exactly the weights of its file, in evaluation mode."""
     try:
-        unet, report = UNet2DModel.from_pretrained(
+        unet, report = kind.from_pretrained(
             network, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except Exception as error:  # whatever diffusers raises where keys or weights do not fit one another
@@ -216,7 +231,7 @@ def _loaded(network: Path) -> UNet2DModel:
     return unet.eval().requires_grad_(False)
 
 
-def _refuse_unusable_answers(unet: UNet2DModel, n_levels: int, place: Path) -> None:
+def _refuse_unusable_answers(unet: UNet2DModel | NoisePredictor, n_levels: int, place: Path) -> None:
     """Refuses a network that cannot be called on its images, or whose answer is not finite, by one call."""
     shape = Pretrained(unet, {}, "", "").shape
     noise = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))

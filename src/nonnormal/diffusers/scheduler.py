@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.denoisers import _torchvision
-from nonnormal.diffusers.keys import OtherSchedulerKeys, SchedulerKeys, refuse_unusable
+from nonnormal.diffusers.keys import OtherSchedulerKeys, OwnSchedulerKeys, SchedulerKeys, refuse_unusable
 from nonnormal.steps import Step, StepError, get, is_registered
 
 _torchvision.ensure_importable()
@@ -39,6 +39,9 @@ class NonNormalScheduler(DDPMScheduler):
     Args:
         step_distribution: name of the step, as `nonnormal.steps.get` reads it: "laplace", "student_t(df=5)",
             "module:Class". It is kept in the configuration as it is written.
+        final_alpha_cumprod: alpha² at which the chain ends. With 1, as in diffusers, the image is the x̂0 of the last
+            call. Below 1 the last step adds noise as every other, to a state at this level that is divided by alpha:
+            the chain of this project's processes, whose data begin with a little noise. Noise levels are then float64.
         *args, **kwargs: those of `DDPMScheduler`.
 
     Attributes:
@@ -54,14 +57,21 @@ class NonNormalScheduler(DDPMScheduler):
         StudentT(df=5.0)
     """
 
-    def __init__(self, *args, step_distribution: str = "normal", **kwargs):
+    def __init__(self, *args, step_distribution: str = "normal", final_alpha_cumprod: float = 1.0, **kwargs):
         if not isinstance(step_distribution, str):
             raise StepError(f'step_distribution must be a name, such as "student_t(df=5)"; found {step_distribution!r}')
         given = inspect.signature(DDPMScheduler.__init__).bind(self, *args, **kwargs)
         refuse_unusable(given.arguments, SchedulerKeys)  # before diffusers makes the noise levels
+        refuse_unusable({"final_alpha_cumprod": final_alpha_cumprod}, OwnSchedulerKeys)
         self.law = get(step_distribution)
         super().__init__(*args, **kwargs)
-        self.register_to_config(step_distribution=step_distribution)
+        self.register_to_config(step_distribution=step_distribution, final_alpha_cumprod=final_alpha_cumprod)
+        if final_alpha_cumprod < 1:
+            betas = self.config.trained_betas
+            self.betas = self.betas.double() if betas is None else torch.as_tensor(betas, dtype=torch.float64)
+            self.alphas = 1 - self.betas
+            self.alphas_cumprod = self.alphas.cumprod(0)
+            self.one = torch.tensor(final_alpha_cumprod, dtype=torch.float64)  # alpha² before the first timestep
         self._refuse_unusable_levels()
 
     def _refuse_unusable_levels(self) -> None:
@@ -71,6 +81,11 @@ class NonNormalScheduler(DDPMScheduler):
             raise ValueError(
                 f"trained_betas must be {config.num_train_timesteps} numbers, one for each of num_train_timesteps; "
                 f"found {len(levels)}"
+            )
+        if config.final_alpha_cumprod < 1 and config.final_alpha_cumprod <= levels[0]:
+            raise ValueError(
+                f"final_alpha_cumprod must be larger than alphas_cumprod at timestep 0, {levels[0]:.6g}; found "
+                f"{config.final_alpha_cumprod}"
             )
         if not (levels[0] < 1 and (levels.diff() < 0).all()):
             k = 0 if levels[0] >= 1 else int((levels.diff() >= 0).nonzero()[0]) + 1
@@ -85,11 +100,14 @@ class NonNormalScheduler(DDPMScheduler):
                 "(rescale_betas_zero_snr, or betas that are too large); found 'epsilon'"
             )
 
-    # diffusers reads the keys of a configuration off the signature: DDPMScheduler's of any version, and one more.
+    # diffusers reads the keys of a configuration off the signature: DDPMScheduler's of any version, and two more.
     _ddpm = inspect.signature(DDPMScheduler.__init__)
-    _name = inspect.Parameter("step_distribution", inspect.Parameter.KEYWORD_ONLY, default="normal", annotation=str)
-    __init__.__signature__ = _ddpm.replace(parameters=[*_ddpm.parameters.values(), _name])
-    del _ddpm, _name
+    _own = [
+        inspect.Parameter("step_distribution", inspect.Parameter.KEYWORD_ONLY, default="normal", annotation=str),
+        inspect.Parameter("final_alpha_cumprod", inspect.Parameter.KEYWORD_ONLY, default=1.0, annotation=float),
+    ]
+    __init__.__signature__ = _ddpm.replace(parameters=[*_ddpm.parameters.values(), *_own])
+    del _ddpm, _own
 
     @classmethod
     def from_config(cls, config=None, return_unused_kwargs=False, *, trust_steps=False, **kwargs):
@@ -171,7 +189,7 @@ class NonNormalScheduler(DDPMScheduler):
         generator: Generators = None,
         return_dict: bool = True,
     ) -> DDPMSchedulerOutput | tuple[Tensor, Tensor]:
-        """x_s = coef_x0 x̂0 + coef_xt x_t + std z; no noise at timestep 0.
+        """x_s = coef_x0 x̂0 + coef_xt x_t + std z; no noise at timestep 0 unless `final_alpha_cumprod` is below 1.
 
         Args:
             model_output: the network's answer (B, C, H, W), or (B, 2C, H, W) with a learned variance behind it.
@@ -195,9 +213,11 @@ class NonNormalScheduler(DDPMScheduler):
         x0_hat = self._x0_hat(model_output, sample, alpha2_t)
         # In diffusers' order of operations, so that not even the last bit differs.
         xs = alpha2_s**0.5 * (1 - ratio) / sigma2_t * x0_hat + ratio**0.5 * sigma2_s / sigma2_t * sample
-        if timestep > 0:
+        if timestep > 0 or self.one < 1:
             z = _draw(self.law, model_output.shape, generator, model_output.dtype, model_output.device)
             xs = xs + self._std(timestep, predicted_variance) * z
+        if s < 0 and self.one < 1:
+            xs = xs / self.one**0.5
         return DDPMSchedulerOutput(prev_sample=xs, pred_original_sample=x0_hat) if return_dict else (xs, x0_hat)
 
     def _x0_hat(self, model_output: Tensor, xt: Tensor, alpha2: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
     experiments, jobs = experiments_of(study), [job for _, job in jobs_of(study).values()]
     figures, tables = figures_of(study), tables_of(study)
     weights = [layout.weights(run) for run in study.networks]
+    starts = [path for run in study.networks if (path := study.initial_weights(run)) and path not in weights]
     measured = [
         path
         for job in jobs
@@ -90,7 +91,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
             "train",
             rules=("train",),
             files=tuple(path for run in study.networks for path in (layout.weights(run), layout.log(run))),
-            inputs=(layout.data,),
+            inputs=(layout.data, *starts),
             params=("seed", "defaults", *_trained(study)),
         ),
         Stage(

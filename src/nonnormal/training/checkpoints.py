@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from nonnormal.bases import BasisStatistics
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork
 from nonnormal.denoisers.unet import UNet, initialised
-from nonnormal.files import read_tensors, sha256_of, tracking, write_tensors
+from nonnormal.files import read_json, read_tensors, sha256_of, track_input, tracking, write_tensors
 from nonnormal.processes import PSLD
 
 _COMPONENTS = "components."  # before the names of their tensors, beside those of the network
@@ -190,3 +191,66 @@ def load_denoiser(
     denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
     return denoiser.eval().requires_grad_(False).to(device)
+
+
+# ---- weights to start from -------------------------------------------------------------------------------------------
+
+_EXPORTED = "model.network."  # before the names of the network's tensors in a `NoisePredictor` of diffusers
+_MEANING = ("parametrisation", "target", "fourier")  # what a network of the same shapes may predict or see otherwise
+
+
+def initial_weights(path: Path, recipe: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights for the network of a recipe: its `state_dict` by name, from the file of a network of the same shapes.
+
+    Args:
+        path: safetensors of `save_weights`, of an unfinished training, whose averaged weights count, or of an exported
+            pipeline.
+        recipe: as in `build_denoiser`.
+
+    Raises:
+        ValueError: the file is damaged or no safetensors, or its network has other tensors or another meaning.
+        FileNotFoundError: there is no such file.
+    """
+    tensors, denoiser = _tensors_with_denoiser(path)
+    asked = json.loads(json.dumps(recipe["denoiser"]))
+    differing = [key for key in _MEANING if key in asked and key in denoiser and asked[key] != denoiser[key]]
+    if differing:
+        key = differing[0]
+        raise ValueError(f"{path}: is of a network with {key} {denoiser[key]}, and the run's has {asked[key]}")
+    with torch.device("meta"):
+        network = UNet(**recipe["network"])
+    if "ema.0" in tensors:
+        names = [name for name, _ in network.named_parameters()]
+        averages = sorted((name for name in tensors if name.startswith("ema.")), key=lambda name: int(name[4:]))
+        if len(averages) != len(names):
+            raise ValueError(f"{path}: has {len(averages)} tensors of a network, and the run's has {len(names)}")
+        found = {name: tensors[average] for name, average in zip(names, averages, strict=True)}
+    else:
+        prefix = _EXPORTED if any(name.startswith(_EXPORTED) for name in tensors) else ""
+        found = {n.removeprefix(prefix): value for n, value in tensors.items() if not n.startswith(_COMPONENTS)}
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    for name in sorted(shapes.keys() | found.keys()):
+        shape = tuple(found[name].shape) if name in found else None
+        if shape != shapes.get(name):
+            there, needed = (f"of shape {each}" if each else "missing" for each in (shape, shapes.get(name)))
+            raise ValueError(
+                f"{path}: {name} is {there}, and in the run's network {needed}; give weights of such a one"
+            )
+        if not found[name].is_floating_point() or not found[name].isfinite().all():
+            raise ValueError(f"{path}: {name} has no finite floating-point numbers")
+    return found
+
+
+def _tensors_with_denoiser(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """(tensors, what is known of the denoiser) of a file of weights of any kind."""
+    try:
+        with safe_open(track_input(path), framework="pt") as file:
+            ours = "header" in (file.metadata() or {})
+            tensors = {} if ours else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is not a complete safetensors file ({error})") from None
+    if ours:
+        tensors, header = read_tensors(path)
+        return tensors, header.get("recipe", {}).get("denoiser") or header.get("fingerprint", {}).get("network", {})
+    config = path.with_name("config.json")
+    return tensors, read_json(config).get("denoiser", {}) if config.is_file() else {}

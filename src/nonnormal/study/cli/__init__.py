@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from nonnormal.study.cli import evaluate, make, pipeline, show
+from nonnormal.study.cli import evaluate, make, pipeline, share, show
 from nonnormal.study.registry import command_for
 from nonnormal.study.results.paths import making
 
@@ -46,6 +46,7 @@ def _options(
 app.add_typer(make.app)
 app.add_typer(evaluate.app)
 app.add_typer(show.app)
+app.add_typer(share.app)
 app.add_typer(pipeline.app)
 
 # 75 is EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 74 is EX_IOERR: no room, or no right to write.

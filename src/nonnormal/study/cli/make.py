@@ -88,7 +88,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal.seeds import derive
     from nonnormal.study.config.build import components, model_config, objective
     from nonnormal.training import loop as training
-    from nonnormal.training.checkpoints import build_denoiser, save_weights
+    from nonnormal.training.checkpoints import build_denoiser, initial_weights, save_weights
     from nonnormal.training.distributed import joined
     from nonnormal.training.throughput import flops_per_image
 
@@ -100,7 +100,10 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
         recipe = model_config(settings, study.dataset, sigma_data)
         parts = components(settings, images.train.images, images.levels)
         seed, fingerprint = study.train_seed(run), study.training_facts(run, sha256_of(layout.data))
-        denoiser = build_denoiser(recipe, derive(seed, "init"), parts).to(device)
+        denoiser = build_denoiser(recipe, derive(seed, "init"), parts)
+        if (start := study.initial_weights(run)) is not None:
+            denoiser.network.load_state_dict(initial_weights(start, recipe))
+        denoiser = denoiser.to(device)
         averaged, log = training.train(
             denoiser,
             objective(settings, sigma_data, parts),

@@ -18,10 +18,13 @@ app = typer.Typer()
 def check(study_file: StudyFile) -> None:
     """Check a study file, and tell what it trains."""
     from nonnormal import data as data_sets
+    from nonnormal.study.results.artifacts import check_initial_weights
 
     study, layout = open_study(study_file)
     try:
         data_sets.look(study.data, study.source)
+        for name in study.networks:
+            check_initial_weights(study, layout, name)
     except ValueError as error:
         raise ValueError(f"{study_file}: {error}") from None
     print(f"{study.name}: {study.data} {' × '.join(map(str, study.dataset.shape))}, results in {layout.root}")

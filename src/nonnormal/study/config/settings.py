@@ -15,6 +15,7 @@ from pydantic import (
 
 from nonnormal import steps
 from nonnormal.bases import PIXEL
+from nonnormal.data.source import LocalPath
 from nonnormal.steps import divergence
 from nonnormal.steps.conventions import PRINTED_PAIRS, is_printed
 from nonnormal.study.config.process import Basis, Process, resolution
@@ -63,6 +64,9 @@ class Network(Settings):
         return groups
 
 
+_NOT_OF_THE_LOOP = {"weighting", "loss", "convention", "timesteps", "init_from", "seed"}
+
+
 class Training(Settings):
     """Objective and optimisation."""
 
@@ -93,6 +97,9 @@ class Training(Settings):
     """Largest gradient norm."""
     ema_decay: Number = Field(0.995, ge=0, lt=1)
     """Decay of the averaged weights, reached after a warm-up."""
+    init_from: LocalPath | None = None
+    """File of weights that the training starts from, weights or checkpoint of a run, or a pipeline's safetensors, for
+    longer training and fine-tuning; random weights where it is null."""
     seed: int = Field(0, strict=True, ge=0, lt=2**63)
     """Which training of this run: another seed, another network."""
     checkpoint_every: int = Field(500, strict=True, ge=1, le=MOST)
@@ -116,10 +123,8 @@ class Training(Settings):
 
     @property
     def optimisation(self) -> dict[str, Any]:
-        """What `training.train` is told: everything but what makes the objective, and the seed."""
-        return self.model_dump(exclude={"weighting", "loss", "convention", "timesteps", "iterations", "seed"}) | {
-            "steps": self.iterations
-        }
+        """What `training.train` is told: all but what makes the objective and the first weights, and the seed."""
+        return self.model_dump(exclude={*_NOT_OF_THE_LOOP, "iterations"}) | {"steps": self.iterations}
 
 
 def training_name(run: str, number: int) -> str:
@@ -162,6 +167,8 @@ class Run(Settings):
         The code of a step from elsewhere is beside its name.
         """
         said = self.model_dump(mode="json", exclude={"training": {"checkpoint_every", "log_every"}})
+        if said["training"]["init_from"] is None:
+            del said["training"]["init_from"]
         code = {name: steps.code_of(name) for name in (self.q, self.p) if ":" in name}
         return said | ({"code": code} if code else {})
 

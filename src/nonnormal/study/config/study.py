@@ -7,11 +7,14 @@ import inspect
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator, model_validator
 
 from nonnormal.data import DATASETS, DataSet, Source, describe, file_name, full_name
+from nonnormal.data.source import local
+from nonnormal.files import sha256_of
 from nonnormal.seeds import derive
 from nonnormal.steps import code_of, get
 from nonnormal.study.config.sections import (
@@ -289,9 +292,20 @@ class Study(Settings):
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
     def training_facts(self, run: str, data_sha256: str | None = None) -> dict[str, Any]:
-        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data's file, if known."""
+        """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data's file, if known.
+
+        That of the weights it starts from is there as long as their file is.
+        """
         data = {"file": self.data_name} | ({"sha256": data_sha256} if data_sha256 else {})
-        return {"run": run_of(run), "seed": self.seed, "data": data, **self.run(run).of_weights}
+        facts = {"run": run_of(run), "seed": self.seed, "data": data, **self.run(run).of_weights}
+        if (start := self.initial_weights(run)) is not None:
+            facts["init_from"] = {"sha256": sha256_of(start)} if start.is_file() else {}
+        return facts
+
+    def initial_weights(self, run: str) -> Path | None:
+        """File of the weights that the run's training starts from; None where they are random."""
+        found = self.run(run).training.init_from
+        return None if found is None else local(found)
 
     def train_seed(self, run: str) -> int:
         """Seed of the run's training, from study seed, run and the training's own seed."""

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.files import read_tensors, write_tensors
+from nonnormal.study.config.build import model_config
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.paths import Layout
-from nonnormal.training.checkpoints import changes, load_denoiser
+from nonnormal.training.checkpoints import changes, initial_weights, load_denoiser
 
 
 def network(study: Study, layout: Layout, run: str, device: torch.device | str = "cpu") -> NetworkDenoiser:
@@ -30,9 +31,32 @@ def network(study: Study, layout: Layout, run: str, device: torch.device | str =
 
     def check(header: Mapping[str, Any]) -> None:
         if "training" in header:
-            _same(path, header, study.training_facts(run), f"train run {run} again")
+            _same(path, header, _of_network(study, run), f"train run {run} again")
 
     return load_denoiser(path, device, check)
+
+
+def check_initial_weights(study: Study, layout: Layout, run: str) -> None:
+    """Refuses a run whose training cannot start from the weights that it names.
+
+    Weights of another run of the study may be missing: that run is trained before.
+
+    Raises:
+        ValueError: key, file, and what is wrong with it.
+    """
+    if (start := study.initial_weights(run)) is None:
+        return
+    key = f"{study.path(run)}.training.init_from"
+    if start == layout.weights(run):
+        raise ValueError(f"{key}: {start} is what this training makes; give a copy of it elsewhere")
+    if not start.is_file():
+        if start in map(layout.weights, study.networks):
+            return
+        raise ValueError(f"{key}: there is no file {start}")
+    try:
+        initial_weights(start, model_config(study.run(run), study.dataset, sigma_data=1.0))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def samples(study: Study, layout: Layout, run: str, n_steps: int) -> Tensor:
@@ -42,6 +66,7 @@ def samples(study: Study, layout: Layout, run: str, n_steps: int) -> Tensor:
         ValueError: the file is damaged, or belongs to other settings; the message says which.
     """
     path, facts = layout.samples(run, n_steps), _of_samples(study, run, n_steps)
+    facts["network"] = _of_network(study, run)
     tensors, header = read_tensors(path)
     if "sampling" not in header:
         header, facts = ({"sampling.n_images": n} for n in (len(tensors["images"]), study.sampling.n_images))
@@ -54,6 +79,11 @@ def write_samples(study: Study, layout: Layout, run: str, n_steps: int, images: 
     path = layout.samples(run, n_steps)
     write_tensors(path, {"images": images}, {"study": study.name, **_of_samples(study, run, n_steps)})
     return path
+
+
+def _of_network(study: Study, run: str) -> dict[str, Any]:
+    """Facts that a network must have; one with random first weights has none of a file."""
+    return {"init_from": {"sha256": None}, **study.training_facts(run)}
 
 
 def _of_samples(study: Study, run: str, n_steps: int) -> dict[str, Any]:

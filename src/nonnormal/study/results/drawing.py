@@ -25,17 +25,20 @@ def ancestral(
     seeds: Sequence[int],
     step: str | None = None,
     device: str = "cpu",
+    batch_size: int | None = None,
 ) -> Tensor:
     """Grey levels uint8 (N, C, H, W) by ancestral sampling in the run's own design, in n_steps equal steps of time.
 
     Args:
         seeds: N seeds, one an image.
         step: law of the noise; the run's p where it is None.
+        batch_size: images a network call; sampling.batch_size of the study where it is None.
     """
     point = design(study.run(run), denoiser.components)
     step = point.p if step is None else get(step)
     times = uniform_times(n_steps, point.process.t_min)
-    return drawn(study, denoiser, point.process, step, times, seeds, basis=point.basis, device=device)
+    options = dict(basis=point.basis, device=device, batch_size=batch_size)
+    return drawn(study, denoiser, point.process, step, times, seeds, **options)
 
 
 def drawn(
@@ -48,6 +51,7 @@ def drawn(
     *,
     basis: Basis | None = None,
     device: str = "cpu",
+    batch_size: int | None = None,
     callback: Callable[[dict], None] | None = None,
 ) -> Tensor:
     """Grey levels uint8 (N, C, H, W) by ancestral sampling in any design; args as in `sample_ancestral`."""
@@ -61,7 +65,7 @@ def drawn(
         basis=basis,
         dtype=getattr(torch, study.sampling.dtype),
         device=device,
-        batch_size=study.sampling.batch_size,
+        batch_size=batch_size or study.sampling.batch_size,
         callback=callback,
     )
     return quantise(images, study.dataset.levels)
