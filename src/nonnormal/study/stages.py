@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from nonnormal.files import write_text
-from nonnormal.steps import source_files
 from nonnormal.study.config.reading import load, read
 from nonnormal.study.config.study import Study
 from nonnormal.study.registry import experiments_of, figures_of, jobs_of, tables_of
@@ -137,7 +136,7 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
     folders |= {
         path.parent for path in (layout.figure("x", "png"), layout.table("x", "csv"), layout.caption("table", "x"))
     }
-    own_code = {relative(path) for name in study.own_steps for path in source_files(name)}
+    own_code = {relative(path) for files in study.own_files.values() for path in files}
     own_code = sorted(own_code.union(*(own_files(each) for each in study.asked)))
     stages = {}
     for stage in stages_of(study, layout, file).values():

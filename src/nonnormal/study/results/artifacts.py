@@ -31,7 +31,7 @@ def network(study: Study, layout: Layout, run: str, device: torch.device | str =
         if "training" in header:
             _same(path, header, study.training_facts(run), f"train run {run} again")
 
-    return load_denoiser(path, device, check)
+    return load_denoiser(path, device, check, study.run(run).basis.kind)
 
 
 def samples(study: Study, layout: Layout, run: str, n_steps: int) -> Tensor:
