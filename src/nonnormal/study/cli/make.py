@@ -93,6 +93,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal.training import loop as training
     from nonnormal.training.checkpoints import build_denoiser, save_weights
     from nonnormal.training.distributed import joined
+    from nonnormal.training.log import watchers
     from nonnormal.training.throughput import flops_per_image
 
     study, layout = open_study(study_file)
@@ -116,6 +117,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             group=group,
             flops=flops_per_image(denoiser, study.dataset.shape),
             stop=stop,
+            watch=watchers(layout.log(run), layout.events(run) if study.resources.tensorboard else None),
         )
         if group.rank > 0:
             return
