@@ -7,6 +7,7 @@ import types
 import pandas as pd
 import pytest
 import yaml
+from disks import fill, small_disk
 from test_study import BASE, changed, mistake
 from test_training import Interrupted, Spy, run, same_log
 
@@ -66,6 +67,24 @@ def test_a_file_that_a_link_shares_is_replaced_and_not_appended_to(tmp_path):
     GrowingCSV(tmp_path / "training.csv")([(1, 0.5, 1.0, 1e-3)], 0.0)
     assert (tmp_path / "cache").read_text() == "kept"
     assert rows_of(tmp_path / "training.csv") == [(1, 0.5, 1.0, 1e-3)]
+
+
+def test_a_full_disk_is_named_and_with_room_the_file_is_whole(tmp_path):
+    rows = [(step, 0.1 * step, 1.0, 1e-3) for step in range(1, 400)]
+    with small_disk(tmp_path / "disk", "256K") as disk:
+        path = disk / "training.csv"
+        growing = GrowingCSV(path)
+        growing(rows[:1], 0.0)
+        filler = fill(disk)
+        with pytest.raises(OSError, match="No space left") as error:
+            growing(rows, 0.0)
+        assert error.value.filename == str(path)
+        with pytest.raises(OSError, match="No space left") as error:
+            GrowingCSV(disk / "other.csv")(rows, 0.0)
+        assert error.value.filename == str(disk / "other.csv") and not (disk / "other.csv").exists()
+        filler.unlink()
+        GrowingCSV(path)(rows, 0.0)
+        assert rows_of(path) == rows
 
 
 # ---- TensorBoard -----------------------------------------------------------------------------------------------------

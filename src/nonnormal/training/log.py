@@ -10,6 +10,8 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nonnormal.files import tracking, write_text
+
 Row = tuple[float, ...]
 Watcher = Callable[[Sequence[Row], float], None]
 """Called with all rows so far, those of an interrupted training first, and images/s; at the start and with each row."""
@@ -39,12 +41,14 @@ class GrowingCSV:
     def __call__(self, rows: Sequence[Row], images_per_s: float) -> None:
         """Writes the rows that are not yet there."""
         if self._written < 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.unlink(missing_ok=True)
-        new = text_of(rows[max(self._written, 0) :], header=self._written < 0)
-        if new:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(new)
+            with tracking(None):  # no result before the training's end, when it is written with its record
+                write_text(self.path, text_of(rows))
+        elif new := text_of(rows[self._written :], header=False):
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(new)
+            except OSError as error:  # which does not say in which file there is no room
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
         self._written = len(rows)
 
 
