@@ -75,7 +75,7 @@ dry-run: $(READY) ## List what reproduce would do
 report: $(READY) ## Write Snakemake's HTML report of STUDY
 	snakemake --configfile $(STUDY) --report results/report.html
 
-dvc: $(READY) ## Write dvc.yaml, the stages of STUDY for DVC
+dvc: $(READY) ## Write the stages of STUDY for DVC: dvc.yaml, or pipelines/NAME/dvc.yaml if it is not the headline study
 	nonnormal dvc $(STUDY)
 
 repro: $(READY) ## Rebuild the study of dvc.yaml by DVC, which versions data, weights and results

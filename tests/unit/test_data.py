@@ -554,6 +554,32 @@ def test_an_added_image_moves_no_other(tmp_path):
     assert before.files != after.files
 
 
+def test_grey_and_oblong_images_of_a_folder(tmp_path):
+    source = album(tmp_path, 60).model_copy(update={"size": (12, 20), "channels": 1})
+    found = data.load("folder", source)
+    assert found.train.images.shape[1:] == describe("folder", source).shape == (1, 12, 20)
+    assert describe("folder", source).classes == 2
+
+
+def test_colours_become_grey_by_luma_and_grey_ones_three_equal_channels():
+    colours = np.zeros((4, 12, 3), np.uint8)
+    for i in range(3):
+        colours[:, 4 * i : 4 * i + 4, i] = 255  # red, green, blue
+    shades = decode(png(colours), (1, 4, 12), label="x")
+    assert shades.shape == (1, 4, 12)
+    luma = [round(255 * weight) for weight in (0.299, 0.587, 0.114)]
+    assert (shades[0, :, [1, 6, 10]] - torch.tensor(luma)).abs().max() <= 1  # Pillow's weights have 16 bits
+    red, green, blue = decode(png(np.arange(64, dtype=np.uint8).reshape(8, 8)), (3, 8, 8), label="x")
+    assert red.equal(green) and green.equal(blue)
+    assert red.equal(decode(png(np.arange(64, dtype=np.uint8).reshape(8, 8)), (1, 8, 8), label="x")[0])
+
+
+def test_an_oblong_image_is_the_largest_central_part_of_its_proportions():
+    picture = np.arange(10 * 12, dtype=np.uint8).reshape(10, 12)
+    assert decode(png(picture), (1, 4, 12), label="x")[0].equal(torch.from_numpy(picture[3:7].copy()))
+    assert decode(png(picture), (1, 10, 4), label="x")[0].equal(torch.from_numpy(picture[:, 4:8].copy()))
+
+
 def test_images_beside_subfolders_leave_all_without_labels(tmp_path):
     source = album(tmp_path, 60)
     Image.new("RGB", (9, 9)).save(tmp_path / "top.png")
@@ -573,11 +599,11 @@ def test_labels_known_before_loading_are_those_of_the_images(tmp_path):
 
 def test_an_image_of_the_right_size_stays_as_it_is_and_others_are_cut_to_the_centre():
     square = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    assert np.array_equal(decode(png(square), 8, label="x"), square.transpose(2, 0, 1))
+    assert np.array_equal(decode(png(square), (3, 8, 8), label="x"), square.transpose(2, 0, 1))
     wide = np.zeros((8, 16, 3), np.uint8)
     wide[:, 4:12] = square
-    assert np.array_equal(decode(png(wide), 8, label="x"), square.transpose(2, 0, 1))
-    assert decode(png(np.full((40, 50), 77, np.uint8)), 8, label="x").unique().tolist() == [77]
+    assert np.array_equal(decode(png(wide), (3, 8, 8), label="x"), square.transpose(2, 0, 1))
+    assert decode(png(np.full((40, 50), 77, np.uint8)), (3, 8, 8), label="x").unique().tolist() == [77]
 
 
 def test_a_sideways_photograph_is_put_upright(tmp_path):
@@ -586,7 +612,7 @@ def test_a_sideways_photograph_is_put_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # orientation: upside down
     picture.save(tmp_path / "x.png", exif=exif)
-    rows = decode((tmp_path / "x.png").read_bytes(), 8, label="x")[0, :, 0].tolist()
+    rows = decode((tmp_path / "x.png").read_bytes(), (3, 8, 8), label="x")[0, :, 0].tolist()
     assert rows == [0] * 4 + [255] * 4
 
 
@@ -604,13 +630,13 @@ def test_a_sideways_photograph_is_put_upright(tmp_path):
 @pytest.mark.fault("an image that is damaged, of another kind than its name says, or too large")
 def test_an_image_that_cannot_be_used_is_named(content, words):
     with pytest.raises(ValueError, match=f"holiday.png: .*({words})"):
-        decode(content, 8, label="holiday.png")
+        decode(content, (3, 8, 8), label="holiday.png")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_a_png_of_16_bits_per_channel_is_refused(mode):
     with pytest.raises(ValueError, match=r"dark\.png: has more than 8 bits per channel; allowed are 8"):
-        decode(png_16_bits(mode, (9, 9)), 8, label="dark.png")
+        decode(png_16_bits(mode, (9, 9)), (3, 8, 8), label="dark.png")
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])
@@ -620,14 +646,14 @@ def test_a_tiff_of_16_bits_per_channel_is_refused(planes, compression):
     options = {"photometric": "rgb", "planarconfig": planes, "compression": compression}
     tifffile.imwrite(buffer, np.full(shape, 200, np.uint16), **options)
     with pytest.raises(ValueError, match=r"dark\.tif: has more than 8 bits per channel; allowed are 8"):
-        decode(buffer.getvalue(), 8, label="dark.tif")
+        decode(buffer.getvalue(), (3, 8, 8), label="dark.tif")
 
 
 @pytest.mark.parametrize("kind", ["P3", "P6"])
 def test_a_ppm_of_16_bits_per_channel_is_refused(kind):
     pixels = b"1 2 3 " * 16 if kind == "P3" else bytes(96)
     with pytest.raises(ValueError, match=r"dark\.ppm: has more than 8 bits per channel; allowed are 8"):
-        decode(f"{kind}\n4 4\n1023\n".encode() + pixels, 8, label="dark.ppm")
+        decode(f"{kind}\n4 4\n1023\n".encode() + pixels, (3, 8, 8), label="dark.ppm")
 
 
 MODES = {"BMP": "RGB L P 1", "GIF": "RGB L P 1", "JPEG": "RGB L CMYK", "PNG": "RGB L P 1"}
@@ -638,7 +664,7 @@ MODES |= {"PPM": "RGB L 1", "TIFF": "RGB L P 1 CMYK", "WEBP": "RGB L P"}
 def test_images_of_8_bits_or_less_are_read_in_each_format(name, mode):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "white").convert(mode).save(buffer, name)
-    assert decode(buffer.getvalue(), 8, label="x").unique().tolist() == [255]
+    assert decode(buffer.getvalue(), (3, 8, 8), label="x").unique().tolist() == [255]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "RGB"])
@@ -655,13 +681,13 @@ def test_transparency_shows_a_white_background_whatever_colour_it_hides(mode):
         picture = picture.convert(mode)
     buffer = io.BytesIO()
     picture.save(buffer, "TIFF" if mode == "PA" else "PNG", **options)
-    assert decode(buffer.getvalue(), 8, label="x")[:, :, 0].tolist() == [[0] * 4 + [255] * 4] * 3
+    assert decode(buffer.getvalue(), (3, 8, 8), label="x")[:, :, 0].tolist() == [[0] * 4 + [255] * 4] * 3
 
 
 def test_half_transparent_pixels_are_mixed_with_white():
     buffer = io.BytesIO()
     Image.new("RGBA", (8, 8), (0, 0, 0, 51)).save(buffer, "PNG")
-    assert decode(buffer.getvalue(), 8, label="x").unique().tolist() == [204]
+    assert decode(buffer.getvalue(), (3, 8, 8), label="x").unique().tolist() == [204]
 
 
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
@@ -926,6 +952,9 @@ def test_a_source_that_does_not_fit_is_refused(name, source, words):
         ('{path: "a\\0b"}', "source.path: .*no path has the character NUL"),
         ("{size: 32.5}", "source.size: "),
         ("{size: 0}", "source.size: .*greater than or equal to 4"),
+        ("{size: [8]}", "source.size: "),
+        ("{size: [8, 2]}", "source.size: .*greater than or equal to 4"),
+        ("{channels: 2}", "source.channels: .*1 or 3"),
         ("[1", "source: is not YAML"),
         ("words", "source: "),
     ],
@@ -956,10 +985,12 @@ def test_files_of_data_are_named_after_what_changes_their_images():
         name("cifar10", sha256={CIFAR10: "0" * 64}),
         name("folder", path="a", size=8),
         name("folder", path="a", size=16),
+        name("folder", path="a", size=(8, 16)),
+        name("folder", path="a", size=8, channels=1),
         name("folder", path="b", size=8),
     ]
-    assert len(set(names)) == 5
-    assert names[2] == name("folder", size=8, path="a")
+    assert len(set(names)) == 7
+    assert name("folder", size=(8, 8), channels=3, path="a") == name("folder", size=8, path="a") == names[2]
 
 
 def test_the_command_writes_the_data_with_what_it_was_read_from(here, capsys):

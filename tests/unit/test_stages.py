@@ -1,5 +1,8 @@
 """Stages of DVC: written from a study, and in step with it."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from nonnormal.study.config import load
 from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
 
 PROJECT = Path(__file__).parents[2]
+DVC = str(Path(sys.executable).with_name("dvc"))
 STUDIES = sorted(path.name for path in (PROJECT / "config").glob("*.yaml"))
 
 
@@ -90,6 +94,50 @@ def test_a_further_study_leaves_the_data_set_to_the_first():
     ]
     assert "data/digits.safetensors" in found["stages"]["train"]["deps"]
     assert "../../results/smoke/paper/figures/steps.png" in found["plots"]
+
+
+def test_each_study_has_a_place_of_its_own_and_the_headline_study_the_top():
+    places = [stages.place_of(Path(f"config/{study}")) for study in STUDIES]
+    assert len(set(places)) == len(places)
+    assert stages.place_of(Path("config/digits.yaml")) == Path("dvc.yaml")
+    assert stages.place_of(Path("config/smoke.yaml")) == Path("pipelines/smoke/dvc.yaml")
+
+
+def test_what_one_further_study_makes_is_left_to_it_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(PROJECT / "config", "config")
+    studies = [Path(f"config/{name}.yaml") for name in ("smoke", "families")]  # both on digits
+    for study in studies:
+        stages.write(study, stages.place_of(study))
+    made = [named(stages.described(study, stages.place_of(study))["stages"]["data"], "outs") for study in studies]
+    assert "data/digits.safetensors" in made[0] and not set(made[0]) & set(made[1])
+    assert stages.place_of(studies[0]).read_text() == stages.text_of(studies[0], stages.place_of(studies[0]))
+
+
+def test_dvc_finds_the_stages_of_a_further_study(tmp_path, monkeypatch):
+    """As dvc reads them, from the top of a project: a dry run names the four commands in their order."""
+    for name in ("config", "workflow", "paper"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
+    (tmp_path / "src").mkdir()
+    shutil.copytree(PROJECT / "src/nonnormal", tmp_path / "src/nonnormal", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "Snakefile", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    study = Path("config/smoke.yaml")
+    stages.write(study, stages.place_of(study))
+    for command in (["git", "init", "--quiet"], [DVC, "init", "--quiet"]):
+        subprocess.run(command, check=True)
+    for stage in stages.described(study, stages.place_of(study))["stages"].values():
+        for path in map(Path, named(stage, "outs", "metrics")):  # which a dry run wants to be there
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    done = subprocess.run([DVC, "repro", "--dry", "pipelines/smoke/dvc.yaml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = [line.removeprefix("> ") for line in done.stdout.splitlines() if line.startswith("> ")]
+    options = "--pipeline pipelines/smoke/dvc.yaml"
+    assert run == [f"nonnormal stage {name} {study} {options}" for name in ("data", "train", "evaluate", "report")]
+    shown = subprocess.run([DVC, "stage", "list", "pipelines/smoke/dvc.yaml"], capture_output=True, text=True)
+    assert len(shown.stdout.splitlines()) == 4
 
 
 def test_a_stage_of_another_study_than_its_own_is_refused(tmp_path):

@@ -1142,7 +1142,7 @@ def test_rules_are_told_of_the_code_of_own_steps(own_step):
     name, edit = own_step
     study = validate(changed("step_swap", {"step_families": ["normal", name]}), "x")
     before = study.with_code
-    assert study.own_steps == (name,)
+    assert list(study.own_files) == [name]
     assert re.fullmatch(rf"{name} [0-9a-f]{{64}}", before["step_swap"]["step_families"][1])
     edit()
     assert {key for key, value in before.items() if value != study.with_code[key]} == {"step_swap"}
@@ -1211,6 +1211,24 @@ def test_the_shape_of_a_folder_is_the_sources():
     assert validate(with_folder(), "x").dataset.shape == (3, 32, 32)
     assert validate(with_folder(size=64), "x").dataset.shape == (3, 64, 64)
     assert "halve folder's 33 pixels" in mistake(with_folder(size=33))
+    assert validate(with_folder(size=[32, 64], channels=1), "x").dataset.shape == (1, 32, 64)
+    assert "halve folder's 33 pixels" in mistake(with_folder(size=[32, 33]))
+    assert "halve folder's 33 pixels" in mistake(with_folder(size=[33, 32]))
+
+
+def test_either_side_must_be_halved_by_haar():
+    for size in ([32, 20], [20, 32]):
+        raw = with_folder(size=size)
+        raw["runs"]["plain"] = {"basis": {"kind": "haar", "levels": 3}}
+        assert "runs.plain.basis.levels: found 3, but 20 pixels are not halved so often" in mistake(raw)
+
+
+def test_distances_of_grey_images_without_labels_are_refused_with_a_way_out(tmp_path):
+    (tmp_path / "album" / "one").mkdir(parents=True)
+    (tmp_path / "album" / "one" / "a.png").touch()
+    raw = with_folder(path=str(tmp_path / "album"), channels=1)
+    assert "has not got two or more of them; use source.channels: 3 and inception" in mistake(raw)
+    assert "inception takes images of 3 channels; folder has 1" in mistake(raw | {"features": {"kind": "inception"}})
 
 
 def test_a_source_that_changes_the_images_changes_file_and_facts():

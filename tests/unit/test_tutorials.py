@@ -22,7 +22,9 @@ def elsewhere(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("name", ["one-dimension", "your-own-step", "change-the-step", "own-loop", "fewer-calls"])
+@pytest.mark.parametrize(
+    "name", ["one-dimension", "your-own-step", "your-own-data", "change-the-step", "own-loop", "fewer-calls"]
+)
 def test_a_tutorial_runs_as_it_stands(name, elsewhere):
     page = TUTORIALS / f"{name}.md"
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
@@ -44,5 +46,6 @@ def test_every_tutorial_is_run():
         "change-the-step",
         "own-loop",
         "your-own-experiment",
+        "your-own-data",
         "fewer-calls",
     }

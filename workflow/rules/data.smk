@@ -16,6 +16,7 @@ rule data:
         runtime=240,  # what a slow mirror may take; a transfer that was cut off is gone on from
     params:
         name=STUDY.data,
+        version=RESOLVED["data"],  # beside the name of a data set of one's own, its code
         # By the argument `output` it counts as derived, and is not recorded: where files were fetched is no part of what
         # they are, and a mirror that another study names would make all weights stale. The file's name has the rest.
         source=lambda wildcards, output: json.dumps(lookup("source", within=RESOLVED)),

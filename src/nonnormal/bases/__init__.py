@@ -8,6 +8,7 @@ from nonnormal.bases.base import PIXEL, Basis, Pixel
 from nonnormal.bases.fixed import DCT, Fourier, Haar
 from nonnormal.bases.leading_pca import LeadingPCA
 from nonnormal.bases.moments import Scale
+from nonnormal.bases.own import check, named, source_files
 from nonnormal.bases.pca import PCA, Whitened
 from nonnormal.bases.statistics import KINDS, BasisStatistics, rotation
 
@@ -24,5 +25,8 @@ __all__ = [
     "Pixel",
     "Scale",
     "Whitened",
+    "check",
+    "named",
     "rotation",
+    "source_files",
 ]

@@ -17,6 +17,7 @@ from nonnormal.bases.base import PIXEL, Basis
 from nonnormal.bases.fixed import DCT, Fourier, Haar
 from nonnormal.bases.leading_pca import LeadingPCA
 from nonnormal.bases.moments import Scale, moments, parts
+from nonnormal.bases.own import named
 from nonnormal.bases.pca import LARGEST_PCA, PCA, Whitened
 
 KINDS = ("pixel", "pca", "dct", "fourier", "haar")
@@ -52,7 +53,7 @@ class BasisStatistics:
         """Statistics of the images (N, C, H, W) in a basis that is fitted to them where it has to be.
 
         Args:
-            kind: one of `KINDS`; pca of more than 4096 dimensions is a `LeadingPCA`.
+            kind: one of `KINDS`, or module:NAME; pca of more than 4096 dimensions is a `LeadingPCA`.
             images: the training split.
             floor: least deviation of a component; the grey levels' spacing/√12 is what the data resolve.
             levels: of Haar wavelets.
@@ -82,9 +83,29 @@ class BasisStatistics:
 
     @classmethod
     def from_tensors(
-        cls, kind: str, tensors: Mapping[str, Tensor], *, levels: int = 1, whiten: bool = False
+        cls,
+        kind: str,
+        tensors: Mapping[str, Tensor],
+        *,
+        levels: int = 1,
+        whiten: bool = False,
+        trusted: str | None = None,
     ) -> BasisStatistics:
-        """The components whose `tensors` these are, of a basis fitted with these settings."""
+        """The components whose `tensors` these are, of a basis fitted with these settings.
+
+        Args:
+            kind, levels, whiten: as in `fit`.
+            tensors: from `BasisStatistics.tensors`.
+            trusted: the one kind "module:NAME" whose module may be imported, which runs its code: a file that was
+                fetched names any module.
+
+        Raises:
+            ValueError: the basis is from elsewhere and not trusted.
+        """
+        if ":" in kind and kind != trusted:
+            raise ValueError(
+                f"basis: {kind!r} is code from elsewhere, which is not run because a file names it; name it yourself"
+            )
         fitted = {name.removeprefix("basis."): value for name, value in tensors.items()}
         basis = _fixed(kind, levels) or (LeadingPCA if "reflectors" in fitted else PCA).from_tensors(fitted)
         if whiten:
@@ -98,7 +119,7 @@ def rotation(kind: str, images: Tensor, *, levels: int = 1, scale: Scale | None 
     Raises:
         ValueError: an unknown kind, or a PCA that does not fit the images.
     """
-    if kind not in KINDS:
+    if kind not in KINDS and ":" not in kind:
         raise ValueError(f"unknown basis {kind!r}; known: {', '.join(KINDS)}")
     whole = images[0].numel() <= LARGEST_PCA
     return _fixed(kind, levels) or (PCA if whole else LeadingPCA).fit(images, scale=scale)
@@ -106,4 +127,6 @@ def rotation(kind: str, images: Tensor, *, levels: int = 1, scale: Scale | None 
 
 def _fixed(kind: str, levels: int) -> Basis | None:
     """The basis of this kind; None of one that is fitted."""
+    if ":" in kind:
+        return named(kind)
     return Haar(levels) if kind == "haar" else {"pixel": PIXEL, "dct": DCT(), "fourier": Fourier(), "pca": None}[kind]

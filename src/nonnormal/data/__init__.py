@@ -3,8 +3,8 @@
 Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of models.
 """
 
-from nonnormal.data.images import ImageData, Split, quantise, read, scale, std, write
-from nonnormal.data.registry import DATASETS, DataSet, describe, file_name, full_name, load, look
+from nonnormal.data.images import ImageData, Split, one_number, quantise, read, scale, std, write
+from nonnormal.data.registry import DATASETS, DataSet, dataset, describe, file_name, full_name, load, look, source_files
 from nonnormal.data.source import Source
 
 __all__ = [
@@ -13,14 +13,17 @@ __all__ = [
     "ImageData",
     "Source",
     "Split",
+    "dataset",
     "describe",
     "file_name",
     "full_name",
     "load",
     "look",
+    "one_number",
     "quantise",
     "read",
     "scale",
+    "source_files",
     "std",
     "write",
 ]

@@ -1,4 +1,4 @@
-"""`folder`: any folder of images, cropped to the central square and scaled to one size.
+"""`folder`: any folder of images, cropped about the centre and scaled to one height and width.
 
 The SHA-256 of an image's relative path decides its split (one in ten is for testing) and its place in it: adding or
 removing images moves no other from one split to the other. Labels are the subfolders with images in them, in
@@ -40,20 +40,20 @@ log = logging.getLogger(__name__)
 
 
 def load_folder(source: Source) -> ImageData:
-    """The images of source.path as (N, 3, size, size).
+    """The images of source.path as (N, *source.shape).
 
     Raises:
         ValueError: there is no such folder, an image is damaged or too large, or a split has too few images.
     """
     folder, places = local(source.path), places_of(source)
-    images = torch.empty(len(places), 3, source.size, source.size, dtype=torch.uint8)
+    images = torch.empty(len(places), *source.shape, dtype=torch.uint8)
     contents, digests = hashlib.sha256(), {True: set(), False: set()}
     for row, (name, place) in zip(images, tqdm(places.items(), str(folder), disable=None), strict=True):
         content = _content(folder / name)
         digest = hashlib.sha256(content).digest()
         contents.update(place + digest)
         digests[_is_test(place)].add(digest)
-        row.copy_(decode(content, source.size, label=str(folder / name)))
+        row.copy_(decode(content, source.shape, label=str(folder / name)))
     if shared := len(digests[True] & digests[False]):
         log.warning("%s: %d of the test images are copies of training images, byte by byte", folder, shared)
     known = {label: number for number, label in enumerate(labels_of(folder))}
@@ -91,8 +91,15 @@ def labels_of(folder: Path) -> list[str]:
     return [] if images else [name for name in sorted(subfolders) if any(found for *_, found in _walk(folder / name))]
 
 
-def decode(content: bytes, size: int, *, label: str) -> torch.Tensor:
-    """(3, size, size) grey levels of an image file: upright, transparency on white, its central square scaled.
+def decode(content: bytes, shape: tuple[int, int, int], *, label: str) -> torch.Tensor:
+    """Levels (C, H, W) of an image file: upright, transparency on white, its largest central part of H:W scaled.
+
+    With one channel, colours become Y = 0.299 R + 0.587 G + 0.114 B before scaling; with three, grey ones R = G = B.
+
+    Args:
+        content: of the file.
+        shape: (C, H, W), C = 1 or 3.
+        label: what messages call the file.
 
     Raises:
         ValueError: the file is damaged, has more pixels than the limit, or more than 8 bits per channel.
@@ -108,8 +115,10 @@ def decode(content: bytes, size: int, *, label: str) -> torch.Tensor:
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, BACKGROUND), upright)
-        square = ImageOps.fit(upright.convert("RGB"), (size, size), method=Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+        channels, height, width = shape
+        image = upright.convert("L" if channels == 1 else "RGB")
+        fitted = ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted).reshape(height, width, channels)).permute(2, 0, 1)
 
 
 def _is_test(place: bytes) -> bool:

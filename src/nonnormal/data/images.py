@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +50,12 @@ def need_enough(train: int, test: int, label: str) -> None:
             f"{label}: found {train} training and {test} test images; needs at least {FEWEST['train']} and "
             f"{FEWEST['test']}"
         )
+
+
+def one_number(sides: Sequence[int]) -> int | list[int]:
+    """Height of square images, [height, width] of others."""
+    height, width = sides
+    return height if height == width else [height, width]
 
 
 def scale(images: Tensor, levels: int) -> Tensor:

@@ -1,18 +1,26 @@
-"""The data sets that a study can name: their shape, levels and loader, and what a study may say of their source."""
+"""The data sets that a study can name: their shape, levels and loader, and what a study may say of their source.
+
+A data set from elsewhere is a `DataSet` that a study names as "module:NAME".
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from torch import Tensor
+
+from nonnormal import own
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
 from nonnormal.data.colour_digits import load_colour_digits
 from nonnormal.data.digits import load_digits
 from nonnormal.data.folder import labels_of, load_folder, places_of
 from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagenet32_old
-from nonnormal.data.images import ImageData, need_enough
+from nonnormal.data.images import ImageData, Split, need_enough
 from nonnormal.data.photos import PHOTOS, SIZES, load_photos
 from nonnormal.data.source import Source, local
 
@@ -22,15 +30,17 @@ class DataSet:
     """What is known of a data set before it is loaded.
 
     Attributes:
-        shape: (C, H, W) of an image.
-        levels: number of grey levels.
+        shape: (C, H, W) of an image; that of the source where `keys` has size.
+        levels: number of grey levels, 2 to 256.
         classes: number of labels, 0 where there are none, None where nobody knows before loading.
         load: makes the data set from its source.
         files: names of the files that the source may place, mirror or vouch for.
         keys: what the source of a data set without such files must say.
         sizes: heights and widths that the source may choose from, where the images come in several; none are all.
+        options: what it may say beside them.
         mem_mb: memory that making it takes.
         look: refuses a source that lacks what the data set needs, as far as is seen without reading images.
+        count: number of labels of a source, where `classes` does not say it.
     """
 
     shape: tuple[int, int, int]
@@ -40,13 +50,22 @@ class DataSet:
     files: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
+    options: tuple[str, ...] = ()
     mem_mb: int = 2000
     look: Callable[[Source], object] | None = None
+    count: Callable[[Source], int | None] | None = None
 
 
 def _names(files: dict) -> tuple[str, ...]:
     return tuple(file.name for file in files.values())
 
+
+def _subfolders(source: Source) -> int | None:
+    folder = local(source.path)
+    return len(labels_of(folder)) if os.path.isdir(folder) else None  # noqa: PTH112 (Path's raises where it is not known)
+
+
+_FOLDER = dict(keys=("path", "size"), options=("channels",), mem_mb=8000, look=places_of, count=_subfolders)
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet((1, 8, 8), 17, 10, load_digits),
@@ -55,8 +74,48 @@ DATASETS: dict[str, DataSet] = {
     "cifar10": DataSet((3, 32, 32), 256, 10, load_cifar10, (CIFAR10.name,)),
     "imagenet32_old": DataSet((3, 32, 32), 256, 0, load_imagenet32_old, _names(OLD), mem_mb=16000),
     "imagenet32_new": DataSet((3, 32, 32), 256, 1000, load_imagenet32_new, _names(NEW), mem_mb=16000),
-    "folder": DataSet((3, 0, 0), 256, None, load_folder, keys=("path", "size"), mem_mb=8000, look=places_of),
+    "folder": DataSet((3, 0, 0), 256, None, load_folder, **_FOLDER),
 }
+
+
+def dataset(name: str) -> DataSet:
+    """The data set of that name, or of "module:NAME", whose module is imported.
+
+    Raises:
+        ValueError: the name is unknown, or the data set from elsewhere is not what it must be.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    if not re.fullmatch(own.PATTERN, name):
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}, or module:NAME of your own")
+    found = own.loaded(name, DataSet, "data set")
+    if wrong := next(_mistakes(found), None):
+        raise ValueError(f"data set {name!r}: {wrong}")
+    return found
+
+
+def source_files(name: str) -> tuple[Path, ...]:
+    """Files that a data set from elsewhere is written in: where it stands and where its loader does; none of ours."""
+    if name in DATASETS:
+        return ()
+    return own.files_of({name.partition(":")[0], getattr(dataset(name).load, "__module__", None) or __name__})
+
+
+def _mistakes(found: DataSet):
+    """What is wrong with what a data set says of itself: attribute, what was found, what it must be."""
+    sizes = found.shape if isinstance(found.shape, tuple) else ()
+    if not (len(sizes) == 3 and all(type(side) is int for side in sizes) and sizes[0] in (1, 3)):
+        yield f"shape: found {found.shape!r}; must be (C, H, W) with C = 1 or 3"
+    elif "size" not in found.keys and min(sizes[1:]) < 4:
+        yield f"shape: found {found.shape!r}; images have 4 pixels a side or more"
+    if not (type(found.levels) is int and 2 <= found.levels <= 256):
+        yield f"levels: found {found.levels!r}; must be a whole number from 2 to 256"
+    if found.classes is not None and not (type(found.classes) is int and found.classes >= 0):
+        yield f"classes: found {found.classes!r}; must be a number of labels, or None"
+    if not callable(found.load):
+        yield f"load: found {found.load!r}; must be a function of the source"
+    if strange := {*found.keys, *found.options} - {"path", "size", "channels"}:
+        yield f"keys: found {', '.join(sorted(strange))}; allowed are path, size, channels"
 
 
 def describe(name: str, source: Source | None = None) -> DataSet:
@@ -65,10 +124,8 @@ def describe(name: str, source: Source | None = None) -> DataSet:
     Raises:
         ValueError: the name is unknown, or the source says what does not fit it.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
-    found, source = DATASETS[name], source or Source()
-    allowed = ("path", "mirrors", "sha256") if found.files else found.keys
+    found, source = dataset(name), source or Source()
+    allowed = ("path", "mirrors", "sha256") if found.files else (*found.keys, *found.options)
     if unfit := source.named - set(allowed):
         takes = f"takes {', '.join(allowed)}" if allowed else "is built in and has none"
         raise ValueError(f"source.{', source.'.join(sorted(unfit))}: does not fit {name}, which {takes}")
@@ -79,22 +136,19 @@ def describe(name: str, source: Source | None = None) -> DataSet:
     if found.sizes and source.size not in found.sizes:
         raise ValueError(f"source.size: found {source.size}; {name} has the sizes {', '.join(map(str, found.sizes))}")
     if "size" in found.keys:
-        found = dataclasses.replace(found, shape=(found.shape[0], source.size, source.size))
-    if "path" in found.keys:
-        folder = local(source.path)
-        classes = len(labels_of(folder)) if os.path.isdir(folder) else None  # noqa: PTH112 (Path's raises where it is not known)
-        found = dataclasses.replace(found, classes=classes)
-    return found
+        found = dataclasses.replace(found, shape=(found.shape[0], *source.shape[1:]) if found.sizes else source.shape)
+    return dataclasses.replace(found, classes=found.count(source)) if found.count else found
 
 
 def full_name(name: str, source: Source | None = None) -> str:
-    """Name of the images: the data set's own, followed by their size where it has several sizes, e.g. photos16."""
-    return f"{name}{source.size}" if DATASETS[name].sizes else name
+    """Name of the images in names of files and metrics: the data set's, with its size if it has several: photos16."""
+    return f"{name}{source.size}" if dataset(name).sizes else name.replace(":", "-")
 
 
 def file_name(name: str, source: Source | None = None) -> str:
     """Name of a data set's file: that of its images, with a mark of what else the source says that changes them."""
-    keys = () if DATASETS[name].sizes else DATASETS[name].keys
+    found = dataset(name)
+    keys = () if found.sizes else (*found.keys, *found.options)
     return full_name(name, source) + (source or Source()).suffix((*keys, "sha256"))
 
 
@@ -107,6 +161,8 @@ def load(name: str, source: Source | None = None) -> ImageData:
     """
     expected = describe(name, source)
     data = expected.load(source or Source())
+    if name not in DATASETS:
+        _need_images(name, data)
     need_enough(len(data.train.images), len(data.test.images), f"data set {name!r}")
     for split in (data.train, data.test):
         found = (tuple(split.images.shape[1:]), data.levels, int(split.images.max()))
@@ -117,11 +173,37 @@ def load(name: str, source: Source | None = None) -> ImageData:
     return data
 
 
+def _need_images(name: str, data: ImageData) -> None:
+    """Refuses what a loader from elsewhere made, unless its splits are tensors as `Split` says.
+
+    Raises:
+        ValueError: what was found, what it must be.
+    """
+    if not (isinstance(data, ImageData) and all(isinstance(part, Split) for part in (data.train, data.test))):
+        raise ValueError(f"data set {name!r}: load returns {data!r:.80}; must be an ImageData with two Splits")
+    if not isinstance(data.files, Mapping):
+        raise ValueError(f"data set {name!r}: files: found {data.files!r:.80}; must be SHA-256 by file name")
+    for key, split in (("train", data.train), ("test", data.test)):
+        _need_tensor(f"data set {name!r}: {key}.images", split.images, "uint8", 4)
+        _need_tensor(f"data set {name!r}: {key}.labels", split.labels, "int64", 1)
+        if len(split.labels) not in (0, len(split.images)) or (len(split.labels) and split.labels.min() < 0):
+            raise ValueError(
+                f"data set {name!r}: {key}.labels: found {len(split.labels)} for {len(split.images)} images; must be "
+                "one from 0 for each, or none"
+            )
+
+
+def _need_tensor(label: str, value: object, dtype: str, dims: int) -> None:
+    found = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else f"{value!r:.80}"
+    if not (isinstance(value, Tensor) and str(value.dtype) == f"torch.{dtype}" and value.dim() == dims):
+        raise ValueError(f"{label}: found {found}; must be {dims}-dimensional, of torch.{dtype}")
+
+
 def look(name: str, source: Source) -> None:
     """Refuse a source that lacks what the data set needs, as far as is seen without reading images.
 
     Raises:
         ValueError: naming the key.
     """
-    if DATASETS[name].look:
-        DATASETS[name].look(source)
+    if check := dataset(name).look:
+        check(source)

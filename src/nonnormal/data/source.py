@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import yaml
@@ -42,6 +42,9 @@ LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_checked)]
 """A file or folder in a study; ~ stands for a home folder."""
 
 
+Side = Annotated[int, Field(strict=True, ge=4, le=1024)]
+
+
 class Source(BaseModel):
     """Where the files of the data set come from; what is left out is the data set's own."""
 
@@ -53,8 +56,17 @@ class Source(BaseModel):
     """Addresses (http, https, file) or folders in place of the data set's own, tried in this order."""
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
     """SHA-256 by file name, in place of size and SHA-256 that are known."""
-    size: int | None = Field(None, strict=True, ge=4, le=1024)
-    """Height and width of the images of the data sets `folder` and `photos`."""
+    size: Side | tuple[Side, Side] | None = None
+    """Height and width of the images of the data sets `folder` and `photos`: one number, or, of `folder`, the two as
+    [height, width]."""
+    channels: Literal[1, 3] = 3
+    """Channels of the images of the data set `folder`: 3 for colour, 1 for grey, into which colours are converted by
+    the luma of ITU-R 601."""
+
+    @field_validator("size")
+    @classmethod
+    def _one_number_of_a_square(cls, size: Any) -> Any:
+        return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
     @field_validator("mirrors")
     @classmethod
@@ -70,7 +82,13 @@ class Source(BaseModel):
     @property
     def named(self) -> set[str]:
         """Keys that are given."""
-        return {key for key in type(self).model_fields if getattr(self, key) not in (None, (), {})}
+        return {key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that `size` and `channels` ask for."""
+        height, width = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        return self.channels, height, width
 
     def obtain(self, file: File) -> tuple[Path, str]:
         """(path, SHA-256) of a file."""
@@ -98,8 +116,10 @@ class Source(BaseModel):
         except yaml.YAMLError as error:
             raise ValueError(f"source: is not YAML ({error})") from None
         except ValidationError as error:
-            mistakes = [(".".join(map(str, ("source", *found["loc"]))), found["msg"]) for found in error.errors()]
-            lines = [f"{key}: {message}" for key, message in mistakes]
+            # Below size are the kinds of values that were tried.
+            places = [found["loc"][:1] if found["loc"][:1] == ("size",) else found["loc"] for found in error.errors()]
+            keys = [".".join(map(str, ("source", *place))) for place in places]
+            lines = [f"{key}: {found['msg']}" for key, found in zip(keys, error.errors(), strict=True)]
             raise ValueError("\n".join([*lines, f"source: its keys are {', '.join(cls.model_fields)}"])) from None
 
 

@@ -6,6 +6,8 @@ so that one network serves every schedule and every number of steps. Knows nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class UNet(nn.Module):
     Args:
         in_channels: channels of z, features included.
         out_channels: channels of the prediction.
-        image_size: height and width; halved at each level after the first.
+        image_size: height and width, one number or both; halved at each level after the first.
         widths: channels at each level; each a multiple of `groups`. One level is a constant resolution.
         layers_per_block: residual blocks per level.
         attention: levels (0 is the full resolution) that get self-attention; the middle then has it, too.
@@ -36,7 +38,7 @@ class UNet(nn.Module):
         *,
         in_channels: int,
         out_channels: int,
-        image_size: int,
+        image_size: int | Sequence[int],
         widths: tuple[int, ...],
         layers_per_block: int = 1,
         attention: tuple[int, ...] = (),
@@ -47,7 +49,7 @@ class UNet(nn.Module):
         super().__init__()
         levels = range(len(widths))
         self.unet = unet_2d_model()(
-            sample_size=image_size,
+            sample_size=image_size if isinstance(image_size, int) else tuple(image_size),
             in_channels=in_channels,
             out_channels=out_channels,
             block_out_channels=tuple(widths),

@@ -6,10 +6,12 @@ training images so that distances have a scale. Its held-out accuracy is reporte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from nonnormal.data import ImageData, scale
+from nonnormal.data import ImageData, one_number, scale
 from nonnormal.denoisers.unet import initialised
 from nonnormal.seeds import derive, generator
 
@@ -22,13 +24,14 @@ class Classifier(nn.Module):
 
     Args:
         channels: of the images.
-        size: their height and width, divisible by 4.
+        size: their height and width, 4 or more: one number, or both.
         classes: number of labels.
         levels: number of grey levels; inputs are uint8 levels (B, C, H, W).
     """
 
-    def __init__(self, *, channels: int, size: int, classes: int, levels: int):
+    def __init__(self, *, channels: int, size: int | Sequence[int], classes: int, levels: int):
         super().__init__()
+        height, width = (size, size) if isinstance(size, int) else size
         self.recipe = dict(channels=channels, size=size, classes=classes, levels=levels)
         self.levels = levels
         self.body = nn.Sequential(
@@ -42,7 +45,7 @@ class Classifier(nn.Module):
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(0.25),
-            nn.Linear(64 * (size // 4) ** 2, FEATURES),
+            nn.Linear(64 * (height // 4) * (width // 4), FEATURES),
             nn.BatchNorm1d(FEATURES, affine=False),
         )
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(FEATURES, classes))
@@ -69,9 +72,9 @@ def train_classifier(
 
     torch's global random state is left as it was.
     """
-    _, channels, size, _ = data.train.images.shape
+    _, channels, *size = data.train.images.shape
     classes, device = int(data.train.labels.max()) + 1, torch.device(device)
-    build = dict(channels=channels, size=size, classes=classes, levels=data.levels)
+    build = dict(channels=channels, size=one_number(size), classes=classes, levels=data.levels)
     network = initialised(lambda: Classifier(**build), derive(seed, "init")).to(device)
     order, n = generator(seed, "order"), len(data.train.images)
     # A last batch of a single image has no statistics for batch normalisation, and is left out.

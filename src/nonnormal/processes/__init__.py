@@ -21,6 +21,7 @@ from nonnormal.processes.base import (
     uniform_times,
 )
 from nonnormal.processes.linear_sde import LinearSDE, vp_sde
+from nonnormal.processes.own import check, named, source_files
 from nonnormal.processes.phase_space import PSLD, langevin_sde
 from nonnormal.processes.schedules import ComponentWise, Cosine, LinearLogSNR, Polynomial
 from nonnormal.processes.vp_ve import VE, VP
@@ -40,15 +41,18 @@ __all__ = [
     "apply",
     "as_matrix",
     "as_time",
+    "check",
     "cholesky",
     "component_mean",
     "langevin_sde",
     "lift",
+    "named",
     "need_steps",
     "ordered",
     "project",
     "quadratic_times",
     "solve_lower",
+    "source_files",
     "uniform_times",
     "vp_sde",
 ]

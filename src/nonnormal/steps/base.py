@@ -13,29 +13,26 @@ variance.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import math
 import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nonnormal import own
 from nonnormal.steps.characteristic import Unresolved, characteristic_function
 from nonnormal.steps.quadrature import expectation_nodes
 from nonnormal.steps.validation import mistakes
 
 _FAMILIES: dict[str, type[Step]] = {}
 _CHECKED: set[Step] = set()
-_OURS = f"{__name__.partition('.')[0]}."
 _EXPRESSION = re.compile(r"(?P<family>[\w.:]+)\s*(?:\((?P<parameters>[^()]*)\))?\s*")
 
 
@@ -243,15 +240,13 @@ def get(family: str | Step, **parameters: float) -> Step:
 
 
 def source_files(family: str | Step) -> tuple[Path, ...]:
-    """Source files of a step of your own: of its class and its base classes, without those of this package."""
-    modules = {cls.__module__ for cls in type(get(family)).__mro__ if issubclass(cls, Step)}
-    found = [getattr(sys.modules[module], "__file__", None) for module in modules if not module.startswith(_OURS)]
-    return tuple(sorted(Path(path) for path in found if path))
+    """Files that a step from elsewhere is written in, its own and those of its bases; none of ours."""
+    return own.files_of(own.modules_of(type(get(family)), Step))
 
 
 def code_of(family: str | Step) -> str:
-    """SHA-256 of the step's `source_files`, in hex: results depend on the code as well as on the name."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in source_files(family))).hexdigest()
+    """SHA-256 of its `source_files`, in hex: what a result of it depends on beside its name."""
+    return own.code_of(source_files(family))
 
 
 def check(step: Step, tolerance: float = 1e-6) -> None:
@@ -311,27 +306,10 @@ def _parameters(family: str, text: str) -> dict[str, float]:
     return parameters
 
 
-def imported(path: str) -> Any:
-    """The object that "module:NAME" names, found in the working folder or on the Python path.
-
-    Raises:
-        ImportError: the import fails, for any reason.
-    """
-    module, _, name = path.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:
-        raise ImportError(str(error) or type(error).__name__) from None
-    finally:
-        sys.path.remove(here)
-
-
 def _import(path: str) -> type[Step]:
     """The class of "module:Class"."""
     try:
-        cls = imported(path)
+        cls = own.imported(path)
     except ImportError as error:
         raise StepError(f"step {path!r} cannot be loaded: {error}") from None
     if not (isinstance(cls, type) and issubclass(cls, Step)):

@@ -63,7 +63,7 @@ _NAMED = {
 
 
 def _loaded(path: str) -> Experiment:
-    from nonnormal.steps.base import imported  # which imports torch
+    from nonnormal.own import imported
 
     try:
         found = imported(path)

@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from nonnormal.files import write_text
-from nonnormal.steps import source_files
 from nonnormal.study.config.reading import load, read
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
@@ -27,14 +26,15 @@ from nonnormal.study.results.provenance import own_files
 from nonnormal.study.results.records import relative
 
 PIPELINE = Path("dvc.yaml")
+PIPELINES = Path("pipelines")
 PERSIST = {"persist": True}
 LOSS = "loss_nats_per_dim"  # a column of training.csv
 CODE = ("src/nonnormal", "workflow", "Snakefile")  # Snakemake knows which file is made anew after which edit
 
 _HEAD = """\
 # The study {study} as a few coarse stages. Written by `nonnormal dvc`; do not edit.
-#   dvc repro            dvc metrics show            dvc plots show
-#   dvc exp run -S '{study}:seed=1'
+#   dvc repro{place}            dvc metrics show            dvc plots show
+#   dvc exp run -S '{study}:seed=1'{place}
 # Snakemake knows how a result is made, DVC which version of it belongs to which commit. Each stage starts Snakemake
 # with the profile that the environment variable PROFILE names. Outputs stay in place between runs (persist), so that
 # only what is missing or stale is made. Beside each output are its records, which say after a pull where it comes from.
@@ -136,19 +136,20 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
 def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
     """What `pipeline`, a dvc.yaml, says of the study, as YAML values.
 
-    In the folder of the project it is all there is; in another folder its stages run at the top, and leave what
-    the project's own dvc.yaml makes, as the data set, to that.
+    In another folder than the project's its stages run at the top. What another dvc.yaml makes already, as the data
+    set, is left to that: DVC refuses two stages with one output.
     """
     file, study = relative(study_file), load(study_file)
     layout = Layout(study.name, study.data_name, study.headline)
     top, content = os.path.relpath(Path.cwd(), pipeline.absolute().parent), read(study_file)
     elsewhere = top != "."
-    taken = _made_by(PIPELINE) if elsewhere and PIPELINE.is_file() else set()
+    others = [each for each in (PIPELINE, *sorted(PIPELINES.glob(f"*/{PIPELINE}"))) if each.is_file()]
+    taken = set().union(*(_made_by(each) for each in others if each.absolute() != pipeline.absolute()))
     folders = {layout.samples(run, 0).parent for run in study.trainings()}
     folders |= {
         path.parent for path in (layout.figure("x", "png"), layout.table("x", "csv"), layout.caption("table", "x"))
     }
-    own_code = {relative(path) for name in study.own_steps for path in source_files(name)}
+    own_code = {relative(path) for files in study.own_files.values() for path in files}
     own_code = sorted(own_code.union(*(own_files(each) for each in study.asked)))
     stages = {}
     for stage in stages_of(study, layout, file).values():
@@ -172,6 +173,12 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
     return {"stages": stages, "plots": [*[curves] * bool(losses), *pictures]}
 
 
+def place_of(study_file: Path) -> Path:
+    """Where a study's dvc.yaml lies: at the top if it is the headline study, else in a folder of its own."""
+    study = load(study_file)
+    return PIPELINE if study.headline else PIPELINES / study.name / PIPELINE
+
+
 def write(study_file: Path, pipeline: Path = PIPELINE) -> None:
     """Writes the dvc.yaml of a study."""
     write_text(pipeline, text_of(study_file, pipeline))
@@ -180,7 +187,8 @@ def write(study_file: Path, pipeline: Path = PIPELINE) -> None:
 def text_of(study_file: Path, pipeline: Path = PIPELINE) -> str:
     """The dvc.yaml of a study as text."""
     told = yaml.dump(described(study_file, pipeline), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
-    return _HEAD.format(study=relative(study_file)) + told
+    place = relative(pipeline)
+    return _HEAD.format(study=relative(study_file), place="" if place == str(PIPELINE) else f" {place}") + told
 
 
 def run(name: str, study_file: Path, pipeline: Path = PIPELINE) -> None:

@@ -168,7 +168,10 @@ def save_weights(path: Path, denoiser: NetworkDenoiser, recipe: dict[str, Any], 
 
 
 def load_denoiser(
-    path: Path, device: torch.device | str = "cpu", check: Callable[[Mapping[str, Any]], None] = lambda header: None
+    path: Path,
+    device: torch.device | str = "cpu",
+    check: Callable[[Mapping[str, Any]], None] = lambda header: None,
+    trusted_basis: str | None = None,
 ) -> NetworkDenoiser:
     """The denoiser that `save_weights` stored, in evaluation mode.
 
@@ -176,9 +179,10 @@ def load_denoiser(
         path: of the file.
         device: where its network goes.
         check: refuses a header by an error, before the network is built.
+        trusted_basis: the basis "module:NAME" that may be imported, which runs its code; a file of another is refused.
 
     Raises:
-        ValueError: the file is damaged or holds no recipe.
+        ValueError: the file is damaged or holds no recipe, or its basis is from elsewhere and not trusted.
     """
     tensors, header = read_tensors(path)
     check(header)
@@ -187,7 +191,8 @@ def load_denoiser(
     recipe, fitted = header["recipe"], {}
     for name in [name for name in tensors if name.startswith(_COMPONENTS)]:
         fitted[name.removeprefix(_COMPONENTS)] = tensors.pop(name)
-    components = BasisStatistics.from_tensors(tensors=fitted, **recipe["basis"]) if fitted else None
+    basis = {**recipe.get("basis", {}), "trusted": trusted_basis}
+    components = BasisStatistics.from_tensors(tensors=fitted, **basis) if fitted else None
     denoiser = build_denoiser(recipe, components=components)
     denoiser.network.load_state_dict(tensors)
     return denoiser.eval().requires_grad_(False).to(device)

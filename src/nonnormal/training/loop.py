@@ -31,11 +31,12 @@ from nonnormal.seeds import derive, generator
 from nonnormal.training import throughput
 from nonnormal.training.checkpoints import TrainingState, archive_checkpoint
 from nonnormal.training.distributed import ALONE, Group
+from nonnormal.training.log import COLUMNS as LOG_COLUMNS
+from nonnormal.training.log import Watcher
 
 logger = logging.getLogger(__name__)
 
 _FIRST = 20  # steps that the speed leaves out: in them kernels are compiled, chosen and loaded
-LOG_COLUMNS = ("step", "loss_nats_per_dim", "gradient_norm", "learning_rate")
 
 
 class Objective(Protocol):
@@ -83,6 +84,7 @@ def train(
     group: Group = ALONE,
     flops: float | None = None,
     stop: Callable[[], bool] = lambda: False,
+    watch: Watcher = lambda rows, images_per_s: None,
 ) -> tuple[NetworkDenoiser, dict[str, np.ndarray]]:
     """Trains a denoiser: minimises the mean of the objective by AdamW, with averaged weights.
 
@@ -113,6 +115,7 @@ def train(
         group: the processes that train together; each calls this function alike.
         flops: of one image, for the log.
         stop: called at each step; if it returns True in any process, all save and stop after that step.
+        watch: called by the first process with the rows of the log so far and images/s, at the start and with each row.
 
     Returns:
         (denoiser with the averaged weights, log: an array for each of `LOG_COLUMNS`).
@@ -152,6 +155,8 @@ def train(
     bar = tqdm(
         total=steps, initial=state.step, unit="step", dynamic_ncols=True, mininterval=1.0, disable=group.rank > 0
     )
+    if group.rank == 0:
+        watch(state.log, 0.0)
     with bar:
         while state.step < steps:
             rate = learning_rate * _rate(state.step, steps, warmup, decay)
@@ -183,6 +188,8 @@ def train(
                 state.log.append((state.step, loss, norm, rate))
                 state.window.clear()
                 bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{speed():.0f}")
+                if group.rank == 0:
+                    watch(state.log, speed())
             stopped = stopping > 0 and state.step < steps
             if group.rank == 0 and (stopped or (state.step % checkpoint_every == 0 and state.step < steps)):
                 state.save(checkpoint, fingerprint)

@@ -36,12 +36,11 @@ def recorded(command: Callable[..., None]) -> Callable[..., None]:
 def open_study(study_file: Path):
     """The study of a file and the layout of its results."""
     from nonnormal.files import observer, track_input
-    from nonnormal.steps import source_files
     from nonnormal.study.config import load
     from nonnormal.study.results.records import study_facts
 
     study = load(study_file)
-    for path in {path for name in study.own_steps for path in source_files(name)}:
+    for path in {path for files in study.own_files.values() for path in files}:
         track_input(path)
     if recorder := observer():
         run = recorder.facts["arguments"].get("run")

@@ -28,14 +28,17 @@ app = typer.Typer()
 @app.command()
 @recorded
 def data(
-    name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits, or module:NAME.")],
     source: Annotated[
         str, typer.Option(help="Where its files come from, as in a study, e.g. '{path: photos, size: 32}'.")
     ] = "{}",
 ) -> None:
     """Make a data set: grey levels, splits, labels. All studies on it share the file."""
     from nonnormal import data as data_sets
+    from nonnormal.files import track_input
 
+    for file in data_sets.source_files(name):
+        track_input(file)
     found = data_sets.Source.parse(source)
     images = data_sets.load(name, found)
     path = data_path(data_sets.file_name(name, found))
@@ -90,6 +93,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal.training import loop as training
     from nonnormal.training.checkpoints import build_denoiser, initial_weights, save_weights
     from nonnormal.training.distributed import joined
+    from nonnormal.training.log import watchers
     from nonnormal.training.throughput import flops_per_image
 
     study, layout = open_study(study_file)
@@ -116,6 +120,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
             group=group,
             flops=flops_per_image(denoiser, study.dataset.shape),
             stop=stop,
+            watch=watchers(layout.log(run), layout.events(run) if study.resources.tensorboard else None),
         )
         if group.rank > 0:
             return

@@ -15,11 +15,17 @@ app = typer.Typer()
 @app.command()
 def dvc(
     study_file: StudyFile,
-    out: Annotated[Path, typer.Option(help="Where to write it: here, or in a folder of its own.")] = Path("dvc.yaml"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write it; dvc.yaml of the headline study, pipelines/NAME/dvc.yaml of others if left out."
+        ),
+    ] = None,
 ) -> None:
     """Write a study's stages for DVC: data, train, evaluate, report."""
     from nonnormal.study import stages
 
+    out = out or stages.place_of(study_file)
     stages.write(study_file, out)
     print(out)
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from nonnormal.bases import PIXEL, BasisStatistics
-from nonnormal.data import DataSet, scale
+from nonnormal.data import DataSet, one_number, scale
 from nonnormal.objectives.losses import ELBO, Design, EDMLoss, HybridScoreMatching, Loss
 from nonnormal.processes import VP
 from nonnormal.study.config.process import resolution
@@ -63,7 +63,7 @@ def objective(
 
 def model_config(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
     """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
-    channels, size, _ = data.shape
+    channels, *size = data.shape
     network, sees_levels = run.network, run.process.schedule.by_component
     inputs, outputs = 1 + sees_levels, 1
     if run.of_states:
@@ -83,7 +83,7 @@ def model_config(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
         "network": {
             "in_channels": channels * (inputs + 2 * len(network.fourier)),
             "out_channels": channels * outputs,
-            "image_size": size,
+            "image_size": one_number(size),
             "widths": list(network.widths),
             "layers_per_block": network.layers_per_block,
             "attention": list(network.attention),

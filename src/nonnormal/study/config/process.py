@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
+    AfterValidator,
     Field,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from torch import Tensor
 
-from nonnormal import bases
+from nonnormal import bases, own, processes
 from nonnormal.processes import PSLD, VP, LinearProcess, schedules, vp_sde
-from nonnormal.study.config.values import SINGLE, Flag, Number, Settings
+from nonnormal.study.config.values import SINGLE, Flag, Number, Settings, named_or_own
+
+
+def _basis(kind: str) -> str:
+    if re.fullmatch(own.PATTERN, kind):
+        bases.named(kind)
+    elif kind not in bases.KINDS:
+        raise ValueError(f"must be one of {', '.join(bases.KINDS)}, or module:NAME of your own")
+    return kind
+
+
+def _process(kind: str) -> str:
+    if re.fullmatch(own.PATTERN, kind):
+        processes.named(kind)
+    elif kind not in _KEYS_OF:
+        raise ValueError(f"must be one of {', '.join(_KEYS_OF)}, or module:NAME of your own")
+    return kind
 
 
 class Basis(Settings):
     """Representation in which the step's coordinates are independent."""
 
-    kind: Literal["pixel", "pca", "dct", "fourier", "haar"] = "pixel"
-    """pca is fitted to the training split, over all channels jointly: all directions, or of images of more than 4096
-    numbers the 512 leading ones by a randomised solver. The others treat each channel by itself."""
+    kind: Annotated[str, AfterValidator(_basis), WithJsonSchema(named_or_own(bases.KINDS))] = "pixel"
+    """module:NAME is a Basis of your own, fixed and orthonormal. pca is fitted to the training split, over all channels
+    jointly: all directions, or of images of more than 4096 numbers the 512 leading ones by a randomised solver. The
+    others treat each channel by itself."""
     levels: int = Field(1, strict=True, ge=1, le=10)
     """How often haar splits the averages."""
     whiten: Flag = False
@@ -37,8 +57,13 @@ class Basis(Settings):
 
     def check(self, key: str, shape: tuple[int, int, int]) -> None:
         """Refuses a basis that fits no images (C, H, W), naming its key in the study."""
-        if self.kind == "haar" and shape[-1] % 2**self.levels:
-            raise ValueError(f"{key}.levels: found {self.levels}, but {shape[-1]} pixels are not halved so often")
+        if self.kind == "haar" and (odd := [side for side in shape[1:] if side % 2**self.levels]):
+            raise ValueError(f"{key}.levels: found {self.levels}, but {odd[0]} pixels are not halved so often")
+        if ":" in self.kind:
+            try:
+                bases.check(bases.named(self.kind), shape)
+            except ValueError as error:
+                raise ValueError(f"{key}.kind: found {self.kind}; {error}") from None
 
     def __str__(self) -> str:
         return {"pca": "PCA", "dct": "DCT", "haar": "Haar"}.get(self.kind, self.kind) + " whitened" * self.whiten
@@ -202,9 +227,9 @@ class Schedule(Settings):
 class Process(Settings):
     """Drift, diffusion and schedule."""
 
-    kind: Literal["vp", "vp_sde", "psld"] = "vp"
-    """vp: variance preserving. vp_sde: the same by its equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space,
-    which without friction_x is CLD."""
+    kind: Annotated[str, AfterValidator(_process), WithJsonSchema(named_or_own(("vp", "vp_sde", "psld")))] = "vp"
+    """module:NAME is a LinearProcess of your own, with its rates. vp: variance preserving. vp_sde: the same by its
+    equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space, which without friction_x is CLD."""
     schedule: Schedule = Schedule()
     """log-SNR over time, of vp; the other kinds have theirs by their rates."""
     beta: Number | tuple[Number, Number] | None = None
@@ -220,7 +245,9 @@ class Process(Settings):
 
     @model_validator(mode="after")
     def _is_one(self):
-        if strange := [name for name in _PROCESS_KEYS - _KEYS_OF[self.kind] if getattr(self, name) is not None]:
+        if strange := [
+            name for name in _PROCESS_KEYS - _KEYS_OF.get(self.kind, set()) if getattr(self, name) is not None
+        ]:
             raise ValueError(f"{min(strange)}: does not fit the kind {self.kind}")
         if self.kind != "vp" and self.schedule != Schedule():
             raise ValueError(f"schedule: does not fit the kind {self.kind}, whose rates are its schedule")
@@ -228,10 +255,17 @@ class Process(Settings):
             self.build()
         return self
 
+    @property
+    def variables(self) -> int:
+        """Variables per component: 1, or 2 with a momentum."""
+        return 1 if self.kind == "vp" else self.build().n
+
     def build(self, components: bases.BasisStatistics | None = None) -> LinearProcess:
         """The process object."""
         if self.kind == "vp":
             return VP(self.schedule.build(components))
+        if self.kind not in _KEYS_OF:
+            return processes.named(self.kind)
         named = {name: value for name in _KEYS_OF[self.kind] if (value := getattr(self, name)) is not None}
         if self.kind == "vp_sde":
             return vp_sde(**named)

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nonnormal import own
 from nonnormal.study.config.study import study_model
 from nonnormal.study.registry import packaged
 
@@ -103,6 +104,8 @@ def _allowed(shape: Mapping[str, Any]) -> str:
         return "; ".join(filter(None, [_allowed(items), f"{least} or more items" * (least > 0)]))
     if "enum" in shape or "const" in shape:
         return ", ".join(f"`{name}`" for name in shape.get("enum", [shape.get("const")]))
+    if shape.get("pattern") == own.PATTERN:
+        return "`module:NAME`"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     return ", ".join(f"{sign} {shape[name]:,g}" for name, sign in signs.items() if name in shape)
 

@@ -6,6 +6,7 @@ stand in the experiments' folders.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator
 
 from nonnormal.data import Source
 from nonnormal.metrics.weights import INCEPTION
-from nonnormal.study.config.values import MOST, MOST_STEPS, Number, Settings
+from nonnormal.study.config.values import MOST, MOST_STEPS, Flag, Number, Settings
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
@@ -175,3 +176,13 @@ class Resources(Settings):
     """Memory in MB of a first attempt; a third one has three times as much."""
     runtime: int = Field(60, strict=True, ge=1, le=MOST)
     """Minutes of a first attempt, and of each attempt of a training."""
+    tensorboard: Flag = False
+    """Whether trainings write event files for TensorBoard to results/<study>/<run>/tensorboard/; needs the package
+    tensorboard."""
+
+    @field_validator("tensorboard")
+    @classmethod
+    def _installed(cls, wanted: bool) -> bool:
+        if wanted and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError("needs the package tensorboard, which is not installed: pip install tensorboard")
+        return wanted

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from nonnormal import steps
+from nonnormal import bases, own, processes, steps
 from nonnormal.bases import PIXEL
 from nonnormal.data.source import LocalPath
 from nonnormal.steps import divergence
@@ -164,12 +164,15 @@ class Run(Settings):
     def of_weights(self) -> dict[str, Any]:
         """What the weights depend on, as JSON values: all but how often a training saves itself and writes its log.
 
-        The code of a step from elsewhere is beside its name.
+        The code of a step, basis or process from elsewhere is beside its name.
         """
         said = self.model_dump(mode="json", exclude={"training": {"checkpoint_every", "log_every"}})
         if said["training"]["init_from"] is None:
             del said["training"]["init_from"]
-        code = {name: steps.code_of(name) for name in (self.q, self.p) if ":" in name}
+        files = {name: steps.source_files(name) for name in (self.q, self.p)}
+        files[self.basis.kind] = bases.source_files(self.basis.kind)
+        files[self.process.kind] = processes.source_files(self.process.kind)
+        code = {name: own.code_of(found) for name, found in files.items() if ":" in name}
         return said | ({"code": code} if code else {})
 
     @model_validator(mode="after")
@@ -192,8 +195,10 @@ class Run(Settings):
     def _printed(self):
         if self.training.convention != "exact" and self.training.loss == "limit":
             raise ValueError("training.convention: the limit loss is the normal pair's and has no other convention")
-        if self.training.convention != "exact" and self.process.kind == "psld":
-            raise ValueError("training.convention: the printed losses are of one variable, process psld has two")
+        if self.training.convention != "exact" and (n := self.process.variables) > 1:
+            raise ValueError(
+                f"training.convention: the printed losses are of one variable, process {self.process.kind} has {n}"
+            )
         if self.training.convention != "exact" and not is_printed(steps.get(self.q), steps.get(self.p)):
             pairs = ", ".join("/".join(pair) for pair in PRINTED_PAIRS)
             raise ValueError(f"training.convention: the paper prints no loss for {self.q}/{self.p}; it prints {pairs}")
@@ -207,7 +212,8 @@ class Run(Settings):
             raise ValueError("network.statistics: whitened components have no deviation in common; use component")
         if self.process.schedule.labels == "frequency" and self.basis.kind in ("pixel", "pca"):
             raise ValueError(f"process.schedule.labels: the components of {self.basis.kind} have no frequency")
-        if self.process.schedule.labels in ("column", "row") and self.basis.kind in ("pca", "haar"):
+        pixels_in_order = ("pixel", "dct", "fourier")
+        if self.process.schedule.labels in ("column", "row") and self.basis.kind not in pixels_in_order:
             raise ValueError(
                 f"process.schedule.labels: the components of {self.basis.kind} have no "
                 f"{self.process.schedule.labels}s; use variance, or pixels"

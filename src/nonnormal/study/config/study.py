@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator, model_validator
 
-from nonnormal.data import DATASETS, DataSet, Source, describe, file_name, full_name
+from nonnormal import bases, data, own, processes, steps
+from nonnormal.data import DATASETS, DataSet, Source, dataset, describe, file_name, full_name
 from nonnormal.data.source import local
 from nonnormal.files import sha256_of
 from nonnormal.seeds import derive
-from nonnormal.steps import code_of, get
+from nonnormal.steps import get
+from nonnormal.study.config.process import Basis, Process
 from nonnormal.study.config.sections import (
     Classifier,
     Evaluation,
@@ -28,7 +30,7 @@ from nonnormal.study.config.sections import (
     Section,
 )
 from nonnormal.study.config.settings import Run, run_of, training_name
-from nonnormal.study.config.values import Flag, Settings
+from nonnormal.study.config.values import Flag, Settings, named_or_own
 from nonnormal.study.experiment import Experiment
 
 
@@ -48,14 +50,14 @@ class Study(Settings):
     """One line for people."""
     seed: int = Field(0, strict=True, ge=0, lt=2**63)
     """From which every other seed is derived."""
-    data: Annotated[str, WithJsonSchema({"type": "string", "enum": list(DATASETS)})]
-    """Name of the data set."""
+    data: Annotated[str, WithJsonSchema(named_or_own(DATASETS))]
+    """Name of the data set; module:NAME is a DataSet of your own."""
     source: Source = Source()
     """Where the files of the data set come from; what is left out is the data set's own."""
     headline: Flag = False
     """Whether figures, tables and paper go to paper/, for one study of a project; those of others go to
     results/<name>/paper/."""
-    experiments: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")], ...] = ()
+    experiments: tuple[Annotated[str, Field(pattern=own.PATTERN)], ...] = ()
     """Experiments from elsewhere, module:NAME in the working folder or an installed package, whose sections this study
     may have."""
     resources: Resources = Resources()
@@ -99,8 +101,9 @@ class Study(Settings):
     @field_validator("data")
     @classmethod
     def _known_data(cls, name: str) -> str:
-        if name not in DATASETS:
-            raise ValueError(f"unknown data set; known: {', '.join(DATASETS)}")
+        if name not in DATASETS and ":" not in name:
+            raise ValueError(f"unknown data set; known: {', '.join(DATASETS)}, or module:NAME of your own")
+        dataset(name)
         return name
 
     @model_validator(mode="after")
@@ -115,11 +118,13 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _fits_the_data(self):
-        channels, size, _ = self.dataset.shape
+        channels, *sides = self.dataset.shape
         if self.features.kind == "classifier" and self.dataset.classes is not None and self.dataset.classes < 2:
             raise ValueError(
                 f"features.kind: classifier learns labels, and {self.data} has not got two or more of them"
-                + ("; use inception" if channels == 3 else "")
+                + {3: "; use inception"}.get(
+                    channels, "; use source.channels: 3 and inception" * (self.data == "folder")
+                )
             )
         if self.features.kind == "inception" and channels != 3:
             raise ValueError(
@@ -138,9 +143,9 @@ class Study(Settings):
             except ValueError as error:
                 raise ValueError(f"{key}.process.schedule.{error}") from None
             halvings = 2 ** (len(run.network.widths) - 1)
-            if size % halvings:
+            if odd := [side for side in sides if side % halvings]:
                 raise ValueError(
-                    f"{key}.network.widths: {len(run.network.widths)} levels halve {self.data}'s {size} pixels "
+                    f"{key}.network.widths: {len(run.network.widths)} levels halve {self.data}'s {odd[0]} pixels "
                     f"{len(run.network.widths) - 1} times, which does not go; use fewer levels"
                 )
         return self
@@ -265,16 +270,24 @@ class Study(Settings):
         return self.model_dump(mode="json")
 
     @property
-    def own_steps(self) -> tuple[str, ...]:
-        """Names of all its steps from elsewhere, module:Class."""
+    def own_files(self) -> dict[str, tuple[Path, ...]]:
+        """Source files of each step, basis, process and data set from elsewhere, by its name module:NAME."""
         named = {name for run in self.networks.values() for name in (run.q, run.p)}
         named |= {name for section in self.sections.values() for name in getattr(section, "step_families", ())}
-        return tuple(sorted(name for name in named if ":" in name))
+        found = {name: steps.source_files(name) for name in named} | {self.data: data.source_files(self.data)}
+        for settings in _within(self):
+            if isinstance(settings, Basis):
+                found[settings.kind] = bases.source_files(settings.kind)
+            elif isinstance(settings, Process):
+                found[settings.kind] = processes.source_files(settings.kind)
+        return {name: found[name] for name in sorted(found) if ":" in name}
 
     @property
     def with_code(self) -> dict[str, Any]:
-        """`resolved`, with the SHA-256 of its code behind the name of each step from elsewhere."""
-        return _replaced(self.resolved, {name: f"{name} {code_of(name)}" for name in self.own_steps})
+        """`resolved`, with the SHA-256 of its code behind the name of each object from elsewhere."""
+        return _replaced(
+            self.resolved, {name: f"{name} {own.code_of(files)}" for name, files in self.own_files.items()}
+        )
 
     def run(self, name: str) -> Run:
         """The run, or further training of a run, of that name.
@@ -357,6 +370,16 @@ def _merged(defaults: Mapping, override: Any) -> Any:
         below = merged.get(key)
         merged[key] = _merged(below, value) if isinstance(below, Mapping) else value
     return merged
+
+
+def _within(node: Any) -> Iterator[Settings]:
+    """All settings within settings, mappings and lists."""
+    if isinstance(node, Settings):
+        yield node
+        node = dict(node)
+    if isinstance(node, Mapping | tuple):
+        for below in node.values() if isinstance(node, Mapping) else node:
+            yield from _within(below)
 
 
 def _replaced(node: Any, texts: Mapping[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any, get_args
 
@@ -17,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from nonnormal import steps
+from nonnormal import own, steps
 
 
 class Settings(BaseModel):
@@ -60,6 +61,11 @@ MOST = 1_000_000_000  # of anything else that is counted
 # Not what Python would make of a text or of true.
 Number = Annotated[float, Strict()]
 Flag = Annotated[bool, Strict()]
+
+
+def named_or_own(names: Iterable[str]) -> dict[str, Any]:
+    """JSON schema of a name among these, or of an object from elsewhere, module:NAME."""
+    return {"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "pattern": own.PATTERN}]}
 
 
 def _known_step(name: str) -> str:

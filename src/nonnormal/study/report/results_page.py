@@ -99,8 +99,8 @@ def _conditions(study: Study, layout: Layout) -> str:
     )
     published = "Rows marked li2024 were published for other data and other networks. "
     return (
-        f"Conditions: data set `{study.images_name}`; bounds on {study.evaluation.n_images or 'all'} images of the held-out "
-        f"split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of {network}, "
+        f"Conditions: data set `{study.images_name}`; bounds on {study.evaluation.n_images or 'all'} images of the "
+        f"held-out split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of {network}, "
         f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
         f"{study.replicates} training{'s' * (study.replicates > 1)} a pair, study seed {study.seed}; intervals over "
         f"images do not cover retraining; {trainings}. "

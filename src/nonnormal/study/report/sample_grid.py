@@ -22,7 +22,8 @@ def sample_rows(samples: Mapping[str, np.ndarray], levels: int, n_columns: int =
     theme.apply()
     width = theme.WIDTH
     margin = 1.25  # inches for the row labels
-    cell = (width - margin) / n_columns
+    *_, pixels_down, pixels_across = next(iter(samples.values())).shape
+    cell = (width - margin) / n_columns * pixels_down / pixels_across
     figure, axes = plt.subplots(len(samples), 1, figsize=(width, cell * 1.12 * len(samples) + 0.05), squeeze=False)
     for axis, (label, images) in zip(axes[:, 0], samples.items(), strict=True):
         row = np.stack([_with_border(image, levels) for image in images[:n_columns]], axis=1)

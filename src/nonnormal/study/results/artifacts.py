@@ -33,7 +33,7 @@ def network(study: Study, layout: Layout, run: str, device: torch.device | str =
         if "training" in header:
             _same(path, header, _of_network(study, run), f"train run {run} again")
 
-    return load_denoiser(path, device, check)
+    return load_denoiser(path, device, check, study.run(run).basis.kind)
 
 
 def check_initial_weights(study: Study, layout: Layout, run: str) -> None:

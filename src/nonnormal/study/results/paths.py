@@ -91,6 +91,10 @@ class Layout:
         """Training log of a run."""
         return self.run(run) / "training.csv"
 
+    def events(self, run: str) -> Path:
+        """Folder of TensorBoard's event files of a run, where the study asks for them."""
+        return self.run(run) / "tensorboard"
+
     def checkpoint(self, run: str) -> Path:
         """What an unfinished training of a run goes on from."""
         return self.run(run) / "checkpoint.safetensors"

@@ -89,7 +89,7 @@ class FewSteps(Section):
             if name not in study.trainings():
                 raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(study.trainings()))
             run = study.run(name)
-            momentum, by_component = run.process.kind == "psld", run.process.schedule.by_component
+            momentum, by_component = run.process.variables > 1, run.process.schedule.by_component
             if run.basis.kind != "pixel" or run.basis.whiten or momentum or by_component:
                 raise ValueError(
                     f"few_steps.runs: {name} has the basis {run.basis} and the process {run.process.kind} with the "

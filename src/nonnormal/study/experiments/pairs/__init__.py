@@ -54,8 +54,8 @@ EXPERIMENT = Experiment(
                 layout.data,
                 *(layout.samples(run, study.headline_steps) for run in study.runs),
             ],
-            caption="Training images, and samples of each pair q/p (its first training), one row a pair; the samples of "
-            "a column share their seed. Ancestral sampling with steps from p, averaged weights, no selection.",
+            caption="Training images, and samples of each pair q/p (its first training), one row a pair; the samples "
+            "of a column share their seed. Ancestral sampling with steps from p, averaged weights, no selection.",
         ),
         Figure(
             name="steps",
