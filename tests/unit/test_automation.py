@@ -94,7 +94,7 @@ def test_a_hook_accepts_a_file_of_the_repository_and_refuses_another(hook, tmp_p
         ("Snakefile", "rule a:\n  output: 'b'\n")
         if hook == "snakefmt"
         else (
-            "src/nonnormal/own.py",
+            "src/nonnormal/files/own.py",
             "import os\nx = {  'a':1 }\n",
         )
     )

@@ -10,10 +10,10 @@ import torch
 import yaml
 from problems import PhaseSpace, few_digits
 
-from nonnormal import bases, data, own, processes
+from nonnormal import bases, data, processes
 from nonnormal.bases import DCT, Basis, BasisStatistics, Pixel
 from nonnormal.data import DataSet, ImageData, Split
-from nonnormal.files import tracking
+from nonnormal.files import own, tracking
 from nonnormal.processes import PSLD, VE, VP, LinearSDE, as_matrix
 from nonnormal.study.cli.common import open_study
 from nonnormal.study.config import StudyError, validate

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nonnormal import own
 from nonnormal.bases.base import Basis, Shape
+from nonnormal.files import own
 
 _N = 8
 TOLERANCE = 1e-5

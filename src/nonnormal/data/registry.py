@@ -14,7 +14,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nonnormal import own
 from nonnormal.data.cifar10 import CIFAR10, load_cifar10
 from nonnormal.data.colour_digits import load_colour_digits
 from nonnormal.data.digits import load_digits
@@ -23,6 +22,7 @@ from nonnormal.data.imagenet32 import NEW, OLD, load_imagenet32_new, load_imagen
 from nonnormal.data.images import ImageData, Split, need_enough
 from nonnormal.data.photos import PHOTOS, SIZES, load_photos
 from nonnormal.data.source import Source, local
+from nonnormal.files import own
 
 
 @dataclass(frozen=True)

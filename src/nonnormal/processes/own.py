@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nonnormal import own
+from nonnormal.files import own
 from nonnormal.processes.base import LinearProcess
 
 _TIMES = (0.1, 0.35, 0.6, 0.9)

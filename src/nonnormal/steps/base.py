@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonnormal import own
+from nonnormal.files import own
 from nonnormal.steps.characteristic import Unresolved, characteristic_function
 from nonnormal.steps.quadrature import expectation_nodes
 from nonnormal.steps.validation import mistakes

@@ -63,7 +63,7 @@ _NAMED = {
 
 
 def _loaded(path: str) -> Experiment:
-    from nonnormal.own import imported
+    from nonnormal.files.own import imported
 
     try:
         found = imported(path)

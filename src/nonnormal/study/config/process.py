@@ -16,7 +16,8 @@ from pydantic import (
 )
 from torch import Tensor
 
-from nonnormal import bases, own, processes
+from nonnormal import bases, processes
+from nonnormal.files import own
 from nonnormal.processes import PSLD, VP, LinearProcess, schedules, vp_sde
 from nonnormal.study.config.values import SINGLE, Flag, Number, Settings, named_or_own
 

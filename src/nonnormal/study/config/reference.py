@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from nonnormal import own
+from nonnormal.files import own
 from nonnormal.study.config.study import study_model
 from nonnormal.study.registry import packaged
 

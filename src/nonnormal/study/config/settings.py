@@ -13,9 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from nonnormal import bases, own, processes, steps
+from nonnormal import bases, processes, steps
 from nonnormal.bases import PIXEL
 from nonnormal.data.source import LocalPath
+from nonnormal.files import own
 from nonnormal.steps import divergence
 from nonnormal.steps.conventions import PRINTED_PAIRS, is_printed
 from nonnormal.study.config.process import Basis, Process, resolution

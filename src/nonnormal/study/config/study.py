@@ -12,10 +12,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator, model_validator
 
-from nonnormal import bases, data, own, processes, steps
+from nonnormal import bases, data, processes, steps
 from nonnormal.data import DATASETS, DataSet, Source, dataset, describe, file_name, full_name
 from nonnormal.data.source import local
-from nonnormal.files import sha256_of
+from nonnormal.files import own, sha256_of
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config.process import Basis, Process

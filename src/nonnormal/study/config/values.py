@@ -18,7 +18,8 @@ from pydantic import (
     field_validator,
 )
 
-from nonnormal import own, steps
+from nonnormal import steps
+from nonnormal.files import own
 
 
 class Settings(BaseModel):

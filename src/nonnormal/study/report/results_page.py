@@ -100,10 +100,10 @@ def _conditions(study: Study, layout: Layout) -> str:
     published = "Rows marked li2024 were published for other data and other networks. "
     return (
         f"Conditions: data set `{study.images_name}`; bounds on {study.evaluation.n_images or 'all'} images of the "
-        f"held-out split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of {network}, "
-        f"{study.sampling.n_images} samples at {study.headline_steps} network calls against the training split; "
-        f"{study.replicates} training{'s' * (study.replicates > 1)} a pair, study seed {study.seed}; intervals over "
-        f"images do not cover retraining; {trainings}. "
+        f"held-out split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of "
+        f"{network}, {study.sampling.n_images} samples at {study.headline_steps} network calls against the "
+        f"training split; {study.replicates} training{'s' * (study.replicates > 1)} a pair, study seed {study.seed}; "
+        f"intervals over images do not cover retraining; {trainings}. "
         + published * ("pairs" in tables_of(study) and "li2024" in _table(layout, "pairs"))
         + f"Made at revision `{revision_of(made)}` on {made['hardware']}."
     )
