@@ -327,6 +327,18 @@ def test_a_run_in_phase_space_owes_for_two_numbers_a_component(denoiser, digits)
     assert ratios.value.to_numpy() == pytest.approx(1.0, abs=1e-9)  # its loss is the normal one's, but for the constant
 
 
+def test_bits_of_each_image_have_the_means_of_the_rows(denoiser, digits):
+    rows, of_images = measured_bounds(changed(evaluation={"timesteps": [2]}), "un", denoiser, digits)
+    totals = rows[(rows.metric == "bpd_total") & (rows.bound != "convention")]
+    assert len(of_images) == len(totals)
+    for found in totals.itertuples():
+        parts = [found.bound, found.marginals, found.T] if found.bound in ("native", "normal") else [found.bound]
+        parts += [found.dequantisation] if found.bound == "flow" else []
+        bits = of_images["/".join(map(str, parts))].numpy()
+        assert bits.shape == (found.n,)
+        assert same(found, Estimate(*mean_interval(bits), found.n))
+
+
 def test_one_number_of_steps_shows_no_growth(denoiser, digits):
     rows = measured_bounds(changed(evaluation={"timesteps": [T], "flow_tolerance": None}), "un", denoiser, digits)[0]
     assert len(select(rows, "diffusion_ratio")) == 1
