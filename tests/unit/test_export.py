@@ -123,7 +123,7 @@ def test_a_process_without_a_study_draws_the_images_of_the_ancestral_sampler(pro
             ours = expected(project, name, uniform_times(calls, t_min), monkeypatch)
             theirs = torch.load(f"pipelines/{name}-{calls}.pt", weights_only=True)
             assert ours.abs().max() > 0.9  # so that there is something to compare
-            assert (theirs - ours.clamp(-1, 1)).abs().max() < 1e-5, (name, calls)
+            assert (theirs - ours.clamp(-1, 1)).abs().max() < 3e-5, (name, calls)
 
 
 def test_calls_that_do_not_divide_the_timesteps_use_the_nearest_times(project, monkeypatch):
@@ -131,10 +131,10 @@ def test_calls_that_do_not_divide_the_timesteps_use_the_nearest_times(project, m
     theirs = images(pipe, 5)
     steps = pipe.scheduler.timesteps
     assert len(steps) == 5 and steps[0] == T - 1
-    times = torch.cat([(steps + 1) / T, torch.zeros(1)])
+    times = torch.cat([(steps.double() + 1) / T, torch.zeros(1).double()])
     assert (times - uniform_times(5).flip(0)).abs().max() <= 0.5 / T + 1e-6
     ours = expected(project, "laplace", times, monkeypatch)
-    assert (theirs - ours.clamp(-1, 1)).abs().max() < 1e-5
+    assert (theirs - ours.clamp(-1, 1)).abs().max() < 3e-5
 
 
 def test_the_predictor_knows_the_log_snr_of_every_timestep(project):
