@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
             name="step_swap_style",
             function="figures:step_swap_style",
             takes=("rows",),
-            caption="With few calls the step's kurtosis orders the style of samples; with many nothing is left. "
+            caption="How far the step's kurtosis orders the style of samples, by the number of network calls. "
             "Difference in style to the normal step from the same seeds, against the excess kurtosis of the "
             "step times the share of it that reaches the network, in the mean over the calls. Large marks: mean "
             "over networks, hollow for skewed steps, which Spearman's ρ leaves out; small ones: each network.",
