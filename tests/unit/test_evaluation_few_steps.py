@@ -33,8 +33,9 @@ RAW = {
         "n_bounds": 6,
         "grid_points": 4,
         "grid_images": 5,
+        "reach": 4,
         "nfe": [2],
-        "sampled": ["scale", "conditional+shape"],
+        "sampled": ["scale", "conditional+shape", "residuals"],
         "noise_factors": [0.9, 1],
         "step_families": ["normal", "rademacher"],
         "n_images": 8,
@@ -100,11 +101,30 @@ def test_differences_are_those_of_the_totals_to_the_unit_step_at_equal_steps_of_
 def test_fitted_steps_lie_beside_the_weights_and_belong_to_their_network(made):
     context, rows = made[:2]
     chains = load_chains(context)
-    assert len(chains) == len(select(rows, "few_steps_bpd_total"))
+    bounded = [chain for chain in chains if chain.choice != "residuals"]
+    assert len(bounded) == len(select(rows, "few_steps_bpd_total"))
+    assert [chain.conditions["T"] for chain in chains if chain not in bounded] == [2]
     assert all(len(chain.times) == len(chain.steps) + 1 == chain.conditions["T"] + 1 for chain in chains)
     other = Small(validate({**RAW, "seed": 4}, "tiny.yaml"), context.layout, "nn")
     with pytest.raises(ValueError, match=r"few-steps\.safetensors holds steps of another network"):
         load_chains(other)
+
+
+def test_the_fewest_calls_are_those_whose_bound_is_no_larger(made):
+    rows = named(select(made[1], "few_steps_calls"), "choice", "T").set_index("choice")
+    totals = named(select(made[1], "few_steps_bpd_total"), "choice", "basis", "T", "grid")
+    totals = totals.set_index(["choice", "basis", "T", "grid"]).value
+    assert set(rows.index) == {"unit", "conditional+shape"} and (rows["T"] == 4).all()
+    for choice, n_calls in rows.value.items():
+        assert 1 <= n_calls <= 4
+        if n_calls in (2, 3):
+            reached = totals[choice, "pixel", n_calls, "searched"]
+            assert reached < totals["unit", "pixel", 3, "uniform"]
+
+
+@pytest.mark.parametrize(("target", "least"), [(100.0, 1), (10.0, 10), (9.5, 11), (1.0, 40), (0.0, 40)])
+def test_the_fewest_is_found_by_halving(target, least):
+    assert measure.fewest(lambda n: 100 / n, target, 40) == least
 
 
 def test_samples_of_every_step_are_compared_with_the_normal_unit_step(made):
@@ -112,7 +132,7 @@ def test_samples_of_every_step_are_compared_with_the_normal_unit_step(made):
     rows = named(select(made[2], "few_steps_fid_digits"), *keys)
     found = {tuple(row[key] for key in keys) for row in rows.to_dict("records")}
     unit = {("unit", "pixel", step, factor) for step in ("normal", "rademacher") for factor in (0.9, 1.0)}
-    fitted = {("scale", "pixel"), ("conditional+shape", "pixel"), ("conditional+shape", "residual_pca")}
+    fitted = {(choice, "pixel") for choice in RAW["few_steps"]["sampled"]} | {("conditional+shape", "residual_pca")}
     assert {row for row in found if row[0] == "unit"} == unit
     assert {row[:2] for row in found if row[0] != "unit"} == fitted
     assert len(select(made[2], "few_steps_fid_digits_difference")) == len(rows) - 1
@@ -134,7 +154,7 @@ def test_tables_and_figures_are_made_of_the_rows(made):
     bounds, distances = tables.readable_few_steps(numbers)
     assert list(bounds.columns) == ["T = 2", "T = 3"] and "conditional+shape, searched times" in bounds.index
     steps = ["normal", "normal × 0.9", "rademacher × 0.9", "rademacher", "scale", "conditional+shape"]
-    assert list(distances.index) == [*steps, "conditional+shape, residual_pca"]
+    assert list(distances.index) == [*steps, "conditional+shape, residual_pca", "residuals"]
     assert distances.loc["rademacher × 0.9", "2 calls"].startswith("Δ ")
     assert len(figures.bounds(summary).axes) == len(figures.samples(summary, context.fid).axes) == 2
 

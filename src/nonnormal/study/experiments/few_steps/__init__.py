@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
             settings={
                 "few_steps": (
                     *("choices", "bases", "timesteps", "n_fit", "draws", "fits", "n_bounds"),
-                    *("grid_choices", "grid_points", "grid_images"),
+                    *("grid_choices", "grid_points", "grid_images", "reach", "nfe", "sampled"),
                 )
             },
             inputs=lambda study, layout, run: [layout.data, layout.weights(run)],

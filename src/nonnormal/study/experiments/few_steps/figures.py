@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from nonnormal.study.experiments.few_steps.tables import few_steps
 from nonnormal.study.report import theme
 
-_CHOICES = ("unit", "scale", "diagonal", "conditional")
+_CHOICES = ("unit", "scale", "diagonal", "conditional", "residuals")
 _COLOURS = dict(zip(_CHOICES, sns.color_palette("colorblind"), strict=False)) | {"optimum": "black"}
 _SHOWN = ("unit", "scale", "scale+shape", "conditional+shape")  # of the bounds
 _MARKERS = {"pixel": "o", "dct": "s", "fourier": "P", "haar": "D", "pca": "v", "residual_pca": "^"}

@@ -19,10 +19,11 @@ def few_steps(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
         fid: name of the distance.
 
     Returns:
-        DataFrame with `measure` (bpd_total, bpd_difference, kurtosis, optimum, fid, fid_difference), `run`, `choice`,
-        `basis`, `grid`, `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`, `high`, `n`.
+        DataFrame with `measure` (bpd_total, bpd_difference, calls, kurtosis, optimum, fid, fid_difference), `run`,
+        `choice`, `basis`, `grid`, `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`,
+        `high`, `n`.
     """
-    measures = {name: name for name in ("bpd_total", "bpd_difference", "kurtosis", "optimum")}
+    measures = {name: name for name in ("bpd_total", "bpd_difference", "calls", "kurtosis", "optimum")}
     measures |= {fid: "fid", f"{fid}_difference": "fid_difference"}
     found = pd.concat(
         summary[summary.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()
