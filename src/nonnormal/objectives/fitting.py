@@ -164,7 +164,7 @@ def fit_steps(
     """
     choices = (choice,) if isinstance(choice, str) else tuple(choice)
     for name in choices:
-        _parsed(name)
+        parsed(name)
     if basis not in ("pixel", PIXEL) and not isinstance(design.q, Normal):
         raise ValueError(f"a basis beside the design's needs a normal q, found {design.q}; give the design that basis")
     fixed = None if basis in ("pixel", PIXEL, "residual_pca") else basis
@@ -213,7 +213,7 @@ def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed
     """
     if choice == RESIDUALS:
         return ResidualStep(errors.q, errors.delta)
-    spread, shaped = _parsed(choice)
+    spread, shaped = parsed(choice)
     if spread == "unit":
         raise ValueError("unit: nothing is fitted")
     errors = errors.rotated(basis)
@@ -221,7 +221,12 @@ def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed
     return _with_shape(errors, step, seed) if shaped else step
 
 
-def _parsed(choice: str) -> tuple[str, bool]:
+def parsed(choice: str) -> tuple[str, bool]:
+    """(spread, whether a shape is fitted) of a choice.
+
+    Raises:
+        ValueError: an unknown choice.
+    """
     if choice not in (*CHOICES, RESIDUALS):
         raise ValueError(f"unknown choice {choice!r}; known: {', '.join((*CHOICES, RESIDUALS))}")
     spread, _, shape = choice.partition("+")
