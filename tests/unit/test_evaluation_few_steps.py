@@ -150,13 +150,58 @@ def test_tables_and_figures_are_made_of_the_rows(made):
     context = made[0]
     summary = pd.concat(made[1:], ignore_index=True)
     numbers = tables.few_steps(summary, context.fid)
-    assert len(numbers) == len(summary)
+    assert len(numbers) == len(summary) and tables.MEAN not in set(numbers.run)
     bounds, distances = tables.readable_few_steps(numbers)
     assert list(bounds.columns) == ["T = 2", "T = 3"] and "conditional+shape, searched times" in bounds.index
     steps = ["normal", "normal × 0.9", "rademacher × 0.9", "rademacher", "scale", "conditional+shape"]
     assert list(distances.index) == [*steps, "conditional+shape, residual_pca", "residuals"]
     assert distances.loc["rademacher × 0.9", "2 calls"].startswith("Δ ")
+    assert len(figures.families(summary).axes) == 1
     assert len(figures.bounds(summary).axes) == len(figures.samples(summary, context.fid).axes) == 2
+
+
+def networks(*columns):
+    """Differences of networks a, b, … at 4 calls, one column of numbers for each step."""
+    rows = [
+        {
+            "metric": "few_steps_fid_difference",
+            "run": run,
+            "choice": choice,
+            "basis": "pixel",
+            "grid": "uniform",
+            "T": 4,
+        }
+        | {"step": step, "factor": factor, "value": value, "low": value, "high": value, "n": 9}
+        for (choice, step, factor), values in columns
+        for run, value in zip("abcd", values, strict=False)
+    ]
+    return tables.few_steps(pd.DataFrame(rows), "fid").set_index("measure")
+
+
+def test_means_over_networks_have_students_interval():
+    found = networks((("unit", "laplace", 1.0), [1.0, 2.0, 6.0]))
+    [mean] = found[found.run == tables.MEAN].loc[["fid_difference"]].itertuples()
+    assert (mean.value, mean.n, mean.step, mean.factor) == (3.0, 3, "laplace", 1.0)
+    assert mean.high - mean.value == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
+
+
+def test_the_rule_is_told_by_networks_that_did_not_choose_it():
+    # The fitted step is best for the mean, but by one network's luck: the others would not choose it for that one.
+    lucky, steady = [-9.0, 2.0, 2.0, 2.0], [-0.5, -0.5, -0.6, -0.4]
+    found = networks(
+        (("scale", None, None), lucky), (("unit", "normal", 0.9), steady), (("unit", "laplace", 1.0), [5.0] * 4)
+    )
+    rule, normal = found.loc["rule"], found.loc["rule_normal"]
+    assert rule.choice == "scale" and normal.choice == "unit" and normal.factor == 0.9
+    assert normal.value == pytest.approx(-0.5) and normal.high < 0
+    assert rule.value == pytest.approx(np.mean([steady[0], *lucky[1:]])) and rule.low < 0 < rule.high
+
+
+def test_without_a_gain_the_rule_is_the_normal_unit_step_and_two_networks_give_none():
+    worse = (("unit", "laplace", 1.0), [1.0, 2.0, 3.0])
+    rule = networks(worse).loc["rule"]
+    assert (rule.step, rule.factor, rule.value) == ("normal", 1.0, 0.0)
+    assert "rule" not in networks((worse[0], worse[1][:2])).index
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ def boundary(summary: pd.DataFrame) -> Figure:
             line = line.sort_values("nfe")
             left.plot(line.nfe.astype(float), line.value, color=colours[name], lw=1.1, ms=3, label=label, **style)
     left.set(xscale="log", yscale="log", xlabel="steps T", ylabel="Kolmogorov–Smirnov")
-    left.legend(fontsize=6.5)
+    left.set_ylim(bottom=rows.value.min() / 40)  # room for the legend
+    left.legend(fontsize=6.5, loc="lower left")
     orders = summary[(summary.metric == "boundary_order") & summary.step.str.startswith("student_t", na=False)]
     df = np.array([get(name).df for name in orders.step])
     right.axvspan(2, 4, color="0.93", zorder=0)
