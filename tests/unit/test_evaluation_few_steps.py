@@ -33,8 +33,9 @@ RAW = {
         "n_bounds": 6,
         "grid_points": 4,
         "grid_images": 5,
+        "reach": 4,
         "nfe": [2],
-        "sampled": ["scale", "conditional+shape"],
+        "sampled": ["scale", "conditional+shape", "residuals"],
         "noise_factors": [0.9, 1],
         "step_families": ["normal", "rademacher"],
         "n_images": 8,
@@ -100,11 +101,30 @@ def test_differences_are_those_of_the_totals_to_the_unit_step_at_equal_steps_of_
 def test_fitted_steps_lie_beside_the_weights_and_belong_to_their_network(made):
     context, rows = made[:2]
     chains = load_chains(context)
-    assert len(chains) == len(select(rows, "few_steps_bpd_total"))
+    bounded = [chain for chain in chains if chain.choice != "residuals"]
+    assert len(bounded) == len(select(rows, "few_steps_bpd_total"))
+    assert [chain.conditions["T"] for chain in chains if chain not in bounded] == [2]
     assert all(len(chain.times) == len(chain.steps) + 1 == chain.conditions["T"] + 1 for chain in chains)
     other = Small(validate({**RAW, "seed": 4}, "tiny.yaml"), context.layout, "nn")
     with pytest.raises(ValueError, match=r"few-steps\.safetensors holds steps of another network"):
         load_chains(other)
+
+
+def test_the_fewest_calls_are_those_whose_bound_is_no_larger(made):
+    rows = named(select(made[1], "few_steps_calls"), "choice", "T").set_index("choice")
+    totals = named(select(made[1], "few_steps_bpd_total"), "choice", "basis", "T", "grid")
+    totals = totals.set_index(["choice", "basis", "T", "grid"]).value
+    assert set(rows.index) == {"unit", "conditional+shape"} and (rows["T"] == 4).all()
+    for choice, n_calls in rows.value.items():
+        assert 1 <= n_calls <= 4
+        if n_calls in (2, 3):
+            reached = totals[choice, "pixel", n_calls, "searched"]
+            assert reached < totals["unit", "pixel", 3, "uniform"]
+
+
+@pytest.mark.parametrize(("target", "least"), [(100.0, 1), (10.0, 10), (9.5, 11), (1.0, 40), (0.0, 40)])
+def test_the_fewest_is_found_by_halving(target, least):
+    assert measure.fewest(lambda n: 100 / n, target, 40) == least
 
 
 def test_samples_of_every_step_are_compared_with_the_normal_unit_step(made):
@@ -112,7 +132,7 @@ def test_samples_of_every_step_are_compared_with_the_normal_unit_step(made):
     rows = named(select(made[2], "few_steps_fid_digits"), *keys)
     found = {tuple(row[key] for key in keys) for row in rows.to_dict("records")}
     unit = {("unit", "pixel", step, factor) for step in ("normal", "rademacher") for factor in (0.9, 1.0)}
-    fitted = {("scale", "pixel"), ("conditional+shape", "pixel"), ("conditional+shape", "residual_pca")}
+    fitted = {(choice, "pixel") for choice in RAW["few_steps"]["sampled"]} | {("conditional+shape", "residual_pca")}
     assert {row for row in found if row[0] == "unit"} == unit
     assert {row[:2] for row in found if row[0] != "unit"} == fitted
     assert len(select(made[2], "few_steps_fid_digits_difference")) == len(rows) - 1
@@ -130,13 +150,58 @@ def test_tables_and_figures_are_made_of_the_rows(made):
     context = made[0]
     summary = pd.concat(made[1:], ignore_index=True)
     numbers = tables.few_steps(summary, context.fid)
-    assert len(numbers) == len(summary)
+    assert len(numbers) == len(summary) and tables.MEAN not in set(numbers.run)
     bounds, distances = tables.readable_few_steps(numbers)
     assert list(bounds.columns) == ["T = 2", "T = 3"] and "conditional+shape, searched times" in bounds.index
     steps = ["normal", "normal × 0.9", "rademacher × 0.9", "rademacher", "scale", "conditional+shape"]
-    assert list(distances.index) == [*steps, "conditional+shape, residual_pca"]
+    assert list(distances.index) == [*steps, "conditional+shape, residual_pca", "residuals"]
     assert distances.loc["rademacher × 0.9", "2 calls"].startswith("Δ ")
+    assert len(figures.families(summary).axes) == 1
     assert len(figures.bounds(summary).axes) == len(figures.samples(summary, context.fid).axes) == 2
+
+
+def networks(*columns):
+    """Differences of networks a, b, … at 4 calls, one column of numbers for each step."""
+    rows = [
+        {
+            "metric": "few_steps_fid_difference",
+            "run": run,
+            "choice": choice,
+            "basis": "pixel",
+            "grid": "uniform",
+            "T": 4,
+        }
+        | {"step": step, "factor": factor, "value": value, "low": value, "high": value, "n": 9}
+        for (choice, step, factor), values in columns
+        for run, value in zip("abcd", values, strict=False)
+    ]
+    return tables.few_steps(pd.DataFrame(rows), "fid").set_index("measure")
+
+
+def test_means_over_networks_have_students_interval():
+    found = networks((("unit", "laplace", 1.0), [1.0, 2.0, 6.0]))
+    [mean] = found[found.run == tables.MEAN].loc[["fid_difference"]].itertuples()
+    assert (mean.value, mean.n, mean.step, mean.factor) == (3.0, 3, "laplace", 1.0)
+    assert mean.high - mean.value == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
+
+
+def test_the_rule_is_told_by_networks_that_did_not_choose_it():
+    # The fitted step is best for the mean, but by one network's luck: the others would not choose it for that one.
+    lucky, steady = [-9.0, 2.0, 2.0, 2.0], [-0.5, -0.5, -0.6, -0.4]
+    found = networks(
+        (("scale", None, None), lucky), (("unit", "normal", 0.9), steady), (("unit", "laplace", 1.0), [5.0] * 4)
+    )
+    rule, normal = found.loc["rule"], found.loc["rule_normal"]
+    assert rule.choice == "scale" and normal.choice == "unit" and normal.factor == 0.9
+    assert normal.value == pytest.approx(-0.5) and normal.high < 0
+    assert rule.value == pytest.approx(np.mean([steady[0], *lucky[1:]])) and rule.low < 0 < rule.high
+
+
+def test_without_a_gain_the_rule_is_the_normal_unit_step_and_two_networks_give_none():
+    worse = (("unit", "laplace", 1.0), [1.0, 2.0, 3.0])
+    rule = networks(worse).loc["rule"]
+    assert (rule.step, rule.factor, rule.value) == ("normal", 1.0, 0.0)
+    assert "rule" not in networks((worse[0], worse[1][:2])).index
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from nonnormal.processes import apply, uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.samplers.bound_grid import best_times, bound_costs
 from nonnormal.seeds import ImageNoise
-from nonnormal.steps import FittedStep, Normal, ScaleMixture, StepError, get
+from nonnormal.steps import FittedStep, Normal, ResidualStep, ScaleMixture, StepError, get
 
 DOUBLE = torch.float64
 PROCESS, NORMAL = VPS["vp-digits"], get("normal")
@@ -319,6 +319,9 @@ def row(**changes):
         dict(steps=row(tensors=["scale", "basis"])),
         dict(steps=row(tensors=["edges"])),
         dict(steps=row(basis=0)),
+        dict(steps=row(tensors=["delta"])),
+        dict(steps=row(tensors=["delta"]), tensors={"0.delta": torch.full((2, 1, 2, 2), math.nan, dtype=DOUBLE)}),
+        dict(steps=row(tensors=["delta", "scale"]), tensors={"0.delta": torch.ones(2, 1, 2, 2, dtype=DOUBLE)}),
         dict(bases=[{"kind": "eval"}]),
         dict(bases=[{"kind": "haar", "levels": "2"}]),
         dict(bases=[{"kind": "pca"}]),
@@ -410,3 +413,46 @@ def test_the_best_grid_is_better_than_the_uniform_one_and_costs_what_bound_finds
             **dict(levels=17, n_steps=4, seeds=range(300), times=times, losses=[FittedLoss(NORMAL, steps)]),
         )
         assert terms.diffusion.mean().item() == pytest.approx(best, rel=0.1)
+
+
+# ---- whole residuals -------------------------------------------------------------------------------------------------
+
+
+def test_whole_residuals_keep_the_dependence_of_components():
+    g = torch.Generator().manual_seed(0)
+    mixing = torch.tensor([[2.0, 1.5], [0.0, 0.5]], dtype=torch.float64)
+    delta = (torch.randn(3000, 2, generator=g, dtype=torch.float64).exp() - 2) @ mixing
+    step = fit_step(Residuals(Normal(), delta, delta, torch.arange(3000)), "residuals")
+    w, u = torch.randn(200_000, 2, generator=g, dtype=torch.float64), torch.rand(200_000, generator=g).double()
+    z = step.noise(w, u)
+    # The law of z − δ, first and second moments: its mean is kept, and the covariance is 1 + Cov δ.
+    assert torch.allclose(z.mean(0), -delta.mean(0), atol=0.05)
+    expected = torch.eye(2, dtype=torch.float64) + delta.T.cov()
+    assert torch.allclose(z.T.cov(), expected, rtol=0.03)
+    # Each drawn vector is one of the errors: without w, no other is drawn, and all are.
+    alone = step.noise(torch.zeros(200_000, 2, dtype=torch.float64), u)
+    assert len(alone.unique(dim=0)) == 3000 and torch.isin(alone, -delta).all()
+
+
+def test_an_image_draws_the_same_residuals_in_any_batch():
+    torch.manual_seed(0)
+    delta = torch.randn(7, 1, 2, 2, dtype=torch.float64)
+    steps = [ResidualStep(Normal(), delta), "normal", ResidualStep(Normal(), 2 * delta)]
+
+    def draw(seeds):
+        options = dict(times=uniform_times(3), seeds=seeds)
+        return sample_ancestral(lambda x, sigma: 0.5 * x, PROCESS, steps, (len(seeds), 1, 2, 2), **options)
+
+    assert torch.equal(draw([1, 2, 3])[1:], draw([2, 3]))
+    assert not torch.equal(draw([1, 2]), draw([2, 3]))
+
+
+def test_whole_residuals_are_stored_and_have_no_bound(tmp_path):
+    step = ResidualStep(Normal(), torch.randn(3, 1, 2, 2, dtype=torch.float64))
+    save_steps(tmp_path / "steps.safetensors", [step, Normal()])
+    (read, unit), _ = load_steps(tmp_path / "steps.safetensors")
+    assert isinstance(read, ResidualStep) and torch.equal(read.delta, step.delta) and unit == Normal()
+    with pytest.raises(ValueError, match="serves samples"):
+        FittedLoss(Normal(), [step])
+    with pytest.raises(StepError, match="finite errors"):
+        ResidualStep(Normal(), torch.full((2, 1), math.nan))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from problems import DENSE, STEPS, HyperbolicSecant, scipy_law
+from scipy import stats
 from scipy.integrate import quad
 
 from nonnormal import steps
-from nonnormal.steps import StepError, divergence, get
+from nonnormal.steps import StepError, divergence, get, shift_kl
 from nonnormal.steps.base import check
 from nonnormal.steps.closed_forms import CLOSED_FORMS, closed_form
 
@@ -334,10 +335,27 @@ def test_a_parameter_given_twice_is_refused():
         get("student_t(df=5, df=6)")
 
 
-@pytest.mark.parametrize("df", [4.0, 3, 0, -5, math.inf, math.nan])
-def test_degrees_of_freedom_without_a_fourth_moment_are_refused(df):
-    with pytest.raises(StepError, match=r"df must be larger than 4.*invariance principle.*fourth moment"):
+@pytest.mark.parametrize("df", [2.0, 1, 0, -5, math.inf, math.nan])
+def test_degrees_of_freedom_without_a_variance_are_refused(df):
+    with pytest.raises(StepError, match=r"df must be larger than 2.*DLPM .*t-EDM"):
         get("student_t", df=df)
+
+
+@pytest.mark.parametrize("name", ["stable(alpha=1.5)", "cauchy"])
+def test_steps_without_a_variance_are_refused_with_what_they_need(name):
+    with pytest.raises(StepError, match=r"has no variance.*DLPM \(2407\.18609\) and t-EDM \(2410\.14171\)"):
+        get(name)
+
+
+@pytest.mark.parametrize("df", [2.5, 3.0, 4.0])
+def test_without_a_fourth_moment_the_law_is_still_students(df):
+    step, law = get("student_t", df=df), scipy_law(f"student_t(df={df:g})")
+    z = torch.tensor([-3.0, -0.2, 0.0, 1.0, 8.0], dtype=torch.float64)
+    assert step.excess_kurtosis == math.inf
+    assert np.allclose(step.log_prob(z), law.logpdf(z.numpy())) and np.allclose(step.cdf(z), law.cdf(z.numpy()))
+    draws = step.sample((20_000,), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert stats.kstest(draws.numpy(), law.cdf).pvalue > 1e-3
+    assert shift_kl(step, step, torch.tensor([1.0], dtype=torch.float64)).isfinite().all()
 
 
 @pytest.mark.parametrize("df", [1.1e8, 1e14, 1e39])

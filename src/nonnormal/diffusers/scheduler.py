@@ -12,11 +12,13 @@ Source: mean and variance: Ho et al. (2006.11239) eq. 7; any other step: li2024 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nonnormal.denoisers import _torchvision
+from nonnormal.diffusers.fitted import STEPS_FILE, FittedSteps
 from nonnormal.diffusers.keys import OtherSchedulerKeys, OwnSchedulerKeys, SchedulerKeys, refuse_unusable
 from nonnormal.steps import Step, StepError, get, is_registered
 
@@ -42,10 +44,12 @@ class NonNormalScheduler(DDPMScheduler):
         final_alpha_cumprod: alpha² at which the chain ends. With 1, as in diffusers, the image is the x̂0 of the last
             call. Below 1 the last step adds noise as every other, to a state at this level that is divided by alpha:
             the chain of this project's processes, whose data begin with a little noise. Noise levels are then float64.
+        fitted_steps: name of the file of fitted steps beside the configuration, which `with_steps` sets.
         *args, **kwargs: those of `DDPMScheduler`.
 
     Attributes:
         law: the `Step` of that name.
+        steps: `FittedSteps` in its place, or None.
 
     Raises:
         ValueError: no such step, a value that cannot be used, or noise levels at which a sample is no number.
@@ -57,15 +61,27 @@ class NonNormalScheduler(DDPMScheduler):
         StudentT(df=5.0)
     """
 
-    def __init__(self, *args, step_distribution: str = "normal", final_alpha_cumprod: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        *args,
+        step_distribution: str = "normal",
+        final_alpha_cumprod: float = 1.0,
+        fitted_steps: str | None = None,
+        **kwargs,
+    ):
         if not isinstance(step_distribution, str):
             raise StepError(f'step_distribution must be a name, such as "student_t(df=5)"; found {step_distribution!r}')
         given = inspect.signature(DDPMScheduler.__init__).bind(self, *args, **kwargs)
         refuse_unusable(given.arguments, SchedulerKeys)  # before diffusers makes the noise levels
         refuse_unusable({"final_alpha_cumprod": final_alpha_cumprod}, OwnSchedulerKeys)
+        if fitted_steps not in (None, STEPS_FILE):
+            raise ValueError(f"fitted_steps must be None or {STEPS_FILE!r}; found {fitted_steps!r}")
         self.law = get(step_distribution)
         super().__init__(*args, **kwargs)
-        self.register_to_config(step_distribution=step_distribution, final_alpha_cumprod=final_alpha_cumprod)
+        self.register_to_config(
+            step_distribution=step_distribution, final_alpha_cumprod=final_alpha_cumprod, fitted_steps=fitted_steps
+        )
+        self.steps: FittedSteps | None = None
         if final_alpha_cumprod < 1:
             betas = self.config.trained_betas
             self.betas = self.betas.double() if betas is None else torch.as_tensor(betas, dtype=torch.float64)
@@ -101,13 +117,56 @@ class NonNormalScheduler(DDPMScheduler):
             )
 
     # diffusers reads the keys of a configuration off the signature: DDPMScheduler's of any version, and two more.
-    _ddpm = inspect.signature(DDPMScheduler.__init__)
-    _own = [
-        inspect.Parameter("step_distribution", inspect.Parameter.KEYWORD_ONLY, default="normal", annotation=str),
-        inspect.Parameter("final_alpha_cumprod", inspect.Parameter.KEYWORD_ONLY, default=1.0, annotation=float),
-    ]
-    __init__.__signature__ = _ddpm.replace(parameters=[*_ddpm.parameters.values(), *_own])
-    del _ddpm, _own
+    _ddpm, _key = inspect.signature(DDPMScheduler.__init__), inspect.Parameter.KEYWORD_ONLY
+    _step = inspect.Parameter("step_distribution", _key, default="normal", annotation=str)
+    _final = inspect.Parameter("final_alpha_cumprod", _key, default=1.0, annotation=float)
+    _fitted = inspect.Parameter("fitted_steps", _key, default=None, annotation=str)
+    __init__.__signature__ = _ddpm.replace(parameters=[*_ddpm.parameters.values(), _step, _final, _fitted])
+    del _ddpm, _key, _step, _final, _fitted
+
+    def with_steps(self, steps: FittedSteps) -> NonNormalScheduler:
+        """This scheduler with fitted steps, as `fitted.fit_scheduler` finds them, for their timesteps alone.
+
+        Raises:
+            ValueError: the steps were fitted for other noise levels, or for a network with another variance_type.
+        """
+        steps.refuse_other(self)
+        scheduler = type(self).from_config(self.config, fitted_steps=STEPS_FILE)
+        scheduler.steps = steps
+        return scheduler
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Writes the configuration, and fitted steps in a file beside it, into a folder."""
+        self._refuse_missing_steps()
+        if self.steps is not None:
+            self.steps.save(save_directory)
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path=None, subfolder=None, return_unused_kwargs=False, **kwargs):
+        """The scheduler of a folder, or of a name on the Hub; with fitted steps, if it has them, of a folder alone.
+
+        Args:
+            pretrained_model_name_or_path, subfolder, return_unused_kwargs: as in diffusers.
+            **kwargs: as in diffusers and `from_config`; fitted_steps=None leaves the steps out.
+
+        Raises:
+            ValueError: the file of steps is missing, damaged, hostile, or for other noise levels; see `from_config`.
+        """
+        found = super().from_pretrained(pretrained_model_name_or_path, subfolder, return_unused_kwargs, **kwargs)
+        scheduler = found[0] if return_unused_kwargs else found
+        if scheduler.config.fitted_steps:
+            steps = FittedSteps.load(Path(pretrained_model_name_or_path, subfolder or ""))
+            steps.refuse_other(scheduler)
+            scheduler.steps = steps
+        return found
+
+    def _refuse_missing_steps(self) -> None:
+        if self.config.fitted_steps and self.steps is None:
+            raise ValueError(
+                "fitted_steps: the configuration names fitted steps, which it does not hold; load them by "
+                "NonNormalScheduler.from_pretrained(folder), or give fitted_steps=None to go without"
+            )
 
     @classmethod
     def from_config(cls, config=None, return_unused_kwargs=False, *, trust_steps=False, **kwargs):
@@ -171,8 +230,9 @@ class NonNormalScheduler(DDPMScheduler):
         """Sets the timesteps of sampling, as `DDPMScheduler` does.
 
         Raises:
-            ValueError: a timestep is none of the training's.
+            ValueError: a timestep is none of the training's, or there are fitted steps for others than these.
         """
+        self._refuse_missing_steps()
         super().set_timesteps(*args, **kwargs)
         if not self.custom_timesteps:  # rounding may leave a last one at −1, which would have the largest noise
             self.timesteps = self.timesteps[self.timesteps >= 0]
@@ -180,6 +240,11 @@ class NonNormalScheduler(DDPMScheduler):
         if low < 0 or high >= n:
             name = "timesteps" if self.custom_timesteps else "steps_offset"
             raise ValueError(f"{name}: timesteps must be from 0 to {n - 1}; found {low if low < 0 else high}")
+        if self.steps is not None and tuple(self.timesteps.tolist()) != self.steps.timesteps:
+            raise ValueError(
+                f"the steps were fitted for {len(self.steps.timesteps)} calls at timesteps "
+                f"{list(self.steps.timesteps)}; found {self.timesteps.tolist()}"
+            )
 
     def step(
         self,
@@ -199,7 +264,8 @@ class NonNormalScheduler(DDPMScheduler):
             return_dict: an object with `prev_sample` and `pred_original_sample`, else the pair (x_s, x̂0).
 
         Raises:
-            ValueError: a list of generators is neither of 1 nor of B, or a learned variance is missing.
+            ValueError: a list of generators is neither of 1 nor of B, a learned variance is missing, or fitted steps
+                are of another timestep or for images of another shape.
         """
         predicted_variance = None
         if self.config.variance_type in ("learned", "learned_range"):
@@ -214,11 +280,23 @@ class NonNormalScheduler(DDPMScheduler):
         # In diffusers' order of operations, so that not even the last bit differs.
         xs = alpha2_s**0.5 * (1 - ratio) / sigma2_t * x0_hat + ratio**0.5 * sigma2_s / sigma2_t * sample
         if timestep > 0 or self.one < 1:
-            z = _draw(self.law, model_output.shape, generator, model_output.dtype, model_output.device)
+            z = self._noise(int(timestep), x0_hat, generator)
             xs = xs + self._std(timestep, predicted_variance) * z
         if s < 0 and self.one < 1:
             xs = xs / self.one**0.5
         return DDPMSchedulerOutput(prev_sample=xs, pred_original_sample=x0_hat) if return_dict else (xs, x0_hat)
+
+    def _noise(self, t: int, x0_hat: Tensor, generator: Generators) -> Tensor:
+        """Z in units of the true step's standard deviation, (B, C, H, W)."""
+
+        def draw(law: Step, shape: tuple[int, ...]) -> Tensor:
+            return _draw(law, shape, generator, x0_hat.dtype, x0_hat.device)
+
+        return draw(self.law, x0_hat.shape) if self.steps is None else self.steps.noise(t, x0_hat, draw)
+
+    def predict_x0(self, model_output: Tensor, timestep: int | Tensor, sample: Tensor) -> Tensor:
+        """x̂0 as `step` uses it, for the network's answer at x_t (B, C, H, W)."""
+        return self._x0_hat(model_output, sample, self.alphas_cumprod[timestep])
 
     def _x0_hat(self, model_output: Tensor, xt: Tensor, alpha2: Tensor) -> Tensor:
         """The clean image that the network's answer stands for, clipped as the configuration says."""

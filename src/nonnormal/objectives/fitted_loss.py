@@ -20,7 +20,7 @@ from nonnormal.objectives.losses import Loss
 from nonnormal.processes import LinearProcess
 from nonnormal.steps import Normal, Step
 from nonnormal.steps.divergence import shift_kl
-from nonnormal.steps.fitted import FittedStep
+from nonnormal.steps.fitted import FittedStep, ResidualStep
 from nonnormal.steps.scaled_divergence import scaled_kl
 
 _NORMAL = Normal()
@@ -36,7 +36,7 @@ class FittedLoss:
         p: step of unit variance by which the reconstruction term is made.
 
     Raises:
-        ValueError: there are no steps, or a fitted one has a basis and q is not normal.
+        ValueError: there are no steps, one draws whole residuals, or a fitted one has a basis and q is not normal.
     """
 
     q: Step
@@ -48,6 +48,8 @@ class FittedLoss:
     def __post_init__(self):
         if not len(self.steps):
             raise ValueError("a step for each interval is needed, found none")
+        if any(isinstance(step, ResidualStep) for step in self.steps):
+            raise ValueError("a step that draws whole residuals serves samples: its components are not independent")
         rotated = any(isinstance(step, FittedStep) and step.basis is not None for step in self.steps)
         if rotated and not isinstance(self.q, Normal):
             raise ValueError(

@@ -8,6 +8,7 @@ given q and network the remaining cost is h(r) − h(z) (`attainable`). The choi
     diagonal     a variance for each component of a basis
     conditional  the diagonal times a factor by the network's prediction x̂0 of the component, in bins
     +shape       a scale mixture of normals, by EM on r/s, in the place of the normal
+    residuals    whole vectors r, drawn from those of the images: for samples, it has no bound
 
 E r² = 1 + E δ² needs no draw of z, since z is independent of x_t and of x0. Variances are shrunk towards the common one
 by an inverse-gamma prior of ν images: (n s_i² + ν s²)/(n + ν). ν, up to infinity, minimises the normal bound of
@@ -33,10 +34,12 @@ from nonnormal.denoisers import Denoiser, predict_x0
 from nonnormal.objectives.losses import Design, marginal_state, whitened_error
 from nonnormal.processes import apply, as_time
 from nonnormal.seeds import ImageNoise, derive, generator, one_seed_an_image
-from nonnormal.steps import FittedStep, Normal, ScaleMixture, Step
+from nonnormal.steps import FittedStep, Normal, ResidualStep, ScaleMixture, Step
 
 Marginals = Literal["limit", "bridge"]
+ModelStep = Step | FittedStep | ResidualStep
 CHOICES = ("unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape")
+RESIDUALS = "residuals"
 BASES = ("pixel", "dct", "fourier", "haar", "pca", "residual_pca")
 
 N_BINS = 24  # of x̂0
@@ -143,12 +146,12 @@ def fit_steps(
     n_draws: int = 3,
     marginals: Marginals = "limit",
     batch_size: int = 512,
-) -> tuple[Step | FittedStep, ...] | dict[str, tuple[Step | FittedStep, ...]]:
+) -> tuple[ModelStep, ...] | dict[str, tuple[ModelStep, ...]]:
     """Fits the model's step of each interval to the errors of a network, after training; ordered from data to prior.
 
     Args:
         denoiser, design, images, times, seeds, n_draws, marginals, batch_size: see `residuals`.
-        choice: one of `CHOICES`, or several, which then share the network calls.
+        choice: one of `CHOICES` or `RESIDUALS`, or several, which then share the network calls.
         basis: basis of the fitted variances and shapes, on top of the design's: one of `BASES`, or a basis. "pixel" are
             the coordinates of the design. "pca" is fitted to the images. "residual_pca" is fitted to the residuals of
             every other image in each interval, and variances and shapes to those of the rest.
@@ -171,7 +174,7 @@ def fit_steps(
     """
     choices = (choice,) if isinstance(choice, str) else tuple(choice)
     for name in choices:
-        _parsed(name)
+        parsed(name)
     if basis not in ("pixel", PIXEL) and not isinstance(design.q, Normal):
         raise ValueError(f"a basis beside the design's needs a normal q, found {design.q}; give the design that basis")
     fixed = None if basis in ("pixel", PIXEL, "residual_pca") else basis
@@ -179,7 +182,7 @@ def fit_steps(
         if fixed not in BASES:
             raise ValueError(f"unknown basis {fixed!r}; known: {', '.join(BASES)}")
         fixed = rotation(fixed, design.basis.forward(images))
-    found: dict[str, list[Step | FittedStep]] = {name: [] for name in choices}
+    found: dict[str, list[ModelStep]] = {name: [] for name in choices}
     options = dict(seeds=seeds, n_draws=n_draws, marginals=marginals, batch_size=batch_size)
     for errors in residuals(denoiser, design, images, times, **options):
         own, components = in_residual_pca(errors) if basis == "residual_pca" else (errors, fixed)
@@ -206,19 +209,21 @@ def in_residual_pca(errors: Residuals) -> tuple[Residuals, Basis]:
     return odd, PCA.fit(errors.delta[even])
 
 
-def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed: int = 0) -> FittedStep:
+def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed: int = 0) -> FittedStep | ResidualStep:
     """The step of one interval for a choice other than `unit`.
 
     Args:
         errors: residuals of the interval, in the coordinates of the design.
-        choice: one of `CHOICES`.
-        basis: of the step, on top of the design's.
+        choice: one of `CHOICES`, or `RESIDUALS`.
+        basis: of the step, on top of the design's; whole residuals take none.
         seed: of the draws of z by which a shape is fitted.
 
     Raises:
         ValueError: an unknown choice.
     """
-    spread, shaped = _parsed(choice)
+    if choice == RESIDUALS:
+        return ResidualStep(errors.q, errors.delta)
+    spread, shaped = parsed(choice)
     if spread == "unit":
         raise ValueError("unit: nothing is fitted")
     errors = errors.rotated(basis)
@@ -226,9 +231,14 @@ def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed
     return _with_shape(errors, step, seed) if shaped else step
 
 
-def _parsed(choice: str) -> tuple[str, bool]:
-    if choice not in CHOICES:
-        raise ValueError(f"unknown choice {choice!r}; known: {', '.join(CHOICES)}")
+def parsed(choice: str) -> tuple[str, bool]:
+    """(spread, whether a shape is fitted) of a choice.
+
+    Raises:
+        ValueError: an unknown choice.
+    """
+    if choice not in (*CHOICES, RESIDUALS):
+        raise ValueError(f"unknown choice {choice!r}; known: {', '.join((*CHOICES, RESIDUALS))}")
     spread, _, shape = choice.partition("+")
     return spread, bool(shape)
 

@@ -17,15 +17,16 @@ from torch import Tensor
 
 from nonnormal.bases import DCT, PCA, PIXEL, Basis, Fourier, Haar
 from nonnormal.files import read_tensors, write_tensors
-from nonnormal.steps import FittedStep, ScaleMixture, Step, StepError, families, get
+from nonnormal.steps import FittedStep, ResidualStep, ScaleMixture, Step, StepError, families, get
 
 _KIND = "fitted steps"
 _FIXED = {"dct": DCT, "fourier": Fourier, "haar": Haar}
 _TENSORS = ("scale", "edges", "factors")
+_DELTA = "delta"  # of a step that draws whole residuals
 _ORTHONORMAL = 1e-8  # largest entry of V Vᵀ − 1
 
 
-def save_steps(path: Path | str, steps: Sequence[Step | FittedStep], **facts: Any) -> None:
+def save_steps(path: Path | str, steps: Sequence[Step | FittedStep | ResidualStep], **facts: Any) -> None:
     """Writes one step for each interval, from the data to the prior, and further facts, such as their times.
 
     Raises:
@@ -35,6 +36,10 @@ def save_steps(path: Path | str, steps: Sequence[Step | FittedStep], **facts: An
     bases: list[Basis] = []
     rows = []
     for k, step in enumerate(steps):
+        if isinstance(step, ResidualStep):
+            rows.append({"shape": _described(step.shape), "tensors": [_DELTA]})
+            tensors[f"{k}.{_DELTA}"] = step.delta.double()
+            continue
         if not isinstance(step, FittedStep):
             rows.append({"shape": _described(step)})
             continue
@@ -57,7 +62,7 @@ def save_steps(path: Path | str, steps: Sequence[Step | FittedStep], **facts: An
     write_tensors(path, tensors, {"kind": _KIND, "steps": rows, "bases": described, "facts": facts})
 
 
-def load_steps(path: Path | str) -> tuple[tuple[Step | FittedStep, ...], dict[str, Any]]:
+def load_steps(path: Path | str) -> tuple[tuple[Step | FittedStep | ResidualStep, ...], dict[str, Any]]:
     """(steps, facts) of a file of `save_steps`.
 
     Raises:
@@ -73,6 +78,7 @@ def load_steps(path: Path | str) -> tuple[tuple[Step | FittedStep, ...], dict[st
         if not steps or not isinstance(header["facts"], dict):
             raise ValueError("there are no steps, or no facts")
         shapes = {tuple(step.scale.shape) for step in steps if isinstance(step, FittedStep) and step.scale.dim()}
+        shapes |= {tuple(step.delta.shape[1:]) for step in steps if isinstance(step, ResidualStep)}
         if len(shapes) > 1:
             raise ValueError(f"scales have different shapes: {sorted(shapes)}")
     except FileNotFoundError:
@@ -103,15 +109,19 @@ def _shape(row: dict[str, Any]) -> Step:
     return get(family)
 
 
-def _step(k: int, row: dict[str, Any], tensors: dict[str, Tensor], bases: list[Basis]) -> Step | FittedStep:
+def _step(
+    k: int, row: dict[str, Any], tensors: dict[str, Tensor], bases: list[Basis]
+) -> Step | FittedStep | ResidualStep:
     shape = _shape(row["shape"])
     if "tensors" not in row:
         return shape
-    if not set(row["tensors"]) <= set(_TENSORS):
+    if row["tensors"] != [_DELTA] and not set(row["tensors"]) <= set(_TENSORS):
         raise ValueError(f"a step has {', '.join(_TENSORS)}, found {row['tensors']}")
     parts = {name: tensors[f"{k}.{name}"] for name in row["tensors"]}
     if any(part.dtype != torch.float64 for part in parts.values()):
         raise ValueError(f"numbers of step {k} must be float64")
+    if _DELTA in parts:
+        return ResidualStep(shape, parts[_DELTA])
     return FittedStep(shape, **parts, basis=bases[row["basis"]] if "basis" in row else None)
 
 

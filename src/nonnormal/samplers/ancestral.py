@@ -16,7 +16,7 @@ from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, predict_x0_ob
 from nonnormal.processes import LinearProcess, apply, as_time, cholesky, lift, project
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
-from nonnormal.steps.fitted import FittedStep, shape_of
+from nonnormal.steps.fitted import FITTED, FittedStep, ResidualStep, shape_of
 
 Callback = Callable[[dict], None]
 
@@ -27,7 +27,7 @@ _ROUNDING = 1e-7  # of a time in float32
 def sample_ancestral(
     denoiser: Denoiser,
     process: LinearProcess,
-    step: Step | str | Sequence[Step | str | FittedStep],
+    step: Step | str | Sequence[Step | str | FittedStep | ResidualStep],
     shape: tuple[int, ...],
     *,
     times: Tensor,
@@ -112,6 +112,8 @@ def sample_ancestral(
                 callback({"i": i, "t": times[i].item(), "x": xt, "denoised": x0_hat})
             if isinstance(steps[i], FittedStep):
                 z = steps[i].noise(z, x0_hat)
+            elif isinstance(steps[i], ResidualStep):
+                z = steps[i].noise(z, noise.uniform())
             xt = apply(coef_xt, xt) + apply(coef_x0, lift(x0_hat, process.n)) + apply(chol, z)
         y = project(weights[-1], xt)
         images.append(basis.inverse(y if given is None else torch.where(mask, given, y)))
@@ -119,15 +121,15 @@ def sample_ancestral(
 
 
 def _falling_steps(
-    step: Step | str | Sequence[Step | str | FittedStep], n_steps: int, process: LinearProcess
-) -> list[Step | FittedStep]:
+    step: Step | str | Sequence[Step | str | FittedStep | ResidualStep], n_steps: int, process: LinearProcess
+) -> list[Step | FittedStep | ResidualStep]:
     """A step for each interval, from the prior to the data."""
     if isinstance(step, (Step, str)):
         return [get(step)] * n_steps
-    steps = [each if isinstance(each, FittedStep) else get(each) for each in reversed(list(step))]
+    steps = [each if isinstance(each, FITTED) else get(each) for each in reversed(list(step))]
     if len(steps) != n_steps:
         raise ValueError(f"a step for each of {n_steps} intervals is needed, found {len(steps)}")
-    if process.n > 1 and any(isinstance(each, FittedStep) for each in steps):
+    if process.n > 1 and any(isinstance(each, FITTED) for each in steps):
         raise ValueError(f"fitted steps need one variable per component, {type(process).__name__} has {process.n}")
     return steps
 

@@ -28,7 +28,7 @@ from nonnormal.steps.distributions import (
     Uniform,
 )
 from nonnormal.steps.divergence import shift_kl
-from nonnormal.steps.fitted import FittedStep
+from nonnormal.steps.fitted import FittedStep, ResidualStep
 from nonnormal.steps.mixtures import NormalMixture, ScaleMixture
 
 get_step = get
@@ -45,6 +45,7 @@ __all__ = [
     "Normal",
     "NormalMixture",
     "Rademacher",
+    "ResidualStep",
     "ScaleMixture",
     "Step",
     "StepError",

@@ -33,6 +33,9 @@ from nonnormal.steps.validation import mistakes
 
 _FAMILIES: dict[str, type[Step]] = {}
 _CHECKED: set[Step] = set()
+WITHOUT_VARIANCE = (
+    "it needs other marginals than the normal diffusion's, as DLPM (2407.18609) and t-EDM (2410.14171) have them"
+)
 _EXPRESSION = re.compile(r"(?P<family>[\w.:]+)\s*(?:\((?P<parameters>[^()]*)\))?\s*")
 
 
@@ -49,7 +52,7 @@ class Step(ABC):
 
     Attributes:
         skewness: E z³.
-        excess_kurtosis: E z⁴ − 3. It must be finite: the invariance principle needs a fourth moment.
+        excess_kurtosis: E z⁴ − 3; infinite where there is no fourth moment, which the invariance principle asks for.
         fisher_information: of location, E (∂ log q(z) / ∂z)²; at least 1, and 1 only for the normal (Cramér–Rao).
             `math.inf` where the density jumps or falls to 0 too fast for a finite value.
         support: (low, high), the smallest closed interval that carries the law.
@@ -218,6 +221,8 @@ def get(family: str | Step, **parameters: float) -> Step:
     name = match["family"]
     parameters = {**_parameters(family, match["parameters"] or ""), **parameters}
     cls = _import(name) if ":" in name else _FAMILIES.get(name)
+    if cls is None and name in ("stable", "cauchy", "levy"):
+        raise StepError(f"{name} has no variance, and so is no step: {WITHOUT_VARIANCE}")
     if cls is None:
         raise StepError(f"unknown step family {name!r}; known families: {', '.join(_FAMILIES)}")
     needed = {field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING}

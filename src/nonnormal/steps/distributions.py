@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonnormal.steps.base import Step, StepError, Symmetric, register
+from nonnormal.steps.base import WITHOUT_VARIANCE, Step, StepError, Symmetric, register
 from nonnormal.steps.normal_map import mapped, polar, root_of_gamma
 
 _REAL_LINE = (-math.inf, math.inf)
@@ -131,8 +131,9 @@ class StudentT(Symmetric):
     """q(z) ∝ (1 + z²/(df − 2))^(−(df + 1)/2): Student's t, divided by its standard deviation √(df/(df − 2)).
 
     Attributes:
-        df: degrees of freedom, larger than 4, since the invariance principle needs a fourth moment, and at most 1e8,
-            where the law is normal except for an excess kurtosis of 6e-8.
+        df: degrees of freedom, larger than 2, so that the step has a variance, and at most 1e8, where the law is normal
+            except for an excess kurtosis of 6e-8. With 4 or fewer there is no fourth moment, which the invariance
+            principle asks for; walks still converge, but more slowly (`analysis.boundary`).
     """
 
     df: float
@@ -141,17 +142,17 @@ class StudentT(Symmetric):
     support = _REAL_LINE
 
     def __post_init__(self):
-        if not 4 < self.df < math.inf:
+        if not 2 < self.df < math.inf:
             raise StepError(
-                f"student_t: found df = {self.df:g}; df must be larger than 4, "
-                "since the invariance principle needs a finite fourth moment"
+                f"student_t: found df = {self.df:g}; df must be larger than 2, since a step has a variance. Without "
+                f"one the walk goes to another process: {WITHOUT_VARIANCE}"
             )
         if self.df > 1e8:
             raise StepError(f"student_t: found df = {self.df:g}; beyond 1e8 it is the normal law: use normal")
 
     @property
     def excess_kurtosis(self):
-        return 6 / (self.df - 4)
+        return 6 / (self.df - 4) if self.df > 4 else math.inf
 
     @property
     def fisher_information(self):

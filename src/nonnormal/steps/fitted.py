@@ -7,6 +7,9 @@ component to component of an orthonormal basis U, and it may depend on the predi
 is fixed once x_t is known, so that bounds stay exact. `fitting` fits such steps, and `scaled_divergence` has
 their cost.
 
+`ResidualStep` draws whole vectors of residuals instead. It serves samples alone: its components depend on each other,
+and a bound sums over independent ones.
+
 Source: one scale: Analytic-DPM (2201.06503); one for each component: OCM (2406.10808), SN-DDPM (2206.07309); the factor
 by the prediction, and the shape, are derived here.
 """
@@ -89,9 +92,36 @@ class FittedStep:
         return z if self.basis is None else self.basis.inverse(z)
 
 
-def shape_of(step: Step | FittedStep) -> Step:
+@dataclass(frozen=True, eq=False)
+class ResidualStep:
+    """A step that draws whole vectors of residuals: z = w − δ_j, w ~ q, j one of M errors with equal chance.
+
+    Attributes:
+        shape: q, law of w: the step of the true process.
+        delta: whitened errors of a network (M, n·C, ...), float64, in the coordinates of the design.
+
+    Raises:
+        StepError: there are no errors, or some are not finite.
+    """
+
+    shape: Step
+    delta: Tensor
+
+    def __post_init__(self):
+        if self.delta.dim() < 2 or not self.delta.numel() or not self.delta.isfinite().all():
+            raise StepError(f"residual step: finite errors (M, C, ...) are needed, found {tuple(self.delta.shape)}")
+
+    def noise(self, w: Tensor, u: Tensor) -> Tensor:
+        """Z in the dtype of w (B, C, ...), for draws w of q and numbers u in [0, 1) by which j is chosen, (B,)."""
+        return w - self.delta[(u * len(self.delta)).long()].to(w)
+
+
+FITTED = (FittedStep, ResidualStep)
+
+
+def shape_of(step: Step | FittedStep | ResidualStep) -> Step:
     """The law of unit variance that is drawn for a step: its shape, or the step itself."""
-    return step.shape if isinstance(step, FittedStep) else step
+    return step.shape if isinstance(step, FITTED) else step
 
 
 def _range(value: Tensor) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from nonnormal.study.cli.common import (
 from nonnormal.study.results.paths import data_path
 
 app = typer.Typer()
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -89,6 +92,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
     from nonnormal import data as data_sets
     from nonnormal.files import atomic, sha256_of
     from nonnormal.seeds import derive
+    from nonnormal.steps import get
     from nonnormal.study.config.build import components, model_config, objective
     from nonnormal.training import loop as training
     from nonnormal.training.checkpoints import build_denoiser, initial_weights, save_weights
@@ -98,6 +102,14 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
 
     study, layout = open_study(study_file)
     settings = study.run(run)
+    for name in dict.fromkeys((settings.q, settings.p)):
+        if get(name).excess_kurtosis == math.inf:
+            logger.warning(
+                "run %s: %s has no fourth moment, which the invariance principle asks for; its walks converge, but "
+                "slower than with any step that has one (docs/mathematics/steps.md)",
+                run,
+                name,
+            )
     with joined(prepare_torch(device, threads)) as (group, device), _signals() as stop:
         images = data_sets.read(layout.data)
         sigma_data = data_sets.std(images.train.images, images.levels)

@@ -58,6 +58,7 @@ CONDITIONS = {
     "interval_tool": "str",
     "labels": "str",
     "limit": "float64",
+    "limit_law": "str",
     "log_snr_max": "float64",
     "log_snr_min": "float64",
     "marginals": "str",

@@ -27,5 +27,13 @@ EXPERIMENT = Experiment(
             "data to prior and the sampler with the exact denoiser of a normal mixture (densities on a "
             "grid, no sampling), and the maximum of a path (sampled).",
         ),
+        Figure(
+            name="boundary",
+            function="figures:boundary",
+            when=lambda study: bool(study.convergence.heavy_df or study.convergence.stable_alpha),
+            caption="A finite variance is enough, and needed: distance of a walk's end to its limit against the number "
+            "of steps, without sampling (left), and its order by degrees of freedom, with the order (df − 2)/2 that "
+            "theory gives and a mark where the theorem's condition begins (right).",
+        ),
     ),
 )

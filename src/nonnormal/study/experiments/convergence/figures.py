@@ -5,9 +5,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nonnormal.steps import get
 from nonnormal.study.report import theme
 
 _ORDERS = {0.5: {"ls": "--", "label": "$T^{-1/2}$"}, 1: {"ls": ":", "label": "$T^{-1}$"}}
@@ -51,6 +53,42 @@ def convergence(summary: pd.DataFrame) -> Figure:
         axis.set_ylim(bottom=0.5 * rows.value[rows.value > 1e-9].min())  # an interval may reach down to 0
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7.5)
+    return figure
+
+
+def boundary(summary: pd.DataFrame) -> Figure:
+    """Left: distance of each walk's end to its limits against T; right: its order by degrees of freedom.
+
+    Args:
+        summary: rows of a study with those of `measure.boundary_rows`.
+    """
+    theme.apply()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2))
+    rows = summary[summary.metric == "boundary_ks"]
+    names = list(dict.fromkeys(rows.step))
+    colours = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    for name in names:
+        for limit, line in rows[rows.step == name].groupby("limit_law", sort=False):
+            heavy = name.startswith("student_t")
+            style = {"ls": "-" if heavy else {"normal": "--", "stable": ":"}[limit], "marker": "o" if heavy else "s"}
+            label = name if heavy else f"{name}, to the {limit} limit"
+            line = line.sort_values("nfe")
+            left.plot(line.nfe.astype(float), line.value, color=colours[name], lw=1.1, ms=3, label=label, **style)
+    left.set(xscale="log", yscale="log", xlabel="steps T", ylabel="Kolmogorov–Smirnov")
+    left.set_ylim(bottom=rows.value.min() / 40)  # room for the legend
+    left.legend(fontsize=6.5, loc="lower left")
+    orders = summary[(summary.metric == "boundary_order") & summary.step.str.startswith("student_t", na=False)]
+    df = np.array([get(name).df for name in orders.step])
+    right.axvspan(2, 4, color="0.93", zorder=0)
+    for at, text in ((2, "finite variance →"), (4, "$E z^4 < \\infty$, the theorem's condition →")):
+        right.axvline(at, color="0.4", lw=0.9, zorder=1)
+        right.text(at + 0.06, 0.04, text, fontsize=6.8, rotation=90, va="bottom")
+    theory = np.linspace(2, max(6.0, *df) if len(df) else 6.0, 200)
+    right.plot(theory, np.minimum(1, (theory - 2) / 2), color="0.35", lw=1, ls=":", label="min(1, (df − 2)/2)")
+    errors = [(orders.value - orders.low).clip(lower=0), (orders.high - orders.value).clip(lower=0)]
+    right.errorbar(df, orders.value, yerr=errors, fmt="o", ms=4, capsize=2, color="C0", label="fitted, T ≥ 64")
+    right.set(xlabel="degrees of freedom of Student's t", ylabel="order in T", ylim=(0, 1.25))
+    right.legend(fontsize=6.8, loc="upper left")
     return figure
 
 

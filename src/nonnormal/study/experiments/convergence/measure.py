@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nonnormal.analysis.boundary import boundary_distances
 from nonnormal.analysis.convergence import (
     PLANE,
     PROCESS,
@@ -22,7 +23,7 @@ from nonnormal.analysis.convergence import (
 )
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.seeds import derive, generator
-from nonnormal.steps import get
+from nonnormal.steps import Step, get
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import frame, row
@@ -98,6 +99,31 @@ def plane_rows(study: Study) -> pd.DataFrame:
     return frame(rows)
 
 
+def boundary_rows(study: Study) -> pd.DataFrame:
+    """Where invariance ends, on a line and without sampling: rows of steps without a fourth moment, or a variance.
+
+    - `boundary_ks`: distance of the walk's end to that of its `limit`, normal or stable.
+    - `boundary_order`: order of that distance in T, fitted where T ≥ 64.
+    """
+    settings = study.convergence
+    counts = sorted(set(settings.timesteps))
+    steps: dict[str, Step | float] = {f"student_t(df={df:g})": get("student_t", df=df) for df in settings.heavy_df}
+    steps |= {f"stable(alpha={alpha:g})": float(alpha) for alpha in settings.stable_alpha}
+    rows = []
+    for name, step in steps.items():
+        found = [boundary_distances(step, n_steps) for n_steps in counts]
+        late = [i for i, n_steps in enumerate(counts) if n_steps >= 64]
+        for limit in found[0]:
+            conditions = {"data": None, "step": name, "limit_law": limit}
+            for n_steps, each in zip(counts, found, strict=True):
+                exact = Estimate(each[limit], each[limit], each[limit], 1)
+                rows.append(row(study, None, "boundary_ks", exact, "distance", n_steps, conditions))
+            if len(late) >= 3:
+                fit = order([counts[i] for i in late], [found[i][limit] for i in late])
+                rows.append(row(study, None, "boundary_order", Estimate(*fit, len(late)), "1", None, conditions))
+    return frame(rows)
+
+
 def _not_negative(value: float, half: float, n: int) -> Estimate:
     """Value ± half, cut at 0."""
     return Estimate(value, max(value - half, 0.0), value + half, n)
@@ -122,5 +148,6 @@ def _row(
 
 
 def measure(context: Context) -> pd.DataFrame:
-    """Rows of the summary: on the line and in the plane."""
-    return pd.concat([line_rows(context.study), plane_rows(context.study)], ignore_index=True)
+    """Rows of the summary: on the line, in the plane, and where invariance ends."""
+    parts = [rows(context.study) for rows in (line_rows, plane_rows, boundary_rows)]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)

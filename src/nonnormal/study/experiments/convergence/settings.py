@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.values import MOST, MOST_STEPS, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, StepNames
 
 
 class Convergence(Section):
@@ -23,5 +23,10 @@ class Convergence(Section):
     """Grid points of the densities; the error of the grid is measured against half as many."""
     n_paths: int = Field(20000, strict=True, ge=100, le=MOST)
     """Sampled paths for the law of a path's maximum."""
+    heavy_df: tuple[Annotated[Number, Field(gt=2, le=10)], ...] = ()
+    """Degrees of freedom of Student's t steps, of which those up to 4 have no fourth moment, whose walks on a line are
+    followed to the diffusion."""
+    stable_alpha: tuple[Annotated[Number, Field(ge=1.1, lt=2)], ...] = ()
+    """Indices of symmetric stable steps, which have no variance, whose walks are followed to the stable process."""
     n_samples: int = Field(10000, strict=True, ge=100, le=MOST)
     """Samples for the distances in the plane."""

@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
             settings={
                 "few_steps": (
                     *("choices", "bases", "timesteps", "n_fit", "draws", "fits", "n_bounds"),
-                    *("grid_choices", "grid_points", "grid_images"),
+                    *("grid_choices", "grid_points", "grid_images", "reach", "nfe", "sampled"),
                 )
             },
             inputs=lambda study, layout, run: [layout.data, layout.weights(run)],
@@ -57,9 +57,17 @@ EXPERIMENT = Experiment(
             name="few_steps_bounds",
             function="figures:bounds",
             caption="Most of what few network calls cost in likelihood is the step's, and a step fitted after training "
-            "saves it: bound against the number of timesteps for the first network (left; hollow: times searched by "
+            "saves it: bound against the number of timesteps (left; hollow: times searched by "
             "dynamic programming; bars: 95 % over held-out images and fits), and diffusion term above the best "
             "attainable one, which is known exactly on a mixture of one dimension (right).",
+        ),
+        Figure(
+            name="few_steps_families",
+            function="figures:families",
+            when=lambda study: bool(study.few_steps.mixtures) and len(study.few_steps.mixture_steps) > 1,
+            caption="Which true step is best if the model's is the best for each: least diffusion term that any step "
+            "of the model attains, against the number of timesteps, for every family of the true step, on mixtures of "
+            "one dimension whose law of residuals is known.",
         ),
         Figure(
             name="few_steps_samples",
@@ -68,8 +76,8 @@ EXPERIMENT = Experiment(
             when=lambda study: bool(study.few_steps.nfe),
             caption="Samples and bounds ask for different steps: distance against network calls with the unit step and "
             "with fitted ones (left), and what a factor on the unit step's noise adds to the distance of the normal "
-            "step, same seeds (right; other families at the fewest calls). First network; bars: 95 % bootstrap "
-            "intervals.",
+            "step, same seeds (right; other families at the fewest calls). Bars: 95 % over networks, of a single "
+            "one over images.",
         ),
     ),
     tables=(

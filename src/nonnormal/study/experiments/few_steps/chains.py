@@ -14,13 +14,13 @@ from torch import Tensor
 
 from nonnormal.bases import Basis, rotation
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.objectives.fitting import fit_step, in_residual_pca, residuals
+from nonnormal.objectives.fitting import RESIDUALS, fit_step, in_residual_pca, residuals
 from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.processes import uniform_times
-from nonnormal.samplers.bound_grid import best_times, bound_costs
+from nonnormal.samplers.bound_grid import bound_costs
 from nonnormal.seeds import derive, generator
-from nonnormal.steps import FittedStep, Normal, Step
+from nonnormal.steps import FittedStep, Normal, ResidualStep, Step
 from nonnormal.study.config import Study
 from nonnormal.study.config.build import design
 from nonnormal.study.results.context import Context
@@ -44,7 +44,7 @@ class Chain:
     basis: str
     grid: str
     times: Tensor
-    steps: tuple[Step | FittedStep, ...]
+    steps: tuple[Step | FittedStep | ResidualStep, ...]
 
     @property
     def conditions(self) -> dict[str, str | int]:
@@ -72,7 +72,7 @@ def unit_chain(times: Tensor, grid: str) -> Chain:
 
 def kinds(study: Study, choices: Iterable[str]) -> list[tuple[str, str]]:
     """(choice, basis) of all chains that are fitted for the choices."""
-    found = [(choice, PIXEL) for choice in dict.fromkeys(choices) if choice != "unit"]
+    found = [(choice, PIXEL) for choice in dict.fromkeys(choices) if choice not in ("unit", RESIDUALS)]
     others = [basis for basis in dict.fromkeys(study.few_steps.bases) if basis != PIXEL]
     return found + [(choice, basis) for basis in others for choice, _ in found if choice in _OTHER_BASES]
 
@@ -104,15 +104,14 @@ def fit_chains(
     return [Chain(choice, basis, grid, times, tuple(reversed(steps[choice, basis]))) for choice, basis in wanted]
 
 
-def searched_times(
+def interval_costs(
     study: Study, denoiser: NetworkDenoiser, point: Design, images: Tensor, seeds: Sequence[int]
-) -> Iterator[tuple[str, dict[int, Tensor]]]:
-    """(spread, times by T) of least normal bound with that spread, for each spread of the grid's choices."""
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(spread, costs of all intervals, times of the fine grid) for each spread of the grid's choices."""
     section = study.few_steps
     fine, n = uniform_times(section.grid_points, point.process.t_min), min(section.grid_images, len(images))
     for spread in dict.fromkeys(choice.partition("+")[0] for choice in section.grid_choices):
-        costs = bound_costs(denoiser, point, images[:n], fine, choice=spread, seeds=seeds[:n])
-        yield spread, {n_steps: best_times(costs, fine, n_steps) for n_steps in sorted(set(section.timesteps))}
+        yield spread, bound_costs(denoiser, point, images[:n], fine, choice=spread, seeds=seeds[:n]), fine
 
 
 def save_chains(context: Context, chains: Sequence[Chain]) -> None:

@@ -8,22 +8,22 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nonnormal.study.experiments.few_steps.tables import few_steps
+from nonnormal.study.experiments.few_steps.tables import few_steps, of_study
 from nonnormal.study.report import theme
 
-_CHOICES = ("unit", "scale", "diagonal", "conditional")
+_CHOICES = ("unit", "scale", "diagonal", "conditional", "residuals")
 _COLOURS = dict(zip(_CHOICES, sns.color_palette("colorblind"), strict=False)) | {"optimum": "black"}
 _SHOWN = ("unit", "scale", "scale+shape", "conditional+shape")  # of the bounds
 _MARKERS = {"pixel": "o", "dct": "s", "fourier": "P", "haar": "D", "pca": "v", "residual_pca": "^"}
 
 
 def bounds(summary: pd.DataFrame) -> Figure:
-    """Left: whole bound of the first network; right: diffusion term on the first mixture, above the optimum."""
+    """Left: whole bound, mean over networks; right: diffusion term on the first mixture, above the optimum."""
     theme.apply()
     table = few_steps(summary, "fid")
     figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2), width_ratios=(1.4, 1))
-    of_network = table[(table.measure == "bpd_total") & (table.basis == "pixel")]
-    of_network = of_network[of_network.run == of_network.run.iloc[0]]
+    of_network = of_study(table)
+    of_network = of_network[(of_network.measure == "bpd_total") & (of_network.basis == "pixel")]
     for choice in _SHOWN:
         rows = of_network[of_network.choice == choice]
         _line(left, rows[rows.grid == "uniform"], choice, choice)
@@ -46,12 +46,31 @@ def bounds(summary: pd.DataFrame) -> Figure:
     return figure
 
 
+def families(summary: pd.DataFrame) -> Figure:
+    """The best attainable diffusion term against T for each step q of the true process, a panel a mixture."""
+    theme.apply()
+    rows = summary[(summary.metric == "few_steps_optimum") & (summary.choice == "optimum")]
+    mixtures = list(dict.fromkeys(rows.mixture))
+    width = theme.WIDTH if len(mixtures) > 1 else 0.6 * theme.WIDTH
+    figure, panels = plt.subplots(1, len(mixtures), figsize=(width, 3.6), squeeze=False)
+    for panel, mixture in zip(panels[0], mixtures, strict=True):
+        for step, line in rows[rows.mixture == mixture].groupby("step", sort=False):
+            line = line.sort_values("T")
+            panel.plot(line["T"].astype(float), line.value, lw=1.1, markersize=3.5, **theme.step_style(step))
+        panel.set(xscale="log", yscale="log", xlabel="timesteps T", title=f"{mixture} mixture")
+        theme.plain_ticks(panel.xaxis, sorted(rows["T"].unique()))
+        theme.plain_log(panel.yaxis)
+    panels[0, 0].set_ylabel("best attainable diffusion term, bits")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
+    return figure
+
+
 def samples(summary: pd.DataFrame, fid: str) -> Figure:
     """Left: distance by choice; right: what a factor on the noise adds, by family and number of calls."""
     theme.apply()
     table = few_steps(summary, fid)
-    table = table[table.measure.isin(("fid", "fid_difference"))]
-    table = table[table.run == table.run.iloc[0]]
+    table = of_study(table[table.measure.isin(("fid", "fid_difference"))])
     figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2))
     found = table[table.measure == "fid"]
     plain = found[(found.choice == "unit") & (found.step == "normal") & (found.factor == 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from nonnormal.data import scale
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.objectives.bounds import bits_per_dim, bound
 from nonnormal.objectives.fitted_loss import FittedLoss
-from nonnormal.objectives.fitting import Residuals, residuals
+from nonnormal.objectives.fitting import RESIDUALS, Residuals, residuals
 from nonnormal.processes import uniform_times
+from nonnormal.samplers.bound_grid import best_times
 from nonnormal.seeds import derive
 from nonnormal.steps import FittedStep, Normal
 from nonnormal.study.config import Study
@@ -27,10 +28,10 @@ from nonnormal.study.experiments.few_steps.chains import (
     Chain,
     fit_chains,
     fit_images,
+    interval_costs,
     kinds,
     normal_design,
     save_chains,
-    searched_times,
     unit_chain,
 )
 from nonnormal.study.results.context import Context
@@ -46,6 +47,8 @@ def measure(context: Context) -> pd.DataFrame:
     - `few_steps_bpd_total`: the whole bound of each choice, basis, grid and T. Its interval is over held-out images and
       over fits, the two variances added.
     - `few_steps_bpd_difference`: minus that of the unit step at equal steps of time, on the same images and noise.
+    - `few_steps_calls`: the least number of timesteps whose searched times have a bound no larger than that of the unit
+      step at `reach` equal steps of time, by the means over held-out images; n is the number of these.
     - `few_steps_kurtosis`: excess kurtosis of held-out residuals over the scale of a choice, in the interval of the
       chain where it is largest.
     """
@@ -55,14 +58,14 @@ def measure(context: Context) -> pd.DataFrame:
     train = scale(data.train.images, data.levels).to(context.device)
     held = scale(data.test.images[: section.n_bounds], data.levels).to(context.device)
     fits = [fit_images(study, train, fit) for fit in range(section.fits)]
-    searched = dict(searched_times(study, denoiser, point, *fits[0])) if section.grid_choices else {}
-    rows, kept = [], []
+    costs = {spread: its for spread, *its in interval_costs(study, denoiser, point, *fits[0])}
+    rows, kept, means = [], [], {}
     for n_steps in sorted(set(section.timesteps)):
         times = uniform_times(n_steps, point.process.t_min)
         plans = [(UNIFORM, times, section.choices)]
-        for spread, by_steps in searched.items():
+        for spread, its in costs.items():
             own = [choice for choice in section.grid_choices if choice.partition("+")[0] == spread]
-            plans.append((SEARCHED, by_steps[n_steps], own))
+            plans.append((SEARCHED, best_times(*its, n_steps), own))
         unit = None
         for grid, its_times, choices in plans:
             wanted = kinds(study, choices)
@@ -76,10 +79,45 @@ def measure(context: Context) -> pd.DataFrame:
             nats = _bounds(study, denoiser, point, held, data.levels, [chain for chains in fitted for chain in chains])
             unit = nats["unit", PIXEL][0] if unit is None else unit
             rows += _bound_rows(study, run, fitted[0], nats, unit, held[0].numel())
+            means |= {(choice, grid, n_steps): nats[choice, PIXEL][0].mean().item() for choice in choices}
             if grid == UNIFORM:
                 rows += _kurtosis_rows(study, run, denoiser, point, held, fitted[0])
+        if RESIDUALS in (section.sampled or ()) and n_steps in section.nfe:
+            wanted = [(RESIDUALS, PIXEL)]
+            kept += fit_chains(denoiser, point, *fits[0], times, UNIFORM, wanted, section.draws)
     save_chains(context, kept)
+
+    def mean_nats(choice: str, grid: str, n_steps: int) -> float:
+        """Mean over held-out images, of the first fit."""
+        if (choice, grid, n_steps) not in means:
+            times = uniform_times(n_steps, point.process.t_min)
+            if grid == SEARCHED:
+                times = best_times(*costs[choice.partition("+")[0]], n_steps)
+            wanted = kinds(study, [choice])[:1]
+            chains = fit_chains(denoiser, point, *fits[0], times, grid, wanted, section.draws)
+            nats = _bounds(study, denoiser, point, held, data.levels, chains or [unit_chain(times, grid)])
+            means[choice, grid, n_steps] = nats[choice, PIXEL][0].mean().item()
+        return means[choice, grid, n_steps]
+
+    for choice in section.grid_choices if section.reach else ():
+        least = fewest(
+            lambda n_steps, choice=choice: mean_nats(choice, SEARCHED, n_steps),
+            mean_nats("unit", UNIFORM, section.reach),
+            section.reach,
+        )
+        conditions = {"split": "test", "choice": choice, "basis": PIXEL, "grid": SEARCHED, "T": section.reach}
+        exact = Estimate(least, least, least, len(held))
+        rows.append(row(study, run, "few_steps_calls", exact, "timesteps", section.reach, conditions))
     return frame(rows)
+
+
+def fewest(value: Callable[[int], float], target: float, most: int) -> int:
+    """The least n from 1 to `most` with value(n) ≤ target, for values that fall with n; `most` where there is none."""
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if value(middle) <= target else (middle, high)
+    return high
 
 
 def _bounds(study, denoiser, point, held, levels, chains: Sequence[Chain]) -> dict[tuple[str, str], list[Tensor]]:

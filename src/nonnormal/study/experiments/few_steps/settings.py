@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
 
 Choice = Literal["unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape"]
+Sampled = Literal[
+    "unit",
+    "scale",
+    "diagonal",
+    "conditional",
+    "scale+shape",
+    "diagonal+shape",
+    "conditional+shape",
+    "residuals",
+]
 StepBasis = Literal["pixel", "dct", "fourier", "haar", "pca", "residual_pca"]
 MixtureName = Literal["sparse", "skewed"]
 Timesteps = Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)]
@@ -48,11 +58,14 @@ class FewSteps(Section):
     """Intervals of the fine grid out of which those times are taken."""
     grid_images: int = Field(200, strict=True, ge=2, le=MOST)
     """Training images by which they are searched."""
+    reach: Timesteps | None = None
+    """Number of timesteps whose bound with unit steps, equal in time, is to be reached with fewer: for each of
+    grid_choices the least number whose searched times do so is found. Not looked for where it is null."""
     nfe: tuple[Timesteps, ...] = (4, 8, 16)
     """Network calls of the samples, equal steps of time; no samples where there are none."""
-    sampled: tuple[Choice, ...] | None = None
+    sampled: tuple[Sampled, ...] | None = None
     """Choices whose fitted steps draw samples, in every basis, where nfe is also one of the timesteps; all choices
-    where it is null."""
+    where it is null. residuals draws whole vectors of residuals of the fit; it has no bound."""
     noise_factors: tuple[Annotated[Number, Field(gt=0, le=4)], ...] = (0.9, 1.0, 1.1)
     """Factors on the noise of each unit step."""
     step_families: StepNames = ("normal", "laplace")
@@ -68,12 +81,13 @@ class FewSteps(Section):
 
     @model_validator(mode="after")
     def _fits_its_choices(self):
-        if strange := set(self.sampled or ()) - {*self.choices, "unit"}:
+        if strange := set(self.sampled or ()) - {*self.choices, "unit", "residuals"}:
             raise ValueError(f"sampled: found {min(strange)}, which is none of the choices {', '.join(self.choices)}")
-        if self.grid_choices and max(self.timesteps) > self.grid_points:
+        most = max(*self.timesteps, self.reach or 1)
+        if self.grid_choices and most > self.grid_points:
             raise ValueError(
-                f"grid_points: found {self.grid_points}, fewer than the {max(self.timesteps)} timesteps that are to be "
-                "taken out of them"
+                f"grid_points: found {self.grid_points}, fewer than the {most} timesteps that are to be taken out of "
+                "them"
             )
         if without := [name for name in self.mixture_steps if not get(name).has_density]:
             raise ValueError(f"mixture_steps: found {without[0]}, which has no density, and so no bound")

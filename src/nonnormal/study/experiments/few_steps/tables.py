@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from nonnormal.study.report.text import cell
 
+MEAN = "mean over networks"
 _CONDITIONS = ("choice", "basis", "grid", "T", "step", "factor", "mixture")
 
 
@@ -19,20 +23,82 @@ def few_steps(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
         fid: name of the distance.
 
     Returns:
-        DataFrame with `measure` (bpd_total, bpd_difference, kurtosis, optimum, fid, fid_difference), `run`, `choice`,
-        `basis`, `grid`, `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`, `high`, `n`.
+        DataFrame with `measure` (bpd_total, bpd_difference, calls, kurtosis, optimum, fid, fid_difference, and of three
+        or more networks rule and rule_normal, see `rules`), `run`, which is `MEAN` for means over networks, whose
+        interval is Student's and whose n is their number,
+        `choice`, `basis`, `grid`, `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`,
+        `high`, `n`.
     """
-    measures = {name: name for name in ("bpd_total", "bpd_difference", "kurtosis", "optimum")}
+    measures = {name: name for name in ("bpd_total", "bpd_difference", "calls", "kurtosis", "optimum")}
     measures |= {fid: "fid", f"{fid}_difference": "fid_difference"}
     found = pd.concat(
         summary[summary.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()
     )
     columns = ["measure", "run", *_CONDITIONS, "value", "low", "high", "n"]
-    return found.reindex(columns=columns).reset_index(drop=True)
+    found = found.reindex(columns=columns).reset_index(drop=True)
+    parts = [found, over_networks(found), rules(found)]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def over_networks(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over networks of what each of two or more has, with Student's interval over them."""
+    rows = []
+    for key, group in table[table.run.notna()].groupby(["measure", *_CONDITIONS], dropna=False, sort=False):
+        if len(group) > 1:
+            conditions = dict(zip(_CONDITIONS, key[1:], strict=True))
+            rows.append({"measure": key[0], "run": MEAN, **conditions} | _mean(group.value))
+    return pd.DataFrame(rows, columns=table.columns)
+
+
+def rules(table: pd.DataFrame) -> pd.DataFrame:
+    """Which step samples should have, by number of calls: the one whose mean distance over networks is least.
+
+    What it gains on the normal unit step is told without the luck of the choice: for each network the step is chosen by
+    the others. `rule` chooses among all steps, `rule_normal` among factors on the normal one. Three networks are
+    needed.
+    """
+    gaps = table[(table.measure == "fid_difference") & table.run.notna()].sort_values("run", kind="stable")
+    n_runs, rows = gaps.run.nunique(), []
+    if n_runs < 3:
+        return table.iloc[:0]
+    for n_calls, at in gaps.groupby("T"):
+        for name, some in (("rule", at), ("rule_normal", at[at.step == "normal"])):
+            base = {
+                "choice": "unit",
+                "basis": "pixel",
+                "grid": "uniform",
+                "T": n_calls,
+                "step": "normal",
+                "factor": 1.0,
+            }
+            candidates, values = [base], [np.zeros(n_runs)]
+            for key, group in some.groupby(list(_CONDITIONS), dropna=False, sort=False):
+                if len(group) == n_runs:
+                    candidates.append(dict(zip(_CONDITIONS, key, strict=True)))
+                    values.append(group.value.to_numpy())
+            of_network = np.column_stack(values)
+            others = of_network.sum(0) - of_network
+            gained = of_network[np.arange(n_runs), others.argmin(1)]
+            best = candidates[int(of_network.mean(0).argmin())]
+            rows.append({"measure": name, "run": MEAN, **best} | _mean(pd.Series(gained)))
+    return pd.DataFrame(rows, columns=table.columns)
+
+
+def of_study(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of networks by which a study is told: means over networks, or those of the one that there is."""
+    means = table[table.run == MEAN]
+    return means if len(means) else table[table.run == table.run.dropna().iloc[0]]
+
+
+def _mean(values: pd.Series) -> dict[str, float]:
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
+    return {"value": mean, "low": mean - half, "high": mean + half, "n": len(values)}
 
 
 def readable_few_steps(table: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
     """The table of `few_steps` for reading: bounds, then distances; a row a choice, a column a number of timesteps."""
+    table = of_study(table)
     bounds = _wide(table[table.measure == "bpd_total"], _digits, "T = ")
     normal = (table.measure == "fid") & (table.choice == "unit") & (table.step == "normal") & (table.factor == 1)
     distances = _wide(pd.concat([table[normal], table[table.measure == "fid_difference"]]), _distance, "", " calls")
@@ -48,9 +114,8 @@ def name_of(row: dict) -> str:
 
 
 def _wide(rows: pd.DataFrame, shown: Callable[[dict], str], before: str, after: str = "") -> pd.DataFrame:
-    several = len(rows.run.unique()) > 1
     records = rows.to_dict("records")
-    names = [f"{row['run']}: {name_of(row)}" if several else name_of(row) for row in records]
+    names = [name_of(row) for row in records]
     named = rows.assign(name=names, text=[shown(row) for row in records])
     wide = named.pivot_table(index="name", columns="T", values="text", aggfunc="first").reindex(dict.fromkeys(names))
     return wide.fillna("–").rename(columns=lambda n: f"{before}{n:.0f}{after}").rename_axis(index="step", columns=None)
