@@ -20,6 +20,7 @@ from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
+HELD_OUT = "held_out"  # of held-out images, which stand beside samples
 _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
 
 
@@ -36,6 +37,15 @@ def fidelity_rows(
     for n_steps, images in samples.items():
         rows += distance_rows(study, run, images, reference, n_steps, conditions, device)
     return frame(rows)
+
+
+def held_out_rows(study: Study, data: ImageData, reference: Reference, device: str = "cpu") -> pd.DataFrame:
+    """Distances of held-out images to the training split: what a perfect sampler would have with as many images.
+
+    The Fréchet distance falls with the number of images, so that of fewer images than were sampled is an upper bound.
+    """
+    conditions = {"split": "test", "of": HELD_OUT}
+    return frame(distance_rows(study, None, data.test.images, reference, None, conditions, device))
 
 
 def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
@@ -88,7 +98,7 @@ def distance_rows(
     run: str | None,
     images: Tensor,
     reference: Reference,
-    nfe: int,
+    nfe: int | None,
     conditions: Mapping,
     device: str,
     prefix: str = "",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
 from nonnormal.metrics import DISTANCES
-from nonnormal.study.report.text import cell
+from nonnormal.study.report.text import HELD_OUT, cell
 from nonnormal.study.results.published import cifar10
 
 _PAIR_COLUMNS = {
@@ -57,7 +57,8 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
 
     Returns:
         DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None where a run has no such
-        number: no native bound, no flow, no colours.
+        number: no native bound, no flow, no colours. The last row, whose run is None, has distances and style of
+        held-out images.
 
     Raises:
         ValueError: any other number is missing, or is there twice.
@@ -90,13 +91,23 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
         for metric in ("bpd", "fid"):
             row[f"published_{metric}"] = cifar10(published, row["q"], row["p"], metric)
         table.append(row)
-    return pd.DataFrame(table)
+    return pd.DataFrame([*table, *_held_out(summary, name, looks)])
+
+
+def _held_out(summary: pd.DataFrame, name: Naming, looks: Iterable[str]) -> list[dict[str, object]]:
+    """The row of held-out images; none where a study of before has only their style."""
+    rows, row = summary[summary.run.isna() & (summary.split == "test")], {}
+    for column, metric in {**{its: name(its) for its in DISTANCES}, **{its: f"style_{its}" for its in looks}}.items():
+        for found in rows[rows.metric == metric].itertuples():
+            row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
+    return [row] if "fid" in row else []
 
 
 def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """The headline numbers by run, for `dvc metrics show`."""
     names = {"normal_bpd": "bpd_normal", "native_bridge": "bpd_native", "fid": "fid", "kid": "kid"}
     names |= {"precision": "precision", "recall": "recall"}
+    table = table[table.run.notna()]
     found = table.astype(object).where(table.notna(), None)
     return {row["run"]: {name: row[column] for column, name in names.items()} for row in found.to_dict("records")}
 
@@ -107,12 +118,12 @@ def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) ->
     With more than five runs a row a run and a column a number, of which only those that tell runs apart.
     """
     rows, names = table.to_dict("records"), {metric: name(metric) for metric in DISTANCES}
-    if len(rows) > 5:
+    heads = [HELD_OUT if pd.isna(row["run"]) else labels[row["run"]] for row in rows]
+    if table.run.notna().sum() > 5:
         found = [column for column in _SHORT if table[column].notna().any()]
         columns = {_SHORT[column].format(**names): [cell(row, column) for row in rows] for column in found}
-        title = "run" if all(labels[row["run"]] == row["run"] for row in rows) else "q/p"
-        return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name=title))
+        title = "run" if all(labels[run] == run for run in table.run.dropna()) else "q/p"
+        return pd.DataFrame(columns, index=pd.Index(heads, name=title))
     titles = {column: title.format(**names) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
-    return pd.DataFrame(
-        {labels[row["run"]]: [cell(row, column) for column in titles] for row in rows}, index=[*titles.values()]
-    )
+    columns = {head: [cell(row, column) for column in titles] for head, row in zip(heads, rows, strict=True)}
+    return pd.DataFrame(columns, index=[*titles.values()])
