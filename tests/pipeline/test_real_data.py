@@ -122,4 +122,4 @@ def test_short_studies_are_laid_over_the_long_ones(name, workspace, forks):
     plan = space("snakemake", "--dry-run", "--configfile", *files).stdout
     assert f"results/{name}-short/vdm-normal-normal/samples/35.safetensors" in plan
     assert f"results/{name}-short/edm-uniform-laplace/samples/35.safetensors" in plan
-    assert f"results/{name}-short/fidelity.csv" in plan
+    assert f"results/{name}-short/vdm-normal-normal/fidelity.csv" in plan

@@ -24,9 +24,9 @@ from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.steps.divergence import constant
 from nonnormal.study.config import validate
 from nonnormal.study.config.build import design
-from nonnormal.study.experiments.pairs.bounds import bound_rows
+from nonnormal.study.experiments.pairs.bounds import measured_bounds
 from nonnormal.study.experiments.step_swap.measure import step_swap_rows
-from nonnormal.study.results.distances import feature_rows, fidelity_rows, style_rows
+from nonnormal.study.results.distances import feature_rows, fidelity_rows, held_out_rows, style_rows
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import read_rows, write_rows
 
@@ -72,7 +72,7 @@ def denoiser():
 @pytest.fixture(scope="module")
 def bounds(denoiser, digits):
     """Rows of all runs with the same network, so that what differs is the pair."""
-    return pd.concat([bound_rows(STUDY, run, denoiser, digits) for run in STUDY.runs], ignore_index=True)
+    return pd.concat([measured_bounds(STUDY, run, denoiser, digits)[0] for run in STUDY.runs], ignore_index=True)
 
 
 def changed(**sections):
@@ -194,7 +194,9 @@ def test_no_more_network_calls_are_made_than_asked_for_but_by_the_bridge(bounds)
 
 def test_the_steps_of_a_bound_left_out_are_those_beyond_the_calls(denoiser, digits, bounds):
     """With more calls than steps, only bounds with steps to leave out change."""
-    all_steps = bound_rows(changed(evaluation={"n_evaluations": 9, "flow_tolerance": None}), "un", denoiser, digits)
+    all_steps = measured_bounds(
+        changed(evaluation={"n_evaluations": 9, "flow_tolerance": None}), "un", denoiser, digits
+    )[0]
     assert set(select(all_steps, "bpd_total", bound="native", marginals="limit").nfe) == {2, T, 9}
     for n_steps, unchanged in ((2, True), (T, False), (9, False)):
         at = dict(run="un", bound="native", marginals="limit", T=n_steps)
@@ -271,7 +273,7 @@ def test_flow_says_how_it_was_solved_and_is_left_out_without_tolerance(bounds, d
         assert (found.solver, found.tolerance, found.trace) == ("dopri5", 1e-4, "hutchinson")
         assert found.nfe >= 8  # two steps of Dormand and Prince's pair
     study = changed(evaluation={"flow_tolerance": None, "timesteps": [T]})
-    assert select(bound_rows(study, "nn", denoiser, digits), "bpd_total", bound="flow").empty
+    assert select(measured_bounds(study, "nn", denoiser, digits)[0], "bpd_total", bound="flow").empty
 
 
 # ---- costs -----------------------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ def test_the_native_bound_grows_by_what_is_owed_at_every_step(bounds):
 def test_a_run_in_phase_space_owes_for_two_numbers_a_component(denoiser, digits):
     """The printed conventions speak of one variable, and are left out."""
     study = changed(runs={"psld": {"process": {"kind": "psld", "schedule": {}}, "q": "uniform"}})
-    rows = bound_rows(study, "psld", denoiser, digits)
+    rows = measured_bounds(study, "psld", denoiser, digits)[0]
     assert select(rows, "bpd_total", bound="convention").empty
     limit = only(rows, "bpd_growth").limit
     assert limit == pytest.approx(2 * constant("uniform", "normal") / math.log(2))
@@ -325,7 +327,7 @@ def test_a_run_in_phase_space_owes_for_two_numbers_a_component(denoiser, digits)
 
 
 def test_one_number_of_steps_shows_no_growth(denoiser, digits):
-    rows = bound_rows(changed(evaluation={"timesteps": [T], "flow_tolerance": None}), "un", denoiser, digits)
+    rows = measured_bounds(changed(evaluation={"timesteps": [T], "flow_tolerance": None}), "un", denoiser, digits)[0]
     assert len(select(rows, "diffusion_ratio")) == 1
     assert select(rows, "bpd_growth").empty
 
@@ -372,8 +374,21 @@ def test_fidelity_is_measured_for_each_number_of_steps(samples, reference):
 
 
 @pytest.fixture(scope="module")
-def styles(samples, digits):
-    return style_rows(STUDY, samples, digits)
+def styles(samples, digits, reference):
+    rows = [style_rows(STUDY, run, samples, digits) for run in STUDY.runs]
+    floor = held_out_rows(STUDY, digits, reference)
+    return pd.concat([floor[floor.metric.str.startswith("style_")], *rows], ignore_index=True)
+
+
+def test_held_out_images_have_the_distances_of_samples(digits, reference):
+    rows = held_out_rows(STUDY, digits, reference)
+    expected = fidelity(digits.test.images, reference, resamples=10, seed=derive(3, "fidelity"))
+    for name, estimate in expected.items():
+        [found] = select(rows, f"{name}_digits").itertuples()
+        assert same(found, estimate)
+        assert (found.of, found.split, found.reference) == ("held_out", "test", "train")
+        assert pd.isna(found.run)
+        assert pd.isna(found.nfe)
 
 
 def test_style_is_measured_of_every_run_and_of_the_test_split(styles, samples, digits):
@@ -407,7 +422,7 @@ def test_style_differences_are_against_the_normal_pairs_run(styles, samples):
 
 def test_without_the_normal_pair_style_has_no_differences(samples, digits):
     raw = RAW | {"runs": {"ll": RAW["runs"]["ll"]}}
-    rows = style_rows(validate(raw, "tiny.yaml"), {"ll": samples["ll"]}, digits)
+    rows = style_rows(validate(raw, "tiny.yaml"), "ll", {"ll": samples["ll"]}, digits)
     assert set(rows.metric) == {f"style_{name}" for name in STYLES}
 
 

@@ -736,7 +736,7 @@ def test_the_summary_gathers_the_parts_of_the_sections_that_a_study_has(left_out
     layout = Layout(study.name, study.data_name)
     found = [path.relative_to(layout.root).as_posix() for path in parts(study, layout)]
     assert len(set(found)) == len(found)
-    expected = {f"{run}/bounds.csv" for run in study.runs} | {"fidelity.csv"}
+    expected = {f"{run}/{job}.csv" for run in study.runs for job in ("bounds", "fidelity")} | {"held_out.csv"}
     expected |= set() if "convergence" in left_out else {"convergence.csv"}
     expected |= set() if "step_swap" in left_out else {f"{run}/step_swap.csv" for run in study.runs}
     expected |= set() if "geometry" in left_out else {"geometry.csv"}

@@ -58,6 +58,13 @@ def caption_of(kind, shown):
     return str(LAYOUT.caption(kind, shown.name).resolve())
 
 
+def inputs_of(job):
+    """The files that a job reads, by its network."""
+    if not job.each:
+        return job.inputs(STUDY, LAYOUT, job.network(STUDY))
+    return lambda wildcards: job.inputs(STUDY, LAYOUT, wildcards.run)
+
+
 def settings_of(section, *keys):
     """The study's values of some keys of a section, of all where none is named: a change of one re-runs a rule."""
     found = RESOLVED[section] or {}

@@ -7,7 +7,7 @@ for EXPERIMENT, JOB in jobs_of(STUDY).values():
         name:
             JOB.name.replace("-", "_")
         input:
-            files=JOB.inputs(STUDY, LAYOUT, WILDCARD or JOB.network(STUDY)),
+            files=inputs_of(JOB),
         output:
             JOB.outputs(LAYOUT, WILDCARD),
         log:

@@ -27,6 +27,62 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - Z95 * error, mean + Z95 * error
 
 
+def t_half(deviation: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Half of Student's interval of the mean of n ≥ 2 normal values, from their standard deviation (ddof 1)."""
+    from scipy.stats import t  # which takes half a second
+
+    return t.ppf(0.975, n - 1) * deviation / np.sqrt(n)
+
+
+def t_difference(values: np.ndarray, others: np.ndarray) -> tuple[float, float, float]:
+    """(mean of values − mean of others, low, high) of independent normal values (K,) and (L,), K, L ≥ 2: Welch's."""
+    parts = [(float(sample.var(ddof=1)) / len(sample), len(sample) - 1) for sample in (values, others)]
+    return _student(float(values.mean() - others.mean()), parts)
+
+
+def clustered_difference(values: np.ndarray, others: np.ndarray) -> tuple[float, float, float]:
+    """(mean of values − mean of others, low, high) of trainings by images, paired by image.
+
+    Values (K, N) and others (L, N) are of K and L trainings, each measured on the same N images: x_ki = m + a_k + b_i +
+    e_ki. With the image effects b differing between the two by d_i, the mean difference has the variance
+
+        s_a²/K + s_a'²/L + s_d²/N + s_e²/(K N) + s_e'²/(L N),
+
+    which is that of the trainings' means, plus that of the images' mean differences, less the residuals that are in
+    both. Degrees of freedom are Satterthwaite's. With one training of each, it is the paired interval over images.
+
+    Raises:
+        ValueError: not the same images, or one training on one side alone.
+
+    Source: two-way analysis of variance without replication; derived here for two groups of trainings.
+    """
+    (k, n), (other_k, other_n) = values.shape, others.shape
+    if n != other_n or n < 2 or (k == 1) != (other_k == 1):
+        raise ValueError(f"trainings by images: found {values.shape} and {others.shape}; needs the same images")
+    gaps = values.mean(0) - others.mean(0)
+    images, residual, parts = float(gaps.var(ddof=1)) / n, 0.0, []
+    for sample in (values, others):
+        if (count := len(sample)) == 1:
+            continue
+        means = sample.mean(1)
+        parts.append((float(means.var(ddof=1)) / count, count - 1))
+        rest = sample - means[:, None] - sample.mean(0) + sample.mean()
+        residual += float((rest**2).sum()) / ((count - 1) * (n - 1)) / (count * n)
+    return _student(float(gaps.mean()), [*parts, (max(images - residual, 0.0), n - 1)])
+
+
+def _student(value: float, parts: list[tuple[float, int]]) -> tuple[float, float, float]:
+    """(value, low, high) for a variance that is a sum of parts, each with its degrees of freedom (Satterthwaite)."""
+    from scipy.stats import t  # which takes half a second
+
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return value, value, value
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
+    return value, value - half, value + half
+
+
 def proportion_interval(share: float, n: int) -> tuple[float, float]:
     """(low, high) of Wilson's score interval for `share` of n independent trials."""
     from scipy.stats import binomtest  # which takes half a second

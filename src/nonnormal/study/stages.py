@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import yaml
 from nonnormal.files import write_text
 from nonnormal.steps import source_files
 from nonnormal.study.config.reading import load, read
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.registry import experiments_of, figures_of, jobs_of, tables_of
 from nonnormal.study.report.page import needed
@@ -72,7 +73,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
         for run in (job.networks(study) if job.each else [job.network(study)])
         for path in job.inputs(study, layout, run)
     ]
-    sampled = [layout.samples(run, n_steps) for run in study.runs for n_steps in study.sample_steps]
+    sampled = [layout.samples(run, n_steps) for run in study.trainings() for n_steps in study.sample_steps]
     captions = [layout.caption("figure", name) for name in figures] + [layout.caption("table", name) for name in tables]
     drawn = [path for _, figure in figures.values() for path in figure.files(study, layout)]
     read_by_tables = [path for _, table in tables.values() for path in table.inputs]
@@ -90,7 +91,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
             rules=("train",),
             files=tuple(path for run in study.networks for path in (layout.weights(run), layout.log(run))),
             inputs=(layout.data,),
-            params=("seed", "defaults", *(study.path(run).removesuffix(f".{run}") for run in study.networks)),
+            params=("seed", "defaults", *_trained(study)),
         ),
         Stage(
             "evaluate",
@@ -133,7 +134,7 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
     top, content = os.path.relpath(Path.cwd(), pipeline.absolute().parent), read(study_file)
     elsewhere = top != "."
     taken = _made_by(PIPELINE) if elsewhere and PIPELINE.is_file() else set()
-    folders = {layout.samples(run, 0).parent for run in study.runs}
+    folders = {layout.samples(run, 0).parent for run in study.trainings()}
     folders |= {
         path.parent for path in (layout.figure("x", "png"), layout.table("x", "csv"), layout.caption("table", "x"))
     }
@@ -155,7 +156,7 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
         for key, default in (("wdir", "."), ("params", [{file: []}]), ("metrics", [])):
             if stages[stage.name][key] == default:
                 del stages[stage.name][key]
-    losses = {str(Path(top, layout.log(run))): LOSS for run in study.runs}
+    losses = {str(Path(top, layout.log(run))): LOSS for run in study.trainings()}
     curves = {"training loss": {"title": "Loss without its constant, nats per dimension", "x": "step", "y": losses}}
     pictures = [str(Path(top, layout.figure(name, "png"))) for name in figures_of(study)]
     return {"stages": stages, "plots": [*[curves] * bool(losses), *pictures]}
@@ -197,6 +198,13 @@ def run(name: str, study_file: Path, pipeline: Path = PIPELINE) -> None:
     profile = f"profiles/{os.environ.get('PROFILE') or 'default'}"
     command = ["snakemake", "--workflow-profile", profile, "--configfile", str(study_file), "--quiet", "rules"]
     os.execvp(command[0], [*command, "--allowed-rules", *stage.rules, "--", *map(str, stage.files)])
+
+
+def _trained(study: Study) -> Iterator[str]:
+    """Keys of the study that say what is trained, and how often."""
+    for run in study.networks:
+        above = study.path(run).removesuffix(f".{run_of(run)}")
+        yield from (above, f"{above.removesuffix('runs').removesuffix('networks')}replicates")
 
 
 def _recorded(path: Path) -> bool:

@@ -52,8 +52,9 @@ NetworkName = Annotated[Name, AfterValidator(_free)]
 class Section(Settings):
     """Base of an experiment's settings: the section of a study file that asks for it.
 
-    Two keys mean the same in all sections: `networks`, settings of networks that are trained for this section alone, by
-    name, each laid over the study's defaults; and `step_families`, the names of steps.
+    Three keys mean the same in all sections: `networks`, settings of networks that are trained for this section alone,
+    by name, each laid over the study's defaults; `replicates`, how often each of these is trained; and `step_families`,
+    the names of steps.
     """
 
     needs_runs: ClassVar[bool] = True

@@ -122,6 +122,16 @@ class Training(Settings):
         }
 
 
+def training_name(run: str, number: int) -> str:
+    """Name of a run's training: the run's own for the first, then run@1, run@2, …"""
+    return f"{run}@{number}" if number else run
+
+
+def run_of(training: str) -> str:
+    """Name of the run that a training belongs to."""
+    return training.partition("@")[0]
+
+
 class Run(Settings):
     """One network: a step pair in a process and basis, trained in one way."""
 
@@ -137,6 +147,13 @@ class Run(Settings):
     """The U-Net and what it predicts."""
     training: Training = Training()
     """Objective and optimisation."""
+
+    def again(self, number: int) -> Run:
+        """The run with `number` added to the seed of its training."""
+        if not number:
+            return self
+        training = self.training.model_copy(update={"seed": self.training.seed + number})
+        return self.model_copy(update={"training": training})
 
     @property
     def of_weights(self) -> dict[str, Any]:

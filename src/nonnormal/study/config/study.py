@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -24,7 +24,7 @@ from nonnormal.study.config.sections import (
     Sampling,
     Section,
 )
-from nonnormal.study.config.settings import Run
+from nonnormal.study.config.settings import Run, run_of, training_name
 from nonnormal.study.config.values import Flag, Settings
 from nonnormal.study.experiment import Experiment
 
@@ -61,6 +61,9 @@ class Study(Settings):
     """Settings of every run that does not name others; a run of another process.kind has none of the process."""
     runs: dict[NetworkName, Run] = {}
     """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
+    replicates: int = Field(1, strict=True, ge=1, le=1000)
+    """How often each run is trained. The trainings R, R@1, R@2, … of a run R have its training.seed plus 0, 1, 2, …;
+    all are sampled and evaluated as pairs, and other sections look at the first, unless their runs name others."""
     features: Features = Classifier()
     """Feature network of the Fréchet distance: a classifier where nothing is said."""
     sampling: Sampling = Sampling()
@@ -121,6 +124,11 @@ class Study(Settings):
             )
         for name, run in self.networks.items():
             key = self.path(name)
+            if run.training.seed >= 2**63:
+                raise ValueError(
+                    f"{key}.training.seed: found {self.run(run_of(name)).training.seed}, to which the "
+                    f"number of each further training is added; needs to stay below {2**63}"
+                )
             run.basis.check(f"{key}.basis", self.dataset.shape)
             try:
                 run.check_schedule(self.dataset.shape, self.dataset.levels)
@@ -168,22 +176,35 @@ class Study(Settings):
         """Its sections of experiments, by name."""
         return {each.section: getattr(self, each.section) for each in self.asked if each.section}
 
-    @property
+    @cached_property
     def networks(self) -> dict[str, Run]:
-        """All that is trained: the runs, and the networks that sections have of their own."""
+        """All that is trained, by name: each training of the runs, and of the networks of sections."""
         found = dict(self.runs)
         for experiment in self.asked:
             found |= experiment.networks(self)
-        return found
+        return {
+            training: run.again(number)
+            for name, run in found.items()
+            for number, training in enumerate(self.trainings([name]))
+        }
+
+    def trainings(self, names: Iterable[str] | None = None) -> tuple[str, ...]:
+        """Names of all trainings of runs and of networks of sections; of all runs where none is named."""
+        names = self.runs if names is None else names
+        return tuple(training_name(name, number) for name in names for number in range(self._replicates(name)))
+
+    def _replicates(self, name: str) -> int:
+        owner = self.owner(name)
+        return self.replicates if owner is None else getattr(self.sections[owner.section], "replicates", 1)
 
     def owner(self, name: str) -> Experiment | None:
         """The experiment whose section a network stands in; None for a run."""
-        return next((each for each in self.asked if name in each.networks(self)), None)
+        return next((each for each in self.asked if run_of(name) in each.networks(self)), None)
 
     def path(self, name: str) -> str:
-        """Where in the study's file a network stands."""
-        owner = self.owner(name)
-        return f"runs.{name}" if owner is None else f"{owner.section}.networks.{name}"
+        """Where in the study's file a network stands, the same for all its trainings."""
+        owner, run = self.owner(name), run_of(name)
+        return f"runs.{run}" if owner is None else f"{owner.section}.networks.{run}"
 
     @cached_property
     def dataset(self) -> DataSet:
@@ -217,14 +238,18 @@ class Study(Settings):
         return name if self.features.kind == "inception" else f"{name}_{self.data}"
 
     def baseline(self, run: str) -> str | None:
-        """The first run with normal steps and the weighting of this one, which it is compared with; None without."""
+        """The first run with normal steps and the weighting of this one, which it is compared with; None without.
+
+        Of a further training of a run it is the training of the same number.
+        """
         weighting = self.run(run).training.weighting
         found = (name for name, other in self.runs.items() if other.q == other.p == "normal")
-        return next((name for name in found if self.runs[name].training.weighting == weighting), None)
+        first = next((name for name in found if self.runs[name].training.weighting == weighting), None)
+        return first and first + run.removeprefix(run_of(run))
 
     def bound_steps(self, run: str) -> tuple[int, ...]:
         """Numbers of steps T of the run's bounds, rising."""
-        return tuple(sorted({*self.evaluation.timesteps, self.runs[run].training.timesteps}))
+        return tuple(sorted({*self.evaluation.timesteps, self.run(run).training.timesteps}))
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -244,7 +269,7 @@ class Study(Settings):
         return _replaced(self.resolved, {name: f"{name} {code_of(name)}" for name in self.own_steps})
 
     def run(self, name: str) -> Run:
-        """The run of that name.
+        """The run, or further training of a run, of that name.
 
         Raises:
             StudyError: there is none.
@@ -261,11 +286,11 @@ class Study(Settings):
     def training_facts(self, run: str, data_sha256: str | None = None) -> dict[str, Any]:
         """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data's file, if known."""
         data = {"file": self.data_name} | ({"sha256": data_sha256} if data_sha256 else {})
-        return {"run": run, "seed": self.seed, "data": data, **self.run(run).of_weights}
+        return {"run": run_of(run), "seed": self.seed, "data": data, **self.run(run).of_weights}
 
     def train_seed(self, run: str) -> int:
         """Seed of the run's training, from study seed, run and the training's own seed."""
-        return derive(self.seed, run, "train", self.run(run).training.seed)
+        return derive(self.seed, run_of(run), "train", self.run(run).training.seed)
 
     def image_seeds(self, purpose: str, n: int) -> list[int]:
         """Seeds of images 0 … n − 1 for a purpose; the same for all runs, so that rows compare like with like."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.files import read_tensors, write_tensors
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.paths import Layout
 from nonnormal.training.checkpoints import changes, load_denoiser
@@ -58,7 +59,7 @@ def write_samples(study: Study, layout: Layout, run: str, n_steps: int, images: 
 def _of_samples(study: Study, run: str, n_steps: int) -> dict[str, Any]:
     """All that samples depend on, as JSON values."""
     sampling = study.sampling.model_dump(mode="json", include={"n_images", "dtype"})
-    return {"run": run, "n_steps": n_steps, "sampling": sampling, "network": study.training_facts(run)}
+    return {"run": run_of(run), "n_steps": n_steps, "sampling": sampling, "network": study.training_facts(run)}
 
 
 def _same(path: Path, known: Mapping[str, Any], facts: Mapping[str, Any], advice: str) -> None:

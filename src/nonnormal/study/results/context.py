@@ -43,11 +43,18 @@ class Context:
         return self
 
     @cached_property
-    def summary(self) -> pd.DataFrame:
-        """All rows of the study."""
+    def rows(self) -> pd.DataFrame:
+        """All rows of the study, of each training of a run."""
         from nonnormal.study.results.summary import read_rows
 
         return read_rows(self.layout.summary)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """All rows of the study, one for all trainings of a run."""
+        from nonnormal.study.results.trainings import over_trainings
+
+        return over_trainings(self.rows)
 
     @cached_property
     def published(self) -> pd.DataFrame:
@@ -84,11 +91,11 @@ class Context:
 
         return samples(self.study, self.layout, run, n_steps)
 
-    def arrays(self, job: str) -> dict[str, Tensor]:
-        """Arrays that a job of the study wrote, by name."""
+    def arrays(self, job: str, run: str | None = None) -> dict[str, Tensor]:
+        """Arrays by name that a job of the study wrote, for one network where it has a job for each."""
         from nonnormal.files import read_tensors
 
-        return read_tensors(self.layout.arrays(job))[0]
+        return read_tensors(self.layout.arrays(job, run))[0]
 
     @property
     def fid(self) -> str:

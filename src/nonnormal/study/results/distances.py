@@ -16,6 +16,7 @@ from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
 from nonnormal.seeds import derive
 from nonnormal.study.config.sections import Section
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
@@ -39,30 +40,31 @@ def fidelity_rows(
     return frame(rows)
 
 
-def held_out_rows(study: Study, data: ImageData, reference: Reference, device: str = "cpu") -> pd.DataFrame:
-    """Distances of held-out images to the training split: what a perfect sampler would have with as many images.
-
-    The Fréchet distance falls with the number of images, so that of fewer images than were sampled is an upper bound.
-    """
-    conditions = {"split": "test", "of": HELD_OUT}
-    return frame(distance_rows(study, None, data.test.images, reference, None, conditions, device))
-
-
-def style_rows(study: Study, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
-    """Style statistics of each run's samples and of the test split, and each run's difference to its normal pair.
+def style_rows(study: Study, run: str, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
+    """Style statistics of the run's samples, and their difference to those of its normal pair.
 
     Args:
-        samples: uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in all.
+        samples: of both, uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in
+            all.
     """
-    rows = mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"})
-    for run, by_steps in samples.items():
-        conditions, reference = sampled_with(study, run, study.run(run).p), study.baseline(run)
-        for n_steps, images in by_steps.items():
-            rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
-            if reference and run != reference:
-                against = {**conditions, "against": reference}
-                rows += difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
+    rows, conditions, reference = [], sampled_with(study, run, study.run(run).p), study.baseline(run)
+    for n_steps, images in samples[run].items():
+        rows += mean_rows(study, run, images, data.levels, n_steps, conditions)
+        if reference and run != reference:
+            against = {**conditions, "against": run_of(reference)}
+            rows += difference_rows(study, run, images, samples[reference][n_steps], data, n_steps, against)
     return frame(rows)
+
+
+def held_out_rows(study: Study, data: ImageData, reference: Reference, device: str = "cpu") -> pd.DataFrame:
+    """Distances of the test split to the training split, `of` held_out, and style statistics of the test split.
+
+    A perfect sampler has these distances with as many images. A Fréchet distance falls with the number of images, so
+    that of fewer images than are sampled bounds that of a perfect sampler from above.
+    """
+    images, conditions = data.test.images, {"split": "test"}
+    rows = distance_rows(study, None, images, reference, None, conditions | {"of": HELD_OUT}, device)
+    return frame([*rows, *mean_rows(study, None, images, data.levels, None, conditions)])
 
 
 def with_each_step(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nonnormal.metrics.intervals import Estimate, mean_interval
 from nonnormal.objectives.bounds import bits_per_dim
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.summary import COLUMNS, CONDITIONS, tidy
 
@@ -23,7 +24,7 @@ _ANY = str | int | float | bool  # of a condition that is an experiment's own
 def row(
     study: Study, run: str | None, metric: str, estimate: Estimate, unit: str, nfe: int | None, conditions: Mapping
 ) -> dict[str, Any]:
-    """One number; `run` is None where it belongs to no network.
+    """One number; `run`, a training of a run, is None where it belongs to no network.
 
     Args:
         conditions: what it was measured under, beside the study's data set and seed; a text or number each, None where
@@ -36,7 +37,7 @@ def row(
     settings = study.run(run) if run else None
     return {
         "study": study.name,
-        "run": run,
+        "run": run and run_of(run),
         "q": settings and settings.q,
         "p": settings and settings.p,
         "train_seed": settings and settings.training.seed,

@@ -49,10 +49,10 @@ class Ablation(Section):
 
     def check(self, study: Study) -> None:
         """Refuses bases and processes that one image denoiser does not serve."""
-        if self.run not in (None, *study.runs):
-            raise ValueError(f'ablation.run: found "{self.run}"; the runs are ' + ", ".join(study.runs))
+        if self.run not in (None, *study.trainings()):
+            raise ValueError(f'ablation.run: found "{self.run}"; the runs are ' + ", ".join(study.trainings()))
         name = self.network(study)
-        own = study.runs[name]
+        own = study.run(name)
         named = {f"runs.{name}.process": own.process}
         named |= {f"ablation.processes.{name}": process for name, process in self.processes.items()}
         for key, process in named.items():

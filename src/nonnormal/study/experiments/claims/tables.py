@@ -145,7 +145,7 @@ def _measured(row: Mapping) -> str:
 def claims_of(context: Context) -> pd.DataFrame:
     """The claims judged by the study; in a headline study by another one, too, where that has more trainings."""
     names = {distance: context.metric(distance) for distance in DISTANCES}
-    table = claims(load(), context.summary, context.published, context.study.name, names)
+    table = claims(load(), context.rows, context.published, context.study.name, names)
     if context.study.headline and LEDGER.is_file():
         table = with_better(table, read_numbers(track_input(LEDGER)))
     return table

@@ -86,9 +86,9 @@ class FewSteps(Section):
     def check(self, study: Study) -> None:
         """Refuses networks of other bases than pixels, of momenta, or of several schedules."""
         for name in self.of_runs(study):
-            if name not in study.runs:
-                raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(study.runs))
-            run = study.runs[name]
+            if name not in study.trainings():
+                raise ValueError(f'few_steps.runs: found "{name}"; the runs are ' + ", ".join(study.trainings()))
+            run = study.run(name)
             momentum, by_component = run.process.kind == "psld", run.process.schedule.by_component
             if run.basis.kind != "pixel" or run.basis.whiten or momentum or by_component:
                 raise ValueError(

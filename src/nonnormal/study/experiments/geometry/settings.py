@@ -43,17 +43,17 @@ class Geometry(Section):
 
     def check(self, study: Study) -> None:
         """Refuses a network whose process has several schedules, or whose noise is not white on pixels."""
-        if self.run not in (None, *study.runs):
-            raise ValueError(f'geometry.run: found "{self.run}"; the runs are ' + ", ".join(study.runs))
+        if self.run not in (None, *study.trainings()):
+            raise ValueError(f'geometry.run: found "{self.run}"; the runs are ' + ", ".join(study.trainings()))
         name = self.network(study)
-        process = study.runs[name].process
+        process = study.run(name).process
         if process.kind != "vp" or process.schedule.by_component:
             found = process.kind if process.kind != "vp" else process.schedule.kind
             raise ValueError(
                 f'geometry.run: found "{name}", whose process is {found}; geometry needs a run of the '
                 "process vp with one schedule for all components"
             )
-        if study.runs[name].basis.whiten:
+        if study.run(name).basis.whiten:
             raise ValueError(
                 f"runs.{name}.basis.whiten: found true; geometry compares the network with the optimal "
                 "denoiser, whose noise is white on pixels; name another run in geometry.run"

@@ -3,8 +3,10 @@
 from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
 
-def _runs(study):
-    return tuple(study.runs)
+def _sampled(study, layout, run):
+    """The samples of a training, and of the normal pair's that it is compared with."""
+    runs = dict.fromkeys((run, study.baseline(run) or run))
+    return [layout.samples(each, n_steps) for each in runs for n_steps in study.sample_steps]
 
 
 EXPERIMENT = Experiment(
@@ -19,19 +21,25 @@ EXPERIMENT = Experiment(
             function="bounds:measure",
             settings={"evaluation": ("n_images", "timesteps", "n_evaluations", "flow_tolerance")},
             inputs=lambda study, layout, run: [layout.data, layout.weights(run)],
-            runs=_runs,
+            runs=lambda study: study.trainings(),
             each=True,
+            arrays=True,
         ),
         Job(
             name="fidelity",
-            about="FID, KID, precision, recall and style of all runs' samples, and paired differences in style.",
+            about="FID, KID, precision, recall and style of a run's samples, and paired differences in style.",
             function="samples:measure",
             settings={"evaluation": ("bootstrap",)},
-            inputs=lambda study, layout, run: [
-                layout.data,
-                layout.features,
-                *(layout.samples(each, n_steps) for each in study.runs for n_steps in study.sample_steps),
-            ],
+            inputs=lambda study, layout, run: [layout.data, layout.features, *_sampled(study, layout, run)],
+            runs=lambda study: study.trainings(),
+            each=True,
+        ),
+        Job(
+            name="held_out",
+            about="FID, KID, precision, recall and style of the held-out images in place of samples.",
+            function="samples:held_out",
+            settings={"evaluation": ("bootstrap",)},
+            inputs=lambda study, layout, run: [layout.data, layout.features],
         ),
     ),
     figures=(

@@ -12,7 +12,7 @@ from torch import Tensor
 from nonnormal.data import ImageData, scale
 from nonnormal.denoisers import NetworkDenoiser
 from nonnormal.metrics.intervals import Estimate, mean_interval, ratio_interval
-from nonnormal.objectives.bounds import Bound, bound, continuous_bound
+from nonnormal.objectives.bounds import Bound, bits_per_dim, bound, continuous_bound
 from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.steps import get
@@ -26,7 +26,9 @@ from nonnormal.study.results.rows import bits_row, frame, row
 _NORMAL = Loss(get("normal"), get("normal"))
 
 
-def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, device: str = "cpu") -> pd.DataFrame:
+def measured_bounds(
+    study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, device: str = "cpu"
+) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Bits/dim of the test split: T-step bounds for each T of the study, the continuous-time bound, and the flow's.
 
     At every T, from the limit marginals: the pair's own bound ("native"; none where it is infinite or not defined) and
@@ -34,6 +36,10 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
     it was trained with. At the T of training also the native bound by the bridge walk, which is exact for any q. Pairs
     that the paper prints are bounded under each of its conventions too, with constants counted never, once and at every
     step. "continuous" is the normal bound for T → ∞, "flow" the likelihood by the probability-flow equation.
+
+    Returns:
+        Rows of the summary; and bits/dim of each image (N,), float64, by "native/limit/100" (bound, marginals, T),
+        "continuous" or "flow/uniform" (bound, dequantisation).
     """
     settings, measure = study.run(run), study.evaluation
     point = design(settings, denoiser.components)
@@ -42,7 +48,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
     seeds = study.image_seeds("bound", len(images))
     common = {"split": "test", "weighting": settings.training.weighting, "ema": settings.training.ema_decay}
     pair = {"native": Loss(point.q, point.p)} if settings.has_native_bound else {}
-    rows, diffusion = [], {}
+    rows, diffusion, of_images = [], {}, {}
     for n_steps in study.bound_steps(run):
         for marginals in ("limit", "bridge") if pair and n_steps == settings.training.timesteps else ("limit",):
             # States of the bridge walk of another step than the normal make no normal bound.
@@ -51,8 +57,8 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
                 losses |= {name: Loss(point.q, point.p, name) for name in CONVENTIONS}
             calls = n_steps if marginals == "bridge" else min(n_steps, measure.n_evaluations)
             draws = dict(levels=data.levels, n_steps=n_steps, n_evaluations=calls, marginals=marginals, seeds=seeds)
-            bounds = bound(denoiser, point, x0, losses=list(losses.values()), **draws)
-            for (name, loss), terms in zip(losses.items(), bounds, strict=True):
+            found = bound(denoiser, point, x0, losses=list(losses.values()), **draws)
+            for (name, loss), terms in zip(losses.items(), found, strict=True):
                 kind = name if name in ("native", "normal") else "convention"
                 conditions = common | {
                     "bound": kind,
@@ -65,6 +71,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
                     rows += _convention_rows(study, run, terms.total, owed, dims, n_steps, calls, conditions)
                     continue
                 rows += _term_rows(study, run, terms, dims, calls, conditions)
+                of_images[f"{kind}/{marginals}/{n_steps}"] = bits_per_dim(terms.total, dims)
                 if marginals == "limit":
                     diffusion[name, n_steps] = terms.diffusion.numpy()
     if pair:
@@ -73,6 +80,7 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
     terms = continuous_bound(denoiser, point.process, x0, n_evaluations=measure.n_evaluations, **shared)
     conditions = common | {"bound": "continuous", "marginals": "limit"}
     rows += _term_rows(study, run, terms, dims, measure.n_evaluations, conditions)
+    of_images["continuous"] = bits_per_dim(terms.total, dims)
     tolerance = measure.flow_tolerance
     for dequantisation in ("uniform", "normal") if tolerance else ():
         nats, calls = flow_bound(
@@ -87,7 +95,8 @@ def bound_rows(study: Study, run: str, denoiser: NetworkDenoiser, data: ImageDat
         conditions = common | {"bound": "flow", "dequantisation": dequantisation, "trace": "hutchinson"}
         conditions |= {"solver": "dopri5", "tolerance": tolerance}
         rows.append(bits_row(study, run, "bpd_total", nats, dims, calls, conditions))
-    return frame(rows)
+        of_images[f"flow/{dequantisation}"] = bits_per_dim(nats, dims)
+    return frame(rows), of_images
 
 
 def _term_rows(study: Study, run: str, terms: Bound, dims: int, nfe: int, conditions: Mapping) -> list[dict]:
@@ -152,6 +161,6 @@ def _cost_rows(
     return rows
 
 
-def measure(context: Context) -> pd.DataFrame:
-    """Rows of the summary for one run."""
-    return bound_rows(context.study, context.run, context.network(), context.data, context.device)
+def measure(context: Context) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """Rows of the summary for one run, and bits/dim of each image."""
+    return measured_bounds(context.study, context.run, context.network(), context.data, context.device)

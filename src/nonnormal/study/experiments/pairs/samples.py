@@ -1,4 +1,4 @@
-"""Samples of the runs in numbers: distances to the training split, and style."""
+"""Samples of a run in numbers: distances to the training split, and style."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from nonnormal.study.results.distances import fidelity_rows, held_out_rows, styl
 
 
 def measure(context: Context) -> pd.DataFrame:
-    """Rows of the summary: distances and style of all runs' samples."""
-    study = context.study
-    images = {run: {n: context.samples(run, n) for n in study.sample_steps} for run in study.runs}
-    rows = [fidelity_rows(study, run, its, context.reference, context.device) for run, its in images.items()]
-    floor = held_out_rows(study, context.data, context.reference, context.device)
-    return pd.concat([*rows, floor, style_rows(study, images, context.data)], ignore_index=True)
+    """Rows of the summary: distances and style of the run's samples, and differences in style to its normal pair's."""
+    study, run = context.study, context.run
+    runs = dict.fromkeys((run, study.baseline(run) or run))
+    images = {name: {n: context.samples(name, n) for n in study.sample_steps} for name in runs}
+    rows = fidelity_rows(study, run, images[run], context.reference, context.device)
+    return pd.concat([rows, style_rows(study, run, images, context.data)], ignore_index=True)
+
+
+def held_out(context: Context) -> pd.DataFrame:
+    """Rows of the summary: distances and style of the held-out images."""
+    return held_out_rows(context.study, context.data, context.reference, context.device)

@@ -38,6 +38,7 @@ from nonnormal.samplers import (
 from nonnormal.seeds import derive, generator
 from nonnormal.steps import get
 from nonnormal.steps.divergence import with_itself_finite
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows
@@ -135,7 +136,7 @@ def _processes(study: Study, run: str) -> Iterator[tuple[str, LinearProcess]]:
     settings, named = study.run(run), study.phase_space.processes
     if settings.of_states:
         own = settings.process.build()
-        yield next((name for name, chosen in named.items() if chosen.build() == own), run), own
+        yield next((name for name, chosen in named.items() if chosen.build() == own), run_of(run)), own
         return
     for name, chosen in named.items():
         yield name, chosen.build()

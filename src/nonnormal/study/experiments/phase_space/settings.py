@@ -28,6 +28,8 @@ class PhaseSpace(Section):
     where it is null."""
     networks: dict[NetworkName, Run] = {}
     """Networks trained for this section alone; what each says replaces the defaults of runs, key by key."""
+    replicates: int = Field(1, strict=True, ge=1, le=1000)
+    """How often each of these networks is trained, and measured; see the study's key replicates."""
     processes: dict[Name, Process] = Field(
         default_factory=lambda: {name: Process(**keys) for name, keys in PROCESSES.items()}, min_length=1
     )
@@ -68,12 +70,12 @@ class PhaseSpace(Section):
 
     def names(self, study: Study) -> tuple[str, ...]:
         """Names of the runs and networks that the processes are sampled with."""
-        return (*(self.runs or tuple(study.runs)[:1]), *self.networks)
+        return (*(self.runs or tuple(study.runs)[:1]), *study.trainings(self.networks))
 
     def check(self, study: Study) -> None:
         """Refuses runs that there are not, and processes with several schedules."""
-        if strange := set(self.runs or ()) - set(study.runs):
-            raise ValueError(f'phase_space.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.runs))
+        if strange := set(self.runs or ()) - set(study.trainings()):
+            raise ValueError(f'phase_space.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.trainings()))
         for name, process in self.processes.items():
             if process.schedule.by_component:
                 kind = process.schedule.kind

@@ -24,7 +24,7 @@ EXPERIMENT = Experiment(
                 "evaluation": ("n_images", "n_evaluations", "flow_tolerance", "bootstrap"),
                 "sampling": ("batch_size", "dtype"),
             },
-            runs=lambda study: tuple(study.representations.networks),
+            runs=lambda study: study.trainings(study.representations.networks),
             each=True,
         ),
         Job(

@@ -20,6 +20,8 @@ class Representations(Section):
 
     networks: dict[NetworkName, Run] = Field(min_length=1)
     """The networks: what each says replaces the study's defaults, key by key."""
+    replicates: int = Field(1, strict=True, ge=1, le=1000)
+    """How often each of them is trained, and measured; see the study's key replicates."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Samples of each network."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((50,), min_length=1)
