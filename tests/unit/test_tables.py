@@ -474,7 +474,10 @@ SHAPE = {  # metric and conditions of each row that a reader sees
     "path_explained_variance": [{"components": 0}, {"components": 2}],
     "path_residual_variance": [{"components": 2, "path": path} for path in ("sampled", "bridge")],
     "path_monotone_share": [{}],
+    "path_largest_chord_distance_null": [{"path": "linear"}, {"path": "untrained"}],
+    "path_residual_variance_null": [{"path": path, "components": 2} for path in ("linear", "untrained")],
     "nearest_train_distance": [{"of": "samples"}, {"of": "held-out"}],
+    "nearest_train_distance_null": [{"of": "samples", "path": path} for path in ("linear", "untrained")],
     "copied_share": [{}],
 }
 

@@ -11,11 +11,11 @@ import pandas as pd
 from nonnormal.files import atomic, read_json, write_text
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.claims import tables
-from nonnormal.study.experiments.claims.ledger import LEDGER, ledger, read_kept
+from nonnormal.study.experiments.claims.ledger import ledger, read_kept
 from nonnormal.study.experiments.claims.stated import load
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report import text
-from nonnormal.study.results.paths import Layout, remade
+from nonnormal.study.results.paths import LEDGER, Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import write_table
 

@@ -21,7 +21,6 @@ from nonnormal.study.experiments.claims.words import of_queries, threshold
 from nonnormal.study.results.paths import remade
 from nonnormal.study.results.summary import read_rows
 
-LEDGER = Path("results/claims.csv")
 COLUMNS = ("id", "source", "kind", "statement", "study", "unit", "trainings", "value", "low", "high", "value_unit")
 COLUMNS += ("threshold", "verdict", "needs")
 

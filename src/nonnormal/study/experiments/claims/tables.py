@@ -9,7 +9,6 @@ import pandas as pd
 from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, VERDICTS, judge
-from nonnormal.study.experiments.claims.ledger import LEDGER
 from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, Claims, load
 from nonnormal.study.experiments.claims.words import described, threshold
 from nonnormal.study.report.text import read_numbers
@@ -146,8 +145,8 @@ def claims_of(context: Context) -> pd.DataFrame:
     """The claims judged by the study; in a headline study by another one, too, where that has more trainings."""
     names = {distance: context.metric(distance) for distance in DISTANCES}
     table = claims(load(), context.rows, context.published, context.study.name, names)
-    if context.study.headline and LEDGER.is_file():
-        table = with_better(table, read_numbers(track_input(LEDGER)))
+    for path in context.layout.ledger:
+        table = with_better(table, read_numbers(track_input(path)))
     return table
 
 

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.report.text import HELD_OUT
 
 _APART = 1.25  # between the first and the last pair at one number of steps, so that bars stand beside one another
 
@@ -45,8 +44,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
             axis.errorbar(steps, line.value, yerr=spread, capsize=2, elinewidth=1, **styles[run])
         _step_axis(axis, sorted(distances.nfe.unique()))
         axis.set_ylabel(label)
-    for floor in summary[(summary.metric == fid) & (summary.of == "held_out")].itertuples():
-        axes[0].axhline(floor.value, color="0.4", lw=0.9, ls=":", label=HELD_OUT)
+    theme.floor_line(axes[0], summary, fid)
     axes[2].set_yscale("log")
     theme.plain_log(axes[2].yaxis)
     theme.legend_below(figure, axes[0], "pair q/p")
