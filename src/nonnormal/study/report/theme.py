@@ -96,7 +96,7 @@ def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, di
 def floor_line(axis: Axes, summary: pd.DataFrame, distance: str) -> None:
     """A line at the distance of held-out images, if the study has it."""
     for floor in summary[(summary.metric == distance) & (summary.of == "held_out")].itertuples():
-        axis.axhline(floor.value, color="0.4", lw=0.9, ls=(0, (1, 1.5)), label=HELD_OUT)
+        axis.axhline(floor.value, color="0.4", lw=0.9, ls="-.", label=HELD_OUT)
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> None:

@@ -79,7 +79,7 @@ def solvers(summary: pd.DataFrame, fid: str) -> Figure:
         theme.plain_log(axis.yaxis)
     theme.floor_line(axes[0], summary, fid)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc=_BELOW, ncols=6)
+    figure.legend(handles, names, loc=_BELOW, ncols=6 if len(names) <= 6 else 4)
     return figure
 
 
