@@ -21,7 +21,7 @@ TRAINING, IMAGE_SEED, IMAGE, NO_UNIT = UNITS = ("training", "image seed", "image
 
 Source = Literal[
     *("li2024", "gerdes2024", "chen2023", "chen2024", "pandey2023"),
-    *("bao2022", "ou2024", "guo2023", "gabbur2023"),
+    *("bao2022", "ou2024", "guo2023", "gabbur2023", "ours"),
 ]
 Text = Annotated[str, Field(min_length=1)]
 
