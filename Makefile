@@ -20,7 +20,7 @@ export PROFILE
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test package-test slurm-test reliability bench docs pictures lint format schema dry-run report dvc repro pull push results clean
+.PHONY: help reproduce test package-test slurm-test reliability bench docs pictures lint format schema dry-run report dvc repro pull push results ledger clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
@@ -93,6 +93,9 @@ push: $(READY) ## Send versioned results to the DVC remote
 
 results: $(READY) ## Write the finished results of STUDY to docs/results/, pictures to docs/images/
 	nonnormal results $(STUDY)
+
+ledger: $(READY) ## Judge the claims by all studies whose results git keeps, into results/claims.csv and docs/results/claims.md
+	nonnormal ledger $(dir $(shell git ls-files 'results/*/summary.csv'))
 
 clean: ## Remove results, data and environment, but nothing that git keeps
 	git clean -ffdXq -- results data site paper .snakemake

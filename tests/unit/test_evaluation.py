@@ -389,9 +389,21 @@ def test_fidelity_is_measured_for_each_number_of_steps(samples, reference):
 
 
 @pytest.fixture(scope="module")
-def styles(samples, digits):
+def styles(samples, digits, reference):
     rows = [style_rows(STUDY, run, samples, digits) for run in STUDY.runs]
-    return pd.concat([held_out_rows(STUDY, digits), *rows], ignore_index=True)
+    floor = held_out_rows(STUDY, digits, reference)
+    return pd.concat([floor[floor.metric.str.startswith("style_")], *rows], ignore_index=True)
+
+
+def test_held_out_images_have_the_distances_of_samples(digits, reference):
+    rows = held_out_rows(STUDY, digits, reference)
+    expected = fidelity(digits.test.images, reference, resamples=10, seed=derive(3, "fidelity"))
+    for name, estimate in expected.items():
+        [found] = select(rows, f"{name}_digits").itertuples()
+        assert same(found, estimate)
+        assert (found.of, found.split, found.reference) == ("held_out", "test", "train")
+        assert pd.isna(found.run)
+        assert pd.isna(found.nfe)
 
 
 def test_style_is_measured_of_every_run_and_of_the_test_split(styles, samples, digits):

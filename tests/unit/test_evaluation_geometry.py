@@ -4,7 +4,9 @@ import copy
 import math
 from dataclasses import replace
 from itertools import combinations, pairwise
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -24,9 +26,19 @@ from nonnormal.samplers.grid_search import euler_costs
 from nonnormal.seeds import derive
 from nonnormal.steps import get
 from nonnormal.study.config import validate
-from nonnormal.study.experiments.geometry.measure import Scene, _other_steps, _solved, _solvers, geometry_rows
+from nonnormal.study.experiments.claims.judgement import FAILS, judge
+from nonnormal.study.experiments.claims.stated import FILE, load
+from nonnormal.study.experiments.geometry.measure import (
+    Scene,
+    _other_steps,
+    _solved,
+    _solvers,
+    geometry_rows,
+    linear_denoiser,
+)
 from nonnormal.study.results.rows import frame
 
+ROOT = Path(__file__).parents[2]
 LEVELS = 9
 RAW = {
     "name": "tiny",
@@ -405,6 +417,49 @@ def test_the_searched_grid_costs_least_of_all_with_as_many_steps(random, scene, 
     options = dict(resamples=10, seed=derive(3, "fidelity"))
     expected = fidelity(data.quantise(images, 17), reference, **options)["fid"]
     assert same(only(rows, "solver_fid_digits", solver="euler", grid="searched", nfe=nfe), expected)
+
+
+# ---- denoisers that know less, or more, than a network learns --------------------------------------------------------
+
+
+def test_the_linear_denoiser_is_the_regression_of_images_on_noisy_ones(digits):
+    images, sigma = data.scale(digits.train.images, 17).double().flatten(1).numpy(), 0.7
+    noisy = images[:5] + sigma
+    covariance = np.cov(images.T)
+    slope = covariance @ np.linalg.inv(covariance + sigma**2 * np.eye(64))
+    expected = images.mean(0) + (noisy - images.mean(0)) @ slope.T
+    found = linear_denoiser(digits)(torch.tensor(noisy).reshape(-1, 1, 8, 8), sigma)
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected, atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def beside(network, digits, reference):
+    """Rows with two other denoisers: a normal law's, whose paths are lines, and the optimal one's that copies."""
+    nulls = {"normal": NORMAL, "copies": OptimalDenoiser(digits.train.images, 17)}
+    return geometry_rows(STUDY, network, digits, reference, nulls=nulls)[0]
+
+
+def test_other_denoisers_are_measured_as_the_network_is(beside, random, copied, normal):
+    assert_tidy(beside)
+    own = beside[~beside.metric.str.endswith("_null")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, random[0])
+    metrics = ("path_largest_chord_distance", "path_monotone_share", "copied_share")
+    for name, (rows, _) in {"normal": normal, "copies": copied}.items():
+        for metric in metrics:
+            found, expected = only(beside, f"{metric}_null", path=name), only(rows, metric)
+            assert same(found, Estimate(expected.value, expected.low, expected.high, 16), rel=1e-4)
+        near = only(rows, "nearest_train_distance", of="samples")
+        assert only(beside, "nearest_train_distance_null", path=name).value == pytest.approx(
+            near.value, rel=1e-4, abs=1e-6
+        )
+    assert select(beside, "score_deviation_null", path="copies").high.max() == 0
+    assert select(beside, "score_deviation_null", path="normal").low.min() > 0
+
+
+def test_the_optimal_denoisers_samples_fail_the_claim_that_samples_are_no_copies(beside):
+    [claim] = [one for one in load(ROOT / FILE).claims if one.id == "no-memorising"]
+    null = claim.model_copy(update={"test": claim.test.model_copy(update={"rows": claim.null_case.rows})})
+    assert judge(null, beside, "tiny", {}).verdict == FAILS
 
 
 # ---- against the optimal denoiser ------------------------------------------------------------------------------------

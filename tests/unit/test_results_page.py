@@ -7,7 +7,7 @@ import pytest
 
 from nonnormal.study.config import validate
 from nonnormal.study.experiments.claims import tables
-from nonnormal.study.experiments.claims.judgement import Claims
+from nonnormal.study.experiments.claims.stated import Claims
 from nonnormal.study.report.results_page import write
 from nonnormal.study.results.paths import Layout
 
@@ -17,6 +17,7 @@ REPRESENTATIONS = {"representations": {"networks": {"d": {"basis": {"kind": "dct
 
 def _claims():
     untested = {"id": "c", "source": "li2024", "statement": "It holds.", "where": "§1", "untested": "nobody could"}
+    untested |= {"kind": "empirical"}
     none = pd.DataFrame({"key": []})
     return tables.claims(Claims(claims=(untested,)), none, none, "a", {})
 

@@ -202,17 +202,6 @@ def test_saturation_is_a_number_of_colour_images(summary, table, published):
     assert found.saturation.tolist() == [0.5, 0.75]
 
 
-def test_style_of_held_out_images_stands_beside_that_of_samples(summary, published):
-    found = {"metric": "style_total_variation", "split": "test", "value": 0.5, "low": 0.4, "high": 0.6}
-    rows = tidy(pd.concat([summary, pd.DataFrame([{"study": "s", "unit": "x", "n": 9} | found])]))
-    table = pairs(rows, published, NAMED, {"nn": 10, "ll": 10}, 10)
-    assert table.held_out_total_variation.tolist() == [0.5, 0.5]
-    assert table.total_variation.tolist() != [0.5, 0.5]
-    readable = readable_pairs(table, NAMED, {"nn": "a", "ll": "b"})
-    assert readable.loc["total variation, held-out images"].tolist() == ["0.5 ± 0.1"] * 2
-    assert not any(title.startswith("saturation") for title in readable.index)
-
-
 @pytest.mark.parametrize(
     ("column", "value", "half", "text"),
     [
@@ -479,13 +468,16 @@ def test_costs_for_reading_have_a_row_a_pair(tmp_path, costly):
 
 SHAPE = {  # metric and conditions of each row that a reader sees
     "path_largest_chord_distance": [{}],
+    "path_largest_chord_distance_null": [{"path": "linear"}, {"path": "untrained"}],
     "path_largest_denoised_chord_distance": [{}],
     "path_denoised_own_chord_distance": [{}],
     "path_arc_chord_ratio": [{}],
     "path_explained_variance": [{"components": 0}, {"components": 2}],
     "path_residual_variance": [{"components": 2, "path": path} for path in ("sampled", "bridge")],
+    "path_residual_variance_null": [{"path": "linear"}, {"path": "untrained"}],
     "path_monotone_share": [{}],
     "nearest_train_distance": [{"of": "samples"}, {"of": "held-out"}],
+    "nearest_train_distance_null": [{"path": "linear"}],
     "copied_share": [{}],
 }
 
@@ -536,8 +528,8 @@ def test_a_number_of_geometry_that_is_missing_or_there_twice_is_an_error(shapes,
 def test_geometry_for_reading_has_a_row_a_quantity(tmp_path, shapes, published_shapes):
     found = readable_geometry(geometry(shapes, published_shapes))
     assert found.loc["largest distance of a state from the chord, in chord lengths"].tolist() == ["0.1 ± 0.2", "0.0034"]
-    assert found.loc["share of variance on the chord and two components"].tolist() == ["0.9 ± 0.2", "0.85"]
-    assert found.loc["arc over chord"].tolist() == ["0.5 ± 0.2", "–"]
+    assert found.loc["share of variance on the chord and two components"].tolist() == ["1.1 ± 0.2", "0.85"]
+    assert found.loc["arc over chord"].tolist() == ["0.8 ± 0.2", "–"]
     for suffix in ("md", "typ"):
         write_readable(tmp_path / f"t.{suffix}", found)
         text = (tmp_path / f"t.{suffix}").read_text(encoding="utf-8")

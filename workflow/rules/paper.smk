@@ -15,7 +15,7 @@ for EXPERIMENT in experiments_of(STUDY):
             files=[path for figure in SHOWN_FIGURES for path in figure.files(STUDY, LAYOUT)],
             tables=[
                 *map(str, [LAYOUT.summary] * bool(EXPERIMENT.tables)),
-                *(f for t in EXPERIMENT.tables for f in t.inputs),
+                *(f for t in EXPERIMENT.tables for f in t.inputs(LAYOUT)),
             ],
             published="paper/references/published.csv",
         output:

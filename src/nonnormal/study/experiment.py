@@ -118,7 +118,7 @@ class Table:
         caption: its first sentence says what to see.
         takes, shows: attributes of `Context`, as above.
         prose: whether its cells hold sentences.
-        inputs: files it needs beside the summary.
+        inputs: files it needs beside the summary, by the study's layout.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Table:
     takes: tuple[str, ...] = ("summary",)
     shows: tuple[str, ...] = ()
     prose: bool = False
-    inputs: tuple[str, ...] = ()
+    inputs: Callable[[Layout], Iterable[Path | str]] = lambda layout: ()
 
 
 @dataclass(frozen=True, eq=False)

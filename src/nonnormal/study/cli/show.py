@@ -174,3 +174,13 @@ def results(study_file: StudyFile) -> None:
     from nonnormal.study.report.results_page import write
 
     print(write(*open_study(study_file)))
+
+
+@app.command()
+def ledger(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of finished studies, e.g. results/digits.")],
+) -> None:
+    """Judge each claim by the study that tests it best, into results/claims.csv and docs/results/claims.md."""
+    from nonnormal.study.report.results_page import write_ledger
+
+    print(*write_ledger(folders), sep="\n")

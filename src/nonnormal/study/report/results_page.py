@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +13,19 @@ from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiment import OVER
 from nonnormal.study.experiments.claims import tables
+from nonnormal.study.experiments.claims.ledger import ledger, read_kept
+from nonnormal.study.experiments.claims.stated import load
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report import text
-from nonnormal.study.results.paths import Layout, remade
+from nonnormal.study.results.paths import LEDGER, Layout, remade
 from nonnormal.study.results.provenance import revision_of
+from nonnormal.study.results.summary import write_table
 
+_RULE = (
+    "A claim holds if the whole 95 % interval satisfies the threshold, fails if no part of the interval does, and is "
+    "undecided otherwise, with what would decide it. A claim that compares trained networks is judged over trainings. "
+    "Theorems and arithmetic could not be otherwise, and are not counted."
+)
 PAGES = Path("docs/results")
 IMAGES = Path("docs/images")
 _CAPTIONS = {
@@ -58,14 +67,42 @@ def write(study: Study, layout: Layout) -> Path:
 
 def claims_section(table: pd.DataFrame) -> str:
     """Sections with the verdicts of a table of `tables.claims`, and with the printed numbers of the sources."""
-    claims = tables.readable_claims(table)[["source", "measured", "threshold", "verdict"]]
+    claims = tables.readable_claims(table)[["source", "kind", "measured", "threshold", "verdict"]]
     return (
         f"## Claims of the source texts\n\n"
-        f"Each claim of `paper/claims.yaml`, measured on this study: {tables.counted(table)}. A claim holds if the "
-        f"whole 95 % interval satisfies the threshold, and fails if no part of the interval does. Exact statements are "
-        f"verified by a test.\n\n{text.markdown(claims, prose=True)}\n"
+        f"Each claim of `paper/claims.yaml`, measured on this study. Empirical claims: {tables.counted(table)}. {_RULE}"
+        f"\n\n{text.markdown(claims, prose=True)}\n"
         f"## Numbers printed in the sources\n\n"
         f"This study measures none of these numbers.\n\n{text.markdown(tables.readable_numbers(table), prose=True)}"
+    )
+
+
+def write_ledger(folders: Iterable[Path]) -> tuple[Path, Path]:
+    """Write the ledger of the studies in these folders, `results/claims.csv`, and its page, `docs/results/claims.md`.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        FileNotFoundError: a folder has no summary.csv or study.json.
+    """
+    found = ledger(load(), [read_kept(folder) for folder in folders])
+    write_table(LEDGER, found)
+    page = PAGES / "claims.md"
+    write_text(page, ledger_page(found))
+    return LEDGER, page
+
+
+def ledger_page(found: pd.DataFrame) -> str:
+    """The page of a ledger, as Markdown."""
+    found = found.rename(columns={"low": "value_low", "high": "value_high"})
+    found = found.assign(measurement="", reason="", null_case="", data="")
+    claims = tables.readable_claims(found)[["source", "kind", "measured", "threshold", "verdict"]]
+    return (
+        f"# Claims of the source texts\n\n<!-- Written by `nonnormal ledger`; do not edit. -->\n\n"
+        f"Each claim of `paper/claims.yaml`, judged by the kept study that tests it best: the one with the most "
+        f"trainings and, of several, the narrowest interval. `results/claims.csv` has the same rows. Empirical claims: "
+        f"{tables.counted(found)}. {_RULE}\n\n{text.markdown(claims, prose=True)}"
     )
 
 

@@ -15,6 +15,7 @@ from nonnormal.study.results.summary import read_table
 _TEXTS = ("run", "q", "p", "design", "metric", "quantity", "unit", "D", "Q", "H", "beta", "process", "bound", "step")
 _TEXTS += ("constant", "sampler", "grid", "solver", "name", "measure", "axis", "basis", "against", "kind", "id")
 _TEXTS += ("source", "where", "statement", "measurement", "threshold", "data", "verdict", "reason", "choice", "mixture")
+_TEXTS += ("study", "null_case", "needs", "value_unit")
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
@@ -24,6 +25,8 @@ def read_numbers(path: Path) -> pd.DataFrame:
 
 SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
 """What tables and figures call the solvers of `samplers.SOLVERS`."""
+HELD_OUT = "held-out images"
+"""What tables and figures call the floor of a distance."""
 STYLE_NAMES = {
     "total_variation": "total variation",
     "high_frequency": "high-frequency share",

@@ -24,6 +24,7 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from nonnormal.files import write_bytes
 from nonnormal.steps import families, get
+from nonnormal.study.report.text import HELD_OUT
 
 mpl.use("agg")
 
@@ -90,6 +91,12 @@ def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, di
     found = summary.dropna(subset=["run"]).drop_duplicates("run").set_index("run")
     styles = line_styles({labels[run]: (found.q[run], found.p[run]) for run in labels if run in found.index})
     return {run: styles[label] for run, label in labels.items() if label in styles}
+
+
+def floor_line(axis: Axes, summary: pd.DataFrame, distance: str) -> None:
+    """A line at the distance of held-out images, if the study has it."""
+    for floor in summary[(summary.metric == distance) & (summary.of == "held_out")].itertuples():
+        axis.axhline(floor.value, color="0.4", lw=0.9, ls="-.", label=HELD_OUT)
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> None:

@@ -20,6 +20,7 @@ from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
+HELD_OUT = "held_out"  # of held-out images, which stand beside samples
 _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
 
 
@@ -54,9 +55,15 @@ def style_rows(study: Study, run: str, samples: Mapping[str, Mapping[int, Tensor
     return frame(rows)
 
 
-def held_out_rows(study: Study, data: ImageData) -> pd.DataFrame:
-    """Style statistics of the test split."""
-    return frame(mean_rows(study, None, data.test.images, data.levels, None, {"split": "test"}))
+def held_out_rows(study: Study, data: ImageData, reference: Reference, device: str = "cpu") -> pd.DataFrame:
+    """Distances of the test split to the training split, `of` held_out, and style statistics of the test split.
+
+    A perfect sampler has these distances with as many images. A Fréchet distance falls with the number of images, so
+    that of fewer images than are sampled bounds that of a perfect sampler from above.
+    """
+    images, conditions = data.test.images, {"split": "test"}
+    rows = distance_rows(study, None, images, reference, None, conditions | {"of": HELD_OUT}, device)
+    return frame([*rows, *mean_rows(study, None, images, data.levels, None, conditions)])
 
 
 def with_each_step(
@@ -94,7 +101,7 @@ def distance_rows(
     run: str | None,
     images: Tensor,
     reference: Reference,
-    nfe: int,
+    nfe: int | None,
     conditions: Mapping,
     device: str,
     prefix: str = "",

@@ -13,6 +13,7 @@ from pathlib import Path
 PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
 OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
 OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # what the paper takes from there
+LEDGER = Path("results/claims.csv")  # verdicts over all kept studies; the headline paper shows those that are better
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
 
@@ -131,6 +132,11 @@ class Layout:
         """What the paper takes from the photographs' study; nothing where it is no headline's, or has no such study."""
         found = [PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS]
         return found if self.headline and (PHOTOGRAPHS / "summary.csv").is_file() else []
+
+    @property
+    def ledger(self) -> list[Path]:
+        """The ledger of claims, where the study is a headline's and there is one."""
+        return [LEDGER] if self.headline and LEDGER.is_file() else []
 
     @property
     def page(self) -> Path:

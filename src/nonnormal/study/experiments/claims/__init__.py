@@ -14,10 +14,11 @@ EXPERIMENT = Experiment(
             readable="tables:readable",
             takes=("context",),
             prose=True,
-            inputs=("paper/claims.yaml",),
+            inputs=lambda layout: ["paper/claims.yaml", *layout.ledger],
             caption="What the source texts claim, measured on this study. A claim holds if all of the 95 % interval "
-            "satisfies the threshold, fails if none of it does; exact statements are held by a test of the "
-            "suite. Below: their printed numbers, which are not tested.",
+            "satisfies the threshold, fails if none of it does, and is undecided otherwise: then what would decide it "
+            "is named. A claim that compares trained networks is judged over trainings, and is undecided with one. "
+            "Theorems and arithmetic are no findings. Below: printed numbers, which are not tested.",
         ),
     ),
 )

@@ -6,22 +6,30 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
-from nonnormal.study.experiments.claims.judgement import (
-    BY_TEST,
-    NOT_TESTED,
-    VERDICTS,
-    Claims,
-    described,
-    judge,
-    load,
-    threshold,
-)
+from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, VERDICTS, judge
+from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, Claims, load
+from nonnormal.study.experiments.claims.words import described, threshold
+from nonnormal.study.report.text import read_numbers
 from nonnormal.study.results.context import Context
 
-CLAIM, NUMBER = "claim", "number"
-_COLUMNS = ("kind", "id", "source", "where", "statement", "measurement", "threshold", "data", "n")
-_COLUMNS += ("value", "value_low", "value_high", "unit", "verdict", "reason")
+NUMBER = "number"
+_COLUMNS = (
+    "kind",
+    "id",
+    "source",
+    "where",
+    "statement",
+    "unit",
+    "null_case",
+    "measurement",
+    "threshold",
+    "study",
+    "data",
+    "n",
+)
+_COLUMNS += ("trainings", "value", "value_low", "value_high", "value_unit", "verdict", "needs", "reason")
 
 
 def claims(
@@ -37,19 +45,22 @@ def claims(
         names: what the study calls fid, kid, precision and recall.
 
     Returns:
-        DataFrame with `kind` (claim or number), `id`, `source`, `where`, `statement`, `measurement`, `threshold`,
-        `data`, `n` (rows or comparisons), `value`, `value_low`, `value_high`, `unit`, `verdict`, `reason`.
+        DataFrame with `kind` (of the claim, or number), `id`, `source`, `where`, `statement`, `unit` (what is drawn
+        anew), `null_case`, `measurement`, `threshold`, `study`, `data`, `n` (rows or comparisons), `trainings`,
+        `value`, `value_low`, `value_high`, `value_unit`, `verdict`, `needs`, `reason`.
     """
     table = []
     for claim in stated.claims:
         found = judge(claim, summary, study, names)
-        row = {"kind": CLAIM, "id": claim.id, "source": claim.source, "where": claim.where}
-        row |= {"statement": claim.statement, "verdict": found.verdict, "reason": found.reason}
-        row |= {"measurement": ", ".join(claim.tested_by or ()), "data": ", ".join(found.data), "unit": found.unit}
+        row = claim.model_dump(include={"kind", "id", "source", "where", "statement", "unit"})
+        row |= {"verdict": found.verdict, "needs": found.needs, "reason": found.reason}
+        row |= {"measurement": ", ".join(claim.tested_by or ()), "data": ", ".join(found.data)}
+        row |= {"null_case": claim.null_case.statement if claim.null_case else "", "value_unit": found.value_unit}
         if claim.test:
             row |= {"measurement": described(claim.test, names), "threshold": threshold(claim.test)}
         if number := found.estimate:
-            row |= {"n": number.n, "value": number.value, "value_low": number.low, "value_high": number.high}
+            row |= {"study": study, "n": number.n, "trainings": found.trainings}
+            row |= {"value": number.value, "value_low": number.low, "value_high": number.high}
         table.append(row)
     for entry in stated.numbers:
         for i, its in enumerate(published[published.key == entry.source].to_dict("records"), start=1):
@@ -57,19 +68,36 @@ def claims(
             row = {"kind": NUMBER, "id": f"{entry.source}-{i}", "source": entry.source, "where": its["source"]}
             row |= {"statement": f"{its['model']}: {its['metric']} {its['value']}{calls}", "verdict": NOT_TESTED}
             table.append(row | {"data": "", "reason": f"{entry.untested} {its['dataset']}"})
-    return pd.DataFrame(table, columns=_COLUMNS).astype({"n": "Int64"})
+    return pd.DataFrame(table, columns=_COLUMNS).astype({"n": "Int64", "trainings": "Int64"})
+
+
+def with_better(table: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
+    """A table of `claims` with the rows of the ledger's studies where these have more trainings, or test alone."""
+    rows, known = table.to_dict("records"), ledger[ledger.study.notna()].set_index("id").to_dict("index")
+    for row in rows:
+        better = known.get(row["id"])
+        if better is None or (pd.notna(row["value"]) and row["trainings"] >= better["trainings"]):
+            continue
+        row |= {name: better[name] for name in ("study", "trainings", "value", "value_unit", "verdict", "needs")}
+        row |= {"value_low": better["low"], "value_high": better["high"], "reason": "", "n": pd.NA, "data": ""}
+    return pd.DataFrame(rows, columns=table.columns).astype({"n": "Int64", "trainings": "Int64"})
 
 
 def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """The claims of a table of `claims` for reading."""
+    """The claims of a table of `claims` for reading, empirical ones first."""
     table = _with_words(table)
-    rows = table[table.kind == CLAIM].to_dict("records")
+    order = (EMPIRICAL, *(kind for kind in KINDS if kind != EMPIRICAL))
+    rows = sorted(table[table.kind != NUMBER].to_dict("records"), key=lambda row: order.index(row["kind"]))
+    several = len(set(table.study) - {""}) > 1
     columns = {
         "source": [row["source"] for row in rows],
+        "kind": [
+            row["kind"] + (f", by {row['unit']}" if row["kind"] == EMPIRICAL and row["unit"] else "") for row in rows
+        ],
         "measurement": [_measurement(row) for row in rows],
-        "measured": [_measured(row) for row in rows],
-        "threshold": [row["threshold"] if isinstance(row["threshold"], str) else "–" for row in rows],
-        "verdict": [row["verdict"] for row in rows],
+        "measured": [_measured(row) + f" in {row['study']}" * (several and row["study"] != "") for row in rows],
+        "threshold": [row["threshold"] or "–" for row in rows],
+        "verdict": [row["verdict"] + (f", needs {row['needs']}" if row["needs"] else "") for row in rows],
     }
     return pd.DataFrame(columns, index=pd.Index([row["statement"] for row in rows], name="claim"))
 
@@ -78,19 +106,21 @@ def readable_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """The printed numbers of a table of `claims` for reading."""
     table = _with_words(table)
     rows = table[table.kind == NUMBER].to_dict("records")
-    columns = {"source": [row["source"] for row in rows], "verdict": [_verdict(row) for row in rows]}
+    verdicts = [f"{row['verdict']}, because {row['reason']}" if row["reason"] else row["verdict"] for row in rows]
+    columns = {"source": [row["source"] for row in rows], "verdict": verdicts}
     return pd.DataFrame(columns, index=pd.Index([row["statement"] for row in rows], name="printed number"))
 
 
 def _with_words(table: pd.DataFrame) -> pd.DataFrame:
     """The table with empty texts where a file has nothing."""
-    words = ["measurement", "data", "unit", "reason"]
+    words = ["unit", "null_case", "measurement", "threshold", "study", "data", "value_unit", "needs", "reason"]
+    words = [name for name in words if name in table]
     return table.astype(dict.fromkeys(words, object)).fillna(dict.fromkeys(words, ""))
 
 
 def counted(table: pd.DataFrame) -> str:
-    """How many claims have which verdict, in words."""
-    found = table[table.kind == CLAIM].verdict.value_counts()
+    """How many empirical claims have which verdict, in words."""
+    found = table[table.kind == EMPIRICAL].verdict.value_counts()
     return ", ".join(f"{verdict}: {found[verdict]}" for verdict in VERDICTS if verdict in found)
 
 
@@ -102,22 +132,22 @@ def _measurement(row: Mapping) -> str:
 
 
 def _measured(row: Mapping) -> str:
-    """The number with its interval, or why there is none."""
+    """The number with its interval and how many trainings it is made of, or why there is none."""
     if pd.isna(row["value"]):
         return row["reason"] or "–"
-    unit = {"1": "", "ratio": ", a ratio", "share": ", a share"}.get(row["unit"], f" {row['unit']}")
+    unit = {"1": "", "ratio": ", a ratio"}.get(row["value_unit"], f" {row['value_unit']}")
     value, low, high = (f"{row[key]:.3g}".replace("-", "−") for key in ("value", "value_low", "value_high"))
-    return f"{value} ({low} to {high}){unit}"
-
-
-def _verdict(row: Mapping) -> str:
-    return f"{row['verdict']}, because {row['reason']}" if row["reason"] else row["verdict"]
+    trainings = f", {row['trainings']} trainings" if row["trainings"] > 1 else ""
+    return f"{value} ({low} to {high}){unit}{trainings}"
 
 
 def claims_of(context: Context) -> pd.DataFrame:
-    """The claims judged by the study."""
+    """The claims judged by the study; in a headline study by another one, too, where that has more trainings."""
     names = {distance: context.metric(distance) for distance in DISTANCES}
-    return claims(load(), context.summary, context.published, context.study.name, names)
+    table = claims(load(), context.rows, context.published, context.study.name, names)
+    for path in context.layout.ledger:
+        table = with_better(table, read_numbers(track_input(path)))
+    return table
 
 
 def readable(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -54,6 +54,7 @@ def denoising(summary: pd.DataFrame, fid: str) -> Figure:
     _line(axis, denoised, "sigma", color=_DENOISED, marker="s", label="denoised $r_t$")
     for end in states[states.sigma == 0].itertuples():
         axis.axhline(end.value, color="0.5", lw=0.8, ls=":", label="images at the end")
+    theme.floor_line(axis, summary, fid)
     _noise_axis(axis)
     axis.set(yscale="log", ylabel=fid)
     theme.plain_log(axis.yaxis)
@@ -76,8 +77,9 @@ def solvers(summary: pd.DataFrame, fid: str) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel="network calls", ylabel=label)
         theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
         theme.plain_log(axis.yaxis)
+    theme.floor_line(axes[0], summary, fid)
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc=_BELOW, ncols=6)
+    figure.legend(handles, names, loc=_BELOW, ncols=6 if len(names) <= 6 else 4)
     return figure
 
 

@@ -15,21 +15,22 @@ from torch import Tensor
 
 from nonnormal.analysis import geometry
 from nonnormal.analysis.recorder import Recorder, Trajectories
-from nonnormal.data import ImageData, quantise, scale
-from nonnormal.denoisers import Denoiser, NFECounter, OptimalDenoiser, alpha_and_level, basis_of
+from nonnormal.data import ImageData, quantise, scale, std
+from nonnormal.denoisers import Denoiser, NFECounter, NormalDenoiser, OptimalDenoiser, alpha_and_level, basis_of
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
 from nonnormal.processes import LinearProcess, uniform_times
 from nonnormal.samplers import SOLVERS, polynomial, sample_adaptive, sample_ancestral, sample_heun
 from nonnormal.samplers.grid_search import best_grid, euler_costs
-from nonnormal.seeds import ImageNoise, generator
+from nonnormal.seeds import ImageNoise, derive, generator
 from nonnormal.steps import Normal, get
-from nonnormal.study.config.build import design
+from nonnormal.study.config.build import components, design, model_config
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import resampling
 from nonnormal.study.results.rows import frame, row
+from nonnormal.training.checkpoints import build_denoiser
 
 _TOLERANCE = 1e-5  # of the adaptive solution that others are held against
 _CALLS_A_STEP = {"heun": 2, "dpm_2": 2}  # but for the last, to 0, which takes one
@@ -76,20 +77,28 @@ class Scene:
 
 
 def geometry_rows(
-    study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"
+    study: Study,
+    denoiser: Denoiser,
+    data: ImageData,
+    reference: Reference,
+    device: str = "cpu",
+    nulls: Mapping[str, Denoiser] | None = None,
 ) -> tuple[pd.DataFrame, Trajectories]:
     """(all rows, the trajectories that they are read from).
 
     Args:
         denoiser: the network of the study's geometry run.
         reference: feature network and training split, for FID.
+        nulls: other denoisers by name, beside which claims about the network are judged; metrics of theirs end in
+            `_null`.
     """
     scene = Scene(study, denoiser, data, reference, device)
     sigmas, n = scene.grid(scene.settings.n_levels), scene.settings.n_images
     recorder = Recorder(sigmas, range(n))
     recorded = recorder.end(sample_heun(denoiser, scene.noise(n), sigmas, callback=recorder))
-    rows = [*_way(scene, recorded), *_fid_along(scene, recorded), *_deviation(scene, recorded)]
+    rows = [*_way(scene, recorded), *_fid_along(scene, recorded), *_deviation(scene, recorded, nulls or {})]
     rows += [*_memorisation(scene, recorded.states[-1]), *_solvers(scene, recorded), *_other_steps(scene)]
+    rows += [each for name, null in (nulls or {}).items() for each in _null(scene, name, null)]
     return frame(rows), recorded
 
 
@@ -123,12 +132,12 @@ def _way(scene: Scene, recorded: Trajectories) -> list[dict]:
     rows.append(scene.mean("path_largest_denoised_chord_distance", (away_denoised / chord).amax(0), "chord length"))
     own = geometry.chord_distance(denoised) / (denoised[-1] - denoised[0]).flatten(1).norm(dim=1)
     rows.append(scene.mean("path_denoised_own_chord_distance", own.amax(0), "own chord length"))
-    for components, explained in enumerate(geometry.explained_variance(path)):
-        rows.append(scene.mean("path_explained_variance", explained, "share", components=components))
+    for count, explained in enumerate(geometry.explained_variance(path)):
+        rows.append(scene.mean("path_explained_variance", explained, "share", components=count))
     noise = torch.randn(path[1:].shape, generator=generator(scene.study.seed, "geometry", "bridge"))
     for name, each in {"sampled": path, "bridge": geometry.bridge(path, noise)}.items():
-        for components, left in enumerate(geometry.residual_variance(each), start=1):
-            rows.append(scene.mean("path_residual_variance", left, "share", components=components, path=name))
+        for count, left in enumerate(geometry.residual_variance(each), start=1):
+            rows.append(scene.mean("path_residual_variance", left, "share", components=count, path=name))
     curve = geometry.project(path)
     rows.append(scene.mean("path_curvature", (geometry.curvature(curve) * chord).mean(0), "1/chord length"))
     rows.append(scene.mean("path_torsion", (geometry.torsion(curve).abs() * chord).mean(0), "1/chord length"))
@@ -156,8 +165,11 @@ def _fid_along(scene: Scene, recorded: Trajectories) -> list[dict]:
 # ---- against the optimal denoiser ------------------------------------------------------------------------------------
 
 
-def _deviation(scene: Scene, recorded: Trajectories) -> list[dict]:
-    """‖r − r*‖ in units of √D, along the learnt trajectories and along the optimal denoiser's own."""
+def _deviation(scene: Scene, recorded: Trajectories, nulls: Mapping[str, Denoiser]) -> list[dict]:
+    """‖r − r*‖ in units of √D, along the learnt trajectories and along the optimal denoiser's own.
+
+    Of other denoisers along the latter, with the share of copies among the optimal denoiser's samples: all of them.
+    """
     optimal = OptimalDenoiser(scene.train, scene.data.levels)
     sigmas, dims = recorded.levels, recorded.states[0, 0].numel()
     own: list[dict] = []
@@ -170,11 +182,17 @@ def _deviation(scene: Scene, recorded: Trajectories) -> list[dict]:
         ),
         "optimal": geometry.score_deviation(path, denoised, sigmas, scene.denoiser),
     }
-    return [
+    rows = [
         scene.mean("score_deviation", gap / dims**0.5, "state", sigma=sigma, along=name)
         for name, gaps in along.items()
         for sigma, gap in zip(sigmas.tolist(), gaps, strict=False)
     ]
+    rows += [
+        scene.mean("score_deviation_null", gap / dims**0.5, "state", sigma=sigma, along="optimal", path=name)
+        for name, null in nulls.items()
+        for sigma, gap in zip(sigmas.tolist(), geometry.score_deviation(path, denoised, sigmas, null), strict=False)
+    ]
+    return rows + [_copied(scene, end, "copied_share_null", path="optimal")] * bool(nulls)
 
 
 def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
@@ -183,16 +201,65 @@ def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
     A network that copies has samples nearer to the training images than held-out images are: beside the means, the
     share of samples nearer than the nearest one in a hundred of the held-out images.
     """
-    held_out = scale(scene.data.test.images, scene.data.levels).to(scene.device)
-    dims, train = samples[0].numel(), dict(images=scene.train, levels=scene.data.levels)
-    near = {
-        name: geometry.nearest_image(images.to(scene.device), **train)[1].cpu() / dims**0.5
-        for name, images in (("samples", samples), ("held-out", held_out))
-    }
-    rows = [scene.mean("nearest_train_distance", values, "state", of=name) for name, values in near.items()]
-    closest = near["held-out"].double().quantile(0.01)
-    share, n = (near["samples"] < closest).double().mean().item(), len(samples)
-    return [*rows, scene.row("copied_share", Estimate(share, *proportion_interval(share, n), n), "share")]
+    near = {"samples": samples, "held-out": _held_out(scene)}
+    rows = [scene.mean("nearest_train_distance", _nearest(scene, its), "state", of=name) for name, its in near.items()]
+    return [*rows, _copied(scene, samples)]
+
+
+def _held_out(scene: Scene) -> Tensor:
+    return scale(scene.data.test.images, scene.data.levels)
+
+
+def _nearest(scene: Scene, images: Tensor) -> Tensor:
+    """Distance of each image to the nearest training image, in units of √D."""
+    train = dict(images=scene.train, levels=scene.data.levels)
+    return geometry.nearest_image(images.to(scene.device), **train)[1].cpu() / images[0].numel() ** 0.5
+
+
+def _copied(scene: Scene, samples: Tensor, metric: str = "copied_share", **conditions) -> dict:
+    closest = _nearest(scene, _held_out(scene)).double().quantile(0.01)
+    share, n = (_nearest(scene, samples) < closest).double().mean().item(), len(samples)
+    return scene.row(metric, Estimate(share, *proportion_interval(share, n), n), "share", **conditions)
+
+
+# ---- denoisers that know less, or more, than a network learns --------------------------------------------------------
+
+
+def linear_denoiser(data: ImageData) -> NormalDenoiser:
+    """The best linear denoiser: the posterior mean of a normal with the training split's mean and covariance."""
+    images = scale(data.train.images, data.levels).double()
+    return NormalDenoiser(images.mean(0), images.flatten(1).T.cov())
+
+
+def untrained_network(context: Context) -> Denoiser:
+    """The network that is looked at, with the weights that its training began with."""
+    study, run, images = context.study, context.run, context.data.train.images
+    settings, levels = study.run(run), context.data.levels
+    parts = components(settings, images, levels)
+    recipe = model_config(settings, study.dataset, std(images, levels))
+    return build_denoiser(recipe, derive(study.train_seed(run), "init"), parts).to(context.device).eval()
+
+
+def _null(scene: Scene, name: str, denoiser: Denoiser) -> list[dict]:
+    """What claims about the network's trajectories and samples give for another denoiser, which `path` names.
+
+    The same starting noise, grid and solver.
+    """
+    sigmas, start, at = scene.grid(scene.settings.n_levels), scene.noise(scene.settings.n_images), {"path": name}
+    kept: list[Tensor] = []
+    end = sample_heun(denoiser, start, sigmas, callback=lambda state: kept.append(state["x"]))
+    path = torch.stack([*kept, end]).cpu()
+    chord, n = (path[-1] - path[0]).flatten(1).norm(dim=1), path.shape[1]
+    nearer = geometry.monotone_share(path)[-1].item()
+    away = (geometry.chord_distance(path) / chord).amax(0)
+    left = geometry.residual_variance(path)[1]
+    return [
+        scene.row("path_monotone_share_null", Estimate(nearer, *proportion_interval(nearer, n), n), "share", **at),
+        scene.mean("path_largest_chord_distance_null", away, "chord length", **at),
+        scene.mean("path_residual_variance_null", left, "share", components=2, **at),
+        scene.mean("nearest_train_distance_null", _nearest(scene, path[-1]), "state", of="samples", **at),
+        _copied(scene, path[-1], "copied_share_null", **at),
+    ]
 
 
 # ---- solvers ---------------------------------------------------------------------------------------------------------
@@ -288,5 +355,6 @@ def measure(context: Context) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """(rows of the summary, the trajectories)."""
     torch.backends.cudnn.allow_tf32 = False  # solvers are compared with a solution that is far closer than it rounds
     study, network = context.study, context.network()
-    rows, recorded = geometry_rows(study, network, context.data, context.reference, context.device)
+    nulls = {"linear": linear_denoiser(context.data), "untrained": untrained_network(context)}
+    rows, recorded = geometry_rows(study, network, context.data, context.reference, context.device, nulls)
     return rows, recorded.tensors()

@@ -8,6 +8,8 @@ from nonnormal.study.report.text import SOLVER_NAMES, cell
 
 _GEOMETRY = {
     "largest distance of a state from the chord, in chord lengths": "metric == 'path_largest_chord_distance'",
+    "the same with the best linear denoiser": "metric == 'path_largest_chord_distance_null' and path == 'linear'",
+    "the same with the untrained network": "metric == 'path_largest_chord_distance_null' and path == 'untrained'",
     "the same of a denoised state, from the states' chord": "metric == 'path_largest_denoised_chord_distance'",
     "the same of a denoised state, from the denoised states' own chord": "metric == 'path_denoised_own_chord_distance'",
     "arc over chord": "metric == 'path_arc_chord_ratio'",
@@ -19,9 +21,12 @@ _GEOMETRY = {
     "the same of a random path around the chord by steps of the same sizes": (
         "metric == 'path_residual_variance' and components == 2 and path == 'bridge'"
     ),
+    "what they leave with the best linear denoiser": "metric == 'path_residual_variance_null' and path == 'linear'",
+    "what they leave with the untrained network": "metric == 'path_residual_variance_null' and path == 'untrained'",
     "share of trajectories that near their end at every step": "metric == 'path_monotone_share'",
     "distance of a sample to the nearest training image": "metric == 'nearest_train_distance' and of == 'samples'",
     "the same of a held-out image": "metric == 'nearest_train_distance' and of == 'held-out'",
+    "the same of a sample of the best linear denoiser": "metric == 'nearest_train_distance_null' and path == 'linear'",
     "share of samples nearer than one in a hundred held-out images": "metric == 'copied_share'",
 }
 _PROPORTIONS = ("path_monotone_share", "copied_share")

@@ -38,11 +38,10 @@ EXPERIMENT = Experiment(
         ),
         Job(
             name="held_out",
-            about="Style of the held-out images.",
+            about="FID, KID, precision, recall and style of the held-out images in place of samples.",
             function="samples:held_out",
-            settings={},
-            inputs=lambda study, layout, run: [layout.data],
-            gpu=False,
+            settings={"evaluation": ("bootstrap",)},
+            inputs=lambda study, layout, run: [layout.data, layout.features],
         ),
     ),
     figures=(

@@ -27,7 +27,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     """
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.2))
-    counts = sorted(summary[summary.metric == fid].nfe.unique())
+    counts = sorted(summary[(summary.metric == fid) & summary.run.notna()].nfe.unique())
     names = (fid, "bits/dim, normal-limit bound", "bits/dim, native bound")
     styles = theme.run_styles(summary, labels)
     for axis, rows, single, label in zip(
@@ -43,6 +43,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
             theme.faint(axis, marks["T"].astype(float) * apart, marks.value, styles[run])
         _step_axis(axis, counts)
         axis.set_ylabel(label)
+    theme.floor_line(axes[0], summary, fid)
     axes[2].set_yscale("log")
     theme.plain_log(axes[2].yaxis)
     theme.legend_below(figure, axes[0], "pair q/p")
@@ -51,7 +52,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
 
 def _panels(rows: pd.DataFrame, fid: str, counts: list[int]) -> tuple[pd.DataFrame, ...]:
     """Distances, normal-limit and native bounds at these numbers of steps T."""
-    distances = rows[rows.metric == fid]
+    distances = rows[(rows.metric == fid) & rows.run.notna()]
     bounds = rows[(rows.metric == "bpd_total") & (rows.marginals == "limit") & rows["T"].isin(counts)]
     return distances.assign(T=distances.nfe), bounds[bounds.bound == "normal"], bounds[bounds.bound == "native"]
 

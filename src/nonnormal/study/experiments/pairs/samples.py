@@ -18,5 +18,5 @@ def measure(context: Context) -> pd.DataFrame:
 
 
 def held_out(context: Context) -> pd.DataFrame:
-    """Rows of the summary: style of the held-out images."""
-    return held_out_rows(context.study, context.data)
+    """Rows of the summary: distances and style of the held-out images."""
+    return held_out_rows(context.study, context.data, context.reference, context.device)

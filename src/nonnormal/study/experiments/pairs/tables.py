@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
 from nonnormal.metrics import DISTANCES
-from nonnormal.study.report.text import cell
+from nonnormal.study.report.text import HELD_OUT, cell
 from nonnormal.study.results.published import cifar10
 
 _PAIR_COLUMNS = {
@@ -25,17 +25,12 @@ _PAIR_COLUMNS = {
     "precision": "{precision}",
     "recall": "{recall}",
     "total_variation": "total variation",
-    "held_out_total_variation": "total variation, held-out images",
     "high_frequency": "high-frequency share of power",
-    "held_out_high_frequency": "high-frequency share of power, held-out images",
     "saturation": "saturation",
-    "held_out_saturation": "saturation, held-out images",
     "published_bpd": "bits/dim, CIFAR-10 (li2024)",
     "published_fid": "FID, CIFAR-10 (li2024)",
 }
 Naming = Callable[[str], str]
-_NOTHING = {"value": None, "low": None, "high": None}
-_LOOKS = ("total_variation", "high_frequency", "saturation")
 _OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
 _SHORT = {
     "normal_bpd": "normal-limit bits/dim",
@@ -51,7 +46,7 @@ _SHORT = {
 
 
 def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: dict[str, int], sample_steps: int):
-    """One row a run: bounds in several readings, FID and its relatives, style, that of held-out images, published ones.
+    """One row a run: bounds in several readings, FID and its relatives, style, published figures beside.
 
     Args:
         summary: rows of a study.
@@ -62,14 +57,13 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
 
     Returns:
         DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None where a run has no such
-        number: no native bound, no flow, no colours.
+        number: no native bound, no flow, no colours. The last row, whose run is None, has distances and style of
+        held-out images.
 
     Raises:
         ValueError: any other number is missing, or is there twice.
     """
-    of_data = summary[summary.run.isna() & (summary.split == "test")].set_index("metric").to_dict("index")
-    held_out = {f"held_out_{look}": of_data.get(f"style_{look}", _NOTHING) for look in _LOOKS}
-    table = []
+    looks, table = ("total_variation", "high_frequency", "saturation"), []
     for run, n_steps in runs.items():
         normal, native = (f"T == {n_steps} and bound == '{kind}'" for kind in ("normal", "native"))
         queries = {
@@ -83,7 +77,7 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
             "flow_uniform": "metric == 'bpd_total' and bound == 'flow' and dequantisation == 'uniform'",
             "flow_normal": "metric == 'bpd_total' and bound == 'flow' and dequantisation == 'normal'",
             **{metric: f"metric == '{name(metric)}' and nfe == {sample_steps}" for metric in DISTANCES},
-            **{look: f"metric == 'style_{look}' and nfe == {sample_steps}" for look in _LOOKS},
+            **{look: f"metric == 'style_{look}' and nfe == {sample_steps}" for look in looks},
         }
         row: dict[str, object] = {"run": run}
         rows = summary[summary.run == run]
@@ -91,25 +85,29 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
             found = rows.query(query).to_dict("records")
             if len(found) != 1 and not (not found and column in _OPTIONAL):
                 raise ValueError(f"run {run!r}: found {len(found)} rows with {query}, expected one")
-            first = found[0] if found else _NOTHING
+            first = found[0] if found else {"value": None, "low": None, "high": None}
             row |= {key: first[key] for key in ("q", "p") if found}
-            row |= _with_interval(column, first)
-        for column, found in held_out.items():
-            row |= _with_interval(column, found)
+            row |= {column: first["value"], f"{column}_low": first["low"], f"{column}_high": first["high"]}
         for metric in ("bpd", "fid"):
             row[f"published_{metric}"] = cifar10(published, row["q"], row["p"], metric)
         table.append(row)
-    return pd.DataFrame(table)
+    return pd.DataFrame([*table, *_held_out(summary, name, looks)])
 
 
-def _with_interval(column: str, found: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {column: found["value"], f"{column}_low": found["low"], f"{column}_high": found["high"]}
+def _held_out(summary: pd.DataFrame, name: Naming, looks: Iterable[str]) -> list[dict[str, object]]:
+    """The row of held-out images; none where a study of before has only their style."""
+    rows, row = summary[summary.run.isna() & (summary.split == "test")], {}
+    for column, metric in {**{its: name(its) for its in DISTANCES}, **{its: f"style_{its}" for its in looks}}.items():
+        for found in rows[rows.metric == metric].itertuples():
+            row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
+    return [row] if "fid" in row else []
 
 
 def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """The headline numbers by run, for `dvc metrics show`."""
     names = {"normal_bpd": "bpd_normal", "native_bridge": "bpd_native", "fid": "fid", "kid": "kid"}
     names |= {"precision": "precision", "recall": "recall"}
+    table = table[table.run.notna()]
     found = table.astype(object).where(table.notna(), None)
     return {row["run"]: {name: row[column] for column, name in names.items()} for row in found.to_dict("records")}
 
@@ -120,12 +118,12 @@ def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) ->
     With more than five runs a row a run and a column a number, of which only those that tell runs apart.
     """
     rows, names = table.to_dict("records"), {metric: name(metric) for metric in DISTANCES}
-    if len(rows) > 5:
+    heads = [HELD_OUT if pd.isna(row["run"]) else labels[row["run"]] for row in rows]
+    if table.run.notna().sum() > 5:
         found = [column for column in _SHORT if table[column].notna().any()]
         columns = {_SHORT[column].format(**names): [cell(row, column) for row in rows] for column in found}
-        title = "run" if all(labels[row["run"]] == row["run"] for row in rows) else "q/p"
-        return pd.DataFrame(columns, index=pd.Index([labels[row["run"]] for row in rows], name=title))
+        title = "run" if all(labels[run] == run for run in table.run.dropna()) else "q/p"
+        return pd.DataFrame(columns, index=pd.Index(heads, name=title))
     titles = {column: title.format(**names) for column, title in _PAIR_COLUMNS.items() if table[column].notna().any()}
-    return pd.DataFrame(
-        {labels[row["run"]]: [cell(row, column) for column in titles] for row in rows}, index=[*titles.values()]
-    )
+    columns = {head: [cell(row, column) for column in titles] for head, row in zip(heads, rows, strict=True)}
+    return pd.DataFrame(columns, index=[*titles.values()])

@@ -239,7 +239,7 @@ def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]]) -> l
     tables, captions = [], {name: table.caption for name, (_, table) in tables_of(study).items()}
     for name in sorted(readable, key=lambda name: name != "pairs"):
         parts = readable[name]
-        if name == "pairs" and list(parts[0].columns) == list(study.labels.values()):
+        if name == "pairs" and set(study.labels.values()) <= set(parts[0].columns):
             parts = (parts[0].T.rename_axis("q/p"),)
         laid = [laid_out(part) for part in parts]
         tables.append({"name": name, "title": _title(name), "caption": captions[name], "parts": laid})

@@ -1,0 +1,85 @@
+"""Ledger: one row a claim over all kept studies, `results/claims.csv`, each by the study that tests it best.
+
+Among the studies that have the rows, the best has the most trainings and, of several, the narrowest interval. Nothing
+else chooses: neither the verdict nor the data set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from nonnormal.files import read_json
+from nonnormal.metrics import DISTANCES
+from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, Outcome, judge
+from nonnormal.study.experiments.claims.stated import Claim, Claims
+from nonnormal.study.experiments.claims.words import of_queries, threshold
+from nonnormal.study.results.paths import remade
+from nonnormal.study.results.summary import read_rows
+
+COLUMNS = ("id", "source", "kind", "statement", "study", "unit", "trainings", "value", "low", "high", "value_unit")
+COLUMNS += ("threshold", "verdict", "needs")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A finished study: its name, its summary, and what it calls fid, kid, precision and recall."""
+
+    name: str
+    summary: pd.DataFrame
+    names: Mapping[str, str]
+
+
+def read_kept(folder: Path) -> Kept:
+    """The study whose summary.csv and study.json are in the folder.
+
+    Raises:
+        FileNotFoundError: it has not both.
+        ValueError: one of them is damaged.
+    """
+    facts = read_json(folder / "study.json", remade(folder / "study.json"))
+    inception = facts["features"]["kind"] == "inception"
+    names = {name: name if inception else f"{name}_{facts['data']}" for name in DISTANCES}
+    return Kept(facts["name"], read_rows(folder / "summary.csv"), names)
+
+
+def best(found: Mapping[str, Outcome]) -> str | None:
+    """The study that tests a claim best, by its outcomes in all; None where none measures it."""
+    measured = {study: outcome for study, outcome in found.items() if outcome.verdict != NOT_TESTED}
+
+    def rank(study: str) -> tuple:
+        number = measured[study].estimate
+        return -measured[study].trainings, number.high - number.low if number else math.inf, study
+
+    return min(measured, key=rank, default=None)
+
+
+def ledger(stated: Claims, studies: Iterable[Kept]) -> pd.DataFrame:
+    """One row a claim, with `COLUMNS`; `study` is empty where a test of the suite holds it, or no study measures it."""
+    studies = {each.name: each for each in studies}
+    rows = []
+    for claim in stated.claims:
+        found = {name: judge(claim, each.summary, name, each.names) for name, each in studies.items()}
+        rows.append(_row(claim, found))
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"trainings": "Int64"})
+
+
+def _row(claim: Claim, found: Mapping[str, Outcome]) -> dict[str, object]:
+    row = claim.model_dump(include={"id", "source", "kind", "statement", "unit"})
+    if claim.test:
+        row |= {"threshold": threshold(claim.test)}
+    if claim.tested_by:
+        return row | {"verdict": BY_TEST}
+    if (study := best(found)) is None:
+        own = dict(zip(DISTANCES, DISTANCES, strict=True))
+        needs = claim.untested or f"a study that measures {of_queries(claim.test.rows, own)}"
+        return row | {"verdict": NOT_TESTED, "needs": needs}
+    outcome = found[study]
+    row |= {"study": study, "trainings": outcome.trainings, "value_unit": outcome.value_unit}
+    if number := outcome.estimate:
+        row |= {"value": number.value, "low": number.low, "high": number.high}
+    return row | {"verdict": outcome.verdict, "needs": outcome.needs}

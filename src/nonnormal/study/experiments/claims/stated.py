@@ -1,0 +1,211 @@
+"""Claims as they are stated: `paper/claims.yaml` says what is claimed, which rows test it, and what would fail it."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from nonnormal.files import track_input
+from nonnormal.metrics import DISTANCES
+from nonnormal.study.config.values import Settings
+
+FILE = Path("paper/claims.yaml")
+THEOREM, ARITHMETIC, EMPIRICAL = KINDS = ("theorem", "arithmetic", "empirical")
+TRAINING, IMAGE_SEED, IMAGE, NO_UNIT = UNITS = ("training", "image seed", "image", "none")
+
+Source = Literal[
+    *("li2024", "gerdes2024", "chen2023", "chen2024", "pandey2023"),
+    *("bao2022", "ou2024", "guo2023", "gabbur2023", "ours"),
+]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _query(text: str) -> str:
+    if "__" in text or "@" in text:
+        raise ValueError("may hold neither __ nor @")
+    try:
+        ast.parse(text.format_map(dict.fromkeys(DISTANCES, "")), mode="eval")
+    except (KeyError, ValueError, IndexError, AttributeError):
+        raise ValueError(f"braces may hold one of {', '.join(DISTANCES)}") from None
+    except SyntaxError:
+        raise ValueError("is no expression for pandas.DataFrame.query") from None
+    return text
+
+
+Query = Annotated[Text, AfterValidator(_query)]
+Queries = Annotated[
+    tuple[Query, ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    Field(min_length=1),
+]
+"""Expressions for `pandas.DataFrame.query`, each on the rows that the one before it leaves, the first on the summary;
+{fid}, {kid}, {precision} and {recall} stand for what the study calls them."""
+
+
+class Measurement(Settings):
+    """One number with its interval, made from rows of the summary, and the threshold that it is held against."""
+
+    rows: Queries
+    """What is measured."""
+    against: Queries | None = None
+    """What it is compared with: for each row one with the same `by`; without `by` the same row for all. Rows of trained
+    networks are compared within a training: the first with the first, the second with the second."""
+    by: tuple[Text, ...] = ()
+    """Columns that both rows of a comparison share; rows without a partner are left out."""
+    compare: Literal["difference", "ratio", "distance", "scatter"] = "difference"
+    """rows − against, rows / against, |rows − against|, or (rows − against) / s, where s is the standard deviation of
+    `against` over trainings; without against the rows themselves, or their sizes."""
+    reduce: Literal["max", "min", "mean"] | None = None
+    """From several numbers to one. null: there is only one."""
+    above: float | None = None
+    """The claim says that the number is greater than this."""
+    below: float | None = None
+    """The claim says that the number is less than this."""
+    within: tuple[float, float] | None = None
+    """The claim says that the number lies between these, ends included."""
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Measurement:
+        given = [name for name in ("above", "below", "within") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"found {', '.join(given) or 'no threshold'}; needs one of above, below and within")
+        if self.within and self.within[0] >= self.within[1]:
+            raise ValueError(f"within: found {list(self.within)}; the first must be less than the second")
+        if self.against is None and (self.compare in ("ratio", "scatter") or self.by):
+            raise ValueError("by and compare: need rows to compare with, in against")
+        return self
+
+    def satisfied(self, value: float) -> bool:
+        """Whether a number is what the claim says."""
+        if self.within:
+            return self.within[0] <= value <= self.within[1]
+        return value > self.above if self.above is not None else value < self.below
+
+    @property
+    def one_suffices(self) -> bool:
+        """Whether the claim holds as soon as one of several numbers satisfies the threshold."""
+        return (self.reduce, self.above is not None) in {("max", True), ("min", False)} and not self.within
+
+
+class Null(Settings):
+    """What would fail a claim: a state of affairs where what it says is not so, and what its test gives there."""
+
+    statement: Text
+    value: float | None = None
+    """The number that the test gives there; it must not satisfy the threshold."""
+    rows: Queries | None = None
+    """Rows that were measured there, which take the place of the test's."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Null:
+        if (self.value is None) == (self.rows is None):
+            raise ValueError("needs one of value and rows")
+        return self
+
+
+class Claim(Settings):
+    """A statement of a source text, and how it is tested."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    source: Source
+    kind: Literal[*KINDS]
+    """theorem: proved; a measurement can only be an instance. arithmetic: follows from definitions or settings, without
+    a look at data. empirical: could be otherwise."""
+    unit: Literal[*UNITS] = NO_UNIT
+    """What is drawn anew when an empirical claim is tested again. training: it compares trained networks; image seed:
+    samplers or steps of the same networks; image: what the same networks do to held-out images."""
+    null_case: Null | None = None
+    """What would fail an empirical claim."""
+    statement: Text
+    where: Text
+    """Place in the source text."""
+    test: Measurement | None = None
+    """The measurement that tests it."""
+    tested_by: tuple[Text, ...] | None = None
+    """Tests of the suite that an exact statement is held by, "tests/unit/test_x.py::test_y"."""
+    untested: Text | None = None
+    """Why it is not tested here."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Claim:
+        given = [name for name in ("test", "tested_by", "untested") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"found {', '.join(given) or 'none'}; needs one of test, tested_by and untested")
+        needed = self.kind == EMPIRICAL and self.test is not None
+        if needed != (self.unit != NO_UNIT) or needed != (self.null_case is not None):
+            raise ValueError("unit and null_case: empirical claims with a test need both, others have neither")
+        if self.kind == EMPIRICAL and self.tested_by:
+            raise ValueError("kind: found empirical; a test of the suite holds exact statements only")
+        if self.null_case and self.null_case.value is not None and self.test.satisfied(self.null_case.value):
+            raise ValueError(f"null_case.value: found {self.null_case.value:g}, which satisfies the threshold")
+        return self
+
+
+class Numbers(Settings):
+    """Printed numbers of a source, those of `paper/references/published.csv`, each a claim of its own."""
+
+    source: Source
+    untested: Text
+    """Why they are not tested here, after which the data set is named."""
+
+
+class Claims(Settings):
+    """All claims."""
+
+    claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
+    numbers: tuple[Numbers, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Claims:
+        for key, names in (
+            ("claims.id", [claim.id for claim in self.claims]),
+            ("numbers.source", [entry.source for entry in self.numbers]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{key}: {', '.join(twice)} named more than once")
+        return self
+
+
+def load(path: Path | str = FILE) -> Claims:
+    """The claims in a YAML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not YAML, or says something that is not allowed: key, what was found, what is allowed.
+    """
+    try:
+        return Claims.model_validate(yaml.safe_load(Path(track_input(path)).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        lines = (f"{path}: {_explain(detail)}" for detail in error.errors())
+        raise ValueError("\n".join(dict.fromkeys(lines))) from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in detail["loc"]) or "the file"
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if detail["type"] == "missing":
+        return f"{key}: missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if isinstance(detail["input"], Mapping):
+        return f"{key}: {message}"
+    return f"{key}: found {json.dumps(detail['input'], default=str)[:80]}; {message}"
+
+
+def has_test(name: str, folder: Path = Path()) -> bool:
+    """Whether there is the test "tests/unit/test_x.py::test_y" in the project's folder."""
+    file, _, function = name.partition("::")
+    if not (folder / file).is_file():
+        return False
+    tree = ast.parse((folder / file).read_text(encoding="utf-8"))
+    return function.startswith("test_") and function in {
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef)
+    }
