@@ -202,7 +202,7 @@ def test_a_fit_that_makes_no_sense_is_refused_before_any_call():
 
 
 def test_a_chain_that_ends_with_noise_has_a_fitted_last_step(unet):
-    chain = NonNormalScheduler(final_alpha_cumprod=0.9999)
+    chain = NonNormalScheduler(final_alpha_cumprod=0.99999)
     scheduler = fit_scheduler(unet, chain, images(), 4, choice="scale", seeds=range(40))
     assert all(isinstance(step, FittedStep) and step.scale > 1 for step in scheduler.steps.steps)
     assert not torch.equal(drawn(unet, scheduler), drawn(unet, chain))
