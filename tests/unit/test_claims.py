@@ -241,6 +241,12 @@ def test_how_many_images_would_decide_it_at_this_scatter():
     assert (found.verdict, found.needs) == ("undecided", "9,000 images")
 
 
+def test_of_several_numbers_the_least_certain_says_what_would_decide():
+    rows = [{**row("m", value, half, T=i), "n": 1000} for i, (value, half) in enumerate([(-1.0, 0.1), (-2.0, 4.0)])]
+    found = verdict({"rows": "metric == 'm'", "below": 0, "reduce": "max"}, *rows, unit="image seed")
+    assert (found.verdict, found.estimate.value, found.needs) == ("undecided", -1.0, "4,000 images")
+
+
 def test_numbers_that_are_not_finite_give_no_verdict():
     test = {"rows": "metric == 'm'", "below": 1}
     for value in (float("nan"), float("inf")):

@@ -134,7 +134,7 @@ def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], 
     estimate = Estimate(
         *(pick(getattr(number, key) for number in pooled) for key in ("value", "low", "high")), len(by_key)
     )
-    decisive = pick(pooled, key=lambda number: number.value)
+    decisive = max(pooled, key=lambda number: (number.high - number.low) / (_gap(test, number) or math.inf))
     trainings = min(number.trainings for number in pooled)
     value_unit = {"ratio": "ratio", "scatter": "standard deviations"}.get(test.compare, found[0]["unit"])
     verdict = _verdict(test, estimate)
@@ -280,10 +280,15 @@ def _size(number: Pooled) -> Pooled:
     return replace(number, value=abs(number.value), low=low, high=ends[1])
 
 
+def _gap(test: Measurement, number: Pooled) -> float:
+    """Distance of a number from the threshold."""
+    ends = test.within or [end for end in (test.above, test.below) if end is not None]
+    return min(abs(number.value - end) for end in ends)
+
+
 def _needs(test: Measurement, number: Pooled, unit: str) -> str:
     """How many trainings or images make the interval leave the threshold, at the measured value and scatter."""
-    ends = test.within or [end for end in (test.above, test.below) if end is not None]
-    gap = min(abs(number.value - end) for end in ends)
+    gap = _gap(test, number)
     if not gap:
         return "more than can be told: the number is the threshold"
     if unit == TRAINING and number.trainings < 2:

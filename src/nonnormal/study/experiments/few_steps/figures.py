@@ -62,7 +62,7 @@ def families(summary: pd.DataFrame) -> Figure:
         theme.plain_log(panel.yaxis)
     panels[0, 0].set_ylabel("best attainable diffusion term, bits")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4 if len(mixtures) > 1 else 3, fontsize=7)
     return figure
 
 
