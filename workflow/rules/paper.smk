@@ -76,7 +76,7 @@ rule paper:
 
 rule page:
     input:
-        LAYOUT.figures(figures_of(STUDY), ["png"]),
+        LAYOUT.figures(figures_of(STUDY)),
         LAYOUT.tables(tables_of(STUDY), ["csv"]),
         needed(STUDY, LAYOUT),
         templates=templates(),
