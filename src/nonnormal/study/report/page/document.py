@@ -206,7 +206,7 @@ def _networks(
 
 
 def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
-    """All numbers of a study, each once and one for all trainings of a run, whose number is told if there are several."""
+    """All numbers of a study, one for all trainings of a run, whose number is told where there are several."""
     means = over_trainings(rows.drop_duplicates())
     return means.assign(trainings=means.trainings.mask(means.trainings == 1))
 
@@ -310,7 +310,8 @@ def _bibliography(study: Study, provenance: Mapping[str, Any]) -> str:
     title = importlib.metadata.metadata("nonnormal")["Summary"]
     return (
         f"@software{{nonnormal,\n  title = {{nonnormal: {title}}},\n  author = {{{{The nonnormal authors}}}},\n"
-        f"  version = {{{importlib.metadata.version('nonnormal')}}},\n  note = {{study {study.name}, revision {revision}}}\n}}\n"
+        f"  version = {{{importlib.metadata.version('nonnormal')}}},\n"
+        f"  note = {{study {study.name}, revision {revision}}}\n}}\n"
         "@article{li2024,\n  title = {Non-Normal Diffusion Models},\n  author = {Li, Henry},\n  year = {2024},\n"
         "  journal = {arXiv:2412.07935}\n}\n"
     )
