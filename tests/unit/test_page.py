@@ -252,8 +252,10 @@ CLAIM = {
 @pytest.fixture
 def judged(project):
     """The page of a study with three claims, of which one is empirical and was decided."""
-    Path("paper").mkdir()
-    shutil.copy(ROOT / "paper/claims.yaml", "paper/claims.yaml")
+    stated = {"id": "fid-competitive", "source": "li2024", "kind": "empirical", "unit": "training", "where": "x"}
+    stated |= {"statement": "x", "null_case": {"statement": "x", "value": 2.0}}
+    stated |= {"test": {"rows": "metric == '{fid}'", "reduce": "max", "below": 1.23}}
+    write_json(Path("paper/claims.yaml"), {"claims": [stated]})  # JSON is YAML
     others = [{"kind": "theorem", "id": "moments", "verdict": "by test", "measurement": "tests/a.py::test_b"}]
     others += [{"id": "free-loss", "verdict": "undecided", "needs": "2 trainings or more", "trainings": 1}]
     table = pd.DataFrame(

@@ -103,10 +103,13 @@ def _without_own(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
 
 
 def _lines(rows: pd.DataFrame, common: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Lines of `compared`, of which those with equal numbers are one."""
     rows = rows.astype(object)
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows.where(rows.notna(), None).to_dict("records"):
         numbers = [row.get(name) for name in ("of_run", "of_other", "value", "low", "high")]
         numbers = [None if number is None else float(f"{number:.6g}") for number in numbers]
         calls = None if row["nfe"] is None else int(row["nfe"])
-        its = conditions({name: value for name, value in row.items() if name not in _NOT_TOLD}, common)
-        yield [row["metric"], *numbers, row["unit"], calls, told([its])]
+        its = {name: value for name, value in row.items() if name not in _NOT_TOLD}
+        found.setdefault((row["metric"], *numbers, row["unit"], calls), []).append(conditions(its, common))
+    return ([*key, told(alike)] for key, alike in found.items())
