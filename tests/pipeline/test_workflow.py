@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 import tomllib
 from pathlib import Path
 
@@ -134,7 +135,10 @@ def test_the_results_page_works_from_its_file_alone(finished, browser, tmp_path)
 
     browser.find_element("css selector", "#run-table_wrapper input").send_keys("haar")
     assert shown(browser, "#run-table tbody th") == ["haar-laplace"]
-    rows = len(pd.read_csv(finished.folder / "results/digits/summary.csv"))
+    data = json.loads(browser.execute_script("return document.getElementById('data').textContent"))
+    alike = [tuple(row[:8]) for row in data["rows"] if row[1] is not None]
+    assert len(alike) == len(set(alike))
+    rows = len(data["rows"])
     assert shown(browser, "#all-numbers_wrapper .dt-info") == [f"1 to 20 of {rows:,}"]
     browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("representation_bpd haar")
     kept = shown(browser, "#all-numbers tbody tr")
@@ -152,9 +156,44 @@ def test_the_results_page_works_from_its_file_alone(finished, browser, tmp_path)
         provenance = panel.find_element("css selector", ".provenance").text
         assert f"results/digits/{run}/weights.safetensors as made\nnonnormal train at " in provenance
         assert "data/digits.safetensors" in provenance
-        of_it = pd.read_csv(finished.folder / "results/digits/summary.csv").run.eq(run).sum()
+        of_it = sum(row[1] == data["runs"].index(run) for row in data["rows"])
         assert panel.find_element("css selector", ".measured .dt-info").text.endswith(f" of {of_it}")
         browser.find_element("css selector", "dialog[open] .close").click()
+
+    browser.find_element("css selector", "#all-numbers_wrapper input").send_keys("\ue009a\ue000\ue003")  # Ctrl+A
+    browser.execute_script("arguments[0].click()", browser.find_element("css selector", ".head .count"))
+    verdict = browser.find_element("css selector", ".head .count[aria-pressed=true]")
+    kept = shown(browser, "#claim-table tbody .verdict")
+    assert kept == [verdict.get_attribute("data-verdict")] * int(verdict.find_element("tag name", "b").text)
+    link = browser.find_element("css selector", "#claim-table a.rows")
+    browser.execute_script("arguments[0].click()", link)
+    places = data["views"][link.get_attribute("data-view")]
+    assert len(shown(browser, "#all-numbers tbody tr")) == min(20, len(places))
+    pair = browser.find_element("css selector", "#pair").get_attribute("value")
+    found = shown(browser, "#compared_wrapper .dt-info")
+    assert found == [f"1 to {min(20, len(data['compared'][pair]))} of {len(data['compared'][pair])}"]
+
+    folder = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", folder)
+    for selector in (
+        "#numbers .csv",
+        "#claims .csv",
+        "#figure-steps a[download$=png]",
+        "#figure-steps a[download$=pdf]",
+        "#made a",
+    ):
+        browser.execute_script("arguments[0].click()", browser.find_element("css selector", selector))
+    names = {f"digits-{name}" for name in ("numbers.csv", "claims.csv", "steps.png", "steps.pdf")} | {"digits.bib"}
+    for _ in range(300):
+        if all((tmp_path / name).is_file() for name in names):
+            break
+        time.sleep(0.1)
+    assert len(pd.read_csv(tmp_path / "digits-numbers.csv")) == len(places)
+    assert len(pd.read_csv(tmp_path / "digits-claims.csv")) == len(kept)
+    figure = finished.folder / "paper/figures/steps.pdf"
+    assert (tmp_path / "digits-steps.pdf").read_bytes() == figure.read_bytes()
+    assert (tmp_path / "digits-steps.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "digits.bib").read_text().startswith("@software{nonnormal,")
 
     colour = "return getComputedStyle(document.body).backgroundColor"
     before = browser.execute_script(colour)
@@ -165,6 +204,8 @@ def test_the_results_page_works_from_its_file_alone(finished, browser, tmp_path)
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         assert browser.execute_script("return innerWidth") == width
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        for kind, at in (("narrow", 400), ("wide", 1400)):  # orientations of the table of pairs
+            assert browser.find_element("css selector", f"#table-pairs .{kind}").is_displayed() == (width == at)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 

@@ -24,6 +24,7 @@ from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report.page import TEMPLATES, needed, templates
 from nonnormal.study.report.page.curves import curve
 from nonnormal.study.report.page.document import render
+from nonnormal.study.report.page.glossary import TERMS, identifier, marked, meaning
 from nonnormal.study.report.page.lineage import lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
@@ -113,7 +114,7 @@ def project(tmp_path, monkeypatch):
 
 
 def page_of(study, layout):
-    name = "claims" if study.runs else "pretrained"
+    name = "pairs" if study.runs else "pretrained"
     readable = {name: (pd.DataFrame({"verdict": [f"fails, because {HOSTILE}"]}, index=pd.Index([HOSTILE])),)}
     return render(study, layout, {}, readable)
 
@@ -162,7 +163,13 @@ def test_hostile_text_stays_text(project):
 
 def test_the_page_tells_what_the_study_is(project):
     page = page_of(*project)
-    for said in ("0123456789 with uncommitted changes", "a machine", "laplace/laplace", "1 × 8 × 8", "native, elbo"):
+    for said in (
+        "0123456789abcdef</code> with uncommitted changes",
+        "a machine",
+        "laplace/laplace",
+        "1 × 8 × 8",
+        "native, elbo",
+    ):
         assert said in page
     for run in project[0].runs:
         [panel] = re.findall(rf'<dialog class="sheet" id="run-{run}".*?</dialog>', page, flags=re.DOTALL)
@@ -191,8 +198,9 @@ def test_a_run_has_one_entry_with_the_files_of_all_its_trainings(tmp_path, monke
 
 def test_all_rows_of_the_summary_are_there_with_six_digits(project):
     rows = read_rows(project[1].summary)
-    found = packed(rows, {"data": "digits", "seed": 3})
+    found, places = packed(rows, {"data": "digits", "seed": 3})
     assert len(found["rows"]) == len(rows)
+    assert places == [*range(len(rows))]
     for told, line in zip(found["rows"], rows.to_dict("records"), strict=True):
         metric, run, *values, unit, n, nfe, conditions = told
         assert found["metrics"][metric] == line["metric"]
@@ -206,8 +214,108 @@ def test_all_rows_of_the_summary_are_there_with_six_digits(project):
 
 def test_digests_are_told_by_their_first_digits():
     line = {"metric": "m", "value": 1.0, "low": 1.0, "high": 1.0, "unit": "x", "data": "other", "T": 2, "sigma": 0.5}
-    found = packed(tidy(pd.DataFrame([line | {"weights_sha256": "0123456789ab" + "f" * 52}])), {"data": "digits"})
+    found, _ = packed(tidy(pd.DataFrame([line | {"weights_sha256": "0123456789ab" + "f" * 52}])), {"data": "digits"})
     assert found["conditions"] == ["T 2, data other, sigma 0.5, weights_sha256 0123456789ab…"]
+
+
+def test_equal_numbers_of_a_run_are_one_row_with_the_conditions_of_both():
+    line = {"metric": "bpd_total", "run": "nn", "value": 2.0, "low": 1.0, "high": 3.0, "unit": "x", "T": 10}
+    rows = tidy(pd.DataFrame([line | {"bound": "native"}, line | {"T": 20, "value": 2.5}, line | {"bound": "normal"}]))
+    found, places = packed(rows, {})
+    assert [row[2] for row in found["rows"]] == [2.0, 2.5]
+    assert found["conditions"] == ["T 10, bound native or normal", "T 20"]
+    assert places == [0, 1, 0]
+
+
+def test_rows_without_a_run_tell_their_steps_and_stay_apart():
+    line = {"metric": "ks_walk", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "distance"}
+    found, places = packed(tidy(pd.DataFrame([line | {"q": step, "p": step} for step in ("laplace", "uniform")])), {})
+    assert found["conditions"] == ["q laplace, p laplace", "q uniform, p uniform"]
+    assert places == [0, 1]
+
+
+CLAIM = {
+    **{"kind": "empirical", "id": "fid-competitive", "source": HOSTILE, "where": "x", "statement": HOSTILE},
+    **{
+        "unit": "training",
+        "null_case": HOSTILE,
+        "measurement": "m",
+        "threshold": "< 1.23",
+        "study": "s",
+        "data": "digits",
+    },
+    **{"n": 2, "trainings": 3, "value": 1.5, "value_low": 1.4, "value_high": 1.6, "value_unit": "ratio"},
+    **{"verdict": "fails", "needs": None, "reason": None},
+}
+
+
+@pytest.fixture
+def judged(project):
+    """The page of a study with three claims, of which one is empirical and was decided."""
+    stated = {"id": "fid-competitive", "source": "li2024", "kind": "empirical", "unit": "training", "where": "x"}
+    stated |= {"statement": "x", "null_case": {"statement": "x", "value": 2.0}}
+    stated |= {"test": {"rows": "metric == '{fid}'", "reduce": "max", "below": 1.23}}
+    write_json(Path("paper/claims.yaml"), {"claims": [stated]})  # JSON is YAML
+    others = [{"kind": "theorem", "id": "moments", "verdict": "by test", "measurement": "tests/a.py::test_b"}]
+    others += [{"id": "free-loss", "verdict": "undecided", "needs": "2 trainings or more", "trainings": 1}]
+    table = pd.DataFrame(
+        [CLAIM, *(CLAIM | dict.fromkeys(("value", "value_low", "value_high")) | its for its in others)]
+    )
+    return render(*project, {"claims": table}, {"claims": (pd.DataFrame(),)})
+
+
+def test_findings_stand_first_and_claims_have_a_section_with_their_rows(judged):
+    assert re.search(r'class="findings">\s*<li><span class="verdict" data-verdict="fails">', judged)
+    assert judged.count("<li><span") == 1
+    assert "1.5 (1.4 to 1.6), a ratio, 3 trainings" in judged
+    counts = re.findall(r'class="count" data-verdict="([a-z ]+)" aria-pressed="false"><b>(\d+)', judged)
+    assert counts == [("fails", "1"), ("undecided", "1")] * 2
+    [section] = re.findall(r'<section id="claims">.*?</section>', judged, flags=re.DOTALL)
+    assert re.findall(r'<tr data-verdict="([a-z ]*)"', section) == ["fails", "undecided", ""]
+    assert 'id="tab-claims"' not in judged
+    elements = Elements(judged)
+    assert not [a for tag, a in elements.found if tag == "img" and not a["src"].startswith("data:image/png;base64,")]
+    views = json.loads(elements.scripts[1])["views"]
+    [view] = re.findall(r'data-view="([^"]*)"', section)
+    assert view == "claim fid-competitive"
+    assert views[view] == [1, 2]
+
+
+def test_two_runs_stand_side_by_side_with_their_differences(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study, layout = made(RAW | {"replicates": 2}, tmp_path)
+    values = {"nn": (1.0, 2.0), "ll": (4.0, 5.5)}
+    rows = [
+        row(study, name, "fid_digits", Estimate(value, value, value, 9), "distance", 5, {"step": study.run(run).p})
+        for run, its in values.items()
+        for name, value in zip(study.trainings([run]), its, strict=True)
+    ]
+    write_rows(layout.summary, frame(rows))
+    compared = json.loads(Elements(page_of(study, layout)).scripts[1])["compared"]
+    [[metric, first, second, difference, low, high, unit, calls, conditions]] = compared["ll|nn"]
+    assert (metric, first, second, difference, unit, calls) == ("fid_digits", 4.75, 1.5, 3.25, "distance", 5)
+    assert low < difference < high
+    assert conditions == "trainings 2"
+
+
+def test_downloads_are_in_the_page(project):
+    study, layout = project
+    pdf = layout.figure("samples", "pdf")
+    pdf.write_bytes(b"%PDF-1.7")
+    links = {a["download"]: a["href"] for tag, a in Elements(page_of(study, layout)).found if "download" in a}
+    assert set(links) == {"s-samples.png", "s-samples.pdf", "s.bib"}
+    assert base64.b64decode(links["s-samples.pdf"].partition("base64,")[2]) == pdf.read_bytes()
+    assert "%40software%7Bnonnormal" in links["s.bib"]
+
+
+def test_terms_are_explained_once_a_text():
+    said = marked(f"The NFE, {HOSTILE} and the nfe of a native bound.")
+    assert said.count('class="term"') == 2
+    assert "<img" not in said
+    for found in re.findall(r'href="#([^"]+)"', said):
+        assert found in {identifier(term) for term in TERMS}
+    assert meaning("fid_digits").startswith("FID: ")
+    assert meaning("verdict") == ""
 
 
 @pytest.mark.parametrize("gone", range(8))

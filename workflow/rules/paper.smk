@@ -76,9 +76,11 @@ rule paper:
 
 rule page:
     input:
-        LAYOUT.figures(figures_of(STUDY), ["png"]),
+        LAYOUT.figures(figures_of(STUDY)),
         LAYOUT.tables(tables_of(STUDY), ["csv"]),
         needed(STUDY, LAYOUT),
+        parts(STUDY, LAYOUT),
+        [path for _, table in tables_of(STUDY).values() for path in table.inputs(LAYOUT)],
         templates=templates(),
     output:
         LAYOUT.page,

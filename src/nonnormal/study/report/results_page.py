@@ -17,6 +17,7 @@ from nonnormal.study.experiments.claims.ledger import ledger, read_kept
 from nonnormal.study.experiments.claims.stated import load
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report import text
+from nonnormal.study.report.page.findings import claims_of, findings_of
 from nonnormal.study.results.paths import LEDGER, Layout, remade
 from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import write_table
@@ -28,11 +29,6 @@ _RULE = (
 )
 PAGES = Path("docs/results")
 IMAGES = Path("docs/images")
-_CAPTIONS = {
-    "samples": "Training images, and samples of each pair, one row a pair; the samples of a column share their seed",
-    "few_steps_bounds": "Bound by timesteps and choice of the step, and how far each is from the best attainable one",
-    "representations": "Bits/dim and distance of the samples of each network",
-}
 _SECTIONS = {  # title and picture of each table that is shown
     "pairs": ("Scores of each run", None),
     "few_steps": ("Few network calls: fitted steps", "few_steps_bounds"),
@@ -44,22 +40,29 @@ def write(study: Study, layout: Layout) -> Path:
     """Write the page of a finished study, and copy the pictures that it shows to `docs/images/`.
 
     Returns:
-        Path of the page: samples, pairs, fitted steps, representations and claims, as far as the study has them, and
-        the conditions.
+        Path of the page: findings, conditions, samples, pairs, fitted steps, representations and claims, as far as the
+        study has them.
 
     Raises:
         FileNotFoundError: the study has no results yet.
     """
     conditions = _conditions(study, layout)
-    parts = [f"# {study.title}\n", f"<!-- Written by `nonnormal results`; do not edit. -->\n\n{conditions}\n"]
+    parts = [f"# {study.title}\n", "<!-- Written by `nonnormal results`; do not edit. -->\n"]
+    claims = text.read_numbers(layout.table("claims", "csv")) if "claims" in tables_of(study) else None
+    if claims is not None and (found := findings_of(claims_of(claims, {}, {}))):
+        lines = [
+            f"- **{each['verdict']}**: {each['statement']} {each['measured']} ({each['source']})" for each in found
+        ]
+        parts.append("\n".join(["## Findings\n", *lines]) + "\n")
+    parts.append(f"{conditions}\n")
     if "samples" in figures_of(study):
-        parts.append(f"## Samples\n\n{_picture(layout, study.name, 'samples')}")
+        parts.append(f"## Samples\n\n{_picture(study, layout, 'samples')}")
     for name, (title, picture) in _SECTIONS.items():
         if name in tables_of(study):
-            shown = [_picture(layout, study.name, picture)] if picture in figures_of(study) else []
+            shown = [_picture(study, layout, picture)] if picture in figures_of(study) else []
             parts.append("\n".join([f"## {title}\n", *shown, _table(layout, name)]))
-    if "claims" in tables_of(study):
-        parts.append(claims_section(text.read_numbers(layout.table("claims", "csv"))))
+    if claims is not None:
+        parts.append(claims_section(claims))
     page = PAGES / f"{study.name}.md"
     write_text(page, "\n".join(parts))
     return page
@@ -106,12 +109,12 @@ def ledger_page(found: pd.DataFrame) -> str:
     )
 
 
-def _picture(layout: Layout, study: str, figure: str) -> str:
-    """Link to a figure, copied to where the page finds it."""
-    image = IMAGES / f"{study}-{figure}.png"
+def _picture(study: Study, layout: Layout, figure: str) -> str:
+    """Link to a figure, copied to where the page finds it, with the caption that it has everywhere."""
+    image = IMAGES / f"{study.name}-{figure}.png"
     with atomic(image) as temporary:
         shutil.copyfile(layout.figure(figure, "png"), temporary)
-    return f"![{_CAPTIONS[figure]}](../{image.relative_to(PAGES.parent).as_posix()})\n"
+    return f"![{figures_of(study)[figure][1].caption}](../{image.relative_to(PAGES.parent).as_posix()})\n"
 
 
 def _table(layout: Layout, name: str) -> str:

@@ -56,7 +56,7 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
 
     Returns:
         The rows of the run's first training with the difference as `value`, `low` and `high`, the fewer of both numbers
-        of trainings as `trainings`, and `other` as `against`.
+        of trainings as `trainings`, `other` as `against`, and both means as `of_run` and `of_other`.
     """
     rows = rows[rows.run.isin((run, other)) & rows.against.isna()]
     table = []
@@ -68,13 +68,14 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
         if count > 1:
             value, low, high = t_difference(first.value.to_numpy(), second.value.to_numpy())
         else:
-            a, b = over_trainings(first).iloc[0], over_trainings(second).iloc[0]
+            a, b = (over_trainings(each).iloc[0] if len(each) > 1 else each.iloc[0] for each in (first, second))
             value = a.value - b.value
             low = value - np.hypot(a.value - a.low, b.high - b.value)
             high = value + np.hypot(a.high - a.value, b.value - b.low)
         changed = {"value": value, "low": low, "high": high, "against": other, "trainings": count}
+        changed |= {"of_run": first.value.mean(), "of_other": second.value.mean()}
         table.append(first.iloc[0].to_dict() | changed)
-    return pd.DataFrame(table, columns=[*rows.columns, "trainings"])
+    return pd.DataFrame(table, columns=[*rows.columns, "trainings", "of_run", "of_other"]).astype(rows.dtypes.to_dict())
 
 
 def bounds_difference(context: Context, run: str, other: str, bound: str) -> Estimate:

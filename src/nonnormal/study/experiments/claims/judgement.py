@@ -192,8 +192,26 @@ def _rank(row: Row, order: Mapping[str, list[int]]) -> int | None:
     return None if row["train_seed"] is None else order[row["run"]].index(row["train_seed"])
 
 
+def rows_of(claim: Claim, summary: pd.DataFrame, names: Mapping[str, str]) -> pd.Index:
+    """Index of the rows that a claim is tested by, and of those that these are compared with; empty without a test."""
+    if claim.test is None:
+        return summary.index[:0]
+    try:
+        found = [_passed(queries, summary, names).index for queries in (claim.test.rows, claim.test.against) if queries]
+    except _Untestable:
+        return summary.index[:0]
+    return summary.index[summary.index.isin(np.concatenate(found))]
+
+
 def _selected(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str, str]) -> list[Row]:
-    """The rows that pass all queries, at least one, with None for what is missing.
+    """The rows that pass all queries, with None for what is missing."""
+    found = _passed(queries, summary, names)
+    words = found.drop(columns=["value", "low", "high"]).astype(object)
+    return words.where(words.notna(), None).join(found[["value", "low", "high"]]).to_dict("records")
+
+
+def _passed(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """The rows that pass all queries, at least one.
 
     A query about values is asked of the rows of each training by itself.
     """
@@ -206,8 +224,7 @@ def _selected(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str,
         found = pd.concat([part.query(text, engine="python", local_dict={}, global_dict={}) for part in parts])
         if found.empty:
             raise _Untestable(f"has no rows of {of_queries(passed, names)}")
-    words = found.drop(columns=["value", "low", "high"]).astype(object)
-    return words.where(words.notna(), None).join(found[["value", "low", "high"]]).to_dict("records")
+    return found
 
 
 def _compared(row: Row, other: Row | None, test: Measurement, order: Mapping[str, list[int]]) -> Number:

@@ -137,7 +137,7 @@ def _measured(row: Mapping) -> str:
         return row["reason"] or "–"
     unit = {"1": "", "ratio": ", a ratio"}.get(row["value_unit"], f" {row['value_unit']}")
     value, low, high = (f"{row[key]:.3g}".replace("-", "−") for key in ("value", "value_low", "value_high"))
-    trainings = f", {row['trainings']} trainings" if row["trainings"] > 1 else ""
+    trainings = f", {row['trainings']:.0f} trainings" if row["trainings"] > 1 else ""
     return f"{value} ({low} to {high}){unit}{trainings}"
 
 

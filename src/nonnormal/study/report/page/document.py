@@ -20,20 +20,23 @@ from matplotlib.colors import to_hex
 from nonnormal.files import read_json, read_tensors, track_input
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
-from nonnormal.study.experiment import Experiment
+from nonnormal.study.experiment import Experiment, Figure
+from nonnormal.study.experiments.claims.stated import FILE
 from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
 from nonnormal.study.report import theme
-from nonnormal.study.report.page import needed
+from nonnormal.study.report.page import glossary, needed, views
 from nonnormal.study.report.page.curves import curve
+from nonnormal.study.report.page.findings import claims_of, counts_of, findings_of
 from nonnormal.study.report.page.lineage import Known, lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.paths import Layout, remade
-from nonnormal.study.results.provenance import revision_of
 from nonnormal.study.results.summary import read_rows, read_table
 from nonnormal.study.results.trainings import over_trainings
 
+COLOURFUL = 4096  # colours of a figure from which it shows photographs
+STRIP = 12  # samples of a run on the first screen
 PRETRAINED = "pretrained"  # what the page calls the pretrained network; no run may have that name
 
 
@@ -66,19 +69,37 @@ def render(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
-    environment.filters["breakable"] = _breakable
+    environment.filters |= {"breakable": _breakable, "marked": glossary.marked, "meaning": glossary.meaning}
     scripts = {name: Markup(_own(name)) for name in ("theme.js", "page.js")}
     known: Known = {}
     runs = [*_networks(study, layout, numbers, known)]
     runs += [_pretrained(study, layout, known)] if study.pretrained else []
+    rows = read_rows(layout.summary)
+    all_numbers, common = _numbers(rows), {"data": study.images_name, "seed": study.seed}
+    parts = views.metrics_of(study, layout)
+    chosen = views.presets(study, all_numbers, parts)
+    rows_told, places = packed(all_numbers, common)
+    claims = []
+    if "claims" in numbers:
+        by_claim = views.of_claims(study, all_numbers) if FILE.is_file() else {}
+        claims = claims_of(numbers["claims"], by_claim, all_numbers.metric.map(parts).dropna().to_dict())
+        chosen |= {f"claim {name}": places for name, places in by_claim.items()}
     return environment.get_template("page.html.jinja").render(
         study=study,
-        facts=_facts(study, provenance),
+        facts=_facts(study),
         provenance=provenance,
         runs=runs,
         tables=_tables(study, readable),
         figures=_figures(study, layout),
-        numbers=packed(_numbers(layout), {"data": study.images_name, "seed": study.seed}),
+        claims=claims,
+        findings=findings_of(claims),
+        counts=counts_of(claims),
+        printed=[laid_out(part) for part in readable.get("claims", ())[1:]] if claims else [],
+        glossary={glossary.identifier(term): (term, meaning) for term, meaning in glossary.TERMS.items()},
+        bibliography=_bibliography(study, provenance),
+        numbers=rows_told,
+        views={title: sorted({places[i] for i in its}) for title, its in chosen.items()},
+        compared=views.compared(study, rows, all_numbers, common),
         summary=layout.summary,
         styles=[Markup(_bundle("dt_bundle.css").replace("</", r"<\/")), Markup(_own("page.css"))],
         datatables=Markup(json.dumps(_bundle("dt_bundle.js"), ensure_ascii=False).replace("<", r"\u003c")),
@@ -110,7 +131,7 @@ def _hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
+def _facts(study: Study) -> dict[str, str]:
     """What the numbers depend on, by name."""
     ours = study.features.kind == "classifier"
     facts = {
@@ -128,7 +149,7 @@ def _facts(study: Study, provenance: Mapping[str, Any]) -> dict[str, str]:
         steps = ", ".join(map(str, study.sample_steps))
         facts["Samples"] = f"{study.sampling.n_images} a pair, in {steps} steps"
         facts["Bounds of pairs"] = f"{study.evaluation.n_images or 'all'} held-out images, T = {training.timesteps}"
-    return facts | {"Code revision": revision_of(provenance), "Hardware": provenance["hardware"]}
+    return facts
 
 
 def _intervals(study: Study) -> str:
@@ -172,6 +193,7 @@ def _networks(
             "bits": cell(row, "normal_bpd") if row else "–",
             "fid": cell(row, "fid") if row else "–",
             "samples": samples,
+            "strip": embedded(grid(images[:STRIP], study.dataset.levels)) if len(drawn) else None,
             "grey": study.dataset.shape[0] == 1,
             "figures": _drawn(study, layout, experiment),
             "curve": curve(name, run.q, run.p, log),
@@ -183,9 +205,9 @@ def _networks(
         }
 
 
-def _numbers(layout: Layout) -> pd.DataFrame:
-    """All numbers of the study, one for all trainings of a run, whose number is told where there are several."""
-    means = over_trainings(read_rows(layout.summary))
+def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """All numbers of a study, one for all trainings of a run, whose number is told where there are several."""
+    means = over_trainings(rows.drop_duplicates())
     return means.assign(trainings=means.trainings.mask(means.trainings == 1))
 
 
@@ -223,6 +245,7 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
             for n in sorted(set(settings.nfe))
             for step in settings.step_families
         },
+        "strip": None,
         "grey": study.dataset.shape[0] == 1,
         "figures": _drawn(study, layout, experiment),
         "curve": None,
@@ -235,13 +258,17 @@ def _pretrained(study: Study, layout: Layout, known: Known) -> dict[str, Any]:
 
 
 def _tables(study: Study, readable: Mapping[str, tuple[pd.DataFrame, ...]]) -> list[dict[str, Any]]:
-    """Title, caption and parts of each table, that of the pairs first and with a row a run, so that it sorts."""
+    """Title, caption and parts of each table but the claims, that of the pairs first.
+
+    The pairs have a row a run, so that they sort, and a column a run, for a narrow screen.
+    """
     tables, captions = [], {name: table.caption for name, (_, table) in tables_of(study).items()}
-    for name in sorted(readable, key=lambda name: name != "pairs"):
-        parts = readable[name]
-        if name == "pairs" and set(study.labels.values()) <= set(parts[0].columns):
-            parts = (parts[0].T.rename_axis("q/p"),)
-        laid = [laid_out(part) for part in parts]
+    for name in sorted(readable.keys() - {"claims"}, key=lambda name: (name != "pairs", [*captions].index(name))):
+        parts = [("", part) for part in readable[name]]
+        if name == "pairs" and set(study.labels.values()) <= set(readable[name][0].columns):
+            [(_, part)] = parts
+            parts = [("wide", part.T.rename_axis("q/p")), ("narrow", part)]
+        laid = [(kind, laid_out(part)) for kind, part in parts]
         tables.append({"name": name, "title": _title(name), "caption": captions[name], "parts": laid})
     return tables
 
@@ -252,22 +279,42 @@ def _drawn(study: Study, layout: Layout, experiment: Experiment) -> list[str]:
     return [name for name in names if layout.figure(name, "png").is_file()]
 
 
-def _figures(study: Study, layout: Layout) -> dict[str, list[dict[str, str]]]:
-    """Title, caption and picture of the figures that are there, by experiment."""
+def _figures(study: Study, layout: Layout) -> dict[str, dict[str, Any]]:
+    """Experiments by name, with title, caption, picture and PDF of their figures that are there."""
+    found = {}
+    for experiment in experiments_of(study):
+        if members := [_figure(study, layout, each) for each in experiment.figures_of(study)]:
+            found[experiment.name] = {"title": experiment.title, "members": [each for each in members if each]}
+    return found
+
+
+def _figure(study: Study, layout: Layout, figure: Figure) -> dict[str, Any] | None:
+    """A figure, None where it is not drawn; one that shows no colour photographs is inverted on a dark page."""
+    if not layout.figure(figure.name, "png").is_file():
+        return None
+    png, pdf = (layout.figure(figure.name, extension) for extension in ("png", "pdf"))
+    picture = embedded(track_input(png).read_bytes())
     return {
-        experiment.title: [
-            {
-                "name": figure.name,
-                "title": _title(figure.name),
-                "caption": figure.caption,
-                "picture": embedded(track_input(layout.figure(figure.name, "png")).read_bytes()),
-            }
-            for figure in experiment.figures_of(study)
-            if layout.figure(figure.name, "png").is_file()
-        ]
-        for experiment in experiments_of(study)
-        if experiment.figures_of(study)
+        "name": figure.name,
+        "title": _title(figure.name),
+        "caption": figure.caption,
+        "picture": picture,
+        "inverted": picture.colours < COLOURFUL or study.dataset.shape[0] == 1,
+        "pdf": base64.b64encode(track_input(pdf).read_bytes()).decode() if pdf.is_file() else None,
     }
+
+
+def _bibliography(study: Study, provenance: Mapping[str, Any]) -> str:
+    """BibTeX for this page, and for the text that it replicates."""
+    revision = provenance["revision"] or "unknown"
+    title = importlib.metadata.metadata("nonnormal")["Summary"]
+    return (
+        f"@software{{nonnormal,\n  title = {{nonnormal: {title}}},\n  author = {{{{The nonnormal authors}}}},\n"
+        f"  version = {{{importlib.metadata.version('nonnormal')}}},\n"
+        f"  note = {{study {study.name}, revision {revision}}}\n}}\n"
+        "@article{li2024,\n  title = {Non-Normal Diffusion Models},\n  author = {Li, Henry},\n  year = {2024},\n"
+        "  journal = {arXiv:2412.07935}\n}\n"
+    )
 
 
 def _title(name: str) -> str:

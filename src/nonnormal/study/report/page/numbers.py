@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,11 @@ def _numbers(texts: list[str]) -> list[float | None]:
     return [match and float(match[1].replace("−", "-")) for match in found]
 
 
-def packed(summary: pd.DataFrame, common: Mapping[str, Any]) -> dict[str, Any]:
-    """All rows of a summary as JSON values: words are numbered, and numbers have six digits.
+def packed(summary: pd.DataFrame, common: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """(All rows of a summary as JSON values, the place there of each row): words are numbered, numbers have six digits.
+
+    A run's rows with equal numbers are one, which has the conditions of all: its native bound is its normal one where
+    both steps are normal, for example.
 
     Args:
         summary: rows of a study.
@@ -75,18 +78,32 @@ def packed(summary: pd.DataFrame, common: Mapping[str, Any]) -> dict[str, Any]:
     def number(kind: str, word: Any) -> int:
         return words[kind].setdefault(word, len(words[kind]))
 
-    rows = []
+    found: dict[tuple[Any, ...], tuple[int, list[dict[str, Any]]]] = {}  # place and conditions, by all numbers
+    places = []
     for row in summary.astype(object).where(summary.notna(), None).to_dict("records"):
         run = row["run"] and number("runs", row["run"])
         values = [None if row[key] is None else float(f"{row[key]:.6g}") for key in ("value", "low", "high")]
         counts = [None if row[key] is None else int(row[key]) for key in ("n", "nfe")]
-        unit, conditions = number("units", row["unit"]), number("conditions", _told(row, common))
-        rows.append([number("metrics", row["metric"]), run, *values, unit, *counts, conditions])
-    return {kind: [*known] for kind, known in words.items()} | {"rows": rows}
+        numbers = (number("metrics", row["metric"]), run, *values, number("units", row["unit"]), *counts)
+        its = conditions(row, common)
+        place, alike = found.setdefault((*numbers, told([its]) if run is None else None), (len(found), []))
+        alike.append(its)
+        places.append(place)
+    rows = [[*key[:-1], number("conditions", told(alike))] for key, (_, alike) in found.items()]
+    return {kind: [*known] for kind, known in words.items()} | {"rows": rows}, places
 
 
-def _told(row: Mapping[str, Any], common: Mapping[str, Any]) -> str:
-    """Conditions of a row in words, of digests the first digits."""
-    found = {key: value for key, value in row.items() if key not in COLUMNS and value is not None}
-    said = ", ".join(f"{key} {value}" for key, value in found.items() if key not in common or common[key] != value)
-    return _DIGEST.sub(r"\1…", said)
+def conditions(row: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions of a row but the common ones; of a row without a run its steps, too."""
+    left_out = COLUMNS.keys() - ({"q", "p"} if row["run"] is None else set())
+    found = {key: value for key, value in row.items() if key not in left_out and value is not None}
+    return {key: value for key, value in found.items() if key not in common or common[key] != value}
+
+
+def told(alike: Sequence[Mapping[str, Any]]) -> str:
+    """Conditions of one row, or of several with equal numbers, in words; of digests the first digits."""
+    values: dict[str, dict[str, None]] = {}
+    for each in alike:
+        for key, value in each.items():
+            values.setdefault(key, {})[str(value)] = None
+    return _DIGEST.sub(r"\1…", ", ".join(f"{key} {' or '.join(its)}" for key, its in values.items()))

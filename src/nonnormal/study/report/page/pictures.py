@@ -21,11 +21,13 @@ class Picture:
         uri: data URI.
         width: pixels.
         height: pixels.
+        colours: how many it has, before any are merged; `PHOTOGRAPH` where there are more.
     """
 
     uri: str
     width: int
     height: int
+    colours: int
 
 
 def grid(images: np.ndarray, levels: int) -> bytes:
@@ -53,11 +55,13 @@ def grid(images: np.ndarray, levels: int) -> bytes:
 def embedded(png: bytes) -> Picture:
     """The picture in a data URI, with 256 colours where it is drawn and not photographed, since that is a third."""
     image = Image.open(io.BytesIO(png), formats=("PNG",))
-    if image.getextrema()[-1] == (255, 255) or image.mode == "RGB":  # no transparency
-        image = image.convert("RGB")
-        drawn = image.getcolors(PHOTOGRAPH) is not None
-        png = _png(image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) if drawn else image)
-    return Picture(f"data:image/png;base64,{base64.b64encode(png).decode()}", *image.size)
+    opaque = image.getextrema()[-1] == (255, 255) or image.mode == "RGB"
+    image = image.convert("RGB") if opaque else image
+    found = image.getcolors(PHOTOGRAPH)
+    if opaque:
+        png = _png(image if found is None else image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+    colours = PHOTOGRAPH if found is None else len(found)
+    return Picture(f"data:image/png;base64,{base64.b64encode(png).decode()}", *image.size, colours)
 
 
 def _png(image: Image.Image) -> bytes:
