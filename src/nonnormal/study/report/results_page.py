@@ -44,7 +44,7 @@ def write(study: Study, layout: Layout) -> Path:
     """Write the page of a finished study, and copy the pictures that it shows to `docs/images/`.
 
     Returns:
-        Path of the page: samples, pairs, fitted steps, representations and claims, as far as the study has them, and
+        Path of the page. It has samples, pairs, fitted steps, representations and claims, if the study has them, and
         the conditions.
 
     Raises:
@@ -107,7 +107,7 @@ def ledger_page(found: pd.DataFrame) -> str:
 
 
 def _picture(layout: Layout, study: str, figure: str) -> str:
-    """Link to a figure, copied to where the page finds it."""
+    """Link to a figure, which is copied to the folder of the page's pictures."""
     image = IMAGES / f"{study}-{figure}.png"
     with atomic(image) as temporary:
         shutil.copyfile(layout.figure(figure, "png"), temporary)
