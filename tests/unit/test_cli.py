@@ -148,7 +148,7 @@ def test_a_path_of_an_unknown_user_is_refused_with_its_key(tmp_path, monkeypatch
     told = ended(monkeypatch, capsys, lambda: app(["check", str(study)], standalone_mode=False))
     assert told[0] == 2
     assert f"{key.partition(':')[0]}.{key.partition('{')[2].partition(':')[0]}: found " in told[1]
-    assert "the home folder ~nobody-here is not known here; write the whole path" in told[1]
+    assert "the home folder ~nobody-here is unknown here; write the whole path" in told[1]
 
 
 def test_a_mistake_in_a_study_is_found_before_heavy_imports(tmp_path):

@@ -1,8 +1,8 @@
 """Fitted steps of a diffusers scheduler: one for each timestep of a short grid, fitted after training, kept in a file.
 
 A pipeline's grid of T timesteps is a chain of T intervals. In each, the residuals of the network are collected exactly
-as the pipeline calls it, including clipping, and `objectives.fitting` finds the model's step. `NonNormalScheduler` draws
-from it where diffusers draws N(0, 1).
+as the pipeline calls it, including clipping, and `objectives.fitting` finds the model's step. `NonNormalScheduler`
+draws from it where diffusers draws N(0, 1).
 
 Symbols as in `scheduler`: s < t, alpha² = `alphas_cumprod`; delta = √(SNR_s − SNR_t) (x̂0 − x0), whitened error.
 """

@@ -171,7 +171,7 @@ def _network_configuration(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected a UNet2DModel, found {kind!r}")
     if config.get("num_class_embeds") is not None or config.get("class_embed_type") is not None:
         raise ValueError(f"{path}: the network needs a class label; expected an unconditional one")
-    if "_use_default_values" in config:  # diffusers has it in memory only, and would ignore the keys that it lists
+    if "_use_default_values" in config:  # diffusers uses it in memory only, and would ignore the keys in it
         raise ValueError(f"{path}: _use_default_values: unknown key, found {config['_use_default_values']!r}")
     try:
         if kind == "NoisePredictor":
@@ -225,7 +225,7 @@ def _loaded(network: Path, kind: type[UNet2DModel | NoisePredictor]) -> UNet2DMo
     for kind in ("missing", "unexpected", "mismatched"):
         if names := report[f"{kind}_keys"]:
             raise ValueError(f"{(network / _WEIGHTS).resolve()}: {len(names)} {kind} tensors, such as {min(names)}")
-    unet = unet.float()  # diffusers keeps other types where a file has several
+    unet = unet.float()  # diffusers keeps other types if a file has several
     if wrong := [name for name, value in unet.state_dict().items() if not value.isfinite().all()]:
         raise ValueError(f"{(network / _WEIGHTS).resolve()}: {wrong[0]} has numbers that are not finite in float32")
     return unet.eval().requires_grad_(False)

@@ -18,7 +18,7 @@ _HEAD = """# Keys of a study file
 
 Written by `nonnormal schema` from the settings' classes, which check a study; the JSON schema is
 [workflow/schemas/study.json](../workflow/schemas/study.json). A section is listed once, with all places where it is
-used. Keys that a run or a network of a section leaves out are taken from `defaults`, and keys that `defaults` leaves out
+used. Keys that a run or a network of a section leaves out are taken from `defaults`; keys that `defaults` leaves out
 have the default below. NAME stands for a name of your own: a letter first, then a to z, 0 to 9, - and _.
 """
 _TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
