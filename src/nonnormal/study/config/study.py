@@ -335,7 +335,7 @@ def study_model(experiments: tuple[Experiment, ...]) -> type[Study]:
     sections = {
         each.section: (
             each.model | None,
-            Field(None, description=f"{inspect.getdoc(each.model).partition(chr(10))[0]} Left out where it is null."),
+            Field(None, description=f"{inspect.getdoc(each.model).partition(chr(10))[0]} Not measured if null."),
         )
         for each in experiments
         if each.section
