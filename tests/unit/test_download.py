@@ -251,7 +251,7 @@ def test_without_locks_a_download_comes_all_the_same(mirror, tmp_path, monkeypat
 def check_full_disk(mirror, folder):
     message = refusal(at(mirror.url), folder)
     assert f"the disk of {folder.resolve()} is full" in message
-    assert f"goes on from {NAME}.part" in message
+    assert f"resumes from {NAME}.part" in message
     assert not (folder / NAME).exists()
 
 

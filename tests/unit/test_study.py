@@ -1231,7 +1231,10 @@ def test_distances_of_grey_images_without_labels_are_refused_with_a_way_out(tmp_
     (tmp_path / "album" / "one").mkdir(parents=True)
     (tmp_path / "album" / "one" / "a.png").touch()
     raw = with_folder(path=str(tmp_path / "album"), channels=1)
-    assert "has not got two or more of them; use source.channels: 3 and inception" in mistake(raw)
+    assert (
+        "a classifier needs two or more labels, which folder does not have; use source.channels: 3 and inception"
+        in mistake(raw)
+    )
     assert "inception takes images of 3 channels; folder has 1" in mistake(raw | {"features": {"kind": "inception"}})
 
 
