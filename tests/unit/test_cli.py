@@ -126,7 +126,7 @@ def test_a_study_is_checked_and_told(capsys, monkeypatch):
     [
         ("{path: few, size: 8}", "source.path: .*few .*: found 1 training and 0 test images; needs at least 4 and 2"),
         ("{path: nowhere, size: 8}", "source.path: .*nowhere: cannot be read as a folder"),
-        ("{path: ~nobody-here/x, size: 8}", 'source.path: found "~nobody-here/x"; the home folder ~nobody-here is not'),
+        ("{path: ~nobody-here/x, size: 8}", 'source.path: found "~nobody-here/x"; the home folder ~nobody-here is unknown'),
     ],
 )
 def test_a_check_refuses_a_folder_without_the_images_that_a_study_needs(tmp_path, monkeypatch, capsys, source, words):
