@@ -181,7 +181,7 @@ def test_a_network_comes_back_from_its_file_as_it_was(folder, step):
 
 def test_a_lone_network_is_taken_with_the_schedule_that_the_study_says(folder):
     lone = folder / "unet"
-    with pytest.raises(ValueError, match=r"no scheduler_config\.json; say in pretrained\.schedule"):
+    with pytest.raises(ValueError, match=r"no scheduler_config\.json; describe its training in pretrained\.schedule"):
         pretrained.from_folder(lone)
     said = study.validate(changed(schedule={"num_train_timesteps": 70}), "").pretrained.schedule.model_dump()
     found = pretrained.from_folder(lone, schedule=said)
@@ -207,8 +207,8 @@ UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
     ("file", "keys", "words"),
     [
         (UNET, {"_class_name": "UNet2DConditionModel"}, "expected a UNet2DModel, found 'UNet2DCond"),
-        (UNET, {"num_class_embeds": 10}, "the network asks for a class"),
-        (UNET, {"num_class_embeds": 0}, "the network asks for a class"),
+        (UNET, {"num_class_embeds": 10}, "the network needs a class label"),
+        (UNET, {"num_class_embeds": 0}, "the network needs a class label"),
         (UNET, {"block_out_channels": [8, 24]}, "cannot be loaded"),
         (UNET, {"block_out_channels": [8, 10**9]}, "block_out_channels must be less than or equal to 8192 at item 1"),
         (UNET, {"layers_per_block": 10**9}, "layers_per_block must be less than or equal to 64; found 1000000000"),
@@ -428,5 +428,5 @@ def test_what_does_not_name_one_network_is_refused_when_the_study_is_read(settin
 
 @pytest.mark.parametrize("section", ["step_swap", "geometry"])
 def test_sections_that_look_at_a_run_need_one(section):
-    with pytest.raises(study.StudyError, match=f"{section}: looks at a network of the study's runs"):
+    with pytest.raises(study.StudyError, match=f"{section}: needs a network of the study's runs"):
         study.validate(changed() | {section: {}}, "study.yaml")

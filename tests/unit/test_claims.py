@@ -87,7 +87,7 @@ def test_each_query_is_asked_of_the_rows_that_the_one_before_it_leaves():
     assert found("q == 'laplace'", "nfe == nfe.max()").estimate.value == 4
     assert found("run == 'normal'", "T == T.min()").estimate.value == 1
     assert found("q == 'normal' and T in [20, 30]").estimate.value == 2
-    assert found("q == 'normal'").reason == "the study tiny has 3 rows of m (q normal), where the claim speaks of one"
+    assert found("q == 'normal'").reason == "the study tiny has 3 rows of m (q normal), but the claim needs one"
     reason = found("q == 'normal' and T == 50", "nfe == nfe.max()").reason
     assert reason == "the study tiny has no rows of m (q normal, T 50)"
     reason = found("q == 'normal'", "sigma == sigma.max()").reason
@@ -122,7 +122,7 @@ def test_comparisons_add_errors_in_quadrature():
     near = [row("m", 2.1, 0.3, run="a"), rows[1]]
     assert number(sides | {"compare": "distance"}, *near) == pytest.approx((0.1, 0, 0.6))
     below_zero = [row("m", -1.0, run="a"), rows[1]]
-    assert verdict(sides | {"compare": "ratio"}, *below_zero).reason.endswith("numbers of m of which there is no ratio")
+    assert verdict(sides | {"compare": "ratio"}, *below_zero).reason.endswith("numbers of m that have no ratio")
 
 
 def test_partners_share_what_they_are_compared_by():

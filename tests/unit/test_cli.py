@@ -126,7 +126,10 @@ def test_a_study_is_checked_and_told(capsys, monkeypatch):
     [
         ("{path: few, size: 8}", "source.path: .*few .*: found 1 training and 0 test images; needs at least 4 and 2"),
         ("{path: nowhere, size: 8}", "source.path: .*nowhere: cannot be read as a folder"),
-        ("{path: ~nobody-here/x, size: 8}", 'source.path: found "~nobody-here/x"; the home folder ~nobody-here is not'),
+        (
+            "{path: ~nobody-here/x, size: 8}",
+            'source.path: found "~nobody-here/x"; the home folder ~nobody-here is unknown',
+        ),
     ],
 )
 def test_a_check_refuses_a_folder_without_the_images_that_a_study_needs(tmp_path, monkeypatch, capsys, source, words):
@@ -148,7 +151,7 @@ def test_a_path_of_an_unknown_user_is_refused_with_its_key(tmp_path, monkeypatch
     told = ended(monkeypatch, capsys, lambda: app(["check", str(study)], standalone_mode=False))
     assert told[0] == 2
     assert f"{key.partition(':')[0]}.{key.partition('{')[2].partition(':')[0]}: found " in told[1]
-    assert "the home folder ~nobody-here is not known here; write the whole path" in told[1]
+    assert "the home folder ~nobody-here is unknown here; write the whole path" in told[1]
 
 
 def test_a_mistake_in_a_study_is_found_before_heavy_imports(tmp_path):

@@ -29,7 +29,7 @@ FETCHED = re.compile(
 def site(tmp_path_factory):
     """The pages as `make docs` builds them."""
     if missing := [name for name in BUILDER if importlib.util.find_spec(name) is None]:
-        pytest.skip(f"no docs without {', '.join(missing)}: pip install nonnormal[docs]")
+        pytest.skip(f"no docs without {', '.join(missing)}: pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     run = subprocess.run(

@@ -251,7 +251,7 @@ def test_without_locks_a_download_comes_all_the_same(mirror, tmp_path, monkeypat
 def check_full_disk(mirror, folder):
     message = refusal(at(mirror.url), folder)
     assert f"the disk of {folder.resolve()} is full" in message
-    assert f"goes on from {NAME}.part" in message
+    assert f"resumes from {NAME}.part" in message
     assert not (folder / NAME).exists()
 
 
@@ -327,6 +327,6 @@ def test_a_file_of_unknown_hash_is_taken_and_its_hash_told(tmp_path, caplog):
 
 
 def test_what_no_address_is_known_of_is_asked_for_by_hand(tmp_path):
-    with pytest.raises(DownloadError, match="no address of it is known here") as error:
+    with pytest.raises(DownloadError, match="no address is known") as error:
         obtain(File(NAME, 5), folder=tmp_path / "d")
     assert f"Place {NAME} (5 bytes) by hand at {Path(tmp_path).resolve() / 'd' / NAME}" in str(error.value)

@@ -106,7 +106,7 @@ def test_fitted_steps_lie_beside_the_weights_and_belong_to_their_network(made):
     assert [chain.conditions["T"] for chain in chains if chain not in bounded] == [2]
     assert all(len(chain.times) == len(chain.steps) + 1 == chain.conditions["T"] + 1 for chain in chains)
     other = Small(validate({**RAW, "seed": 4}, "tiny.yaml"), context.layout, "nn")
-    with pytest.raises(ValueError, match=r"few-steps\.safetensors holds steps of another network"):
+    with pytest.raises(ValueError, match=r"few-steps\.safetensors holds steps fitted for another network"):
         load_chains(other)
 
 

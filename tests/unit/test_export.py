@@ -227,7 +227,7 @@ def test_a_run_with_a_step_of_ones_own_is_exported_with_another(project):
 
 def test_a_folder_with_files_is_left_alone(project):
     before = Path("pipelines/laplace/README.md").read_bytes()
-    with pytest.raises(ValueError, match="pipelines/laplace: exists, and is no empty folder"):
+    with pytest.raises(ValueError, match="pipelines/laplace: exists and is not an empty folder"):
         command("export", "s.yaml", "pipelines/laplace", "--run", "normal")
     assert Path("pipelines/laplace/README.md").read_bytes() == before
 

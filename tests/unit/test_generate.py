@@ -194,6 +194,6 @@ def test_mistakes_are_refused_before_anything_is_written(project, words, told):
 
 
 def test_two_commands_do_not_fill_one_folder_at_once(project, tmp_path):
-    with generation._alone(tmp_path), pytest.raises(ValueError, match="another command fills it at this moment"):
+    with generation._alone(tmp_path), pytest.raises(ValueError, match="another command is filling it at this moment"):
         command("generate", "s.yaml", tmp_path, "--run", "a", "--n", 1)
     assert not list(tmp_path.iterdir())

@@ -135,7 +135,7 @@ def test_without_a_start_the_facts_are_those_of_before(project):
         (started("checkpoint.safetensors", network={"parametrisation": "v"}), "with parametrisation edm"),
         (started("pickle.pt"), r"pickle\.pt: is not a complete safetensors file"),
         (started("broken.safetensors"), r"conv_in\.weight has no finite"),
-        (started("results/s/b/weights.safetensors"), "is what this training makes"),
+        (started("results/s/b/weights.safetensors"), "is the output of this training"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused_by_its_key_when_the_study_is_checked(project, run, words):

@@ -48,10 +48,10 @@ def test_a_network_is_used_with_the_settings_that_it_was_trained_with(layout):
 )
 def test_a_network_of_other_settings_is_refused(layout, now, words):
     with pytest.raises(
-        ValueError, match=rf"b/weights.safetensors belongs to other settings.*{words}; train run b again"
+        ValueError, match=rf"b/weights.safetensors was made with other settings.*{words}; train run b again"
     ):
         network(now, layout, "b")
-    with pytest.raises(ValueError, match=r"b/samples/2.safetensors belongs to other settings.*; sample run b again"):
+    with pytest.raises(ValueError, match=r"b/samples/2.safetensors was made with other settings.*; sample run b again"):
         samples(now, layout, "b", 2)
 
 

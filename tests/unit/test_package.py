@@ -102,5 +102,5 @@ def test_the_command_without_its_packages_says_what_to_install(monkeypatch, caps
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: the command needs pandas, typer; pip install 'nonnormal[study]'\n"
+    assert capsys.readouterr().err == "error: the command needs pandas, typer; in a clone: pip install '.[study]'\n"
     assert set(command.PACKAGES) <= set(map(name_of, DECLARED["optional-dependencies"]["study"]))

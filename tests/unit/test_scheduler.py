@@ -544,7 +544,7 @@ def test_a_configuration_imports_no_module(stranger, unet, tmp_path):
 def test_a_configuration_may_name_a_registered_class(tmp_path, monkeypatch):
     law = "problems:HyperbolicSecant"
     NonNormalScheduler(step_distribution=law).save_config(tmp_path)
-    with pytest.raises(StepError, match=r"register the class by nonnormal\.steps\.register"):
+    with pytest.raises(StepError, match=r"register the class with nonnormal\.steps\.register"):
         NonNormalScheduler.from_pretrained(tmp_path)
     monkeypatch.setattr(base, "_FAMILIES", dict(base._FAMILIES))
     register(problems.HyperbolicSecant)

@@ -141,7 +141,7 @@ def test_dvc_finds_the_stages_of_a_further_study(tmp_path, monkeypatch):
 
 
 def test_a_stage_of_another_study_than_its_own_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"dvc.yaml: its stage train is not that of config/smoke.yaml; write it anew"):
+    with pytest.raises(ValueError, match=r"dvc.yaml: its stage train does not match config/smoke.yaml; write it again"):
         stages.run("train", Path("config/smoke.yaml"))
     with pytest.raises(ValueError, match=r"found 'figures'; the stages of config/digits.yaml are data"):
         stages.run("figures", Path("config/digits.yaml"))

@@ -317,7 +317,11 @@ def test_defaults_may_be_left_out(defaults):
         ("runs.plain.process.schedule.shape", 1, ["shape: unknown key", "kind, log_snr_max, log_snr_min"]),
         ("defaults.netwrk", {}, ["defaults.netwrk: unknown key", "q, p, basis, process, network, training"]),
         ("sampling.steps", 1, ["sampling.steps: unknown key", "n_images, nfe, batch_size, dtype"]),
-        ("runs.plain.training.accumulate", 1000, ["runs.plain.training.accumulate: found 1000", "no more pieces"]),
+        (
+            "runs.plain.training.accumulate",
+            1000,
+            ["runs.plain.training.accumulate: found 1000", "must be at most the batch size"],
+        ),
         ("runs.plain.training.timesteps", 0, ["runs.plain.training.timesteps: found 0", "greater than or equal to 1"]),
         ("sampling.nfe", [10, 0], ["sampling.nfe.1: found 0", "greater than or equal to 1"]),
         ("sampling.nfe", [], ["sampling.nfe: found []", "at least 1 item"]),
@@ -377,11 +381,11 @@ def test_defaults_may_be_left_out(defaults):
         (
             "phase_space.comparisons",
             [{"process": "cld", "sampler": "em", "against": {"process": "cld"}}],
-            ["phase_space.comparisons.0.against: is what it is compared with"],
+            ["phase_space.comparisons.0.against: is the comparison itself"],
         ),
         ("geometry.run", "plane", ['geometry.run: found "plane"', "the runs are plain, other"]),
-        ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images that there are"]),
-        ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images that there are"]),
+        ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images of n_images"]),
+        ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images of n_images"]),
         ("geometry.n_images", 7, ["geometry.n_images: found 7", "greater than or equal to 8"]),
         ("geometry.n_paths", 3, ["geometry.n_paths: found 3", "greater than or equal to 4"]),
         ("geometry.n_levels", 3, ["geometry.n_levels: found 3", "greater than or equal to 4"]),
@@ -452,7 +456,7 @@ def test_defaults_may_be_left_out(defaults):
         ("source.size", 32, ["source.size: does not fit digits, which is built in and has none"]),
         ("source.mirrors", ["ftp://x"], ["source.mirrors: found", "allowed are http://"]),
         ("name", "a/b", ['name: found "a/b"', NAME_RULE]),
-        ("name", "slurm", ['name: found "slurm"; results/slurm is for the logs of SLURM']),
+        ("name", "slurm", ['name: found "slurm"; results/slurm holds the logs of SLURM']),
         ("name", "../up", ['name: found "../up"']),
         ("runs.Big Name", None, ['runs.Big Name: found "Big Name"', NAME_RULE]),
         ("runs", {}, ["runs: found none; a study needs one or more, or the section pretrained"]),
@@ -527,7 +531,7 @@ def test_a_name_may_have_a_number_in_it(place, name):
 def test_a_network_may_not_be_called_like_a_file_or_folder_of_the_study(place, name):
     message = mistake(changed(f"{place}.{name}", None))
     assert message.startswith(f'study.yaml: {place}.{name}: found "{name}"; benchmarks, logs, ')
-    assert message.endswith("are kept for files and folders of the study; use another name")
+    assert message.endswith("are reserved for files and folders of the study; use another name")
 
 
 def test_a_mistake_in_widths_is_not_answered_with_attention():
@@ -608,7 +612,7 @@ def test_a_mistake_in_features_is_answered(features, data, said):
 
 def test_a_classifier_of_data_without_labels_is_refused_when_the_study_is_read():
     unlabelled = with_features({"kind": "classifier"}, "imagenet32_old")
-    expected = "study.yaml: features.kind: classifier learns labels, and imagenet32_old has not got two or more of them"
+    expected = "study.yaml: features.kind: a classifier needs two or more labels, which imagenet32_old does not have"
     assert mistake(unlabelled) == f"{expected}; use inception"
     assert validate(unlabelled | {"features": {"kind": "inception"}}, "x").metric("fid") == "fid"
 
@@ -622,7 +626,7 @@ def test_a_classifier_of_a_folder_needs_images_in_subfolders(tmp_path):
             (tmp_path / "album" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "album" / name).touch()
         if refused:
-            assert "features.kind: classifier learns labels, and folder has not" in mistake(raw)
+            assert "features.kind: a classifier needs two or more labels, which folder does not have" in mistake(raw)
         else:
             assert validate(raw, "x").dataset.classes == 2
 
@@ -976,7 +980,7 @@ def test_processes_are_what_they_are_called():
         (
             "runs.plain",
             PSLD_RUN,
-            ["runs.plain.training.weighting: a network of states belongs into phase_space.networks"],
+            ["runs.plain.training.weighting: a network of states belongs in phase_space.networks"],
         ),
         ("phase_space.networks.a", PSLD_RUN | {"network": {}}, ["parametrisation: found edm", "use eps"]),
         ("phase_space.networks.plain", PSLD_RUN, ["phase_space.networks: plain is the name of another network"]),
@@ -1023,8 +1027,8 @@ WAITING = {"kind": "vp", "schedule": {"kind": "sequential", "labels": "column"}}
         ("ablation.bases.a.colour", 1, ["ablation.bases.a.colour: unknown key; allowed here: kind, levels, whiten"]),
         ("ablation.bases.a", {"kind": "haar", "levels": 4}, ["ablation.bases.a.levels: found 4", "8 pixels"]),
         ("ablation.bases.a", {"kind": "dct", "whiten": True}, ["ablation.bases.a.whiten: found true", "orthonormal"]),
-        ("ablation.bases.pixel", {"kind": "dct"}, ["ablation.bases: pixel is what the network's own is called"]),
-        ("ablation.processes.vp", {"kind": "vp"}, ["ablation.processes: vp is what the network's own is called"]),
+        ("ablation.bases.pixel", {"kind": "dct"}, ["ablation.bases: pixel is the name of the network's own"]),
+        ("ablation.processes.vp", {"kind": "vp"}, ["ablation.processes: vp is the name of the network's own"]),
         ("ablation.processes.a", {"kind": "ve"}, ['ablation.processes.a.kind: found "ve"', "psld"]),
         ("ablation.processes.a.colour", 1, ["ablation.processes.a.colour: unknown key; allowed here: kind, schedule"]),
         ("ablation.processes.a", WAITING, ["ablation.processes.a.schedule.kind: found sequential", "one for all"]),
@@ -1220,14 +1224,17 @@ def test_either_side_must_be_halved_by_haar():
     for size in ([32, 20], [20, 32]):
         raw = with_folder(size=size)
         raw["runs"]["plain"] = {"basis": {"kind": "haar", "levels": 3}}
-        assert "runs.plain.basis.levels: found 3, but 20 pixels are not halved so often" in mistake(raw)
+        assert "runs.plain.basis.levels: found 3, but 20 pixels cannot be halved so often" in mistake(raw)
 
 
 def test_distances_of_grey_images_without_labels_are_refused_with_a_way_out(tmp_path):
     (tmp_path / "album" / "one").mkdir(parents=True)
     (tmp_path / "album" / "one" / "a.png").touch()
     raw = with_folder(path=str(tmp_path / "album"), channels=1)
-    assert "has not got two or more of them; use source.channels: 3 and inception" in mistake(raw)
+    assert (
+        "a classifier needs two or more labels, which folder does not have; use source.channels: 3 and inception"
+        in mistake(raw)
+    )
     assert "inception takes images of 3 channels; folder has 1" in mistake(raw | {"features": {"kind": "inception"}})
 
 

@@ -85,7 +85,7 @@ def test_a_study_without_end_is_refused(content, said, tmp_path, happened):
         ("name", "/etc", "name: found"),
         ("runs", {"../../outside": None}, "runs.../../outside: found"),
         ("runs", {"/etc/cron.d": None}, "runs./etc/cron.d: found"),
-        ("runs", {"records": None}, "kept for files and folders of the study"),
+        ("runs", {"records": None}, "reserved for files and folders of the study"),
         ("data", "../digits", "data: found"),
         ("source", {"path": "/etc"}, "source.path: does not fit digits"),
         ("defaults", {"q": "../outside:Step"}, "names no step"),

@@ -1,6 +1,6 @@
-"""Data sets behind one interface: uint8 grey levels, train and test splits, labels where there are any.
+"""Data sets behind one interface: uint8 grey levels, train and test splits, labels if there are any.
 
-Models see images scaled to [−1, 1]; files hold grey levels. Knows nothing of models.
+Models see images scaled to [−1, 1]; files hold grey levels. Independent of models.
 """
 
 from nonnormal.data.images import ImageData, Split, one_number, quantise, read, scale, std, write

@@ -1,8 +1,8 @@
-"""Archives read member by member into memory: nothing is extracted to disk, nothing that they contain is run.
+"""Archives read member by member into memory: nothing is extracted to disk, and no content is executed.
 
-A member that no honest data set has (a path that leads outside, a link, a device, an absurd size) is refused by name
-before its content is read, and so are headers and directories that would take much memory. Members that are hidden or
-an operating system's own are left out. Knows nothing of images.
+Members that no honest data set has (a path that leads outside, a link, a device, an absurd size) are refused by name
+before their content is read, and so are headers and directories that would take much memory. Hidden members and those
+of operating systems are left out. Independent of images.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import numpy as np
 from nonnormal.data.ignored import ignored
 
 HEADER_LIMIT = 1 << 16
-"""Largest extension of a tar's header, in bytes: a path has 4096 at most."""
+"""Largest extension of a tar header, in bytes: a path has at most 4096."""
 DIRECTORY_LIMIT = 1 << 20
 """Largest directory of a zip, in bytes: some 10,000 members."""
 
 
 def tar_members(path: Path, *, limit: int) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of each regular file in a tar, by gzip or not compressed, in the order of the archive.
+    """(name, content) of each regular file in a tar, gzipped or uncompressed, in the order of the archive.
 
     Args:
         path: the archive.
@@ -44,18 +44,20 @@ def tar_members(path: Path, *, limit: int) -> Iterator[tuple[str, bytes]]:
 
 
 def count_tar_members(path: Path, *, limit: int) -> int:
-    """Number of regular files in a tar, every one of which `tar_members` would yield."""
+    """Number of regular files in a tar, all of which `tar_members` would yield."""
     with _readable(path), _opened(path) as archive:
         return sum(1 for _ in _tar_files(archive, limit))
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header, refused where `tarfile` would take memory for it that the archive's author chooses."""
+    """A tar header, refused if the archive's author could make `tarfile` allocate any amount of memory for it."""
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
         header = super().frombuf(buf, encoding, errors)
-        if header.type in _EXTENSIONS and not 0 <= header.size <= HEADER_LIMIT:  # a negative one reads all that follows
+        if (
+            header.type in _EXTENSIONS and not 0 <= header.size <= HEADER_LIMIT
+        ):  # a negative size would read the rest of the file
             size = f"{header.size:,} bytes, more than the {HEADER_LIMIT:,} allowed"
             raise ValueError(f"a header has an extension of {size}; refused")
         if header.type == tarfile.GNUTYPE_SPARSE:  # has as many further headers as it likes
@@ -80,17 +82,17 @@ _EXTENSIONS = (
 
 
 def _opened(path: Path) -> tarfile.TarFile:
-    """A tar, by gzip or not compressed: other compressions take memory that the archive's author chooses."""
+    """A tar, gzipped or uncompressed: with other compressions the archive's author chooses how much memory is used."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return tarfile.open(path, "r:gz" if packed else "r:", tarinfo=_Header)
 
 
 def _tar_files(archive: tarfile.TarFile, limit: int) -> Iterator[tarfile.TarInfo]:
-    """The regular files of an open tar; what is neither file nor folder is refused."""
+    """The regular files of an open tar; members that are neither file nor folder are refused."""
     while (member := archive.next()) is not None:
-        archive.members.clear()  # tarfile remembers all: gigabytes for a million images
-        archive.pax_headers.clear()  # and what was said for all members, which no data set needs
+        archive.members.clear()  # tarfile keeps all members: gigabytes for a million images
+        archive.pax_headers.clear()  # and headers for all members, which no data set needs
         _check_name(member.name)
         if member.size < 0:  # and the next member would be this one again
             raise ValueError(f"member {member.name!r} has a negative size; refused")
@@ -111,8 +113,8 @@ def zip_members(
     Args:
         path: the archive, or its open content.
         limit: largest size of a member, in bytes, unpacked.
-        label: what messages call the archive; its path where this is left out.
-        wanted: the one member to read; all where this is left out.
+        label: name of the archive in messages; its path if left out.
+        wanted: the one member to read; all if left out.
 
     Raises:
         ValueError: a member is refused, or the archive is damaged.
@@ -125,25 +127,28 @@ def zip_members(
                 if member.is_dir() or ignored(member.filename) or wanted not in (None, member.filename):
                     continue
                 _check_zip_member(member, limit)
-                # The declared size is asked for: all of a member that unpacks to more would fill the memory.
+                # Read the declared size only: a member that unpacks to more would fill the memory.
                 with archive.open(member) as content:
                     yield member.filename, content.read(member.file_size)
 
 
 def _check_zip_member(member: zipfile.ZipInfo, limit: int) -> None:
-    """Refuses what is no file, cannot be read, or is larger than any that is expected."""
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made under Unix
+    """Refuse a member that is not a file, cannot be read, or is larger than allowed."""
+    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive was not made on Unix
     if kind not in (0, stat.S_IFREG):
         raise ValueError(f"member {member.filename!r} is a link or a device; refused")
     if member.flag_bits & 1:
         raise ValueError(f"member {member.filename!r} is encrypted; refused")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others without a bound
+    if member.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):  # zipfile unpacks other compressions without a bound
         raise ValueError(f"member {member.filename!r} is neither stored nor deflated; refused")
     _check_size(member.filename, member.file_size, limit)
 
 
 def _check_directory(file: BinaryIO) -> None:
-    """Refuses a zip whose directory is large: `zipfile` takes ten times the memory for it."""
+    """Refuse a zip with a large directory: `zipfile` takes ten times the memory for it."""
     end = zipfile._EndRecData(file)  # private, but where ZipFile itself takes the size from
     if end and (size := end[zipfile._ECD_SIZE]) > DIRECTORY_LIMIT:
         raise ValueError(f"has a directory of {size:,} bytes, more than the {DIRECTORY_LIMIT:,} allowed; refused")
@@ -156,7 +161,7 @@ def npz_array(content: bytes, name: str, *, limit: int, label: str) -> np.ndarra
         content: of the file.
         name: of the array.
         limit: largest size of an array, in bytes.
-        label: what messages call the file.
+        label: name of the file in messages.
 
     Raises:
         ValueError: there is no such array, it holds objects, or the file is damaged.
@@ -167,7 +172,7 @@ def npz_array(content: bytes, name: str, *, limit: int, label: str) -> np.ndarra
         raise ValueError(f"{label}: has no array {name!r}")
     try:
         return np.lib.format.read_array(io.BytesIO(array), allow_pickle=False)
-    except (ValueError, MemoryError) as error:  # MemoryError: it claims a size that it has not
+    except (ValueError, MemoryError) as error:  # MemoryError: it claims a wrong size
         raise ValueError(f"{label}: array {name!r}: {error}") from None
 
 
@@ -184,24 +189,24 @@ _DAMAGE = (
 
 @contextlib.contextmanager
 def _readable(label: Path | str) -> Iterator[None]:
-    """Turns what is raised on a damaged or refused archive into a ValueError that names it."""
+    """Turn errors on a damaged or refused archive into a ValueError that names it."""
     try:
         yield
     except FileNotFoundError:
         raise
     except _DAMAGE as error:
-        raise ValueError(f"{label}: is no such archive, or is damaged ({error})") from None
+        raise ValueError(f"{label}: is not an archive of this kind, or is damaged ({error})") from None
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from None
 
 
 def _check_name(name: str) -> None:
-    """Refuses a member whose path leads out of the archive."""
+    """Refuse a member whose path leads out of the archive."""
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         raise ValueError(f"member {name!r} leads outside of the archive; refused")
 
 
 def _check_size(name: str, size: int, limit: int) -> None:
-    """Refuses a member that is larger than any that is expected."""
+    """Refuse a member that is larger than allowed."""
     if size > limit:
         raise ValueError(f"member {name!r} has {size:,} bytes, more than the {limit:,} allowed; refused")

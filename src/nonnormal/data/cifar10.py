@@ -31,7 +31,7 @@ def load_cifar10(source: Source) -> ImageData:
     """The two splits in the order of the archive's records.
 
     Raises:
-        ValueError: a member is missing or is not made of records.
+        ValueError: a member is missing or does not consist of whole records.
     """
     path, digest = source.obtain(CIFAR10)
     members = {}

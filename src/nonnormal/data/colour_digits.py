@@ -1,10 +1,10 @@
 """`colour_digits`: the handwritten digits of `digits`, each painted in two colours of one photograph of `photos`.
 
-Of eight random pairs of pixels of a photograph that pair is taken whose two colours are furthest apart in luminance; a
-coin says which is the paper. Grey levels between the two lie on the line between them. Both splits are those of
-`digits` and of `photos`: neither a digit nor a pixel of a photograph is in both. Labels say which digit.
+The two colours are the pair furthest apart in luminance of eight random pairs of pixels; which of them is the paper is
+random. Grey levels between the two lie on the line between them. The splits are those of `digits` and of `photos`:
+neither a digit nor a pixel of a photograph is in both. Labels are the digits.
 
-As for `photos`, the decoder of JPEG has a say in the last bit of a colour.
+As for `photos`, the last bit of a colour depends on the decoder of JPEG.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from nonnormal.data.images import ImageData, Split
 from nonnormal.data.photos import photographs, regions
 from nonnormal.data.source import Source
 
-PAINTINGS = {"train": 4, "test": 1}  # times that a digit is painted; test images stay independent of one another
+PAINTINGS = {
+    "train": 4,
+    "test": 1,
+}  # paintings of each training digit; each test digit is painted once, so that test images are independent
 CANDIDATES = 8
 LUMINANCE = (299, 587, 114)  # of red, green and blue, in thousandths: ITU-R BT.601
 

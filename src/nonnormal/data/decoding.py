@@ -1,6 +1,6 @@
-"""Image files opened with Pillow, which must not guess what a file is.
+"""Image files opened with Pillow, which must not guess the format of a file.
 
-Without a list of formats Pillow tries all it knows, and one of them (PostScript) starts another program on the file.
+Without a list of formats Pillow tries all that it knows, and one of them (PostScript) runs another program on the file.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-"""Formats that are read, by the suffixes of their files."""
+"""Formats that are read, by suffix of the file."""
 
 
 @contextlib.contextmanager
 def opened(file: BinaryIO, *, label: str, formats: tuple[str, ...] = tuple(FORMATS.values())) -> Iterator[Image.Image]:
-    """The image in a file, not yet decoded; errors in here and in the block name the file.
+    """The image in a file, not yet decoded; errors here and in the `with` block name the file.
 
     Args:
         file: open for reading.
         label: name of the file in messages.
-        formats: those that the file may have.
+        formats: allowed formats.
 
     Raises:
         ValueError: the file has none of the formats, is damaged, or the block refuses the image.
@@ -44,9 +44,9 @@ def opened(file: BinaryIO, *, label: str, formats: tuple[str, ...] = tuple(FORMA
             image = Image.open(file, formats=formats)
         with image:
             yield image
-    except UnidentifiedImageError:  # its text names an object in memory
+    except UnidentifiedImageError:  # its message names an object in memory
         allowed = ", ".join(dict.fromkeys(formats))
-        raise ValueError(f"{label}: is no image that can be read; allowed formats: {allowed}") from None
+        raise ValueError(f"{label}: is not a readable image; allowed formats: {allowed}") from None
     except Exception as error:  # Pillow raises nearly all kinds on damaged files
         raise ValueError(f"{label}: {error}") from None
 

@@ -1,6 +1,6 @@
 """`digits`: 1797 real 8×8 images of handwritten digits with 17 grey levels, embedded in scikit-learn.
 
-Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), the test part of it.
+Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), test part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Files from the web or from disk: resumed where a transfer broke off, and used only when they are what was expected.
+"""Files from the web or from disk: interrupted transfers resume, and only files with the expected SHA-256 are used.
 
-A file arrives as `<name>.part` and takes its name when size and SHA-256 are right. One process at a time fetches it;
-those that waited take what it brought. What a user placed by hand is read where it lies, and never changed or deleted.
-Knows nothing of images.
+A file arrives as `<name>.part` and gets its name when size and SHA-256 are right. One process at a time fetches it;
+processes that waited use its file. Files that a user placed by hand are read in place, and never changed or deleted.
+Independent of images.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ log = logging.getLogger(__name__)
 
 
 class DownloadError(ValueError):
-    """A file is not to be had, or is not the one that was expected; the message says what to do."""
+    """A file is not available, or is not the expected one; the message says what to do."""
 
 
 class _Transient(Exception):
-    """A transfer broke off in a way that another attempt may mend."""
+    """A transfer broke off, and another attempt may succeed."""
 
 
 class _Refused(Exception):
-    """A mirror has not got what was asked of it."""
+    """A mirror does not have the requested file."""
 
 
 @dataclass(frozen=True)
 class File:
-    """What is known of a file before it is there.
+    """Description of a file before it is fetched.
 
     Attributes:
         name: file name.
-        size: in bytes, None where it is not known.
-        sha256: in hex, its first digits where no more are known, None where nothing is.
+        size: in bytes; None if unknown.
+        sha256: in hex; only the first digits if no more are known, None if unknown.
         urls: addresses, tried in this order.
-        key: of a study, under which it says where its files come from.
+        key: key of a study that names the source of its files.
     """
 
     name: str
@@ -69,20 +69,20 @@ class File:
 
     @property
     def digits(self) -> str | None:
-        """What is known of the SHA-256, for messages."""
+        """The known digits of the SHA-256, for messages."""
         return self.sha256 and self.sha256 + "…" * (len(self.sha256) < 64)
 
 
 def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) -> tuple[Path, str]:
-    """(path, SHA-256) of the file: as it was placed by hand, else as it lies in the folder, else fetched to there.
+    """(path, SHA-256) of the file: placed by hand, else found in the folder, else fetched into it.
 
     Args:
-        file: what is expected.
-        placed: the file, or the folder that it lies in; nothing is looked for elsewhere.
-        folder: where downloads go.
+        file: the expected file.
+        placed: the file, or the folder that contains it; no other place is searched.
+        folder: folder of downloads.
 
     Raises:
-        DownloadError: it is not where it was said to be, is another file, or cannot be fetched.
+        DownloadError: it is not at the given place, is another file, or cannot be fetched.
     """
     target = folder / file.name
     if placed is not None:
@@ -94,15 +94,15 @@ def obtain(file: File, *, placed: Path | None = None, folder: Path = DOWNLOADS) 
     else:
         digest = fetch(file, folder)
     if file.sha256 is None:
-        log.info("%s: nobody states its SHA-256; found %s", target, digest)
+        log.info("%s: its SHA-256 was not published; found %s", target, digest)
     return track_input(target), digest
 
 
 def _found(target: Path, file: File) -> str:
-    """SHA-256 of the file that is there already.
+    """SHA-256 of the existing file.
 
     Raises:
-        DownloadError: it is another one.
+        DownloadError: it is another file.
     """
     try:
         return check(target, file)
@@ -114,7 +114,7 @@ def _found(target: Path, file: File) -> str:
 
 
 def check(path: Path, file: File) -> str:
-    """SHA-256 of what lies at the path, which is the expected one where that is known."""
+    """SHA-256 of the file at the path, checked against the expected one if that is known."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         raise _Refused(f"expected {file.size:,} bytes, found {size:,}")
@@ -127,11 +127,11 @@ def check(path: Path, file: File) -> str:
 def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, timeout: float = 30.0) -> str:
     """SHA-256 of the file, now in the folder under its name, from the first mirror that has it.
 
-    Where another process is fetching it, this waits, and then takes what has come, or goes on from there.
+    If another process is fetching it, this waits, and then uses its file, or resumes its transfer.
 
     Args:
-        file: what is expected, and its addresses: http, https, or file.
-        folder: made where it is missing.
+        file: the expected file and its addresses: http, https, or file.
+        folder: created if it is missing.
         attempts: per mirror, in a row without a new byte.
         pause: seconds before the second attempt, doubled with each further one.
         timeout: seconds to wait for an answer, or for the next byte.
@@ -154,7 +154,7 @@ def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, ti
                 except _Refused as reason:
                     reasons.append(f"  {url}: {reason}")
                     _discard(part)
-                except _Transient as reason:  # what came is kept, to be gone on from
+                except _Transient as reason:  # the part is kept, so that the next call resumes
                     reasons.append(f"  {url}: {reason}")
                 else:
                     part.replace(target)
@@ -164,16 +164,16 @@ def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, ti
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DownloadError(
-            f"the disk of {folder.resolve()} is full. Make room and run this again: it goes on from {part.name}"
+            f"the disk of {folder.resolve()} is full. Make room and run this again: it resumes from {part.name}"
         ) from None
-    reasons = reasons or ["  no address of it is known here"]
+    reasons = reasons or ["  no address is known"]
     raise DownloadError(
         "\n".join(
             [
-                f"{file.name} could not be had:",
+                f"{file.name} could not be fetched:",
                 *reasons,
                 f"Place {file} by hand at {target.resolve()},",
-                f"or say in the study where it is: {file.key}: {{path: FOLDER}} or "
+                f"or name its place in the study: {file.key}: {{path: FOLDER}} or "
                 f"{file.key}: {{mirrors: [ADDRESS, …]}}",
             ]
         )
@@ -182,14 +182,14 @@ def fetch(file: File, folder: Path, *, attempts: int = 5, pause: float = 1.0, ti
 
 @contextlib.contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """Inside, no other process works on the part; its lock file beside the part goes with the lock."""
+    """Lock the part for this process; the lock file beside it is removed with the lock."""
     path = part.with_name(f"{part.name}.lock")
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.info("%s: another process is at it; waiting", part)
+            log.info("%s: another process is fetching it; waiting", part)
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a file system without locks
             break
@@ -205,7 +205,7 @@ def _locked(part: Path) -> Iterator[None]:
 
 
 def _persist(url: str, part: Path, file: File, *, attempts: int, pause: float, timeout: float) -> None:
-    """Transfers with exponential back-off; an attempt that brought new bytes does not count."""
+    """Transfer with exponential back-off; an attempt that brought new bytes does not count."""
     failed, furthest = 0, 0
     while True:
         try:
@@ -228,7 +228,7 @@ def _persist(url: str, part: Path, file: File, *, attempts: int, pause: float, t
 
 
 def _transfer(url: str, part: Path, file: File, timeout: float) -> None:
-    """One attempt: goes on from what the part holds if the server still has the same file, else starts again."""
+    """One attempt: resumes from the part if the server still has the same file, else starts again."""
     start, validator = _begun(part, url, file)
     if start and start == file.size:
         return
@@ -245,10 +245,10 @@ def _transfer(url: str, part: Path, file: File, timeout: float) -> None:
         if error.headers.get("Content-Range") == f"bytes */{start}":
             return  # complete already
         _discard(part)
-        raise _Transient("the server has less than what came before") from None
+        raise _Transient("the server has fewer bytes than were received before") from None
     with response:
         if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise _Refused(f"asked for the bytes from {start:,} on, answered with others")
+            raise _Refused(f"asked for the bytes from {start:,} on, received others")
         if response.status != 206:
             start = 0
         length = response.headers.get("Content-Length")
@@ -267,11 +267,11 @@ def _transfer(url: str, part: Path, file: File, timeout: float) -> None:
 
 
 def _begun(part: Path, url: str, file: File) -> tuple[int, str | None]:
-    """(bytes of an earlier attempt at the same address that can be gone on from, the file's validator then)."""
+    """(bytes of an earlier attempt at the same address from which to resume, the file's validator then)."""
     try:
         begun = json.loads(_note(part).read_text(encoding="utf-8"))
         validator = begun["validator"]
-        # Without a validator nothing but the SHA-256 tells whether both ends belong together.
+        # Without a validator only the SHA-256 shows whether both parts belong together.
         known = begun["url"] == url and (validator or file.sha256)
         return (part.stat().st_size if known else 0), validator
     except (OSError, ValueError, KeyError, TypeError):
@@ -279,17 +279,17 @@ def _begun(part: Path, url: str, file: File) -> tuple[int, str | None]:
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
-    """What identifies this version of the file to its server: a strong ETag, else the time of its last change."""
+    """Identifier of this version of the file on its server: a strong ETag, else the time of its last change."""
     etag = headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
 
 def _note(part: Path) -> Path:
-    """File beside the part that says where it comes from."""
+    """File beside the part that holds its address."""
     return part.with_name(f"{part.name}.json")
 
 
 def _discard(part: Path) -> None:
-    """Removes an unfinished download."""
+    """Remove an unfinished download."""
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)

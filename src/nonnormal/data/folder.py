@@ -5,8 +5,8 @@ removing images moves no other from one split to the other. Labels are the subfo
 alphabetical order, if every image lies in one. The workflow does not watch the folder: delete the data set's file when
 its images change.
 
-Links are followed as if their target lay there; a folder that is reached twice is refused, since its images would be in
-both splits. Hidden files and folders and those of operating systems (`ignored`) are not looked at.
+Links are followed; a folder that is reached twice is refused, since its images would be in both splits. Hidden files
+and folders and those of operating systems (`ignored`) are left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEST_SHARE = 0.1
 PIXEL_LIMIT = 50_000_000
 FILE_LIMIT = 1 << 29  # bytes: more than the pixels allowed take without compression
 BACKGROUND = "white"
-"""What is seen through transparent pixels."""
+"""Grey level behind transparent pixels."""
 _EIGHT_BITS = {"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"}
 
 log = logging.getLogger(__name__)
@@ -80,9 +80,9 @@ def places_of(source: Source) -> dict[str, bytes]:
 
 
 def labels_of(folder: Path) -> list[str]:
-    """The subfolders with an image in them, at any depth, in alphabetical order; none where an image lies in none.
+    """The subfolders with an image in them, at any depth, in alphabetical order; none if an image lies in no subfolder.
 
-    Of each subfolder no more is looked at than up to its first image.
+    Each subfolder is read only up to its first image.
 
     Raises:
         ValueError: a folder cannot be read.
@@ -99,7 +99,7 @@ def decode(content: bytes, shape: tuple[int, int, int], *, label: str) -> torch.
     Args:
         content: of the file.
         shape: (C, H, W), C = 1 or 3.
-        label: what messages call the file.
+        label: name of the file in messages.
 
     Raises:
         ValueError: the file is damaged, has more pixels than the limit, or more than 8 bits per channel.
@@ -130,12 +130,12 @@ def _content(path: Path) -> bytes:
     """Content of an image file.
 
     Raises:
-        ValueError: it is no regular file (to read a pipe would take for ever), is too large, or cannot be read.
+        ValueError: it is not a regular file (reading a pipe would never end), is too large, or cannot be read.
     """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError(f"{path}: is no regular file; remove or rename it")
+            raise ValueError(f"{path}: is not a regular file; remove or rename it")
         if found.st_size > FILE_LIMIT:
             raise ValueError(f"{path}: has {found.st_size:,} bytes, more than the {FILE_LIMIT:,} allowed")
         return path.read_bytes()
@@ -144,7 +144,7 @@ def _content(path: Path) -> bytes:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """(path, subfolders, image files) of the folder and of each below it, without what is `ignored`.
+    """(path, subfolders, image files) of the folder and of each below it, without `ignored` names.
 
     Raises:
         ValueError: a folder cannot be read or is reached twice, or a link leads nowhere.

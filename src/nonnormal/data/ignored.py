@@ -19,7 +19,7 @@ SYSTEM_NAMES = frozenset(
 
 
 def ignored(path: str) -> bool:
-    """Whether a part of the path within a data set is hidden (begins with a dot) or an operating system's own."""
+    """Whether a part of the path within a data set is hidden (begins with a dot) or belongs to an operating system."""
     return any(
         part.casefold() in SYSTEM_NAMES or (part.startswith(".") and part not in (".", ".."))
         for part in path.split("/")

@@ -1,12 +1,12 @@
-"""ImageNet at 32×32, of which two versions exist whose bits/dim differ: which one is part of the name, always.
+"""ImageNet at 32×32. Two versions exist, with different bits/dim, so the version is always part of the name.
 
 `imagenet32_old`: PNG files in tars, 1,281,149 and 49,999 images without labels, made by van den Oord et al., Pixel
-Recurrent Neural Networks (1601.06759). Models before about 2021 report on it. image-net.org serves it no longer.
+Recurrent Neural Networks (1601.06759). Papers before about 2021 report on it. image-net.org no longer serves it.
 
 `imagenet32_new`: npz files in zips, 1,281,167 and 50,000 images with labels, scaled by a box filter, made by Chrabaszcz
 et al. (1707.08819). image-net.org serves it to those who have agreed to its terms.
 
-Neither can be fetched without the user: place the files by hand, or name a mirror.
+Neither can be downloaded automatically: place the files by hand, or name a mirror.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nonnormal.data.images import ImageData, Split
 from nonnormal.data.source import Source
 
 PIXELS = 3 * 32 * 32
-# Second-hand: sizes and hashes as recorded by TensorFlow Datasets (downsampled_imagenet), when the tars could be had.
+# Second-hand: sizes and hashes recorded by TensorFlow Datasets (downsampled_imagenet) when the tars were available.
 OLD = {
     "train": File("train_32x32.tar", 4_113_018_880, "244a323d48f8d72f65ad8b54658c01fed68d2d7bdc77ccb43da58c11e94224e5"),
     "test": File("valid_32x32.tar", 161_474_560, "862e559462b24cf736212a19f6b0d47b55c2dc8ebdaa95ccecfe71260124c8f7"),
@@ -56,7 +56,7 @@ def load_imagenet32_new(source: Source) -> ImageData:
     """The two splits in the order of the numbered npz files, with labels 0 … 999.
 
     Raises:
-        ValueError: a file is not what it should be; where its SHA-256 is not given, also if images are missing.
+        ValueError: a file has other contents than expected; without a given SHA-256, also if images are missing.
     """
     splits, hashes = {}, {}
     for split, file in NEW.items():

@@ -14,7 +14,7 @@ from nonnormal.files import read_tensors, write_tensors
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W), uint8 grey levels, and labels (N,), int64; labels are empty where there are none."""
+    """Images (N, C, H, W), uint8 grey levels, and labels (N,), int64; labels are empty if there are none."""
 
     images: Tensor
     labels: Tensor
@@ -31,8 +31,8 @@ class ImageData:
 
 
 FEWEST = {"train": 4, "test": 2}
-"""Images that a study needs of each split: precision and recall look at the fourth nearest training image, and the
-standard error of a mean over test images needs two."""
+"""Fewest images of each split for a study: precision and recall use the fourth nearest training image, and the standard
+error of a mean over test images needs two."""
 
 
 def need_enough(train: int, test: int, label: str) -> None:
@@ -40,7 +40,7 @@ def need_enough(train: int, test: int, label: str) -> None:
 
     Args:
         train, test: images of each split.
-        label: what messages call the data set.
+        label: name of the data set in messages.
 
     Raises:
         ValueError: a split has fewer than `FEWEST`.
@@ -59,7 +59,7 @@ def one_number(sides: Sequence[int]) -> int | list[int]:
 
 
 def scale(images: Tensor, levels: int) -> Tensor:
-    """x0 = 2 v/(levels − 1) − 1 in [−1, 1], float32, of grey levels v."""
+    """x0 = 2 v/(levels − 1) − 1 in [−1, 1], float32, for grey levels v."""
     return images.float() * (2 / (levels - 1)) - 1
 
 
@@ -72,20 +72,20 @@ def std(images: Tensor, levels: int) -> float:
 
 
 def quantise(x: Tensor, levels: int) -> Tensor:
-    """Nearest grey levels, uint8, of images x (N, ...) in [−1, 1]; what lies outside is clipped to the ends.
+    """Nearest grey levels, uint8, of images x (N, ...) in [−1, 1]; values outside are clipped to the ends.
 
     Raises:
-        ValueError: a number is NaN or infinite, which would be grey levels like any other.
+        ValueError: a number is NaN or infinite, which would otherwise become a grey level.
     """
     finite = x.isfinite()
     if not finite.all():
         broken = int((~finite.reshape(len(x), -1).all(1)).sum())
-        raise ValueError(f"{broken} of {len(x)} images have NaN or ∞ and no grey levels: what made them diverged")
+        raise ValueError(f"{broken} of {len(x)} images have NaN or ∞ and no grey levels: their sampler diverged")
     return ((x.double() + 1) * ((levels - 1) / 2)).round().clamp(0, levels - 1).to(torch.uint8)
 
 
 def write(path: Path, data: ImageData, name: str) -> None:
-    """Writes the data set as one safetensors file, atomically."""
+    """Write the data set as one safetensors file, atomically."""
     tensors = {
         "train.images": data.train.images,
         "train.labels": data.train.labels,
@@ -96,7 +96,7 @@ def write(path: Path, data: ImageData, name: str) -> None:
 
 
 def read(path: Path) -> ImageData:
-    """The data set of `write`."""
+    """Read a data set written by `write`."""
     tensors, header = read_tensors(path)
     split = {name: Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in ("train", "test")}
     return ImageData(**split, levels=header["levels"], files=header.get("files", {}))

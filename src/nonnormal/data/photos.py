@@ -1,12 +1,12 @@
 """`photos`: crops of seven colour photographs that lie inside the wheels of scikit-learn and scikit-image.
 
 Each photograph is cut into ten vertical bands of equal width; the third and the eighth are for testing, so that no
-pixel is in both splits and both see the whole scene. A crop is 32×32 pixels of a photograph, reduced to the size that
-the source names by the means of square blocks. Crops overlap within a split. Labels say which photograph.
+pixel is in both splits and both cover the whole scene. A crop is 32×32 pixels of a photograph, reduced to the size in
+the source by averaging square blocks. Crops overlap within a split. Labels are the numbers of the photographs.
 
-Files are read where the wheels put them: scikit-image's own functions would fetch what is missing from the web. JPEG
-leaves the last bit of a pixel to the decoder, so the SHA-256 of the files alone does not fix the crops; Pillow's
-version does.
+Files are read from the installed wheels: scikit-image's own functions would fetch missing files from the web. The last
+bit of a pixel depends on the decoder of JPEG, so the SHA-256 of the files does not determine the crops; together with
+Pillow's version it does.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ SIZES = (4, 8, 16, 32)
 STRIDE = 8
 BANDS = 10
 TEST_BANDS = (2, 7)
-# Labels are positions in this list. Left out are photographs mostly black (Hubble, retina), a micrograph, and the right
-# image of the motorcycle, which is the left one again from a hand's breadth away.
+# Labels are positions in this list. Not included: photographs that are mostly black (Hubble, retina), a micrograph, and
+# the right image of the motorcycle, which shows nearly the same as the left one.
 PHOTOS = (
     ("skimage", "data/astronaut.png"),
     ("skimage", "data/chelsea.png"),

@@ -1,6 +1,6 @@
-"""The data sets that a study can name: their shape, levels and loader, and what a study may say of their source.
+"""The data sets that a study can name: shape, levels and loader, and the keys of their source in a study.
 
-A data set from elsewhere is a `DataSet` that a study names as "module:NAME".
+A data set of the user's own is a `DataSet` that a study names as "module:NAME".
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from nonnormal.files import own
 
 @dataclass(frozen=True)
 class DataSet:
-    """What is known of a data set before it is loaded.
+    """Description of a data set before it is loaded.
 
     Attributes:
-        shape: (C, H, W) of an image; that of the source where `keys` has size.
+        shape: (C, H, W) of an image; that of the source if `keys` has size.
         levels: number of grey levels, 2 to 256.
-        classes: number of labels, 0 where there are none, None where nobody knows before loading.
-        load: makes the data set from its source.
-        files: names of the files that the source may place, mirror or vouch for.
-        keys: what the source of a data set without such files must say.
-        sizes: heights and widths that the source may choose from, where the images come in several; none are all.
-        options: what it may say beside them.
-        mem_mb: memory that making it takes.
-        look: refuses a source that lacks what the data set needs, as far as is seen without reading images.
-        count: number of labels of a source, where `classes` does not say it.
+        classes: number of labels, 0 if there are none, None if unknown before loading.
+        load: function that makes the data set from its source.
+        files: names of files for which the source may give a path, mirrors or SHA-256.
+        keys: required keys of the source, for a data set without such files.
+        sizes: allowed heights and widths, if images come in several sizes; empty: all sizes.
+        options: optional keys of the source.
+        mem_mb: memory needed to make it.
+        look: function that refuses an unusable source without reading images.
+        count: function that counts the labels of a source, if `classes` is None.
     """
 
     shape: tuple[int, int, int]
@@ -82,7 +82,7 @@ def dataset(name: str) -> DataSet:
     """The data set of that name, or of "module:NAME", whose module is imported.
 
     Raises:
-        ValueError: the name is unknown, or the data set from elsewhere is not what it must be.
+        ValueError: the name is unknown, or the user's data set is not valid.
     """
     if name in DATASETS:
         return DATASETS[name]
@@ -95,14 +95,14 @@ def dataset(name: str) -> DataSet:
 
 
 def source_files(name: str) -> tuple[Path, ...]:
-    """Files that a data set from elsewhere is written in: where it stands and where its loader does; none of ours."""
+    """Source files of a user's data set: its module and that of its loader; none for our data sets."""
     if name in DATASETS:
         return ()
     return own.files_of({name.partition(":")[0], getattr(dataset(name).load, "__module__", None) or __name__})
 
 
 def _mistakes(found: DataSet):
-    """What is wrong with what a data set says of itself: attribute, what was found, what it must be."""
+    """Mistake in the attributes of a data set: attribute, what was found, what it must be."""
     sizes = found.shape if isinstance(found.shape, tuple) else ()
     if not (len(sizes) == 3 and all(type(side) is int for side in sizes) and sizes[0] in (1, 3)):
         yield f"shape: found {found.shape!r}; must be (C, H, W) with C = 1 or 3"
@@ -119,10 +119,10 @@ def _mistakes(found: DataSet):
 
 
 def describe(name: str, source: Source | None = None) -> DataSet:
-    """What is known of a data set from that source, which gives `folder` and `photos` their size, `folder` its labels.
+    """Description of a data set from that source, which gives `folder` and `photos` their size, `folder` its labels.
 
     Raises:
-        ValueError: the name is unknown, or the source says what does not fit it.
+        ValueError: the name is unknown, or the source has keys that do not fit it.
     """
     found, source = dataset(name), source or Source()
     allowed = ("path", "mirrors", "sha256") if found.files else (*found.keys, *found.options)
@@ -141,12 +141,12 @@ def describe(name: str, source: Source | None = None) -> DataSet:
 
 
 def full_name(name: str, source: Source | None = None) -> str:
-    """Name of the images in names of files and metrics: the data set's, with its size if it has several: photos16."""
+    """Name of the images in files and metrics: the data set's, with the size if it has several, e.g. photos16."""
     return f"{name}{source.size}" if dataset(name).sizes else name.replace(":", "-")
 
 
 def file_name(name: str, source: Source | None = None) -> str:
-    """Name of a data set's file: that of its images, with a mark of what else the source says that changes them."""
+    """Name of a data set's file: that of its images, with a hash of other keys of the source that change them."""
     found = dataset(name)
     keys = () if found.sizes else (*found.keys, *found.options)
     return full_name(name, source) + (source or Source()).suffix((*keys, "sha256"))
@@ -156,8 +156,8 @@ def load(name: str, source: Source | None = None) -> ImageData:
     """The data set of that name, from that source.
 
     Raises:
-        ValueError: the name is unknown, the source does not fit it or has not got it, or what was loaded is not what
-            the registry says of it.
+        ValueError: the name is unknown, the source does not fit it or lacks files, or the loaded data set differs from
+            its description.
     """
     expected = describe(name, source)
     data = expected.load(source or Source())
@@ -174,7 +174,7 @@ def load(name: str, source: Source | None = None) -> ImageData:
 
 
 def _need_images(name: str, data: ImageData) -> None:
-    """Refuses what a loader from elsewhere made, unless its splits are tensors as `Split` says.
+    """Refuse the result of a user's loader unless its splits are tensors as `Split` describes.
 
     Raises:
         ValueError: what was found, what it must be.
@@ -200,7 +200,7 @@ def _need_tensor(label: str, value: object, dtype: str, dims: int) -> None:
 
 
 def look(name: str, source: Source) -> None:
-    """Refuse a source that lacks what the data set needs, as far as is seen without reading images.
+    """Refuse a source that lacks what the data set needs, as far as can be checked without reading images.
 
     Raises:
         ValueError: naming the key.

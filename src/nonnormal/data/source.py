@@ -1,6 +1,6 @@
-"""Source: where a study says that its data set's files lie, and which files it trusts.
+"""Source: the places where a study finds its data set's files, and their trusted SHA-256.
 
-What a study leaves out is the data set's own: its addresses, its SHA-256. Knows the names of files, not their content.
+Keys that a study leaves out keep the data set's own values: addresses, SHA-256. Handles names of files, not contents.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from nonnormal.data.download import File, obtain
 
 
 def local(path: str) -> Path:
-    """The path with ~ in place of a home folder expanded.
+    """The path with ~ expanded to the home folder.
 
     Raises:
-        ValueError: the home folder is not known, or no file can have that path.
+        ValueError: the home folder is unknown, or no file can have that path.
     """
     if "\0" in path:
-        raise ValueError("no path has the character NUL")
+        raise ValueError("a path cannot contain the character NUL")
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(f"the home folder {Path(path).parts[0]} is not known here; write the whole path") from None
+        raise ValueError(f"the home folder {Path(path).parts[0]} is unknown here; write the whole path") from None
 
 
 def _checked(path: str) -> str:
@@ -46,22 +46,22 @@ Side = Annotated[int, Field(strict=True, ge=4, le=1024)]
 
 
 class Source(BaseModel):
-    """Where the files of the data set come from; what is left out is the data set's own."""
+    """Where the files of the data set come from; keys that are left out keep the data set's own values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     path: LocalPath | None = None
-    """Folder of the files that were placed by hand, or the one file; for the data set `folder`, the images."""
+    """Folder of the files that were placed by hand, or the single file; for the data set `folder`, the images."""
     mirrors: tuple[str, ...] = ()
-    """Addresses (http, https, file) or folders in place of the data set's own, tried in this order."""
+    """Addresses (http, https, file) or folders that replace the data set's own, tried in this order."""
     sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
-    """SHA-256 by file name, in place of size and SHA-256 that are known."""
+    """SHA-256 by file name; replaces the known size and SHA-256."""
     size: Side | tuple[Side, Side] | None = None
-    """Height and width of the images of the data sets `folder` and `photos`: one number, or, of `folder`, the two as
+    """Height and width of the images of the data sets `folder` and `photos`: one number, or for `folder` also
     [height, width]."""
     channels: Literal[1, 3] = 3
-    """Channels of the images of the data set `folder`: 3 for colour, 1 for grey, into which colours are converted by
-    the luma of ITU-R 601."""
+    """Channels of the images of the data set `folder`: 3 for colour, 1 for grey; colours become grey by the luma of
+    ITU-R 601."""
 
     @field_validator("size")
     @classmethod
@@ -81,7 +81,7 @@ class Source(BaseModel):
 
     @property
     def named(self) -> set[str]:
-        """Keys that are given."""
+        """Keys that the study gives."""
         return {key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default}
 
     @property
@@ -99,14 +99,14 @@ class Source(BaseModel):
         return obtain(file, placed=None if self.path is None else local(self.path))
 
     def suffix(self, keys: tuple[str, ...]) -> str:
-        """Eight hex digits of what these keys say, after a hyphen; empty where they say nothing."""
+        """A hyphen and eight hex digits of the hash of these keys; empty if none is given."""
         said = self.model_dump(include=self.named.intersection(keys))
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         return f"-{digest[:8]}" if said else ""
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """The source that a text says in YAML, as in a study.
+        """The source written in a YAML text, as in a study.
 
         Raises:
             ValueError: naming each mistake.
@@ -116,7 +116,7 @@ class Source(BaseModel):
         except yaml.YAMLError as error:
             raise ValueError(f"source: is not YAML ({error})") from None
         except ValidationError as error:
-            # Below size are the kinds of values that were tried.
+            # Below size, pydantic lists the kinds of values that it tried.
             places = [found["loc"][:1] if found["loc"][:1] == ("size",) else found["loc"] for found in error.errors()]
             keys = [".".join(map(str, ("source", *place))) for place in places]
             lines = [f"{key}: {found['msg']}" for key, found in zip(keys, error.errors(), strict=True)]

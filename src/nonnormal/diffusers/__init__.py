@@ -1,6 +1,6 @@
-"""Diffusers: a scheduler with any step, and this project's networks as models. To import it takes seconds.
+"""Diffusers: a scheduler with any step, and this project's networks as models. Importing it takes seconds.
 
-Both classes are imported here: diffusers loads a saved component only from a module that is imported already.
+Both classes are imported here, because diffusers loads a saved component only from a module that is already imported.
 """
 
 from nonnormal.diffusers.predictor import NoisePredictor

@@ -4,8 +4,8 @@ The chain of T calls at the times t_k = t_min + k (1 − t_min)/T becomes the ti
 
     beta_k = Σ(t_(k−1), t_k), the variance that the process adds,    final_alpha_cumprod = alpha(t_min)².
 
-Timesteps are spaced "trailing", so n calls use the times of n equal steps where n divides T, and the nearest ones
-else. Knows processes and denoisers; nothing of studies.
+Timesteps are spaced "trailing", so n calls use the times of n equal steps if n divides T, and the nearest ones
+otherwise. Depends on processes and denoisers; independent of studies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nonnormal.diffusers.predictor import NoisePredictor
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.processes import LinearProcess, uniform_times
 
-# After the scheduler, which sees to it that torchvision can be imported.
+# After the scheduler, which makes sure that torchvision can be imported.
 from diffusers import DDPMPipeline  # isort: skip
 
 _ROUNDING = 1e-9
@@ -35,19 +35,19 @@ def pipeline_of(
     """The pipeline that draws, from the same noise, what `sample_ancestral` draws in the pixel basis.
 
     Args:
-        denoiser: with the pixels as its basis, where it has components.
-        recipe: what it was built from, {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}.
+        denoiser: in the pixel basis if it has components.
+        recipe: arguments it was built from, {"network": arguments of UNet, "denoiser": arguments of NetworkDenoiser}.
         process: of one variable per component and one schedule for all, with alpha² + sigma² = 1.
         step: name of the step.
         timesteps: T.
 
     Raises:
-        ValueError: the process is another one.
+        ValueError: the process does not fit.
     """
     times = uniform_times(timesteps, process.t_min).sort().values
     alpha, level = alpha_and_level(process, times)
     if ((alpha.square() * (1 + level.square()) - 1).abs() > _ROUNDING).any():
-        raise ValueError(f"a DDPM scheduler needs alpha² + sigma² = 1, which {type(process).__name__} has not")
+        raise ValueError(f"a DDPM scheduler needs alpha² + sigma² = 1, which {type(process).__name__} does not satisfy")
     betas = torch.cat([process.marginal(times[1:2])[1], process.transition(times[1:-1], times[2:])[1]]).flatten()
     components = denoiser.components if recipe["denoiser"].get("sigma_data") is None else None
     channels = denoiser.network.unet.config.out_channels
@@ -74,7 +74,7 @@ def pipeline_of(
 
 
 def write(folder: Path, pipeline: DDPMPipeline, card: str) -> None:
-    """Writes a pipeline and its model card (README.md) to a new folder, whole or not at all.
+    """Write a pipeline and its model card (README.md) to a new folder, completely or not at all.
 
     Raises:
         FileExistsError: the folder has files.

@@ -1,8 +1,8 @@
 """Fitted steps of a diffusers scheduler: one for each timestep of a short grid, fitted after training, kept in a file.
 
-A pipeline's grid of T timesteps is a chain of T intervals. In each, the residuals of the network are collected as the
-pipeline would call it, clipping and all, and `objectives.fitting` finds the model's step. `NonNormalScheduler` draws
-from it where diffusers draws N(0, 1).
+A pipeline's grid of T timesteps is a chain of T intervals. In each, the residuals of the network are collected exactly
+as the pipeline calls it, including clipping, and `objectives.fitting` finds the model's step. `NonNormalScheduler`
+draws from it where diffusers draws N(0, 1).
 
 Symbols as in `scheduler`: s < t, alpha² = `alphas_cumprod`; delta = √(SNR_s − SNR_t) (x̂0 − x0), whitened error.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nonnormal.diffusers.scheduler import NonNormalScheduler
 
 STEPS_FILE = "fitted_steps.safetensors"
-_VARIANCES = ("fixed_small", "fixed_small_log")  # of the true step, in whose units fitted steps are
+_VARIANCES = ("fixed_small", "fixed_small_log")  # of the true step; fitted steps are in its units
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +36,10 @@ class FittedSteps:
     """Steps of one grid of timesteps.
 
     Attributes:
-        steps: one for each timestep, from the prior to the data; the last is not drawn where no noise is added after it
+        steps: one for each timestep, from the prior to the data; the last is not drawn if no noise is added after it
             (`final_alpha_cumprod` = 1).
         timesteps: t, falling.
-        levels: alphas_cumprod at these timesteps, by which steps and scheduler are known to belong together.
+        levels: alphas_cumprod at these timesteps, to check that steps and scheduler belong together.
     """
 
     steps: tuple[Step | FittedStep | ResidualStep, ...]
@@ -52,7 +52,7 @@ class FittedSteps:
         Args:
             t: one of the timesteps.
             x0_hat: prediction (B, C, H, W).
-            draw: draws of a law, of a shape whose first number is B.
+            draw: function that draws from a law, with a shape whose first number is B.
 
         Raises:
             ValueError: another timestep, or images of another shape.
@@ -71,7 +71,7 @@ class FittedSteps:
         return step.noise(w, x0_hat) if isinstance(step, FittedStep) else w
 
     def refuse_other(self, scheduler: NonNormalScheduler) -> None:
-        """Refuses a scheduler whose noise levels or variances are others.
+        """Refuse a scheduler with other noise levels or variances.
 
         Raises:
             ValueError: with what was found.
@@ -86,17 +86,17 @@ class FittedSteps:
             raise ValueError("the steps were fitted for other noise levels than the scheduler's; fit them again")
 
     def save(self, folder: Path | str) -> None:
-        """Writes the file of the steps into a scheduler's folder."""
+        """Write the file of the steps into a scheduler's folder."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         facts = {"timesteps": list(self.timesteps), "levels": list(self.levels)}
         save_steps(Path(folder) / STEPS_FILE, self.steps[::-1], **facts)
 
     @classmethod
     def load(cls, folder: Path | str) -> FittedSteps:
-        """The steps of a scheduler's folder; nothing that the file names is imported.
+        """Read the steps from a scheduler's folder; nothing that the file names is imported.
 
         Raises:
-            ValueError: the file is missing, damaged, or holds no fitted steps of a scheduler.
+            ValueError: the file is missing, damaged, or contains no fitted steps of a scheduler.
         """
         path = Path(folder) / STEPS_FILE
         if not path.is_file():
@@ -128,18 +128,18 @@ def fit_scheduler(
     """A scheduler with one step for each of its timesteps, fitted to a pretrained network on images.
 
     Args:
-        unet: of a pipeline: called with (x_t, t), it answers with an object that has `sample`.
-        scheduler: of that pipeline, as `NonNormalScheduler.from_config` makes it; it is left as it is.
-        images: (N, C, H, W) in [−1, 1], best of those that the network was not trained on.
+        unet: network of a pipeline: called with (x_t, t), it returns an object with `sample`.
+        scheduler: of that pipeline, as `NonNormalScheduler.from_config` makes it; it is not changed.
+        images: (N, C, H, W) in [−1, 1], preferably images that the network was not trained on.
         num_inference_steps: T, network calls of the samples.
         choice, basis, seeds, n_draws: as in `objectives.fitting.fit_steps`.
         batch_size: images per network call.
 
     Returns:
-        NonNormalScheduler, for T calls alone. `save_pretrained` of it, or of a pipeline with it, keeps the steps.
+        NonNormalScheduler for exactly T calls. `save_pretrained` of it, or of a pipeline with it, keeps the steps.
 
     Raises:
-        ValueError: not as many seeds as images, an unknown choice or basis, or a variance_type that is neither
+        ValueError: the numbers of seeds and images differ, the choice or basis is unknown, or variance_type is neither
             fixed_small nor fixed_small_log.
     """
     one_seed_an_image(seeds, images)

@@ -1,7 +1,7 @@
 """Keys of diffusers' configurations, each with the values that this package can use.
 
-diffusers takes most values as they are: a `beta_start` of NaN or a misspelt `timestep_spacing` becomes an image that
-looks odd, or an error in the middle of sampling. Here they are refused by key. Knows no class of diffusers.
+diffusers accepts most values unchecked: a `beta_start` of NaN or a misspelt `timestep_spacing` gives odd images, or an
+error in the middle of sampling. Here they are refused by key. Uses no class of diffusers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # which pydantic needs before Python 3.12
 
-# Bounds, so that no configuration takes the memory of the machine.
+# Bounds, so that no configuration fills the memory of the machine.
 Timesteps = Annotated[int, Field(ge=1, le=1_000_000)]
 ImageSize = Annotated[int, Field(ge=1, le=1024)]
 Channels = Annotated[int, Field(ge=1, le=8192)]
@@ -33,7 +33,7 @@ class SchedulerKeys(TypedDict, total=False):
     beta_end: Beta
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
     trained_betas: Annotated[list[LastBeta] | None, BeforeValidator(lambda betas: _listed(betas))]
-    # Not fixed_large_log: diffusers takes the root of a logarithm there, which is no number.
+    # Not fixed_large_log: there diffusers takes the square root of a logarithm, which is NaN.
     variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large", "learned", "learned_range"]
     clip_sample: bool
     prediction_type: Literal["epsilon", "sample", "v_prediction"]
@@ -47,7 +47,7 @@ class SchedulerKeys(TypedDict, total=False):
 
 
 class OwnSchedulerKeys(TypedDict, total=False):
-    """Keys of `NonNormalScheduler` that `DDPMScheduler` has not, but for the name of the step."""
+    """Keys of `NonNormalScheduler` that `DDPMScheduler` does not have, except the name of the step."""
 
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -98,7 +98,7 @@ class UNetKeys(TypedDict, total=False):
     class_embed_type: None
     num_class_embeds: None
     num_train_timesteps: Timesteps | None
-    # What diffusers' EMAModel writes beside them, which changes nothing of the network.
+    # Written by diffusers' EMAModel; they do not change the network.
     decay: Any
     min_decay: Any
     optimization_step: Any
@@ -109,7 +109,7 @@ class UNetKeys(TypedDict, total=False):
 
 
 class NoisePredictorKeys(TypedDict):
-    """Keys of a `NoisePredictor`; its network's own are looked at when it is built."""
+    """Keys of a `NoisePredictor`; those of its network are checked when it is built."""
 
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 
@@ -127,7 +127,7 @@ def refuse_unusable(config: Mapping[str, Any], keys: type) -> None:
     """Refuses a configuration with a value that cannot be used.
 
     Args:
-        config: keys that begin with "_" are diffusers' own, and are not looked at.
+        config: keys that begin with "_" belong to diffusers and are not checked.
         keys: one of the classes of this module.
 
     Raises:
@@ -146,7 +146,7 @@ def refuse_unusable(config: Mapping[str, Any], keys: type) -> None:
 
 
 def _allowed(detail: Mapping[str, Any]) -> str:
-    """What is allowed, as it follows on "must be"."""
+    """The allowed values, as a text that follows "must be"."""
     place = f" at item {detail['loc'][-1]}" if isinstance(detail["loc"][-1], int) else ""
     if detail["type"] == "literal_error":
         return "one of " + detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "") + place

@@ -5,8 +5,8 @@ This project's networks are denoisers x̂0(x, sigma) in VE coordinates, conditio
     ε̂(x_k, k) = (x_k/alpha_k − x̂0(x_k/alpha_k, sigma_k))/sigma_k,
     alpha_k² = sigmoid(log_snr_k),    sigma_k² = exp(−log_snr_k),
 
-with the exact log_snr_k of timestep k, so that pipelines and schedulers of diffusers take it for a `UNet2DModel`. Knows
-diffusers and denoisers; nothing of studies.
+with the exact log_snr_k of timestep k, so that pipelines and schedulers of diffusers can use it like a `UNet2DModel`.
+Depends on diffusers and denoisers; independent of studies.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NoisePredictor(ModelMixin, ConfigMixin):
         network: arguments of `UNet`.
         denoiser: arguments of `NetworkDenoiser`, without the network and the components.
         log_snrs: log-SNR of each timestep, T of them, falling.
-        mean, std: of each pixel, (C, H, W) as nested lists, where the denoiser scales by them; else None.
+        mean, std: of each pixel, (C, H, W) as nested lists, if the denoiser scales by them; else None.
 
     Raises:
         ValueError: C differs between input and output, or log_snrs do not fall.

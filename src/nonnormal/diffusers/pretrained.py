@@ -2,9 +2,9 @@
 
 A network is diffusers' `UNet2DModel`, or the `NoisePredictor` of a pipeline that this project exported.
 
-A network is taken over once into a file of its own, with configuration, schedule and origin in the header, and sampled
-from there by diffusers' own pipeline with `NonNormalScheduler` in it. Weights are read as safetensors only: a pickle
-can run code. Knows diffusers and the scheduler; nothing of studies, data sets or this project's own networks.
+A network is loaded once and written to one file, with configuration, schedule and origin in the header; diffusers' own
+pipeline samples from this file with `NonNormalScheduler`. Weights are read as safetensors only: a pickle can run code.
+Depends on diffusers and the scheduler; independent of studies, data sets and this project's own networks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nonnormal.diffusers.predictor import NoisePredictor
 from nonnormal.diffusers.scheduler import NonNormalScheduler
 from nonnormal.files import read_tensors, track_input, write_tensors
 
-# After the scheduler, which sees to it that torchvision can be imported.
+# After the scheduler, which makes sure that torchvision can be imported.
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -41,8 +41,8 @@ class Pretrained:
     Attributes:
         unet: the network, in evaluation mode.
         schedule: configuration of its diffusers scheduler.
-        origin: where it is from, in words.
-        sha256: of its file of weights.
+        origin: folder or Hub repository of the network, in words.
+        sha256: SHA-256 of its file of weights.
     """
 
     unet: UNet2DModel | NoisePredictor
@@ -76,28 +76,28 @@ def fetch(hub_id: str, revision: str) -> Path:
     """Folder of a commit of a repository on the Hugging Face Hub: configuration and safetensors, nothing else.
 
     Raises:
-        ValueError: it cannot be had; the message says what to do.
+        ValueError: it cannot be fetched; the message says what to do.
     """
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=NETWORK_FILES))
-    except (OSError, ValueError) as error:  # what the Hub's client raises when offline, refused, or not found
+    except (OSError, ValueError) as error:  # errors of the Hub's client when offline, refused, or not found
         raise ValueError(
-            f"pretrained.hub_id: {hub_id} at revision {revision} cannot be had ({str(error).splitlines()[0]}); with "
-            f"`hf download {hub_id} --revision {revision} --local-dir FOLDER` get it elsewhere, and say "
-            "pretrained.path: FOLDER in place of hub_id and revision"
+            f"pretrained.hub_id: {hub_id} at revision {revision} cannot be fetched ({str(error).splitlines()[0]}); "
+            f"download it elsewhere with `hf download {hub_id} --revision {revision} --local-dir FOLDER`, and set "
+            "pretrained.path: FOLDER instead of hub_id and revision"
         ) from None
 
 
 def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, origin: str | None = None) -> Pretrained:
-    """The network of a folder that `save_pretrained` wrote: of a pipeline, or of its network alone.
+    """The network in a folder written by `save_pretrained`, of a pipeline or of its network alone.
 
     Args:
         folder: with config.json and diffusion_pytorch_model.safetensors, itself or in unet/; scheduler_config.json,
             itself or in scheduler/.
-        schedule: configuration in place of scheduler_config.json.
-        origin: what to call it; the folder where it is None.
+        schedule: configuration that replaces scheduler_config.json.
+        origin: its name; the folder if None.
 
     Raises:
         ValueError: a file is missing or damaged, weights are pickled, incomplete or no finite floating-point numbers, a
@@ -142,7 +142,7 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
 
 
 def write(path: Path, network: Pretrained) -> None:
-    """Writes a network with all that `read` needs, atomically."""
+    """Write a network for `read`, atomically."""
     config = {key: value for key, value in network.unet.config.items() if not key.startswith("_")}
     facts = {"unet": config, "schedule": dict(network.schedule), "origin": network.origin, "sha256": network.sha256}
     if (kind := type(network.unet).__name__) != "UNet2DModel":
@@ -151,7 +151,7 @@ def write(path: Path, network: Pretrained) -> None:
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> Pretrained:
-    """The network of `write`, on the device.
+    """Read a network written by `write`, onto the device.
 
     Raises:
         ValueError: the file is damaged.
@@ -164,14 +164,14 @@ def read(path: Path, device: torch.device | str = "cpu") -> Pretrained:
 
 
 def _network_configuration(path: Path) -> dict[str, Any]:
-    """The configuration of an unconditional network whose size of images is known."""
+    """The configuration of an unconditional network with a known image size."""
     config = _configuration(path)
     kind = config.get("_class_name")
     if kind not in _KINDS:
         raise ValueError(f"{path}: expected a UNet2DModel, found {kind!r}")
     if config.get("num_class_embeds") is not None or config.get("class_embed_type") is not None:
-        raise ValueError(f"{path}: the network asks for a class; expected an unconditional one")
-    if "_use_default_values" in config:  # diffusers has it in memory only, and would ignore the keys that it lists
+        raise ValueError(f"{path}: the network needs a class label; expected an unconditional one")
+    if "_use_default_values" in config:  # diffusers uses it in memory only, and would ignore the keys in it
         raise ValueError(f"{path}: _use_default_values: unknown key, found {config['_use_default_values']!r}")
     try:
         if kind == "NoisePredictor":
@@ -189,10 +189,10 @@ def _weights(network: Path) -> Path:
     if not path.is_file() or (network / f"{_WEIGHTS}.index.json").exists():
         others = [file.name for file in network.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".safetensors")]
         pickled = ", a pickle, which can run code" if any(not name.endswith("safetensors") for name in others) else ""
-        found = f"found {', '.join(sorted(others))}{pickled}; where you trust it, " if others else "found none; "
+        found = f"found {', '.join(sorted(others))}{pickled}; if you trust it, " if others else "found none; "
         raise ValueError(
-            f"{network.resolve()}: expected weights in one file {_WEIGHTS}, {found}load it by diffusers and "
-            'write it again by save_pretrained(folder, max_shard_size="100GB")'
+            f"{network.resolve()}: expected weights in one file {_WEIGHTS}, {found}load it with diffusers and "
+            'write it again with save_pretrained(folder, max_shard_size="100GB")'
         )
     try:
         with safe_open(track_input(path), framework="pt") as file:
@@ -209,7 +209,7 @@ def _schedule(folder: Path) -> tuple[Path, dict[str, Any]]:
     places = [folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"]
     if not (found := next((place for place in places if place.is_file()), None)):
         raise ValueError(
-            f"{folder.resolve()}: there is no scheduler_config.json; say in pretrained.schedule how it was trained"
+            f"{folder.resolve()}: there is no scheduler_config.json; describe its training in pretrained.schedule"
         )
     return found, _configuration(found)
 
@@ -225,14 +225,14 @@ def _loaded(network: Path, kind: type[UNet2DModel | NoisePredictor]) -> UNet2DMo
     for kind in ("missing", "unexpected", "mismatched"):
         if names := report[f"{kind}_keys"]:
             raise ValueError(f"{(network / _WEIGHTS).resolve()}: {len(names)} {kind} tensors, such as {min(names)}")
-    unet = unet.float()  # diffusers keeps other types where a file has several
+    unet = unet.float()  # diffusers keeps other types if a file has several
     if wrong := [name for name, value in unet.state_dict().items() if not value.isfinite().all()]:
         raise ValueError(f"{(network / _WEIGHTS).resolve()}: {wrong[0]} has numbers that are not finite in float32")
     return unet.eval().requires_grad_(False)
 
 
 def _refuse_unusable_answers(unet: UNet2DModel | NoisePredictor, n_levels: int, place: Path) -> None:
-    """Refuses a network that cannot be called on its images, or whose answer is not finite, by one call."""
+    """Call the network once; refuse one that cannot be called on its images, or whose answer is not finite."""
     shape = Pretrained(unet, {}, "", "").shape
     noise = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
     try:

@@ -1,10 +1,11 @@
 """A diffusers scheduler: ancestral sampling with any step, for a pretrained network.
 
-x_s = mean_q(x_t, x̂0) + std z with z ~ q, where diffusers' `DDPMScheduler` has z ~ N(0, 1): schedules, time grids,
-variances and the configuration are its own, the prior stays normal, and with the normal step every sample is the same.
+x_s = mean_q(x_t, x̂0) + std z with z ~ q, where diffusers' `DDPMScheduler` has z ~ N(0, 1). Schedules, time grids,
+variances and configuration are those of `DDPMScheduler`, the prior stays normal, and with the normal step all samples
+are the same as those of `DDPMScheduler`.
 
-Symbols: s < t, consecutive times of the grid; alpha² = `alphas_cumprod`, sigma² = 1 − alpha²; z, the step. Knows
-diffusers and steps; nothing of this project's processes, networks or studies.
+Symbols: s < t, consecutive times of the grid; alpha² = `alphas_cumprod`, sigma² = 1 − alpha²; z, the step. Depends on
+diffusers and steps; independent of this project's processes, networks and studies.
 
 Source: mean and variance: Ho et al. (2006.11239) eq. 7; any other step: li2024 §3.
 """
@@ -33,26 +34,27 @@ Generators = torch.Generator | list[torch.Generator] | None
 class NonNormalScheduler(DDPMScheduler):
     """x_s = mean_q(x_t, x̂0) + std z, z ~ `step_distribution`: diffusers' `DDPMScheduler` with any step.
 
-    NonNormalScheduler.from_config(pipe.scheduler.config, step_distribution="laplace") takes the place of a scheduler.
-    A pipeline saved with it is loaded from its folder where this module is imported before.
+    NonNormalScheduler.from_config(pipe.scheduler.config, step_distribution="laplace") replaces a pipeline's scheduler.
+    Import this module before loading a pipeline that was saved with it.
 
-    Deviates: where rounding gives diffusers' trailing grid one timestep too many, at −1, that one is left out.
+    Deviates: if rounding gives diffusers' trailing grid one timestep too many, at −1, that timestep is left out.
 
     Args:
         step_distribution: name of the step, as `nonnormal.steps.get` reads it: "laplace", "student_t(df=5)",
-            "module:Class". It is kept in the configuration as it is written.
+            "module:Class". The configuration keeps it as written.
         final_alpha_cumprod: alpha² at which the chain ends. With 1, as in diffusers, the image is the x̂0 of the last
-            call. Below 1 the last step adds noise as every other, to a state at this level that is divided by alpha:
-            the chain of this project's processes, whose data begin with a little noise. Noise levels are then float64.
+            call. Below 1 the last step adds noise like every other step, and the state at this level is divided by
+            alpha: this is the chain of this project's processes, which end with a little noise. Noise levels are then
+            float64.
         fitted_steps: name of the file of fitted steps beside the configuration, which `with_steps` sets.
         *args, **kwargs: those of `DDPMScheduler`.
 
     Attributes:
         law: the `Step` of that name.
-        steps: `FittedSteps` in its place, or None.
+        steps: `FittedSteps` that replace it, or None.
 
     Raises:
-        ValueError: no such step, a value that cannot be used, or noise levels at which a sample is no number.
+        ValueError: an unknown step, a value that cannot be used, or noise levels that would give samples of NaN.
 
     Examples:
         >>> from nonnormal import NonNormalScheduler
@@ -91,7 +93,7 @@ class NonNormalScheduler(DDPMScheduler):
         self._refuse_unusable_levels()
 
     def _refuse_unusable_levels(self) -> None:
-        """Refuses noise levels at which the mean or variance of a step would be no number."""
+        """Refuse noise levels at which the mean or variance of a step would be NaN."""
         config, levels = self.config, self.alphas_cumprod
         if len(levels) != config.num_train_timesteps:
             raise ValueError(
@@ -125,7 +127,7 @@ class NonNormalScheduler(DDPMScheduler):
     del _ddpm, _key, _step, _final, _fitted
 
     def with_steps(self, steps: FittedSteps) -> NonNormalScheduler:
-        """This scheduler with fitted steps, as `fitted.fit_scheduler` finds them, for their timesteps alone.
+        """This scheduler with fitted steps, as `fitted.fit_scheduler` finds them, for exactly their timesteps.
 
         Raises:
             ValueError: the steps were fitted for other noise levels, or for a network with another variance_type.
@@ -136,7 +138,7 @@ class NonNormalScheduler(DDPMScheduler):
         return scheduler
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Writes the configuration, and fitted steps in a file beside it, into a folder."""
+        """Write the configuration, and fitted steps in a file beside it, to a folder."""
         self._refuse_missing_steps()
         if self.steps is not None:
             self.steps.save(save_directory)
@@ -144,7 +146,7 @@ class NonNormalScheduler(DDPMScheduler):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path=None, subfolder=None, return_unused_kwargs=False, **kwargs):
-        """The scheduler of a folder, or of a name on the Hub; with fitted steps, if it has them, of a folder alone.
+        """Load the scheduler from a folder or the Hub; fitted steps can be loaded from a folder only.
 
         Args:
             pretrained_model_name_or_path, subfolder, return_unused_kwargs: as in diffusers.
@@ -170,17 +172,17 @@ class NonNormalScheduler(DDPMScheduler):
 
     @classmethod
     def from_config(cls, config=None, return_unused_kwargs=False, *, trust_steps=False, **kwargs):
-        """The scheduler of a configuration with other values for some of its keys.
+        """Make a scheduler from a configuration, with other values for some of its keys.
 
         Args:
             config: of any scheduler of diffusers with betas.
             return_unused_kwargs: as in diffusers.
-            trust_steps: whether a `step_distribution` "module:Class" *of the configuration* may be imported, which runs
-                code: a downloaded configuration names any module. One among the keywords is imported anyway.
+            trust_steps: whether a `step_distribution` "module:Class" *of the configuration* may be imported. This runs
+                code, and a downloaded configuration can name any module. One given as a keyword is always imported.
             **kwargs: other values.
 
         Raises:
-            TypeError: a keyword is no key; diffusers leaves it out without a word, and with it the step.
+            TypeError: a keyword is not a key; diffusers would ignore it silently, and with it a misspelt step.
             StepError: the configuration names a step that is neither registered nor trusted.
             ValueError: the configuration has no betas, or a value that cannot be used.
         """
@@ -203,34 +205,34 @@ class NonNormalScheduler(DDPMScheduler):
         name = None if "step_distribution" in kwargs else config_dict.get("step_distribution")
         if isinstance(name, str) and not (trust_steps or is_registered(name)):
             raise StepError(
-                f"step_distribution: found {name!r} in a configuration; to import it runs code. Where you trust it, "
-                "give trust_steps=True, or register the class by nonnormal.steps.register before"
+                f"step_distribution: found {name!r} in a configuration; importing it runs code. If you trust it, "
+                "give trust_steps=True, or register the class with nonnormal.steps.register first"
             )
-        # Each value as it stands: diffusers takes its own default in place of another class's, such as Heun's betas.
+        # Values are kept: diffusers would replace another class's defaults, such as Heun's betas, with its own.
         config = {key: value for key, value in config_dict.items() if key != "_use_default_values"}
         if config.get("variance_type", "") is None:  # of a solver that adds no noise
             del config["variance_type"]
         return super().extract_init_dict(config, **kwargs)
 
     def register_to_config(self, **keys):
-        """Adds keys to the configuration.
+        """Add keys to the configuration.
 
         Raises:
-            ValueError: a key of the constructor has another value already; step and noise levels were made from it.
+            ValueError: a key of the constructor already has another value, from which step and noise levels were made.
         """
         fixed = inspect.signature(type(self).__init__).parameters.keys() & getattr(self, "_internal_dict", {}).keys()
         if changed := [key for key in keys if key in fixed]:
             raise ValueError(
-                f"{changed[0]}: cannot be changed in a scheduler that is built; make another one by "
+                f"{changed[0]}: cannot be changed after construction; make another scheduler with "
                 f"NonNormalScheduler.from_config(scheduler.config, {changed[0]}=...)"
             )
         super().register_to_config(**keys)
 
     def set_timesteps(self, *args, **kwargs) -> None:
-        """Sets the timesteps of sampling, as `DDPMScheduler` does.
+        """Set the timesteps of sampling, as `DDPMScheduler` does.
 
         Raises:
-            ValueError: a timestep is none of the training's, or there are fitted steps for others than these.
+            ValueError: a timestep does not exist in training, or steps were fitted for other timesteps.
         """
         self._refuse_missing_steps()
         super().set_timesteps(*args, **kwargs)
@@ -260,12 +262,13 @@ class NonNormalScheduler(DDPMScheduler):
             model_output: the network's answer (B, C, H, W), or (B, 2C, H, W) with a learned variance behind it.
             timestep: t, one of `timesteps`.
             sample: x_t (B, C, H, W).
-            generator: source of z, or a list of one per image; torch's default generator where it is None.
-            return_dict: an object with `prev_sample` and `pred_original_sample`, else the pair (x_s, x̂0).
+            generator: source of z, or a list with one per image; torch's default generator if None.
+            return_dict: whether to return an object with `prev_sample` and `pred_original_sample`, else the pair
+                (x_s, x̂0).
 
         Raises:
-            ValueError: a list of generators is neither of 1 nor of B, a learned variance is missing, or fitted steps
-                are of another timestep or for images of another shape.
+            ValueError: a list of generators has neither 1 nor B items, a learned variance is missing, or steps were
+                fitted for other timesteps or images of another shape.
         """
         predicted_variance = None
         if self.config.variance_type in ("learned", "learned_range"):
@@ -299,7 +302,7 @@ class NonNormalScheduler(DDPMScheduler):
         return self._x0_hat(model_output, sample, self.alphas_cumprod[timestep])
 
     def _x0_hat(self, model_output: Tensor, xt: Tensor, alpha2: Tensor) -> Tensor:
-        """The clean image that the network's answer stands for, clipped as the configuration says."""
+        """The predicted clean image for the network's answer, clipped according to the configuration."""
         if self.config.prediction_type == "epsilon":
             x0_hat = (xt - (1 - alpha2) ** 0.5 * model_output) / alpha2**0.5
         elif self.config.prediction_type == "v_prediction":
@@ -313,7 +316,7 @@ class NonNormalScheduler(DDPMScheduler):
         return x0_hat
 
     def _std(self, t: int | Tensor, predicted_variance: Tensor | None) -> Tensor:
-        """Standard deviation of x_s; what diffusers calls its variance is that, its square, or its logarithm."""
+        """Standard deviation of x_s; diffusers' "variance" is this number, its square, or its logarithm."""
         variance = self._get_variance(t, predicted_variance=predicted_variance)
         if self.config.variance_type == "fixed_small_log":
             return variance
@@ -325,9 +328,9 @@ def _draw(
 ) -> Tensor:
     """z ~ law (B, C, H, W), by the rules of diffusers' `randn_tensor`.
 
-    A list has one generator per image, or one for all; z is drawn where its generator lives, and moved.
+    A list has one generator per image, or one for all; z is drawn on its generator's device, and moved.
 
-    Deviates: z is drawn in float32 at least and then cast; half precision has too few digits for a tail.
+    Deviates: z is drawn in at least float32 and then cast, since half precision has too few digits for tails.
     """
     if isinstance(generator, list) and len(generator) != 1:
         if len(generator) != shape[0]:

@@ -1,4 +1,4 @@
-"""The command `nonnormal`: says in one line which packages it lacks, where the library is installed without them."""
+"""The command `nonnormal`; if the library is installed alone, one line names the packages that are missing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ PACKAGES = ("itables", "jinja2", "markupsafe", "matplotlib", "pandas", "seaborn"
 
 
 def main() -> None:
-    """Runs the command line; without the packages of the extra `study`, one line and exit code 2."""
+    """Run the command line; without the packages of the extra `study`, print one line and exit with code 2."""
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        print(f"error: the command needs {', '.join(missing)}; pip install 'nonnormal[study]'", file=sys.stderr)
+        print(f"error: the command needs {', '.join(missing)}; in a clone: pip install '.[study]'", file=sys.stderr)
         sys.exit(2)
     from nonnormal.study.cli import main as run
 

@@ -1,6 +1,6 @@
-"""Experiment: what a folder of this package says of itself, so that nothing else needs to list experiments.
+"""Experiment: one folder's description of its settings, jobs, figures and tables; nothing else lists experiments.
 
-Rules, commands, summary, tables, figures, page and report read these objects. They name functions by text
+Rules, commands, summary, tables, figures, page and report read these objects. They name functions as texts
 ("measure:rows", relative to the experiment's folder), so that reading a study imports neither torch nor matplotlib.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nonnormal.study.results.paths import Layout
 
 OVER = "over trainings where a run has several, else over images"
-"""What the intervals of figures and tables are over, for their captions."""
+"""The unit of the intervals in figures and tables, for their captions."""
 Inputs = Callable[["Study", "Layout", str | None], Iterable[Path]]
 
 
@@ -35,20 +35,20 @@ def measured(study: Study, layout: Layout, run: str | None) -> list[Path]:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the workflow and one command, `nonnormal evaluate NAME STUDY`, which measures.
+    """A measurement: one job of the workflow and one command, `nonnormal evaluate NAME STUDY`.
 
     Attributes:
-        name: of the rule, of the command, and of the files that it writes.
+        name: name of the rule, the command, and the files that it writes.
         about: what it measures, one line for `--help`.
         function: "module:function" in the experiment's folder; called with a `Context`, returns rows of the summary,
             or arrays by name, or both as a tuple.
-        settings: which keys of which section of a study it depends on; an empty tuple stands for the whole section.
-        inputs: the files that it reads, by study, layout and network.
-        runs: names of the networks that it looks at, one after the other; None for a job that looks at none.
-        each: whether each network has a job, and files, of its own; else there is one for the study.
-        when: whether a study that has the experiment has this job, too.
+        settings: keys that it depends on, by section of the study; an empty tuple stands for the whole section.
+        inputs: function of study, layout and network that returns the files that it reads.
+        runs: function that returns the names of the networks that it uses; None for a job without networks.
+        each: whether each network has its own job and files; otherwise there is one job for the study.
+        when: function that decides whether a study with the experiment has this job.
         rows, arrays: whether it writes rows of the summary, and whether it writes arrays.
-        gpu: whether it uses one where there is one.
+        gpu: whether it uses a GPU if there is one.
     """
 
     name: str
@@ -84,15 +84,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: `function` draws it from what `takes` names of a `Context`.
+    """A figure, drawn by `function` from the attributes of a `Context` that `takes` names.
 
     Attributes:
         name: of the file, and in the paper.
         function: "module:function" in the experiment's folder.
         caption: its first sentence is the insight.
-        takes: attributes of `Context`, in the order of the function's arguments; attributes of these with a point.
-        inputs: the files it is drawn from, if not from the summary.
-        when: whether a study that has the experiment has this figure, too.
+        takes: attributes of `Context`, in the order of the function's arguments; "a.b" is the attribute b of a.
+        inputs: function that returns the files that it is drawn from, if not from the summary.
+        when: function that decides whether a study with the experiment has this figure.
     """
 
     name: str
@@ -109,16 +109,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: numbers from what `takes` names of a `Context`, and the same for reading.
+    """A table: numbers from the attributes of a `Context` that `takes` names, and the same formatted for reading.
 
     Attributes:
         name: of the file, and in the paper.
         numbers: "module:function" in the experiment's folder; returns a DataFrame.
-        readable: likewise, called with the numbers and with what `shows` names; a DataFrame, or several of them.
-        caption: its first sentence says what to see.
+        readable: likewise, called with the numbers and the attributes that `shows` names; one DataFrame or several.
+        caption: its first sentence states the insight.
         takes, shows: attributes of `Context`, as above.
         prose: whether its cells hold sentences.
-        inputs: files it needs beside the summary, by the study's layout.
+        inputs: function of the study's layout that returns files needed in addition to the summary.
     """
 
     name: str
@@ -133,16 +133,16 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A folder: settings, measurement, tables and figures.
+    """An experiment, one folder: settings, measurement, tables and figures.
 
     Attributes:
         name: of the folder.
         title: heading of its figures on the results page.
         package: dotted name of its folder, in which functions are looked up.
-        section: key of a study file that asks for it; None for what every study with runs has.
-        settings: "module:class" in its folder, the `Section` that this key holds.
-        place: where it stands among others, in summary, page and report.
-        jobs, figures, tables: what it makes.
+        section: key of a study file that turns it on; None if every study with runs has it.
+        settings: "module:class" in its folder, the `Section` of this key.
+        place: its position among the experiments, in summary, page and report.
+        jobs, figures, tables: its jobs, figures and tables.
         headline: "module:function", the numbers that it adds to metrics.json, called with a `Context`.
     """
 
@@ -159,7 +159,7 @@ class Experiment:
 
     @property
     def is_packaged(self) -> bool:
-        """Whether it is one of this package."""
+        """Whether it belongs to this package."""
         return self.package.startswith("nonnormal.")
 
     def belongs_to(self, study: Study) -> bool:
@@ -172,7 +172,7 @@ class Experiment:
         return self.settings and self.found(self.settings)
 
     def networks(self, study: Study) -> dict[str, Run]:
-        """The networks that its section of the study has of its own, by name."""
+        """The networks that its section of the study defines, by name."""
         return getattr(getattr(study, self.section or "", None), "networks", {})
 
     def jobs_of(self, study: Study) -> list[Job]:
@@ -184,11 +184,11 @@ class Experiment:
         return [figure for figure in self.figures if figure.when(study)]
 
     def draw(self, figure: Figure, context: Context) -> Any:
-        """One of its figures, as matplotlib has it."""
+        """One of its figures, as a matplotlib figure."""
         return self.call(figure.function, *_taken(context, figure.takes))
 
     def numbers(self, table: Table, context: Context) -> pd.DataFrame:
-        """One of its tables in numbers, of a study whose summary is made."""
+        """The numbers of one of its tables; the study's summary must exist."""
         return self.call(table.numbers, *_taken(context, table.takes))
 
     def readable(self, table: Table, numbers: pd.DataFrame, context: Context) -> tuple[pd.DataFrame, ...]:
@@ -201,7 +201,7 @@ class Experiment:
         return self.found(function)(*arguments)
 
     def found(self, name: str) -> Any:
-        """What stands in its folder, "module:name"."""
+        """An object in its folder, "module:name"."""
         module, _, name = name.partition(":")
         return getattr(importlib.import_module(f"{self.package}.{module}"), name)
 
@@ -211,7 +211,7 @@ class Experiment:
         return [*(figure.function for figure in self.figures_of(study)), *tables]
 
     def modules(self, *functions: str) -> list[str]:
-        """Dotted names of the modules that functions of its folder, and its settings, stand in."""
+        """Dotted names of the modules that contain its functions and its settings."""
         named = (*functions, *([self.settings] if self.settings else []))
         return list(dict.fromkeys(f"{self.package}.{name.partition(':')[0]}" for name in named))
 

@@ -1,7 +1,7 @@
-"""Registry: the experiments that there are.
+"""Registry of experiments.
 
-A folder of `experiments` is one by the `EXPERIMENT` that it holds. Others come from installed packages, by entry points
-of the group `nonnormal.experiments`, and from the folder of a study, by its key `experiments`.
+Each folder of `experiments` with an `EXPERIMENT` is one. Others come from installed packages, by entry points of the
+group `nonnormal.experiments`, and from a study's key `experiments`.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def all_experiments(own: tuple[str, ...] = ()) -> tuple[Experiment, ...]:
         own: those of the study's key `experiments`, module:NAME, in the working folder or on the Python path.
 
     Raises:
-        ValueError: one cannot be loaded, is no experiment, or has a name that another one has.
+        ValueError: one cannot be loaded, is not an experiment, or has the name of another one.
     """
     installed = tuple(entry.value for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
     found = [*packaged(), *map(_loaded, dict.fromkeys((*installed, *own)))]
     for kind, named in _NAMED.items():
         names = [name for experiment in found for name in named(experiment)]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"{kind} {min(twice)} is there more than once; name it otherwise")
+            raise ValueError(f"{kind} {min(twice)} exists more than once; use another name")
     return tuple(sorted(found, key=lambda experiment: experiment.place))
 
 
@@ -73,7 +73,7 @@ def _loaded(path: str) -> Experiment:
         raise ValueError(f"{path} is no Experiment of nonnormal.study.experiment, but {type(found).__name__}")
     if not hasattr(importlib.import_module(found.package), "__path__"):
         raise ValueError(
-            f"{path}: package: found {found.package}, which is no folder; write __name__ in its __init__.py"
+            f"{path}: package: found {found.package}, which is not a folder; write __name__ in its __init__.py"
         )
     return found
 
@@ -108,7 +108,7 @@ def tables_of(study: Study) -> dict[str, tuple[Experiment, Table]]:
 
 
 def parts(study: Study, layout: Layout) -> list[Path]:
-    """All files of rows that the summary gathers."""
+    """All files of rows that the summary collects."""
     return [
         layout.rows(job.name, run)
         for _, job in jobs_of(study).values()
@@ -121,7 +121,7 @@ def job_named(study: Study, name: str) -> tuple[Experiment, Job]:
     """The job of that name in a study.
 
     Raises:
-        ValueError: the study has none of that name.
+        ValueError: the study has no job of that name.
     """
     return _named(jobs_of(study), name, "job")
 

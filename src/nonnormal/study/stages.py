@@ -1,6 +1,6 @@
-"""Stages: a study as a few coarse stages of DVC, whose jobs are Snakemake's.
+"""Stages: a study as four coarse stages of DVC, each of which runs Snakemake's jobs.
 
-Snakemake knows how a result is made, DVC which version of it belongs to which commit. `nonnormal dvc` writes a dvc.yaml
+Snakemake makes results; DVC stores which version of a result belongs to which commit. `nonnormal dvc` writes a dvc.yaml
 from a study, its experiments and its layout; each stage calls `nonnormal stage`, which starts Snakemake once.
 """
 
@@ -47,10 +47,10 @@ class Stage:
 
     Attributes:
         name: of the stage.
-        rules: Snakemake's rules that it may run; what comes before belongs to other stages and is up to date.
+        rules: Snakemake's rules that it may run; earlier rules belong to other stages and are up to date.
         files: all files that it makes.
         inputs: files of other stages, and of the project, that it reads.
-        params: keys of the study file that it depends on, those that the file leaves out among them.
+        params: keys of the study file that it depends on, including keys that the file leaves out.
         metrics: the file among `files` that `dvc metrics` shows.
     """
 
@@ -63,7 +63,7 @@ class Stage:
 
 
 def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]:
-    """The stages of a study by name: data, train, evaluate, report; without those that would make no file."""
+    """The stages of a study by name: data, train, evaluate, report; without stages that make no file."""
     experiments, jobs = experiments_of(study), [job for _, job in jobs_of(study).values()]
     figures, tables = figures_of(study), tables_of(study)
     weights = [layout.weights(run) for run in study.networks]
@@ -134,10 +134,10 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
 
 
 def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
-    """What `pipeline`, a dvc.yaml, says of the study, as YAML values.
+    """Content of `pipeline`, the dvc.yaml of the study, as YAML values.
 
-    In another folder than the project's its stages run at the top. What another dvc.yaml makes already, as the data
-    set, is left to that: DVC refuses two stages with one output.
+    Its stages run at the top of the project, wherever the file lies. Files that another dvc.yaml makes already, such as
+    the data set, are left out: DVC refuses two stages with the same output.
     """
     file, study = relative(study_file), load(study_file)
     layout = Layout(study.name, study.data_name, study.headline)
@@ -174,7 +174,7 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
 
 
 def place_of(study_file: Path) -> Path:
-    """Where a study's dvc.yaml lies: at the top if it is the headline study, else in a folder of its own."""
+    """Path of a study's dvc.yaml: at the top for the headline study, otherwise in its own folder."""
     study = load(study_file)
     return PIPELINE if study.headline else PIPELINES / study.name / PIPELINE
 
@@ -192,21 +192,20 @@ def text_of(study_file: Path, pipeline: Path = PIPELINE) -> str:
 
 
 def run(name: str, study_file: Path, pipeline: Path = PIPELINE) -> None:
-    """Becomes Snakemake, which makes the files of a stage.
+    """Replace this process with Snakemake, which makes the files of a stage.
 
-    DVC leaves the files of another time where they are (persist). Snakemake judges by its records which of them still
-    hold. A file of which it has none came from DVC's cache, in a fresh clone or a queued experiment, and its time says
-    nothing: it is made anew.
+    DVC leaves earlier files in place (persist). Snakemake's records show which of them are up to date. A file without a
+    record came from DVC's cache, in a fresh clone or a queued experiment; its time proves nothing, so it is made again.
 
     Raises:
-        ValueError: the study has no such stage, or `pipeline` says otherwise of it, e.g. since a network was added.
+        ValueError: the study has no such stage, or `pipeline` has another one, e.g. because a network was added.
     """
     found, said = described(study_file, pipeline)["stages"], read(pipeline)
     if name not in found:
         raise ValueError(f"found {name!r}; the stages of {study_file} are {', '.join(found)}")
     if not isinstance(said, Mapping) or (said.get("stages") or {}).get(name) != found[name]:
         again = f"nonnormal dvc {study_file}" + f" --out {pipeline}" * (pipeline != PIPELINE)
-        raise ValueError(f"{pipeline}: its stage {name} is not that of {study_file}; write it anew: {again}")
+        raise ValueError(f"{pipeline}: its stage {name} does not match {study_file}; write it again: {again}")
     study = load(study_file)
     layout = Layout(study.name, study.data_name, study.headline)
     stage = stages_of(study, layout, relative(study_file))[name]
@@ -219,21 +218,21 @@ def run(name: str, study_file: Path, pipeline: Path = PIPELINE) -> None:
 
 
 def _trained(study: Study) -> Iterator[str]:
-    """Keys of the study that say what is trained, and how often."""
+    """Keys of the study that define which networks are trained, and how often."""
     for run in study.networks:
         above = study.path(run).removesuffix(f".{run_of(run)}")
         yield from (above, f"{above.removesuffix('runs').removesuffix('networks')}replicates")
 
 
 def _recorded(path: Path) -> bool:
-    """Whether Snakemake has a record of the file, by the names that it gives them."""
+    """Whether Snakemake has a record of the file, found by the record's name."""
     name = urlsafe_b64encode(str(path).encode()).decode()
     *folders, last = [name[start : start + 254] for start in range(0, len(name), 254)]
     return Path(".snakemake/metadata", *(f"@{folder}" for folder in folders), last).is_file()
 
 
 def _carried(paths: Iterable[Path | str], folders: set[Path]) -> list[str]:
-    """What DVC carries for files: themselves, or one of `folders` for all that are in it."""
+    """DVC's outputs for files: the files themselves, or one of `folders` for all files in it."""
     return list(dict.fromkeys(str(path.parent if path.parent in folders else path) for path in map(Path, paths)))
 
 
@@ -253,7 +252,7 @@ def _holds(content: Any, key: str) -> bool:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML in blocks, of which the innermost are written in one line, without references."""
+    """YAML in blocks, with the innermost ones on one line, without references."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

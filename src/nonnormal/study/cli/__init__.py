@@ -1,7 +1,7 @@
-"""Command line: one command for each thing that the pipeline does.
+"""Command line: one command for each stage of the pipeline.
 
-Commands read a study and find their files by `layout`; each writes its outputs whole or not at all. Heavy imports stay
-inside the commands, so that `--help` and errors in a study file answer at once.
+Commands read a study and find their files by `layout`; each writes its outputs completely or not at all. Heavy imports
+stay inside the commands, so that `--help` and errors in a study file appear at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Tell the version and end.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None: ...
 
@@ -54,11 +54,11 @@ EXIT_CODES = {"TrainingDiverged": 3, "OSError": 74, "TrainingStopped": 75}
 
 
 def main() -> None:
-    """Runs the command line; mistakes of the user end in one line each and exit code 2.
+    """Run the command line. A user's mistakes print one line each and exit with code 2.
 
-    A ValueError of a library is one of this package, and ends with its traceback and code 1 as any other.
+    Errors raised inside other libraries keep their traceback and exit with code 1.
 
-    SIGTERM ends it as an error would, so that no temporary file is left behind.
+    SIGTERM ends a command as an error does, so that no temporary file is left behind.
     """
     told = []
 
@@ -68,12 +68,12 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # tells of every glyph of a PDF
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # logs every glyph of a PDF
     try:
         try:
             app()
         except Exception:
-            if told:  # torch makes an error of its own of an exit within it
+            if told:  # torch turns an exit inside it into another error
                 sys.exit(128 + told[0])
             raise
     except ValueError as error:
@@ -87,20 +87,20 @@ def main() -> None:
         sys.exit(2)
     except OSError as error:
         advice = "; make room and run the same command again" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
-        said = f"{error.filename}: {error.strerror}" if error.filename else error  # some libraries give a text alone
+        said = f"{error.filename}: {error.strerror}" if error.filename else error  # some libraries give only a text
         print(f"error: {said}{advice}", file=sys.stderr)
         sys.exit(EXIT_CODES["OSError"])
     except RuntimeError as error:
         if type(error).__name__ not in EXIT_CODES:
             raise
         code = EXIT_CODES[type(error).__name__]
-        # The workflow retries no job whose log has an error; a training that was told to stop has none.
+        # The workflow does not retry a job whose log has an error; a training that was asked to stop has none.
         print("error: " * (code != EXIT_CODES["TrainingStopped"]) + str(error), file=sys.stderr)
         sys.exit(code)
 
 
 def _absent(error: FileNotFoundError) -> str:
-    """Which file there is not, and how a result is made."""
+    """Message for a missing file; for a result, with the command that makes it."""
     if not error.filename:
         return str(error)
     absent, command = f"{error.filename}: there is no such file", command_for(error.filename)
@@ -111,6 +111,6 @@ def _absent(error: FileNotFoundError) -> str:
 
 
 def _ours(error: Exception) -> bool:
-    """Whether this package raised the error itself, in words for the user."""
+    """Whether this package raised the error itself, with a message for the user."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__", "").startswith("nonnormal.")

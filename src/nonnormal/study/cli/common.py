@@ -1,4 +1,4 @@
-"""What commands share: arguments, opening a study, preparing torch."""
+"""Shared by all commands: arguments, opening a study, preparing torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nonnormal.study.results.paths import Layout
 
 StudyFile = Annotated[Path, typer.Argument(help="Study file, e.g. config/digits.yaml.")]
 RunName = Annotated[str, typer.Option("--run", help="Name of a run of the study.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda if there is one.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves torch's choice.")]
 
 
 def recorded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with a record for each result that it makes, and without using a file that its records disown."""
+    """Wrap a command: it records each result, and refuses input files that differ from their records."""
 
     @functools.wraps(command)
     def run(**arguments) -> None:
@@ -34,7 +34,7 @@ def recorded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def open_study(study_file: Path):
-    """The study of a file and the layout of its results."""
+    """The study in a file, and the layout of its results."""
     from nonnormal.files import observer, track_input
     from nonnormal.study.config import load
     from nonnormal.study.results.records import study_facts
@@ -49,7 +49,7 @@ def open_study(study_file: Path):
 
 
 def track_code(experiment, *functions: str) -> None:
-    """Notes the files of an experiment from elsewhere as inputs of the command."""
+    """Record the files of the user's own experiment as inputs of the command."""
     from nonnormal.files import track_input
     from nonnormal.study.results.provenance import own_files
 
@@ -58,9 +58,9 @@ def track_code(experiment, *functions: str) -> None:
 
 
 def require_section(study_file: Path, study, section: str) -> None:
-    """Refuses a study that leaves the section out."""
+    """Refuse a study without the section."""
     if getattr(study, section) is None:
-        raise ValueError(f"{study_file}: {section} is left out of this study; give it its settings")
+        raise ValueError(f"{study_file}: this study has no section {section}; add it with its settings")
 
 
 def prepare_torch(device: str, threads: int) -> str:
@@ -74,5 +74,5 @@ def prepare_torch(device: str, threads: int) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"--device: found {device!r}; allowed: cpu, cuda, auto")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device: cuda asked for, but torch sees no GPU here")
+        raise ValueError("--device: cuda requested, but torch finds no GPU")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -1,4 +1,4 @@
-"""Commands that measure: a job writes rows of the summary, or arrays, or both; the summary gathers all rows."""
+"""Commands that measure: a job writes rows of the summary, or arrays, or both; the summary collects all rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from nonnormal.study.registry import experiments_of, job_named, packaged, parts
 
 app = typer.Typer()
 _JOBS = {job.name: job.about for experiment in packaged() for job in experiment.jobs}
-_HELP = "Measure one job of a study.\n\nJobs of this package:\n\n" + "\n\n".join(f"{n}: {a}" for n, a in _JOBS.items())
+_HELP = "Run one measurement of a study.\n\nJobs of this package:\n\n" + "\n\n".join(
+    f"{n}: {a}" for n, a in _JOBS.items()
+)
 
 
 @app.command(help=_HELP)
@@ -19,11 +21,13 @@ _HELP = "Measure one job of a study.\n\nJobs of this package:\n\n" + "\n\n".join
 def evaluate(
     job: Annotated[str, typer.Argument(help="Name of the job, e.g. bounds.")],
     study_file: StudyFile,
-    run: Annotated[str | None, typer.Option("--run", help="Network, of a job that is done for each.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name of the network, for a job that runs once per network.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Measure one job of a study."""
+    """Run one measurement of a study."""
     from nonnormal.files import write_tensors
     from nonnormal.study.results.context import Context
     from nonnormal.study.results.summary import write_rows
@@ -31,9 +35,9 @@ def evaluate(
     study, layout = open_study(study_file)
     experiment, chosen = job_named(study, job)
     if chosen.each and run not in (known := chosen.networks(study)):
-        raise ValueError(f"--run: found {run}; {job} looks at one of {', '.join(known)}")
+        raise ValueError(f"--run: found {run}; {job} takes one of {', '.join(known)}")
     if run is not None and not chosen.each:
-        raise ValueError(f"--run: found {run}; there is one {job} for the whole study")
+        raise ValueError(f"--run: found {run}; {job} runs once for the whole study, without --run")
     track_code(experiment, chosen.function)
     device = prepare_torch(device if chosen.gpu else "cpu", threads)
     made = experiment.call(chosen.function, Context(study, layout, run or chosen.network(study), device))
@@ -48,7 +52,7 @@ def evaluate(
 @app.command()
 @recorded
 def summary(study_file: StudyFile) -> None:
-    """Gather all numbers of the study, those of each training and means over trainings; say which code made them."""
+    """Collect all numbers of the study, by training and as means over trainings; record the code that made them."""
     import pandas as pd
 
     from nonnormal.files import read_tensors, write_json

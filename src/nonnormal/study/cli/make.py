@@ -1,4 +1,4 @@
-"""Commands that make things: data sets, feature networks, trained and pretrained networks, samples."""
+"""Commands that make data sets, feature networks, trained and pretrained networks, and samples."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 def data(
     name: Annotated[str, typer.Argument(help="Name of the data set, e.g. digits, or module:NAME.")],
     source: Annotated[
-        str, typer.Option(help="Where its files come from, as in a study, e.g. '{path: photos, size: 32}'.")
+        str, typer.Option(help="Source of its files, as in a study, e.g. '{path: photos, size: 32}'.")
     ] = "{}",
 ) -> None:
-    """Make a data set: grey levels, splits, labels. All studies on it share the file."""
+    """Make a data set: grey levels, splits, labels. All studies that use it share the file."""
     from nonnormal import data as data_sets
     from nonnormal.files import track_input
 
@@ -52,7 +52,7 @@ def data(
 @app.command()
 @recorded
 def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 1) -> None:
-    """Train or fetch the feature network of the Fréchet distance, and measure the training split in its features."""
+    """Train or fetch the feature network of the Fréchet distance, and compute the training split's features."""
     from nonnormal import data as data_sets
     from nonnormal.metrics import features as classifier
     from nonnormal.metrics import reference
@@ -80,9 +80,9 @@ def features(study_file: StudyFile, device: Device = "auto", threads: Threads = 
 @app.command()
 @recorded
 def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads: Threads = 0) -> None:
-    """Train one run's network, going on from its checkpoint where there is one.
+    """Train one run's network; resume from its checkpoint if there is one.
 
-    SIGTERM and SIGINT save a checkpoint after the step in hand and end with code 75: the same command goes on from it.
+    SIGTERM and SIGINT save a checkpoint after the current step and exit with code 75; the same command then resumes.
     Under torchrun each process trains on its part of every batch.
     """
     from functools import partial
@@ -146,7 +146,7 @@ def train(study_file: StudyFile, run: RunName, device: Device = "auto", threads:
 @app.command()
 @recorded
 def pretrained(study_file: StudyFile) -> None:
-    """Take over the network that the study finds in a folder or on the Hub, with its noise schedule."""
+    """Load the study's pretrained network, with its noise schedule, from a folder or the Hub."""
     from pathlib import Path
 
     from nonnormal.diffusers import pretrained as networks
@@ -175,7 +175,7 @@ def pretrained(study_file: StudyFile) -> None:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or SIGINT has come; inside, they do not end this process by themselves."""
+    """Function that tells whether SIGTERM or SIGINT arrived; inside, they do not end this process by themselves."""
     came = threading.Event()
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, lambda *_: came.set()) for number in numbers]
@@ -192,7 +192,7 @@ def sample(
     study_file: StudyFile,
     run: RunName,
     nfe: Annotated[
-        int | None, typer.Option(min=1, help="Network calls an image; all of the study's if left out.")
+        int | None, typer.Option(min=1, help="Network calls per image; all numbers of the study if left out.")
     ] = None,
     device: Device = "auto",
     threads: Threads = 0,

@@ -18,11 +18,11 @@ def dvc(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where to write it; dvc.yaml of the headline study, pipelines/NAME/dvc.yaml of others if left out."
+            help="Where to write it; if left out, dvc.yaml for the headline study, pipelines/NAME/dvc.yaml for others."
         ),
     ] = None,
 ) -> None:
-    """Write a study's stages for DVC: data, train, evaluate, report."""
+    """Write the dvc.yaml of a study, with the stages data, train, evaluate and report."""
     from nonnormal.study import stages
 
     out = out or stages.place_of(study_file)
@@ -36,7 +36,7 @@ def stage(
     study_file: StudyFile,
     pipeline: Annotated[Path, typer.Option(help="File that `nonnormal dvc` wrote.")] = Path("dvc.yaml"),
 ) -> None:
-    """Run one stage of a dvc.yaml by Snakemake, with the profile that the environment variable PROFILE names."""
+    """Run one stage of a dvc.yaml with Snakemake; the environment variable PROFILE names the profile."""
     from nonnormal.study import stages
 
     stages.run(name, study_file, pipeline)

@@ -1,4 +1,4 @@
-"""Commands that carry networks and images out of a study: a pipeline for diffusers, any number of images."""
+"""Commands that export from a study: a network as a diffusers pipeline, and any number of images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def export(
     refuse_own_step(f"{study.path(run)}.p" if step is None else "--step", name := step or settings.p)
     get(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: exists, and is no empty folder; give the name of a new one")
+        raise ValueError(f"{folder}: exists and is not an empty folder; give the name of a new one")
     denoiser = network(study, layout, run)
     from nonnormal.diffusers.export import pipeline_of, write
 
@@ -52,18 +52,21 @@ def export(
 def generate(
     source: Annotated[Path, typer.Argument(help="Study file, or folder of a diffusers pipeline.")],
     out: Annotated[Path, typer.Argument(help="Folder for PNG files, or a file that ends in .npz.")],
-    run: Annotated[str | None, typer.Option("--run", help="Name of a run, of a study.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Name of a run, if SOURCE is a study.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, max=1_000_000, help="Number of images.")] = 64,
     nfe: Annotated[
-        int | None, typer.Option(min=1, help="Network calls an image; the study's most, or all of the pipeline's.")
+        int | None,
+        typer.Option(min=1, help="Network calls per image; default: the study's largest, or all of the pipeline's."),
     ] = None,
-    step: Annotated[str | None, typer.Option(help="Step of the sampler; the run's p or the pipeline's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Image i depends on it and on i alone.")] = 0,
+    step: Annotated[
+        str | None, typer.Option(help="Step of the sampler; default: the run's p, or the pipeline's step.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; image i depends only on the seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images drawn at a time.")] = 100,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Draw any number of images of a run or of a pipeline; the same command goes on where it was killed."""
+    """Draw any number of images from a run or a pipeline; the same command resumes if it was killed."""
     from nonnormal.steps import get
     from nonnormal.study.results.generation import generate as fill
 
@@ -78,7 +81,7 @@ def generate(
 
 
 def _of_study(source, run, nfe, step, batch_size, device):
-    """(settings, channels, draw) of a run; of its grey levels, as the study draws them."""
+    """(settings, channels, draw) of a run, in its grey levels, drawn as the study draws them."""
     from nonnormal.files import sha256_of
     from nonnormal.study.results.artifacts import network
     from nonnormal.study.results.drawing import ancestral

@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def check(study_file: StudyFile) -> None:
-    """Check a study file, and tell what it trains."""
+    """Check a study file, and list what it trains."""
     from nonnormal import data as data_sets
     from nonnormal.study.results.artifacts import check_initial_weights
 
@@ -62,7 +62,7 @@ def steps() -> None:
 def show(
     experiment: Annotated[str, typer.Argument(help="Name of the experiment, e.g. pairs.")], study_file: StudyFile
 ) -> None:
-    """Draw an experiment's figures, as PDF and PNG, and write its tables, as CSV, Markdown and Typst."""
+    """Draw an experiment's figures (PDF and PNG), and write its tables (CSV, Markdown and Typst)."""
     from nonnormal.files import write_text
     from nonnormal.study.report import text, theme
     from nonnormal.study.results.context import Context
@@ -121,7 +121,7 @@ def paper(
 @app.command()
 @recorded
 def page(study_file: StudyFile) -> None:
-    """Write the results page: one HTML file with tables, figures, samples and provenance, which needs no network."""
+    """Write the results page: one HTML file with tables, figures, samples and provenance, which opens offline."""
     from nonnormal.files import write_text
     from nonnormal.study.report import text
     from nonnormal.study.report.page.document import render
@@ -137,7 +137,7 @@ def page(study_file: StudyFile) -> None:
             readable[name] = experiment.readable(chosen, numbers[name], context)
         except KeyError as error:
             raise ValueError(
-                f"{path}: has no {error}, which tables have now; delete it to have it made again"
+                f"{path}: has no column {error}, which this version writes; delete it to have it made again"
             ) from None
     write_text(layout.page, render(study, layout, numbers, readable))
     print(layout.page)
@@ -149,7 +149,7 @@ def provenance(
     as_json: Annotated[bool, typer.Option("--json", help="Print the file's record instead.")] = False,
     as_crate: Annotated[bool, typer.Option("--crate", help="Write the chain to ro-crate-metadata.json.")] = False,
 ) -> None:
-    """Print the chain from a result back to the data, and which of its files have changed since; if any, end with 1."""
+    """Print the chain from a result back to the data, and which files changed since; exit with 1 if any did."""
     import json
 
     from nonnormal.files import write_json
@@ -178,9 +178,9 @@ def results(study_file: StudyFile) -> None:
 
 @app.command()
 def ledger(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of finished studies, e.g. results/digits.")],
+    folders: Annotated[list[Path], typer.Argument(help="Results folders of finished studies, e.g. results/digits.")],
 ) -> None:
-    """Judge each claim by the study that tests it best, into results/claims.csv and docs/results/claims.md."""
+    """Judge each claim by the study that tests it best; write results/claims.csv and docs/results/claims.md."""
     from nonnormal.study.report.results_page import write_ledger
 
     print(*write_ledger(folders), sep="\n")

@@ -1,8 +1,8 @@
-"""Studies: what a study file may say, and the objects that its words stand for.
+"""Studies: the keys and values of a study file, and the objects that they describe.
 
-A study is one YAML file: a data set, default settings of a run, runs that differ from them in what they name, and how
-samples and scores are made. `Study`, its settings and those of the experiments are the single source of what is
-allowed; the JSON schema is exported from them (`nonnormal schema`).
+A study is one YAML file: a data set, default settings of a run, runs that replace some of them, and how samples and
+scores are made. `Study`, its settings and those of the experiments are the only place that defines what is allowed;
+the JSON schema is exported from them (`nonnormal schema`).
 
 The names below are loaded on first use, since the settings of an experiment need some of these modules, and the study
 needs those settings.

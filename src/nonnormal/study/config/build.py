@@ -20,13 +20,13 @@ from nonnormal.study.config.values import SINGLE
 def components(run: Run, images: Tensor, levels: int) -> BasisStatistics:
     """The run's basis and the statistics of the data in it, from the grey levels (N, C, H, W) of the training split.
 
-    What varies less than rounding to grey levels, spacing/√12, counts as varying so much.
+    Standard deviations below that of rounding to grey levels, spacing/√12, are raised to it.
     """
     return run.basis.fit(images, floor=resolution(levels), scale=partial(scale, levels=levels))
 
 
 def design(run: Run, components: BasisStatistics | None = None) -> Design:
-    """The run's point of the design space; `components` where its basis or schedule is fitted to data.
+    """The run's design, with the statistics `components` if its basis or schedule is fitted to data.
 
     Raises:
         ValueError: with these data a component never moves, or its log-SNR leaves single precision, in which
@@ -62,7 +62,7 @@ def objective(
 
 
 def model_config(run: Run, data: DataSet, sigma_data: float) -> dict[str, Any]:
-    """What `checkpoints.build_denoiser` builds the run's denoiser from, as JSON values."""
+    """The recipe from which `checkpoints.build_denoiser` builds the run's denoiser, as JSON values."""
     channels, *size = data.shape
     network, sees_levels = run.network, run.process.schedule.by_component
     inputs, outputs = 1 + sees_levels, 1

@@ -1,4 +1,4 @@
-"""What is said of a mistake in a study file: the key, what was found, what is allowed."""
+"""Messages for mistakes in a study file: the key, what was found, what is allowed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST = 1500
 
 
 def explain(details: Sequence[Mapping[str, Any]], raw: Any, model: type[Settings]) -> list[tuple[tuple, str]]:
-    """(key as a path, what is said of it) of each mistake that pydantic found in `raw`, each said once.
+    """(key as a path, message) for each mistake that pydantic found in `raw`, without repetitions.
 
-    A mistake in the defaults is that of all runs that have it from there, and one of a value that may be of several
-    kinds is found once for each kind.
+    pydantic reports a mistake in the defaults for each run that inherits it, and one in a value of several allowed
+    kinds for each kind; here it is reported once.
     """
     found: dict[tuple, list[Mapping[str, Any]]] = {}
     for detail in details:
@@ -31,7 +31,7 @@ def explain(details: Sequence[Mapping[str, Any]], raw: Any, model: type[Settings
             same = [detail for detail in same if (below, detail["msg"]) not in of_defaults]
         one_kind = all(detail["loc"] == key for detail in same)
         deeper = any(len(other) > len(key) and other[: len(key)] == key for other in found)
-        if deeper:  # a list is called too short where its items are wrong
+        if deeper:  # pydantic calls a list too short if its items are wrong
             same = [detail for detail in same if detail["type"] != "too_short"]
         if one_kind:
             said += [(key, _sentence(key, detail, model)) for detail in same]
@@ -48,7 +48,7 @@ _KIND = re.compile(
 
 
 def _key(location: tuple, model: type[Settings]) -> tuple:
-    """The location without the kinds of values that pydantic tries there; names of the study's own are none."""
+    """The location without the kinds of values that pydantic tries there; names in the study are kept."""
     return tuple(
         part
         for i, part in enumerate(location)
@@ -89,7 +89,7 @@ def _sentence(path: tuple, detail: Mapping[str, Any], model: type[Settings], all
 
 
 def _allowed(detail: Mapping[str, Any]) -> str:
-    """What is allowed, in the words of YAML where pydantic has those of Python."""
+    """The allowed values, in the terms of YAML instead of Python's."""
     context = detail.get("ctx", {})
     if detail["type"] == "literal_error":
         return "must be one of " + context["expected"].replace(" or ", ", ").replace("'", "")
@@ -109,7 +109,7 @@ _KINDS |= {"string_type": "a text", "bool_type": "true or false", "float_type": 
 
 
 def _shown(value: Any) -> str:
-    """The value as a study would say it."""
+    """The value as it is written in a study file."""
     try:
         return json.dumps(value, default=str, ensure_ascii=False)
     except (TypeError, ValueError):  # a key that JSON has not, or more digits than Python writes

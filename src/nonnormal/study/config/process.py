@@ -44,11 +44,11 @@ class Basis(Settings):
     kind: Annotated[str, AfterValidator(_basis), WithJsonSchema(named_or_own(bases.KINDS))] = "pixel"
     """module:NAME is a Basis of your own, fixed and orthonormal. pca is fitted to the training split, over all channels
     jointly: all directions, or of images of more than 4096 numbers the 512 leading ones by a randomised solver. The
-    others treat each channel by itself."""
+    other kinds treat each channel by itself."""
     levels: int = Field(1, strict=True, ge=1, le=10)
-    """How often haar splits the averages."""
+    """Number of levels of haar: how often the averages are split."""
     whiten: Flag = False
-    """Divide each component by its deviation over the training split."""
+    """Divide each component by its standard deviation over the training split."""
 
     @model_validator(mode="after")
     def _levels_of_haar(self):
@@ -57,9 +57,9 @@ class Basis(Settings):
         return self
 
     def check(self, key: str, shape: tuple[int, int, int]) -> None:
-        """Refuses a basis that fits no images (C, H, W), naming its key in the study."""
+        """Refuse a basis that does not fit images (C, H, W); the error names its key in the study."""
         if self.kind == "haar" and (odd := [side for side in shape[1:] if side % 2**self.levels]):
-            raise ValueError(f"{key}.levels: found {self.levels}, but {odd[0]} pixels are not halved so often")
+            raise ValueError(f"{key}.levels: found {self.levels}, but {odd[0]} pixels cannot be halved so often")
         if ":" in self.kind:
             try:
                 bases.check(bases.named(self.kind), shape)
@@ -80,7 +80,7 @@ class Basis(Settings):
 
 
 def resolution(levels: int) -> float:
-    """Standard deviation of rounding to grey levels of [−1, 1]: their distance over √12."""
+    """Standard deviation of rounding to grey levels in [−1, 1]: their spacing over √12."""
     return 2 / (levels - 1) / math.sqrt(12)
 
 
@@ -99,16 +99,16 @@ class Schedule(Settings):
     log_snr_min: Number = Field(-5.0, ge=-30, le=30)
     """log-SNR at t = 1, the prior."""
     labels: Labels = "variance"
-    """Order of components, larger first to be noised and last to be generated: variance (small is last), frequency
-    (high is last; of dct, fourier, haar), column, row (of pixel, dct, fourier), or numbers (C, H, W)."""
+    """Order of components; larger labels are noised first and generated last. variance: small ones are last; frequency
+    (dct, fourier, haar): high ones are last; column, row (pixel, dct, fourier); or numbers (C, H, W)."""
     softness: Number | None = Field(1.0, ge=1e-3)
-    """Of component_wise: towards 0 autoregressive, 1 standard diffusion if by variance, null one SNR for all."""
+    """For component_wise. Towards 0: autoregressive; 1 by variance: standard diffusion; null: one SNR for all."""
     delay: Number = Field(1.0, ge=0, le=1e3)
-    """Of sequential: windows between the starts of neighbouring labels."""
+    """For sequential: delay between the starts of neighbouring labels, in windows."""
     low: Number | None = Field(None, ge=-700, le=700)
-    """Of component_wise: log-SNR below which components rest; nowhere where it is null."""
+    """For component_wise: lower cap of the log-SNR; none if null."""
     high: Number | None = Field(None, ge=-700, le=700)
-    """Of component_wise: log-SNR above which components rest; nowhere where it is null."""
+    """For component_wise: upper cap of the log-SNR; none if null."""
 
     @field_validator("labels")
     @classmethod
@@ -149,11 +149,11 @@ class Schedule(Settings):
 
     @property
     def by_component(self) -> bool:
-        """Whether each component has a log-SNR of its own."""
+        """Whether each component has its own log-SNR."""
         return self.kind in ("component_wise", "sequential")
 
     def build(self, components: bases.BasisStatistics | None = None) -> schedules.Schedule:
-        """The schedule object; of components where each has its own.
+        """The schedule object; a component-wise one if each component has its own log-SNR.
 
         Raises:
             ValueError: labels do not fit the components, or a log-SNR leaves what float64 holds.
@@ -186,7 +186,7 @@ class Schedule(Settings):
         return {"column": schedules.column_labels, "row": schedules.row_labels}[self.labels](shape)
 
     def check(self, shape: tuple[int, ...], basis: bases.Basis, least: float, most: float) -> None:
-        """Refuses what fits no images of a shape.
+        """Refuse a schedule that does not fit images of a shape.
 
         Args:
             shape: of an image, (C, H, W).
@@ -230,19 +230,19 @@ class Process(Settings):
 
     kind: Annotated[str, AfterValidator(_process), WithJsonSchema(named_or_own(("vp", "vp_sde", "psld")))] = "vp"
     """module:NAME is a LinearProcess of your own, with its rates. vp: variance preserving. vp_sde: the same by its
-    equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space, which without friction_x is CLD."""
+    equation dx = -beta x/2 dt + sqrt(beta) dw. psld: phase space; with friction_x: 0 it is CLD."""
     schedule: Schedule = Schedule()
-    """log-SNR over time, of vp; the other kinds have theirs by their rates."""
+    """log-SNR over time, for vp; for the other kinds it follows from their rates."""
     beta: Number | tuple[Number, Number] | None = None
-    """Rate of time of vp_sde and psld, a number or its two ends; 0.1 to 20 and 8 where it is null."""
+    """Rate beta of vp_sde and psld, a number or its values at t = 0 and t = 1; if null, 0.1 to 20 and 8."""
     mass_inv: Number | None = Field(None, gt=0)
-    """Inverse mass of psld; 4 where it is null."""
+    """Inverse mass of psld; 4 if null."""
     friction_x: Number | None = Field(None, ge=0)
-    """Friction and noise on the position of psld; 0.01 where it is null."""
+    """Friction and noise on the position of psld; 0.01 if null."""
     friction_m: Number | None = Field(None, ge=0)
-    """Friction and noise on the momentum of psld, critical: friction_x + 2 sqrt(mass_inv), which it is where null."""
+    """Friction and noise on the momentum of psld; if null, the critical one, friction_x + 2 sqrt(mass_inv)."""
     momentum_var: Number | None = Field(None, ge=0)
-    """Variance of psld's momentum at t = 0 in units of the mass; 0.04 where it is null."""
+    """Variance of psld's momentum at t = 0 in units of the mass; 0.04 if null."""
 
     @model_validator(mode="after")
     def _is_one(self):

@@ -16,7 +16,7 @@ from nonnormal.study.registry import all_experiments
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose size is bounded, and in which a key that is given twice is a mistake, where PyYAML takes the last."""
+    """YAML loader with a bounded size that refuses a key given twice, of which PyYAML would take the last."""
 
     def get_single_node(self):
         node = super().get_single_node()  # aliases and merge keys, which unfold after this, are still references here
@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping of JSON, in which a key that is given twice is a mistake, too."""
+    """A mapping of JSON; refuses a key given twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -46,8 +46,8 @@ def validate(raw: Any, source: str | Mapping[str, Any]) -> Study:
     """The study in `raw`, the content of a study file.
 
     Args:
-        raw: mappings, lists and values; a number may be a text as 1e-3, which YAML 1.1 does not take for one.
-        source: name of the file; of several, laid over one another in their order, the content by name.
+        raw: mappings, lists and values; a number may be a text such as 1e-3, which YAML 1.1 parses as a text.
+        source: name of the file; for several files, merged in their order, the content by name.
 
     Raises:
         StudyError: naming the file and, for each mistake, the key, what was found, and what is allowed.
@@ -82,7 +82,7 @@ def load(path: Path | str) -> Study:
     """The study in a YAML or JSON file.
 
     Raises:
-        StudyError: the file is missing, is not YAML, or says something that is not allowed.
+        StudyError: the file is missing, is not YAML, or has a key or value that is not allowed.
     """
     return validate(read(path), str(path))
 
@@ -111,7 +111,7 @@ def read(path: Path | str) -> Any:
 
 
 def _holder(files: Mapping[str, Any], key: tuple) -> str:
-    """The file that says most of the way to a key; of several the last, which counts."""
+    """The file with the longest part of a key's path; of several the last, whose value counts."""
 
     def said(name: str) -> int:
         node, depth = files[name], 0
@@ -130,7 +130,7 @@ _MOST_VALUES, _DEEPEST = 2_000_000, 32
 
 
 def _extent(node: Any, known: dict[int, int], depth: int) -> int:
-    """Number of values that a node unfolds to, each that is referred to counted as often as it is.
+    """Number of values of a node with all its references (YAML aliases) expanded.
 
     Args:
         node: of YAML, or what was made of it.

@@ -1,4 +1,4 @@
-"""Reference: every key of a study file with its type, default, what is allowed and what it means, as Markdown."""
+"""Reference: every key of a study file with its type, default, allowed values and meaning, as Markdown."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nonnormal.study.registry import packaged
 _HEAD = """# Keys of a study file
 
 Written by `nonnormal schema` from the settings' classes, which check a study; the JSON schema is
-[workflow/schemas/study.json](../workflow/schemas/study.json). A section stands once, however often it occurs: each says
-where. What a run or a network of a section leaves out is that of `defaults`, and what those leave out is the default
-below. NAME stands for a name of your own: a letter first, then a to z, 0 to 9, - and _.
+[workflow/schemas/study.json](../workflow/schemas/study.json). A section is listed once, with all places where it is
+used. Keys that a run or a network of a section leaves out are taken from `defaults`; keys that `defaults` leaves out
+have the default below. NAME stands for a name of your own: a letter first, then a to z, 0 to 9, - and _.
 """
 _TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
 
@@ -30,7 +30,7 @@ def reference() -> str:
 
 
 def _places() -> dict[type[BaseModel], list[str]]:
-    """Each settings class with the places at which its keys stand, the study's own first."""
+    """Each settings class with the places of its keys, the study's own first."""
     found: dict[type[BaseModel], list[str]] = {}
     queue: list[tuple[type[BaseModel], str]] = [(study_model(packaged()), "")]
     while queue:
@@ -45,7 +45,7 @@ def _places() -> dict[type[BaseModel], list[str]]:
 
 
 def _settings_in(hint: Any, named: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
-    """The settings classes that a type holds, and whether they stand in a mapping by name."""
+    """The settings classes in a type, and whether they are values of a mapping by name."""
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         yield hint, named
     for part in get_args(hint):
@@ -53,7 +53,7 @@ def _settings_in(hint: Any, named: bool = False) -> Iterator[tuple[type[BaseMode
 
 
 def _part(model: type[BaseModel], places: list[str]) -> str:
-    """A section: where it stands, and a row for each of its keys."""
+    """A section: its places, and a row for each of its keys."""
     shapes = model.model_json_schema()
     rows = [
         f"| `{key}` | {_type(shapes['properties'][key])} | {_default(field)} | "
@@ -95,7 +95,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _allowed(shape: Mapping[str, Any]) -> str:
-    """What is allowed of the values of a type."""
+    """The allowed values of a type."""
     if options := shape.get("anyOf"):
         return "; ".join(dict.fromkeys(filter(None, map(_allowed, options))))
     if shape.get("type") == "array":

@@ -23,16 +23,16 @@ _WORDS = ("false", "inf", "infinity", "na", "nan", "no", "none", "null", "off", 
 
 
 def _no_value(name: str) -> str:
-    """The name, unless readers of tables, YAML or JSON take it for a value."""
+    """Return the name; refuse one that YAML, JSON or a table's reader would parse as a value."""
     if name in _WORDS:
-        raise ValueError(f"readers of tables and of YAML take {name} for a value; use another name")
+        raise ValueError(f"{name} would be read as a value in tables and YAML; use another name")
     return name
 
 
 # The one rule for names, of a study, its networks, processes and bases: they are folders, keys, cells of tables and
 # parts of file names, so none is read as a number or ends like a file.
 NAME_PATTERN = r"^[a-z][a-z0-9_-]*([0-9]\.[0-9][a-z0-9_-]*)*$"
-NAME_RULE = "a name begins with a letter and has a to z, 0 to 9, - and _, and a point between digits alone"
+NAME_RULE = "a name begins with a letter and has a to z, 0 to 9, - and _, and a point only between digits"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64), AfterValidator(_no_value)]
 
 # Folders beside those of the networks; the log of phase_space-law beside those of phase_space-<network>; the page's
@@ -41,9 +41,9 @@ _TAKEN = ("benchmarks", "logs", "paper", "pretrained", "records", "law", "table"
 
 
 def _free(name: str) -> str:
-    """The name, unless it is that of a file, folder or part of the page beside those of networks."""
+    """Return the name; refuse one that the study needs for a file, a folder or a part of the page."""
     if name in _TAKEN:
-        raise ValueError(f"{', '.join(_TAKEN)} are kept for files and folders of the study; use another name")
+        raise ValueError(f"{', '.join(_TAKEN)} are reserved for files and folders of the study; use another name")
     return name
 
 
@@ -59,7 +59,7 @@ class Section(Settings):
     """
 
     needs_runs: ClassVar[bool] = True
-    """Whether it looks at networks of the study's runs."""
+    """Whether it uses networks of the study's runs."""
     brings_network: ClassVar[bool] = False
     """Whether it has a network that is not trained here, so that a study of it needs no runs."""
     takes_states: ClassVar[bool] = False
@@ -100,7 +100,7 @@ class Inception(Settings):
     kind: Literal["inception"]
     """Distances are named fid, kid, precision and recall."""
     source: Source = Source()
-    """Where the file of its weights comes from; what is left out is torch-fidelity's own."""
+    """Where the file of its weights comes from; keys that are left out keep torch-fidelity's values."""
 
     @field_validator("source")
     @classmethod
@@ -116,7 +116,7 @@ FEATURES = {"classifier": Classifier, "inception": Inception}
 
 
 def _kind(features: Any) -> str | None:
-    """Which of `FEATURES` a study asks for."""
+    """Kind of the feature network in a study, one of `FEATURES`."""
     if isinstance(features, Mapping):
         return features.get("kind", "classifier")
     return getattr(features, "kind", None)
@@ -138,44 +138,44 @@ class Sampling(Settings):
     n_images: int = Field(1000, strict=True, ge=8, le=MOST)
     """Images per run and number of network calls."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
-    """Network calls an image, which are sampling steps; the largest is the headline."""
+    """Network calls per image, equal to sampling steps; the largest gives the headline numbers."""
     batch_size: int = Field(250, strict=True, ge=1, le=MOST)
-    """Images per network call; changes nothing but speed."""
+    """Images per network call; affects only the speed."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Of the state."""
+    """Precision of the sampler's state."""
 
 
 class Evaluation(Settings):
     """How bounds and distances are measured, the same for all runs."""
 
     n_images: int | None = Field(None, strict=True, ge=2, le=MOST)
-    """Test images of the bounds; all where it is null."""
+    """Test images for the bounds; all if null."""
     timesteps: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((100,), min_length=1)
-    """Numbers of steps T of the bounds, next to each run's own."""
+    """Numbers of steps T of the bounds, in addition to each run's own T."""
     n_evaluations: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
-    """Network calls an image of a bound from limit marginals: with more steps than these, a stratified draw of them."""
+    """Network calls per image for a bound from limit marginals; if T is larger, a stratified sample of the steps."""
     flow_tolerance: Number | None = Field(1e-4, gt=0, le=1e-4)
     """Tolerance of the probability-flow likelihood, relative and absolute; at 1e-3 the solver's bias can be as large as
-    the interval over images. Left out where it is null."""
+    the interval over images. If null, the likelihood is left out."""
     bootstrap: int = Field(100, strict=True, ge=10, le=MOST)
     """Resamples for the intervals of FID and KID."""
 
 
 class Resources(Settings):
-    """What each training, sampling and evaluation asks of the machine."""
+    """Resources that each training, sampling and evaluation requests."""
 
     threads: int = Field(1, strict=True, ge=1, le=MOST)
-    """CPU threads, fixed so that results do not depend on the number of cores."""
+    """CPU threads; a fixed number, so that results do not depend on the number of cores."""
     gpus: int = Field(0, strict=True, ge=0, le=MOST)
-    """GPUs of a training, which with several has a process on each, and the same batches; other jobs ask for one. 0
-    asks for none: jobs run side by side on the cores, and share a GPU where there is one."""
+    """GPUs of a training: with several, one process on each, and the same batches. Other jobs request one. 0 requests
+    none: jobs run side by side on the cores, and share a GPU if there is one."""
     retries: int | None = Field(None, strict=True, ge=0, le=MOST)
-    """How often a training that ended early, by preemption or at its time limit, is started again; it goes on where it
-    was. None: as the profile says, which is never on one machine."""
+    """How often a training that was stopped, by preemption or a time limit, is started again; it resumes from its
+    checkpoint. If null, the profile decides; on one machine, never."""
     mem_mb: int = Field(2000, strict=True, ge=100, le=MOST)
-    """Memory in MB of a first attempt; a third one has three times as much."""
+    """Memory in MB of the first attempt; the second requests twice, the third three times as much."""
     runtime: int = Field(60, strict=True, ge=1, le=MOST)
-    """Minutes of a first attempt, and of each attempt of a training."""
+    """Time limit in minutes, of the first attempt of a job and of each attempt of a training."""
     tensorboard: Flag = False
     """Whether trainings write event files for TensorBoard to results/<study>/<run>/tensorboard/; needs the package
     tensorboard."""

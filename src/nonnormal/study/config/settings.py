@@ -1,4 +1,4 @@
-"""Settings of a run: network, training, and what they train; the source of what a study file may say of them."""
+"""Settings of a run: network, training, step pair, basis and process. They define which keys a run may have."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Network(Settings):
     parametrisation: Literal["edm", "eps", "v", "x0"] = "edm"
     """What the network predicts."""
     statistics: Literal["pooled", "component"] = "pooled"
-    """Of the data, by which edm scales: one deviation of all pixels, or mean and deviation of each component."""
+    """Statistics of the data for edm: one standard deviation of all pixels, or mean and deviation per component."""
     widths: tuple[Annotated[int, Field(strict=True, ge=1, le=8192)], ...] = Field((16, 32), min_length=1)
     """Channels at each resolution; each level after the first halves height and width, so one level halves nothing."""
     layers_per_block: int = Field(1, strict=True, ge=1, le=100)
     """Residual blocks per level."""
     attention: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
-    """Levels with self-attention, 0 is the full resolution; where there are any, the middle has it, too."""
+    """Levels with self-attention; 0 is the full resolution. If there are any, the middle block has it, too."""
     middle_attention: Flag = False
-    """Self-attention in the middle, also where no level has it."""
+    """Self-attention in the middle block even if no level has it."""
     dropout: Number = Field(0.0, ge=0, lt=1)
     """Dropout probability."""
     groups: int = Field(8, strict=True, ge=1)
-    """Groups of the group normalisation; divides every width."""
+    """Groups of the group normalisation; must divide every width."""
     fourier: tuple[Annotated[int, Field(strict=True, ge=0, le=12)], ...] = ()
     """Exponents n of the input features sin, cos(2^n pi x)."""
 
@@ -73,11 +73,11 @@ class Training(Settings):
 
     weighting: Literal["elbo", "perceptual", "hsm", "dsm"] = "elbo"
     """elbo: the T-step bound. perceptual: K of EDM's weighted error. hsm, dsm: K of the error in the noise of position
-    and momentum, the first momentum integrated out or drawn; by a network of states, with twice the channels."""
+    and momentum, with the initial momentum integrated out (hsm) or drawn (dsm); the network has twice the channels."""
     loss: Literal["native", "limit"] = "native"
-    """native: the divergence of the pair. limit: the normal pair's, which is there for every pair."""
+    """native: the divergence of the pair. limit: that of the normal pair, which exists for every pair."""
     convention: Literal["exact", "main_text", "appendix"] = "exact"
-    """exact: the divergence of steps of unit variance. The others: as the paper prints it, for the pairs it prints."""
+    """exact: the divergence of unit-variance steps. Others: as printed in the paper, for the pairs that it prints."""
     timesteps: int = Field(100, strict=True, ge=1, le=MOST_STEPS)
     """T, steps of the diffusion in the elbo weighting and in the headline bound."""
     iterations: int = Field(1000, strict=True, ge=1, le=MOST)
@@ -99,32 +99,32 @@ class Training(Settings):
     ema_decay: Number = Field(0.995, ge=0, lt=1)
     """Decay of the averaged weights, reached after a warm-up."""
     init_from: LocalPath | None = None
-    """File of weights that the training starts from, weights or checkpoint of a run, or a pipeline's safetensors, for
-    longer training and fine-tuning; random weights where it is null."""
+    """File of weights that the training starts from, for longer training or fine-tuning: weights or checkpoint of a
+    run, or a pipeline's safetensors. Random weights if null."""
     seed: int = Field(0, strict=True, ge=0, lt=2**63)
-    """Which training of this run: another seed, another network."""
+    """Seed of this training; another seed trains another network."""
     checkpoint_every: int = Field(500, strict=True, ge=1, le=MOST)
     """Optimiser steps between two checkpoints."""
     log_every: int = Field(20, strict=True, ge=1, le=MOST)
     """Optimiser steps between two rows of the log."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's matrix products; weights and loss are float32 in any case."""
+    """Precision of the network's matrix products; weights and loss are always float32."""
     channels_last: Flag = False
     """Weights in the memory format that a GPU's tensor cores read faster."""
     compile: Flag = False
-    """Compile the network for the GPU; left off, with the reason in the log, where that does not work."""
+    """Compile the network for the GPU; if that fails, train without, with the reason in the log."""
     accumulate: int = Field(1, strict=True, ge=1, le=MOST)
-    """Passes into which each process splits its part of a batch, to save memory; the batch stays the same."""
+    """Number of passes into which each process splits its part of a batch to save memory; the batch is the same."""
 
     @model_validator(mode="after")
     def _enough_images(self):
         if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate: found {self.accumulate}; a batch of {self.batch_size} has no more pieces")
+            raise ValueError(f"accumulate: found {self.accumulate}; must be at most the batch size, {self.batch_size}")
         return self
 
     @property
     def optimisation(self) -> dict[str, Any]:
-        """What `training.train` is told: all but what makes the objective and the first weights, and the seed."""
+        """Arguments of `training.train`, without those of the objective and the initial weights, and the seed."""
         return self.model_dump(exclude={*_NOT_OF_THE_LOOP, "iterations"}) | {"steps": self.iterations}
 
 
@@ -163,9 +163,9 @@ class Run(Settings):
 
     @property
     def of_weights(self) -> dict[str, Any]:
-        """What the weights depend on, as JSON values: all but how often a training saves itself and writes its log.
+        """Settings that the weights depend on, as JSON values: all except the intervals of checkpoints and log rows.
 
-        The code of a step, basis or process from elsewhere is beside its name.
+        The name of a step, basis or process of the user's own has the SHA-256 of its code beside it.
         """
         said = self.model_dump(mode="json", exclude={"training": {"checkpoint_every", "log_every"}})
         if said["training"]["init_from"] is None:
@@ -210,7 +210,7 @@ class Run(Settings):
         if self.training.weighting == "perceptual" and self.process.schedule.by_component:
             raise ValueError("training.weighting: perceptual draws one noise level an image; use elbo")
         if self.basis.whiten and self.network.statistics == "pooled":
-            raise ValueError("network.statistics: whitened components have no deviation in common; use component")
+            raise ValueError("network.statistics: whitened components have no common standard deviation; use component")
         if self.process.schedule.labels == "frequency" and self.basis.kind in ("pixel", "pca"):
             raise ValueError(f"process.schedule.labels: the components of {self.basis.kind} have no frequency")
         pixels_in_order = ("pixel", "dct", "fourier")
@@ -234,7 +234,7 @@ class Run(Settings):
         return self
 
     def check_schedule(self, shape: tuple[int, int, int], levels: int) -> None:
-        """Refuses a component-wise schedule that fits no images (C, H, W) of so many grey levels, naming the key."""
+        """Refuse a component-wise schedule that does not fit images (C, H, W) with these grey levels; names the key."""
         if not self.process.schedule.by_component:
             return
         fixed = PIXEL if self.basis.kind == "pca" else self.basis.rotation(torch.zeros(1, *shape))

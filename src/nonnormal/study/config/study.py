@@ -1,4 +1,4 @@
-"""The study itself: what may stand together in a file, and the names, numbers and seeds that follow from it."""
+"""The study: which keys of a file fit together, and the names, numbers and seeds that follow from them."""
 
 from __future__ import annotations
 
@@ -35,42 +35,42 @@ from nonnormal.study.experiment import Experiment
 
 
 class StudyError(ValueError):
-    """A study file says something that is not allowed; the message lists each key, what was found, what is allowed."""
+    """A study file has a mistake; the message lists each key, what was found, and what is allowed."""
 
 
 class Study(Settings):
-    """A study file, but for the sections of experiments, which `study_model` adds."""
+    """A study file without the sections of experiments, which `study_model` adds."""
 
     known: ClassVar[tuple[Experiment, ...]] = ()
-    """The experiments that it may ask for."""
+    """The experiments whose sections the file may have."""
 
     name: Name
-    """Name of the study and of its folder under results/, which is its own: no other study's, and not slurm."""
+    """Name of the study and of its folder in results/; each study needs its own, and slurm is reserved."""
     title: str = Field("", max_length=200)
-    """One line for people."""
+    """Title of the study, one line."""
     seed: int = Field(0, strict=True, ge=0, lt=2**63)
-    """From which every other seed is derived."""
+    """Seed from which all other seeds are derived."""
     data: Annotated[str, WithJsonSchema(named_or_own(DATASETS))]
     """Name of the data set; module:NAME is a DataSet of your own."""
     source: Source = Source()
-    """Where the files of the data set come from; what is left out is the data set's own."""
+    """Where the files of the data set come from; keys that are left out keep the data set's own values."""
     headline: Flag = False
-    """Whether figures, tables and paper go to paper/, for one study of a project; those of others go to
-    results/<name>/paper/."""
+    """Whether figures, tables and paper go to paper/ at the top of the project; only one study may set it. Those of
+    other studies go to results/<name>/paper/."""
     experiments: tuple[Annotated[str, Field(pattern=own.PATTERN)], ...] = ()
-    """Experiments from elsewhere, module:NAME in the working folder or an installed package, whose sections this study
-    may have."""
+    """Your own experiments, module:NAME in the working folder or an installed package; the study may have their
+    sections."""
     resources: Resources = Resources()
-    """What each training, sampling and evaluation asks of the machine."""
+    """Resources that each training, sampling and evaluation requests."""
     defaults: Run = Run()
-    """Settings of every run that does not name others; a run of another process.kind has none of the process."""
+    """Settings of all runs, unless a run replaces them; a run with another process.kind inherits no process key."""
     runs: dict[NetworkName, Run] = {}
-    """The runs: what each says replaces the defaults, key by key. A study of a pretrained network may have none."""
+    """The runs by name; the keys of each replace the defaults. A study of a pretrained network may have none."""
     replicates: int = Field(1, strict=True, ge=1, le=1000)
     """How often each run is trained. The trainings R, R@1, R@2, … of a run R have its training.seed plus 0, 1, 2, …;
-    all are sampled and evaluated as pairs, and other sections look at the first, unless their runs name others."""
+    all are sampled and evaluated as pairs; other sections use the first, unless their runs name others."""
     features: Features = Classifier()
-    """Feature network of the Fréchet distance: a classifier where nothing is said."""
+    """Feature network of the Fréchet distance; a classifier if left out."""
     sampling: Sampling = Sampling()
     """How samples are drawn."""
     evaluation: Evaluation = Evaluation()
@@ -95,7 +95,7 @@ class Study(Settings):
     @classmethod
     def _free_folder(cls, name: str) -> str:
         if name == "slurm":
-            raise ValueError("results/slurm is for the logs of SLURM; call the study otherwise")
+            raise ValueError("results/slurm holds the logs of SLURM; use another name")
         return name
 
     @field_validator("data")
@@ -121,7 +121,7 @@ class Study(Settings):
         channels, *sides = self.dataset.shape
         if self.features.kind == "classifier" and self.dataset.classes is not None and self.dataset.classes < 2:
             raise ValueError(
-                f"features.kind: classifier learns labels, and {self.data} has not got two or more of them"
+                f"features.kind: a classifier needs two or more labels, which {self.data} does not have"
                 + {3: "; use inception"}.get(
                     channels, "; use source.channels: 3 and inception" * (self.data == "folder")
                 )
@@ -146,7 +146,7 @@ class Study(Settings):
             if odd := [side for side in sides if side % halvings]:
                 raise ValueError(
                     f"{key}.network.widths: {len(run.network.widths)} levels halve {self.data}'s {odd[0]} pixels "
-                    f"{len(run.network.widths) - 1} times, which does not go; use fewer levels"
+                    f"{len(run.network.widths) - 1} times, which is not possible; use fewer levels"
                 )
         return self
 
@@ -159,7 +159,7 @@ class Study(Settings):
             raise ValueError(f"runs: found none; a study needs one or more, or the section {' or '.join(bringing)}")
         for name, section in self.sections.items():
             if section.needs_runs:
-                raise ValueError(f"{name}: looks at a network of the study's runs, of which there are none")
+                raise ValueError(f"{name}: needs a network of the study's runs, and there are none")
         return self
 
     @model_validator(mode="after")
@@ -168,7 +168,7 @@ class Study(Settings):
             if run.of_states and not ((owner := self.owner(name)) and owner.model.takes_states):
                 taking = [f"{each.section}.networks" for each in self.known if each.section and each.model.takes_states]
                 raise ValueError(
-                    f"{self.path(name)}.training.weighting: a network of states belongs into {' or '.join(taking)}"
+                    f"{self.path(name)}.training.weighting: a network of states belongs in {' or '.join(taking)}"
                 )
         for section in self.sections.values():
             section.check(self)
@@ -186,7 +186,7 @@ class Study(Settings):
 
     @cached_property
     def networks(self) -> dict[str, Run]:
-        """All that is trained, by name: each training of the runs, and of the networks of sections."""
+        """Settings of all trained networks by name: each training of the runs, and of the networks of sections."""
         found = dict(self.runs)
         for experiment in self.asked:
             found |= experiment.networks(self)
@@ -206,22 +206,22 @@ class Study(Settings):
         return self.replicates if owner is None else getattr(self.sections[owner.section], "replicates", 1)
 
     def owner(self, name: str) -> Experiment | None:
-        """The experiment whose section a network stands in; None for a run."""
+        """The experiment whose section defines the network; None for a run."""
         return next((each for each in self.asked if run_of(name) in each.networks(self)), None)
 
     def path(self, name: str) -> str:
-        """Where in the study's file a network stands, the same for all its trainings."""
+        """Key of a network in the study's file, the same for all its trainings."""
         owner, run = self.owner(name), run_of(name)
         return f"runs.{run}" if owner is None else f"{owner.section}.networks.{run}"
 
     @cached_property
     def dataset(self) -> DataSet:
-        """What is known of the data set before it is loaded; of a folder, what was there at the first look."""
+        """Description of the data set before it is loaded; of a folder, as it was at the first access."""
         return describe(self.data, self.source)
 
     @property
     def images_name(self) -> str:
-        """Name of the images, which rows, distances and people see, e.g. digits or photos16."""
+        """Name of the images in rows, metrics and texts, e.g. digits or photos16."""
         return full_name(self.data, self.source)
 
     @property
@@ -241,19 +241,19 @@ class Study(Settings):
 
     @property
     def labels(self) -> dict[str, str]:
-        """What figures and tables call each run: its pair q/p, or its name where several runs have the same pair."""
+        """Label of each run in figures and tables: its pair q/p, or its name if several runs have the same pair."""
         pairs = {name: f"{get(run.q)}/{get(run.p)}" for name, run in self.runs.items()}
         unique = len(set(pairs.values())) == len(pairs)
         return pairs if unique else {name: name for name in pairs}
 
     def metric(self, name: str) -> str:
-        """What a distance is called: plainly fid in Inception's features, else by the data set, fid_digits."""
+        """Name of a distance: fid in Inception's features, otherwise with the name of the images, e.g. fid_digits."""
         return name if self.features.kind == "inception" else f"{name}_{self.images_name}"
 
     def baseline(self, run: str) -> str | None:
-        """The first run with normal steps and the weighting of this one, which it is compared with; None without.
+        """The first run with normal steps and the same weighting, for comparison; None if there is none.
 
-        Of a further training of a run it is the training of the same number.
+        For a further training of a run it is the training of the same number.
         """
         weighting = self.run(run).training.weighting
         found = (name for name, other in self.runs.items() if other.q == other.p == "normal")
@@ -271,7 +271,7 @@ class Study(Settings):
 
     @property
     def own_files(self) -> dict[str, tuple[Path, ...]]:
-        """Source files of each step, basis, process and data set from elsewhere, by its name module:NAME."""
+        """Source files of each step, basis, process and data set of the user's own, by its name module:NAME."""
         named = {name for run in self.networks.values() for name in (run.q, run.p)}
         named |= {name for section in self.sections.values() for name in getattr(section, "step_families", ())}
         found = {name: steps.source_files(name) for name in named} | {self.data: data.source_files(self.data)}
@@ -284,7 +284,7 @@ class Study(Settings):
 
     @property
     def with_code(self) -> dict[str, Any]:
-        """`resolved`, with the SHA-256 of its code behind the name of each object from elsewhere."""
+        """`resolved`, with the SHA-256 of its code added to the name of each object of the user's own."""
         return _replaced(
             self.resolved, {name: f"{name} {own.code_of(files)}" for name, files in self.own_files.items()}
         )
@@ -307,7 +307,7 @@ class Study(Settings):
     def training_facts(self, run: str, data_sha256: str | None = None) -> dict[str, Any]:
         """All that the run's weights depend on, as JSON values; `data_sha256` is that of the data's file, if known.
 
-        That of the weights it starts from is there as long as their file is.
+        The SHA-256 of the weights that it starts from is included if their file exists.
         """
         data = {"file": self.data_name} | ({"sha256": data_sha256} if data_sha256 else {})
         facts = {"run": run_of(run), "seed": self.seed, "data": data, **self.run(run).of_weights}
@@ -335,20 +335,20 @@ def study_model(experiments: tuple[Experiment, ...]) -> type[Study]:
     sections = {
         each.section: (
             each.model | None,
-            Field(None, description=f"{inspect.getdoc(each.model).partition(chr(10))[0]} Left out where it is null."),
+            Field(None, description=f"{inspect.getdoc(each.model).partition(chr(10))[0]} Not measured if null."),
         )
         for each in experiments
         if each.section
     }
     if taken := sections.keys() & Study.model_fields.keys():
-        raise ValueError(f"the section {min(taken)} is a key of every study; name it otherwise")
+        raise ValueError(f"the section {min(taken)} is a key of every study; use another name")
     model = create_model("Study", __base__=Study, __module__=__name__, __doc__="A study file.", **sections)
     model.known = experiments
     return model
 
 
 def _all_merged(defaults: Mapping, runs: Mapping) -> dict:
-    """Each run laid over the defaults; one that is empty (null) is the defaults."""
+    """Each run merged into the defaults; an empty run (null) equals the defaults."""
     return {name: _merged(_for(run, defaults), {} if run is None else run) for name, run in runs.items()}
 
 
@@ -362,7 +362,7 @@ def _for(run: Any, defaults: Mapping) -> Mapping:
 
 
 def _merged(defaults: Mapping, override: Any) -> Any:
-    """`override` laid over `defaults`, mapping by mapping."""
+    """`override` merged into `defaults`, mapping by mapping."""
     if not isinstance(override, Mapping):
         return override
     merged = dict(defaults)
@@ -383,7 +383,7 @@ def _within(node: Any) -> Iterator[Settings]:
 
 
 def _replaced(node: Any, texts: Mapping[str, str]) -> Any:
-    """JSON values with other texts in place of some."""
+    """JSON values with some texts replaced by others."""
     if isinstance(node, Mapping):
         return {key: _replaced(value, texts) for key, value in node.items()}
     if isinstance(node, list):

@@ -32,7 +32,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_of_yaml_1_2(cls, value: Any, info: ValidationInfo) -> Any:
-        """Reads 1e-3 as a number, which YAML 1.1 takes for a text, where a number is asked for."""
+        """Read texts such as 1e-3 as numbers in numeric fields; YAML 1.1 parses them as texts."""
         return _with_numbers(value) if info.field_name in _number_fields(cls) else value
 
 
@@ -49,23 +49,23 @@ _EXPONENT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+")
 
 
 def _with_numbers(value: Any) -> Any:
-    """The value, or the list, with numbers in place of texts as 1e-3."""
+    """The value, or the list, with texts such as 1e-3 converted to numbers."""
     if isinstance(value, list):
         return [_with_numbers(part) for part in value]
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
-MOST_STEPS = 1_000_000  # of a diffusion: each is a number in memory, and of samples a call of the network
+MOST_STEPS = 1_000_000  # of a diffusion: each step is a number in memory, and in sampling a network call
 SINGLE = 170  # log-SNR beyond which sigma, or alpha = exp(log_snr / 2), leaves float32
-MOST = 1_000_000_000  # of anything else that is counted
+MOST = 1_000_000_000  # upper limit of all other counts
 
-# Not what Python would make of a text or of true.
+# Strict number: strings and booleans are rejected.
 Number = Annotated[float, Strict()]
 Flag = Annotated[bool, Strict()]
 
 
 def named_or_own(names: Iterable[str]) -> dict[str, Any]:
-    """JSON schema of a name among these, or of an object from elsewhere, module:NAME."""
+    """JSON schema for one of these names, or for the user's own object, module:NAME."""
     return {"anyOf": [{"type": "string", "enum": list(names)}, {"type": "string", "pattern": own.PATTERN}]}
 
 

@@ -1,4 +1,4 @@
-"""Tables as people read them: numbers as text, in Markdown and Typst."""
+"""Tables for reading: numbers as text, in Markdown and Typst."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TEXTS += ("study", "null_case", "needs", "value_unit")
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
-    """A table's CSV file, whose names and other texts stay texts, whatever they look like."""
+    """Read a table's CSV file; names and other texts stay texts, even if they look like numbers."""
     return read_table(path, dict.fromkeys(_TEXTS, "str"))
 
 
 SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
-"""What tables and figures call the solvers of `samplers.SOLVERS`."""
+"""Names of the solvers of `samplers.SOLVERS` in tables and figures."""
 HELD_OUT = "held-out images"
-"""What tables and figures call the floor of a distance."""
+"""Name of the floor of a distance in tables and figures."""
 STYLE_NAMES = {
     "total_variation": "total variation",
     "high_frequency": "high-frequency share",
@@ -35,18 +35,18 @@ STYLE_NAMES = {
 
 
 def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> None:
-    """Writes tables of strings in the format of the suffix, .md or .typ; the index of each is its first column.
+    """Write tables of strings in the format of the suffix, .md or .typ; the index of each is its first column.
 
-    Columns stand to the right, as numbers do; those of prose to the left, and in Typst as wide as their text asks for.
+    Columns are aligned right, for numbers; columns of prose are aligned left, and in Typst as wide as their text needs.
     """
     one = markdown if path.suffix == ".md" else _typst
     write_text(path, "\n".join(one(table, prose) for table in tables))
 
 
 def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
-    """Value ± half the interval, to the first digit of the half that is not 0, and no further than the sixth.
+    """Value ± half of the interval, to the first nonzero digit of the half, and at most six decimals.
 
-    A half of 100 or more has two digits that count. A value without an interval has as many as asked for.
+    A half of 100 or more is rounded to two digits. A value without an interval has the given number of decimals.
     """
     value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
     if pd.isna(value):
@@ -100,7 +100,7 @@ def _escaped(text: str, prose: bool) -> str:
 
 
 def _widths(table: pd.DataFrame) -> list[str]:
-    """Widths of columns of prose: a part of the page for each that wraps, after the root of its texts' usual length."""
+    """Widths of columns of prose: shares of the page for those that wrap, by the root of their texts' usual length."""
     lengths = [[*map(len, cells)] or [1] for cells in (table.index, *(table[name] for name in table))]
     # The quadratic mean, in which one long text among short ones counts without widening the column for all of them.
     usual = [math.sqrt(sum(n * n for n in found) / len(found)) for found in lengths]
@@ -108,5 +108,5 @@ def _widths(table: pd.DataFrame) -> list[str]:
 
 
 def restructured(text: str) -> str:
-    """Plain text as reStructuredText that shows it as it is."""
+    """Plain text escaped for reStructuredText."""
     return re.sub(r"([\\*`|_])", r"\\\1", text) + "\n"

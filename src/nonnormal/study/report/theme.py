@@ -1,8 +1,8 @@
 """Theme: one look for all figures, and one colour per step family everywhere.
 
-A pair q/p has the colour of q, and the marker and dash of p, hollow where p is not the normal, so a pair is recognised
-from figure to figure. normal/normal is drawn wide, pale and below the others, as some coincide with it. Where several
-runs have one pair, each after the first is a lighter shade with a marker of its own.
+A pair q/p has the colour of q, and the marker and dash of p, hollow if p is not normal, so a pair is recognised from
+figure to figure. normal/normal is drawn wide, pale and below the others, since some lines coincide with it. If several
+runs have the same pair, each after the first has a lighter shade and its own marker.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def apply() -> None:
 
 
 def literal(text: str) -> str:
-    """The text, of which matplotlib takes nothing for mathematics: a step from elsewhere is called as it likes."""
+    """The text, escaped so that matplotlib reads nothing as mathematics: names of a user's steps are arbitrary."""
     return text.replace("$", r"\$")
 
 
@@ -94,13 +94,13 @@ def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, di
 
 
 def floor_line(axis: Axes, summary: pd.DataFrame, distance: str) -> None:
-    """A line at the distance of held-out images, if the study has it."""
+    """Draw a line at the distance of held-out images, if the study has it."""
     for floor in summary[(summary.metric == distance) & (summary.of == "held_out")].itertuples():
         axis.axhline(floor.value, color="0.4", lw=0.9, ls="-.", label=HELD_OUT)
 
 
 def legend_below(figure: Figure, axis: Axes, title: str) -> None:
-    """The axis's legend under the figure, which grows by its lines; at most six columns, if there is room."""
+    """Put the axis's legend under the figure, which grows by its lines; at most six columns, if there is room."""
     handles, names = axis.get_legend_handles_labels()
     if not handles:
         return
@@ -129,7 +129,7 @@ def step_style(step: str) -> dict:
 
 
 def beside(i: int, n: int, width: float = 0.64) -> float:
-    """How far the i-th of n marks at one place stands from its middle, where all of them take up the width."""
+    """Offset of the i-th of n marks at one place from its middle; together the marks take up the width."""
     return width * ((i + 0.5) / n - 0.5)
 
 
@@ -150,6 +150,6 @@ def plain_log(axis: Axis) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure in the format of the suffix, atomically and undated, so that equal figures are equal files."""
     metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-    drawn = BytesIO()  # a full disk would break off matplotlib's writers in ways of their own
+    drawn = BytesIO()  # on a full disk, matplotlib's writers fail with errors of several kinds
     figure.savefig(drawn, format=path.suffix[1:], metadata=metadata)
     write_bytes(path, drawn.getvalue())

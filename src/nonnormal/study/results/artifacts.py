@@ -1,6 +1,6 @@
-"""What was made before: networks and samples of a study's runs, refused where they belong to other settings than its.
+"""Networks and samples of a study's runs, refused if they were made with other settings than the study's.
 
-Files name in their headers what they depend on; files that were written before they did are taken as they are.
+Headers of the files hold the settings that they depend on; files of older versions without these are accepted.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def network(study: Study, layout: Layout, run: str, device: torch.device | str =
 
 
 def check_initial_weights(study: Study, layout: Layout, run: str) -> None:
-    """Refuses a run whose training cannot start from the weights that it names.
+    """Refuse a run whose training cannot start from the weights that it names.
 
-    Weights of another run of the study may be missing: that run is trained before.
+    Weights of another run of the study may be missing, since that run is trained first.
 
     Raises:
         ValueError: key, file, and what is wrong with it.
@@ -48,7 +48,7 @@ def check_initial_weights(study: Study, layout: Layout, run: str) -> None:
         return
     key = f"{study.path(run)}.training.init_from"
     if start == layout.weights(run):
-        raise ValueError(f"{key}: {start} is what this training makes; give a copy of it elsewhere")
+        raise ValueError(f"{key}: {start} is the output of this training; name a copy of it elsewhere")
     if not start.is_file():
         if start in map(layout.weights, study.networks):
             return
@@ -75,24 +75,24 @@ def samples(study: Study, layout: Layout, run: str, n_steps: int) -> Tensor:
 
 
 def write_samples(study: Study, layout: Layout, run: str, n_steps: int, images: Tensor) -> Path:
-    """Writes samples for `samples`; their file."""
+    """Write the samples that `samples` reads; returns their file."""
     path = layout.samples(run, n_steps)
     write_tensors(path, {"images": images}, {"study": study.name, **_of_samples(study, run, n_steps)})
     return path
 
 
 def _of_network(study: Study, run: str) -> dict[str, Any]:
-    """Facts that a network must have; one with random first weights has none of a file."""
+    """Facts that a network's header must have; the file of initial weights only if there is one."""
     return {"init_from": {"sha256": None}, **study.training_facts(run)}
 
 
 def _of_samples(study: Study, run: str, n_steps: int) -> dict[str, Any]:
-    """All that samples depend on, as JSON values."""
+    """All settings that samples depend on, as JSON values."""
     sampling = study.sampling.model_dump(mode="json", include={"n_images", "dtype"})
     return {"run": run_of(run), "n_steps": n_steps, "sampling": sampling, "network": study.training_facts(run)}
 
 
 def _same(path: Path, known: Mapping[str, Any], facts: Mapping[str, Any], advice: str) -> None:
-    """Refuses a file whose header has not all these facts."""
+    """Refuse a file whose header lacks or contradicts one of these facts."""
     if found := changes(known, facts):
-        raise ValueError(f"{path} belongs to other settings of the study: {'; '.join(found)}; {advice}")
+        raise ValueError(f"{path} was made with other settings: {'; '.join(found)}; {advice}")

@@ -1,4 +1,4 @@
-"""Context: a study with its results, from which jobs measure and figures and tables are made; read when asked for."""
+"""Context: a study with its results, as jobs, figures and tables use it; files are read on first use."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PUBLISHED = Path("paper/references/published.csv")
 
 @dataclass
 class Context:
-    """What a job, a figure or a table may ask for.
+    """Inputs of jobs, figures and tables.
 
     Attributes:
         study: the study.
-        layout: where its files are.
-        run: the network that a job looks at; None where it looks at none.
-        device: of networks.
+        layout: paths of its files.
+        run: the network that a job uses; None for a job without one.
+        device: device of the networks.
     """
 
     study: Study
@@ -39,7 +39,7 @@ class Context:
 
     @property
     def context(self) -> Context:
-        """All of it, for a figure or table that takes more than the attributes below."""
+        """The context itself, for a figure or table that needs more than the attributes below."""
         return self
 
     @cached_property
@@ -85,7 +85,7 @@ class Context:
         return read_reference(self.layout.features, self.layout.data)
 
     def network(self, run: str | None = None) -> NetworkDenoiser:
-        """The network of a run, of the job's own where none is named."""
+        """The network of a run; of the job's own run if none is named."""
         from nonnormal.study.results.artifacts import network
 
         return network(self.study, self.layout, run or self.run, self.device)
@@ -97,24 +97,24 @@ class Context:
         return samples(self.study, self.layout, run, n_steps)
 
     def arrays(self, job: str, run: str | None = None) -> dict[str, Tensor]:
-        """Arrays by name that a job of the study wrote, for one network where it has a job for each."""
+        """Arrays by name that a job of the study wrote; for one network, if it has a job for each."""
         from nonnormal.files import read_tensors
 
         return read_tensors(self.layout.arrays(job, run))[0]
 
     @property
     def fid(self) -> str:
-        """What the study calls its Fréchet distance."""
+        """Name of the study's Fréchet distance."""
         return self.study.metric("fid")
 
     @property
     def metric(self):
-        """What the study calls a distance, `Study.metric`."""
+        """Name of a distance in the study, `Study.metric`."""
         return self.study.metric
 
     @property
     def labels(self) -> dict[str, str]:
-        """What figures and tables call each run."""
+        """Labels of the runs in figures and tables."""
         return self.study.labels
 
     @property

@@ -1,8 +1,8 @@
-"""Crates: the chain of a result as an RO-Crate, which tools of others read.
+"""Crates: the chain of a result as an RO-Crate, a format that other tools read.
 
 By the profile Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5): the files with their SHA-256, each command
 as a CreateAction from files to files, and the software in the version that it had. The crate is the folder of the
-project. All that is said is of the records, so the same records give the same bytes.
+project. All its contents come from the records, so the same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from nonnormal.study.results.records import Link, record_path
 
-PLACE = Path("ro-crate-metadata.json")  # the name that the standard gives it
+PLACE = Path("ro-crate-metadata.json")  # the name required by the standard
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -28,7 +28,7 @@ _FORMATS = {
 
 
 def describe(link: Link) -> dict[str, Any]:
-    """JSON-LD of the file with all that it was made from, back to the data.
+    """JSON-LD of the file with all files that it was made from, back to the data.
 
     Raises:
         ValueError: one of the files is missing, or has changed since; or the library rocrate is missing.
@@ -36,10 +36,12 @@ def describe(link: Link) -> dict[str, Any]:
     try:
         from rocrate.rocrate import ROCrate
     except ModuleNotFoundError:
-        raise ValueError("--crate: needs the library rocrate; pip install 'nonnormal[study]'") from None
+        raise ValueError("--crate: needs the library rocrate; in a clone: pip install '.[study]'") from None
     links = {each.path: each for each in link.walk()}
     if strayed := [each for each in link.walk() if each.state != "as made"]:
-        raise ValueError("\n".join(f"{each.path}: {each.state}; a crate tells of what there is" for each in strayed))
+        raise ValueError(
+            "\n".join(f"{each.path}: {each.state}; a crate needs all files as they were made" for each in strayed)
+        )
     crate = ROCrate(version="1.1")
     crate.name = f"{link.path} and what it was made from"
     crate.description = "Files, the commands that made one from the other, and the software that they ran."
@@ -75,14 +77,14 @@ def _add(crate, path: str, **facts: Any):
 
 
 def _file(link: Link) -> dict[str, Any]:
-    """What is said of a file."""
+    """Description of a file."""
     found = {"name": link.path, "sha256": link.expected, "contentSize": str(Path(link.path).stat().st_size)}
     suffix = Path(link.path).suffix
     return found | ({"encodingFormat": _FORMATS[suffix]} if suffix in _FORMATS else {})
 
 
 def _action(crate, files: dict[str, Any], made: list[Link]) -> dict[str, Any]:
-    """A call of a command: from what, by what, to what."""
+    """A call of a command: its inputs, software and outputs."""
     records = [link.record for link in made]
     first = records[0]
     facts = [first["hardware"], f"Python {first['python']}"]
@@ -104,7 +106,7 @@ def _action(crate, files: dict[str, Any], made: list[Link]) -> dict[str, Any]:
 
 
 def _software(crate, record: dict[str, Any]) -> str:
-    """Identifier of the code of a record, and of its packages below it, which are in the crate then."""
+    """Identifier of a record's code, which is added to the crate with the packages below it."""
     revision = (record["revision"] or "unknown") + "+changes" * record["uncommitted_changes"]
     packages = {"nonnormal": revision, **record["packages"]}
     names = {package: f"#{package}-{version}" for package, version in packages.items()}

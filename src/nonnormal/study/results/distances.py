@@ -1,4 +1,4 @@
-"""Samples in numbers: distances to the data, their style, and what another step does to a network that exists."""
+"""Metrics of samples: distances to the data, style statistics, and the effect of another step on a trained network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
-HELD_OUT = "held_out"  # of held-out images, which stand beside samples
+HELD_OUT = "held_out"  # of held-out images, for comparison with samples
 _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
 
 
@@ -31,7 +31,7 @@ def fidelity_rows(
 
     Args:
         samples: uint8 images (N, C, H, W) by number of sampling steps.
-        reference: feature network and training split; see `Study.metric` for what the metrics are called.
+        reference: feature network and training split; `Study.metric` names the metrics.
     """
     rows, conditions = [], sampled_with(study, run, study.run(run).p)
     for n_steps, images in samples.items():
@@ -40,7 +40,7 @@ def fidelity_rows(
 
 
 def style_rows(study: Study, run: str, samples: Mapping[str, Mapping[int, Tensor]], data: ImageData) -> pd.DataFrame:
-    """Style statistics of the run's samples, and their difference to those of its normal pair.
+    """Style statistics of the run's samples, and their differences to those of its normal pair.
 
     Args:
         samples: of both, uint8 images (N, C, H, W) by run and number of sampling steps; image i has the same seed in
@@ -58,8 +58,8 @@ def style_rows(study: Study, run: str, samples: Mapping[str, Mapping[int, Tensor
 def held_out_rows(study: Study, data: ImageData, reference: Reference, device: str = "cpu") -> pd.DataFrame:
     """Distances of the test split to the training split, `of` held_out, and style statistics of the test split.
 
-    A perfect sampler has these distances with as many images. A Fréchet distance falls with the number of images, so
-    that of fewer images than are sampled bounds that of a perfect sampler from above.
+    A perfect sampler has these distances with the same number of images. A Fréchet distance falls with the number of
+    images, so a value from fewer images than are sampled is an upper bound for a perfect sampler.
     """
     images, conditions = data.test.images, {"split": "test"}
     rows = distance_rows(study, None, images, reference, None, conditions | {"of": HELD_OUT}, device)
@@ -88,7 +88,7 @@ def with_each_step(
 
 
 def feature_rows(study: Study, header: Mapping[str, Any], data: ImageData) -> pd.DataFrame:
-    """Held-out accuracy of the feature network; no rows for one that was not trained here."""
+    """Held-out accuracy of the feature network; no rows for a network that was not trained here."""
     if "held_out_accuracy" not in header:
         return frame([])
     share, n = header["held_out_accuracy"], len(data.test.images)
@@ -118,7 +118,7 @@ def distance_rows(
 
 
 def resampling(study: Study) -> dict[str, int]:
-    """How the study's distances draw subsets and resamples, for `fidelity` and `fid_difference`."""
+    """Arguments of `fidelity` and `fid_difference` for the study's subsets and resamples."""
     return {"resamples": study.evaluation.bootstrap, "seed": derive(study.seed, "fidelity")}
 
 
@@ -146,7 +146,7 @@ def _against(reference: Reference) -> dict:
 
 
 def mean_rows(study, run, images, levels, nfe, conditions, prefix="") -> list[dict]:
-    """Style of uint8 images, means over them."""
+    """Style statistics of uint8 images, averaged over images."""
     found = {name: Estimate(*mean_interval(values), len(values)) for name, values in style(images, levels).items()}
     return [
         row(study, run, f"{prefix}style_{name}", estimate, _UNITS.get(name, "1"), nfe, conditions)
@@ -155,7 +155,7 @@ def mean_rows(study, run, images, levels, nfe, conditions, prefix="") -> list[di
 
 
 def difference_rows(study, run, images, reference, data, nfe, conditions, prefix="") -> list[dict]:
-    """Style of uint8 images minus that of the reference's, image by image."""
+    """Style statistics of uint8 images minus those of the reference, image by image."""
     seed = derive(study.seed, "style")
     found = style_difference(images, reference, data.levels, resamples=_RESAMPLES, seed=seed)
     return [

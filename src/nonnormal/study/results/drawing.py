@@ -1,4 +1,4 @@
-"""Samples of a network of a study, drawn as the study draws them."""
+"""Samples from a network of a study, drawn with the study's sampler and settings."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def ancestral(
     device: str = "cpu",
     batch_size: int | None = None,
 ) -> Tensor:
-    """Grey levels uint8 (N, C, H, W) by ancestral sampling in the run's own design, in n_steps equal steps of time.
+    """Grey levels uint8 (N, C, H, W) by ancestral sampling in the run's own design, with n_steps equal steps of time.
 
     Args:
         seeds: N seeds, one an image.
-        step: law of the noise; the run's p where it is None.
-        batch_size: images a network call; sampling.batch_size of the study where it is None.
+        step: law of the noise; the run's p if None.
+        batch_size: images per network call; sampling.batch_size of the study if None.
     """
     point = design(study.run(run), denoiser.components)
     step = point.p if step is None else get(step)

@@ -1,4 +1,4 @@
-"""Which runs of a study can be pipelines of diffusers, and why others cannot."""
+"""Check whether a run of a study can be exported as a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from nonnormal.study.config.study import Study
 
 
 def refuse_unexportable(study: Study, name: str) -> None:
-    """Refuses a run whose chain is none of diffusers'.
+    """Refuse a run whose chain diffusers cannot represent.
 
     Raises:
-        ValueError: key, what was found, why that is no pipeline.
+        ValueError: key, what was found, and why it cannot be a pipeline.
     """
     run, key = study.run(name), study.path(name)
     if run.process.kind == "psld":
@@ -26,13 +26,13 @@ def refuse_unexportable(study: Study, name: str) -> None:
 
 
 def refuse_own_step(key: str, step: str) -> None:
-    """Refuses a step from elsewhere in a configuration, which others load.
+    """Refuse a step of the user's own in a configuration that others will load.
 
     Raises:
         ValueError: its name is module:Class.
     """
     if ":" in step:
         raise ValueError(
-            f"{key}: found {step}, which cannot be exported: a pipeline that names code from elsewhere is refused when "
-            "it is loaded; give --step the name of a step of this package"
+            f"{key}: found {step}, which cannot be exported: a pipeline that names other code is refused when it is "
+            "loaded; give --step the name of a step of this package"
         )

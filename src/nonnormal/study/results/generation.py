@@ -1,9 +1,9 @@
-"""Images in any number, outside a study: a folder of PNG files, or one .npz.
+"""Any number of images, outside a study: a folder of PNG files, or one .npz.
 
-Image i depends on the seed and i alone. Beside the images, generate.json says what made them, sealed with its SHA-256:
-a folder is filled only by the settings that began it. An image takes its name when it is complete, and images are drawn
-in fixed batches, so a command that was killed and is run again ends in the same files. An .npz is packed from such a
-folder beside it, which then vanishes; its record is the array `generate`.
+Image i depends only on the seed and i. Beside the images, generate.json records the settings, with its own SHA-256;
+only the same settings may add images to the folder. An image gets its name when it is complete, and images are drawn in
+fixed batches, so a command that was killed and is run again makes the same files. An .npz is packed from such a folder
+beside it, which is then removed; its record is the array `generate`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Draw = Callable[[Sequence[int]], Tensor]
 
 
 def generate(out: Path, n: int, batch_size: int, settings: Mapping[str, Any], draw: Draw, channels: int) -> None:
-    """Fills `out` with n images, as far as they are not there.
+    """Draw the images of `out` that are missing, up to n.
 
     Args:
         out: folder of PNG files, or a file that ends in .npz with `arr_0`, uint8 (n, H, W, C).
@@ -46,8 +46,8 @@ def generate(out: Path, n: int, batch_size: int, settings: Mapping[str, Any], dr
         channels: C.
 
     Raises:
-        ValueError: the folder or file is of other settings, holds more images or other files, is being filled, or its
-            record is damaged; it lies where the pipeline's results do; PNG has no images of so many channels.
+        ValueError: the folder or file has other settings, more images or other files, is in use, or its record is
+            damaged; it lies in the pipeline's folders; PNG does not support the number of channels.
     """
     if records_folder(relative(out.absolute() / RECORD)):
         raise ValueError(f"{out}: the pipeline keeps its results there; give a folder elsewhere")
@@ -88,9 +88,9 @@ def _generate_npz(out: Path, n: int, batch_size: int, settings: Mapping[str, Any
 def _drawn(
     folder: Path, n: int, batch_size: int, seed: int, draw: Draw, suffix: str = ".png"
 ) -> Iterator[tuple[np.ndarray, Path]]:
-    """(image (H, W, C), its file) of all images that the folder lacks.
+    """(image (H, W, C), its file) for all images missing in the folder.
 
-    A batch that lacks one is drawn as a whole: the last bits of a network's sums may depend on the size of the batch.
+    A batch with a missing image is drawn as a whole: the last bits of a network's sums may depend on the batch size.
     """
     for start in tqdm(range(0, n, batch_size), unit="batch", dynamic_ncols=True):
         numbers = range(start, min(start + batch_size, n))
@@ -141,7 +141,7 @@ def _begin(folder: Path, n: int, settings: Mapping[str, Any], suffix: str = ".pn
 
 
 def _same(out: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuses images whose record is damaged, or of other settings."""
+    """Refuse images whose record is damaged or has other settings."""
     if record.get(SEAL) != sealed(dict(record))[SEAL]:
         raise ValueError(f"{out}: its record ({RECORD}) is damaged, or was edited; give another name")
     known = record["settings"]
@@ -152,17 +152,17 @@ def _same(out: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Refuses a folder that another process fills.
+    """Refuse a folder that another process is filling.
 
     Raises:
-        ValueError: one does.
+        ValueError: another process is filling it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{folder}: another command fills it at this moment") from None
+            raise ValueError(f"{folder}: another command is filling it at this moment") from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -1,4 +1,4 @@
-"""Model card: what an exported network is, under which conditions it was made, and how it is used; Markdown."""
+"""Model card of an exported network: description, usage and conditions, as Markdown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pipe = DDPMPipeline.from_pretrained({folder})
 images = pipe(batch_size=4, num_inference_steps={calls}).images
 ```
 
-`num_inference_steps` is the number of network calls, 1 to {timesteps}. Another step takes the place of {step}:
+`num_inference_steps` is the number of network calls, 1 to {timesteps}. To sample with another step than {step}:
 
 ```python
 from nonnormal.diffusers import NonNormalScheduler
@@ -41,8 +41,8 @@ from nonnormal.diffusers import NonNormalScheduler
 pipe.scheduler = NonNormalScheduler.from_config(pipe.scheduler.config, step_distribution="normal")
 ```
 
-The network predicts the noise from the exact log-SNR of a timestep. diffusers says when it loads the pipeline that it
-expected a `UNet2DModel`; nothing is wrong. From the same noise the pipeline draws the images of
+The network predicts the noise from the exact log-SNR of a timestep. When diffusers loads the pipeline, it warns that it
+expected a `UNet2DModel`; this warning can be ignored. From the same noise the pipeline draws the same images as
 `nonnormal.samplers.sample_ancestral`.
 
 ## Conditions
@@ -51,7 +51,7 @@ expected a `UNet2DModel`; nothing is wrong. From the same noise the pipeline dra
 |---|---|
 {rows}
 
-All settings that the weights depend on:
+All settings on which the weights depend:
 
 ```json
 {settings}
@@ -60,7 +60,7 @@ All settings that the weights depend on:
 
 
 def model_card(study: Study, layout: Layout, run: str, folder: Path, step: str, timesteps: int) -> str:
-    """The card of a run's network, exported to `folder` with `step` and so many timesteps."""
+    """The card of a run's network, exported to `folder` with this step and number of timesteps."""
     weights = layout.weights(run)
     header, digest = read_tensors(weights)[1], sha256_of(weights)
     settings = study.run(run)
@@ -97,7 +97,7 @@ def model_card(study: Study, layout: Layout, run: str, folder: Path, step: str, 
 
 
 def _made(weights: Path, digest: str) -> str:
-    """Code and machine that trained the weights, where a command recorded it."""
+    """Code and machine that trained the weights, if they were recorded."""
     if not record_path(weights, digest).is_file():
         return "unknown: the weights have no record"
     record = read_record(weights, digest)

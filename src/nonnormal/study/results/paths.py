@@ -1,4 +1,4 @@
-"""Layout: where the files of a study lie, for the command line and the workflow alike.
+"""Layout: paths of a study's files, for the command line and the workflow.
 
 Every path is relative to the folder of the project. Run names and numbers of steps may be wildcards ("{run}").
 """
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper tells of it
+PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper reports it
 OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
-OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # what the paper takes from there
+OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # files that the paper takes from there
 LEDGER = Path("results/claims.csv")  # verdicts over all kept studies; the headline paper shows those that are better
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
@@ -93,11 +93,11 @@ class Layout:
         return self.run(run) / "training.csv"
 
     def events(self, run: str) -> Path:
-        """Folder of TensorBoard's event files of a run, where the study asks for them."""
+        """Folder of TensorBoard's event files of a run, if the study turns them on."""
         return self.run(run) / "tensorboard"
 
     def checkpoint(self, run: str) -> Path:
-        """What an unfinished training of a run goes on from."""
+        """Checkpoint from which an unfinished training of a run resumes."""
         return self.run(run) / "checkpoint.safetensors"
 
     def samples(self, run: str, n_steps: int | str) -> Path:
@@ -105,7 +105,7 @@ class Layout:
         return self.run(run) / "samples" / f"{n_steps}.safetensors"
 
     def rows(self, job: str, run: str | None = None) -> Path:
-        """Rows of the summary that a job wrote, for one network where it has a job for each."""
+        """Rows of the summary that a job wrote; for one network, if it has a job for each."""
         return (self.run(run) if run else self.root) / f"{job}.csv"
 
     def arrays(self, job: str, run: str | None = None) -> Path:
@@ -114,7 +114,7 @@ class Layout:
 
     @property
     def pretrained_network(self) -> Path:
-        """The pretrained network, as it was taken over."""
+        """The pretrained network, as it was loaded."""
         return self.root / "pretrained" / "network.safetensors"
 
     @property
@@ -129,13 +129,13 @@ class Layout:
 
     @property
     def photographs(self) -> list[Path]:
-        """What the paper takes from the photographs' study; nothing where it is no headline's, or has no such study."""
+        """Files that a headline study's paper takes from the photographs' study, if that exists; else none."""
         found = [PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS]
         return found if self.headline and (PHOTOGRAPHS / "summary.csv").is_file() else []
 
     @property
     def ledger(self) -> list[Path]:
-        """The ledger of claims, where the study is a headline's and there is one."""
+        """The ledger of claims, for a headline study, if there is one."""
         return [LEDGER] if self.headline and LEDGER.is_file() else []
 
     @property
@@ -170,5 +170,5 @@ def making(path: Path | str) -> str:
 
 
 def remade(path: Path | str) -> str:
-    """What to do about a damaged result, for messages."""
+    """Advice on a damaged result, for messages."""
     return f"delete it and make it again: {making(path)}"

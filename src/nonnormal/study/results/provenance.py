@@ -1,4 +1,4 @@
-"""Provenance: which code, which packages, which machine made a result; and which source files a module is made of."""
+"""Provenance: code, packages and machine behind a result; and the source files that a module depends on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
 
 
 def revision_of(made: Mapping[str, Any]) -> str:
-    """The code of what `describe` said, in words."""
+    """The code revision in the result of `describe`, in words."""
     return (made["revision"] or "unknown")[:10] + " with uncommitted changes" * made["uncommitted_changes"]
 
 
@@ -50,7 +50,7 @@ def hardware() -> str:
 
 @cache
 def sources(*modules: str) -> tuple[str, ...]:
-    """Files that `modules` are made of: their own and, by their imports, those of all below them in the same package.
+    """Source files of `modules` and of all modules of the same package that they import, directly or indirectly.
 
     Args:
         modules: dotted names inside this package, e.g. "nonnormal.training.loop", or inside that of an experiment from
@@ -90,10 +90,10 @@ def _imported_by(text: str, package: str) -> list[str]:
 
 @cache
 def digest(*modules: str) -> str:
-    """Digest of the `sources` of modules: their places and what stands in them.
+    """Digest of the `sources` of modules: their paths and contents.
 
-    What a workflow's rule declares as parameter, so that a change of code re-runs what the code made and nothing else.
-    As inputs the files, near a hundred, would be looked at for each job of the rule.
+    Rules of the workflow declare it as a parameter, so that a change of code runs only the jobs again that depend on
+    it. As inputs, the files, nearly a hundred, would be checked for each job of the rule.
     """
     found = hashlib.sha256()
     for path in sources(*modules):
@@ -113,10 +113,10 @@ def own_files(experiment: Experiment, *functions: str) -> tuple[str, ...]:
 
 @cache
 def body(*functions: str) -> str:
-    """Digest of what functions say, e.g. "nonnormal.study.cli.make:train", with those of their module that they call.
+    """Digest of the code of functions, e.g. "nonnormal.study.cli.make:train", and of those of their module they call.
 
-    What a workflow's rule declares as parameter, so that a change of its command re-runs it, and one of another
-    command, or of what the command says of itself, does not.
+    Rules of the workflow declare it as a parameter, so that a change of their command runs them again, but a change of
+    another command or of a docstring does not.
     """
     digest = hashlib.sha256()
     for function in functions:
@@ -144,10 +144,10 @@ def _functions(name: str) -> tuple[str, list[ast.FunctionDef]]:
 
 
 def _imported(*nodes: ast.AST, package: str = "") -> list[str]:
-    """Names of what is imported there, of modules and of what is in them; not for type checkers, which never runs.
+    """Names of imported modules and of objects imported from them, without imports for type checkers only.
 
     Args:
-        package: from which relative imports count.
+        package: base of relative imports.
     """
     names: list[str] = []
     queue = [*nodes]
@@ -178,9 +178,9 @@ def _module_file(module: str, packages: frozenset[str] = frozenset()) -> Path | 
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command, None where git or a repository is missing."""
+    """Output of a git command; None if git or a repository is missing."""
     try:
-        # Without a lock, which a command that is killed here would leave behind.
+        # Without a lock: a command killed here would leave it behind.
         command = ("git", "--no-optional-locks", "-C", str(PACKAGE), *arguments)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def cifar10(published: pd.DataFrame, q: object, p: object, metric: str) -> float | None:
-    """li2024's CIFAR-10 figure for a pair, None where it prints none."""
+    """li2024's CIFAR-10 figure for a pair; None if it prints none."""
     names = {"normal": "Gaussian", "laplace": "Laplace", "uniform": "Uniform"}
     model = f"{names.get(str(q))}/{names.get(str(p))}"
     found = published[(published.key == "li2024") & (published.model == model) & (published.metric == metric)]

@@ -2,10 +2,10 @@
 
 Each result has records beside its study, one for each content that a command gave it, named by the content's SHA-256:
 results/<study>/records/<file>/<SHA-256>.json. A record is written before the file takes its name, so there is no file
-without its record, and older contents keep theirs. It holds what its command had read until then, as SHA-256 by path:
-from file to file, these are the chain from a figure back to the data. It is sealed with the SHA-256 of what it says, so
-one that was damaged or edited is refused. Times differ between runs, so nothing that
-is made may depend on them: the results page reads records, and tells nothing of them that differs.
+without its record, and older contents keep theirs. It lists the inputs that its command had read until then, with their
+SHA-256; from file to file, these form the chain from a figure back to the data. It contains the SHA-256 of its own
+entries, so a damaged or edited record is refused. Times differ between runs, so no result may depend on them: the
+results page reads records, and shows only what is the same in every run.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from nonnormal.study.results.paths import making, records_folder
 
 @dataclass
 class Recorder:
-    """Notes what a command reads, refuses what is damaged, and writes a record for each result: a `files.Observer`.
+    """A `files.Observer` that notes inputs, refuses damaged ones, and writes a record for each result.
 
     Attributes:
         command: as it was called.
-        facts: what the command's study and settings are, as JSON values.
-        inputs: SHA-256 by path of all that was read so far.
+        facts: study and settings of the command, as JSON values.
+        inputs: SHA-256 by path of all files read so far.
     """
 
     command: list[str]
@@ -45,7 +45,7 @@ class Recorder:
         self._known: dict[tuple, str] = {}
 
     def reading(self, path: Path) -> None:
-        """Notes the file as an input.
+        """Note the file as an input.
 
         Raises:
             ValueError: it has records, but none of its content: it was damaged or changed.
@@ -57,7 +57,7 @@ class Recorder:
         self.inputs[relative(path)] = self._known[key]
 
     def writing(self, temporary: Path, path: Path) -> None:
-        """Writes the record of what `path` is about to be."""
+        """Write the record of the content that `path` is about to have."""
         if records_folder(relative(path)) is None:
             return
         self._code = self._code or provenance.describe()
@@ -79,7 +79,7 @@ class Recorder:
 
 
 def study_facts(study, run: str | None) -> dict[str, Any]:
-    """What a record says of the study: its SHA-256, the settings that concern the run (all without one), the seeds."""
+    """Entries of a record about the study: its SHA-256, the settings of the run (all without one), the seeds."""
     settings = study.resolved
     seeds = {"study": study.seed}
     if run is not None:
@@ -89,7 +89,7 @@ def study_facts(study, run: str | None) -> dict[str, Any]:
 
 
 def relative(path: Path | str) -> str:
-    """The path from the folder of the project; as it is where it lies elsewhere."""
+    """The path relative to the project's folder; unchanged if it lies elsewhere."""
     path = Path(path)
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.as_posix()
 
@@ -129,33 +129,33 @@ def read_record(path: Path | str, digest: str) -> dict[str, Any]:
 
 
 def _advice(path: Path | str) -> str:
-    """What to do about a damaged record of the file."""
+    """Advice on a damaged record of the file."""
     return f"delete it and {relative(path)}, and make that again: {making(relative(path))}"
 
 
 def check(path: Path) -> str:
-    """SHA-256 of a file, which is one of those that its records name, if it has any.
+    """SHA-256 of a file, after a check against its records, if it has any.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: none of its records has this SHA-256.
     """
     digest, recorded = sha256_of(path), _recorded(path)
     if recorded and digest not in recorded:
         raise ValueError(
             f"{path} is damaged, or was changed: expected SHA-256 {_newest(path, recorded)}, found {digest}; "
-            f"delete it to have it made again, or delete {records_folder(relative(path))} if it shall be used as it is"
+            f"delete it to have it made again, or delete {records_folder(relative(path))} to use it as it is"
         )
     return digest
 
 
 def _recorded(path: Path) -> dict[str, Path]:
-    """The records of a file by the SHA-256 of the content that each tells of."""
+    """The records of a file by the SHA-256 of the content that each describes."""
     folder = records_folder(relative(path))
     return {record.stem: record for record in folder.glob("*.json")} if folder else {}
 
 
 def _newest(path: Path, recorded: dict[str, Path]) -> str:
-    """The SHA-256 that was written last, as the records say: of copies, the files' own times say nothing."""
+    """The SHA-256 that was written last according to the records; the times of copied files prove nothing."""
 
     def ended(digest: str) -> tuple[str, float]:
         return read_record(path, digest)["ended"], recorded[digest].stat().st_mtime
@@ -190,24 +190,24 @@ class Link:
 
     @property
     def state(self) -> str:
-        """What became of it since: "as made", "changed since" or "missing"."""
+        """State of the file: "as made", "changed since" or "missing"."""
         return "missing" if self.found is None else "as made" if self.found == self.expected else "changed since"
 
     def walk(self) -> Iterator[Link]:
-        """This file and all that it was made from."""
+        """This file and all files that it was made from."""
         yield self
         for link in self.inputs:
             yield from link.walk()
 
 
 def chain(path: Path, known: dict[tuple[str, str], Link] | None = None) -> Link:
-    """The file with all that it was made from, back to the data.
+    """The file with all files that it was made from, back to the data.
 
     A file that has changed since its command wrote it is shown with its newest record.
 
     Args:
         path: of the file.
-        known: the links that are found, by path and SHA-256; what is in it already is not looked at again.
+        known: links by path and SHA-256, extended in place; files in it are not read again.
 
     Raises:
         NoRecordError: no command recorded that it wrote this file.
@@ -225,7 +225,7 @@ def chain(path: Path, known: dict[tuple[str, str], Link] | None = None) -> Link:
 
 
 def _link(path: str, expected: str, known: dict[tuple[str, str], Link], above: tuple = ()) -> Link:
-    """The link of a file with the content that it had, and so on; `known` are those found, `above` those on the way."""
+    """The link of a file with the content that it had, recursively; `above` are the links on the way to it."""
     if (path, expected) in known:
         return known[path, expected]
     file, record = Path(path), None
@@ -241,7 +241,7 @@ def _link(path: str, expected: str, known: dict[tuple[str, str], Link], above: t
 
 
 def lines(link: Link) -> Iterator[str]:
-    """The chain as a tree, one file a line; what a file was made from is shown where the file comes first."""
+    """The chain as a tree, one file a line; the inputs of a file are shown at its first occurrence."""
     shown: set[tuple[str, str]] = set()
 
     def below(link: Link, head: str, tail: str) -> Iterator[str]:

@@ -24,14 +24,14 @@ _ANY = str | int | float | bool  # of a condition that is an experiment's own
 def row(
     study: Study, run: str | None, metric: str, estimate: Estimate, unit: str, nfe: int | None, conditions: Mapping
 ) -> dict[str, Any]:
-    """One number; `run`, a training of a run, is None where it belongs to no network.
+    """One row with one number; `run`, a training of a run, is None for a number without a network.
 
     Args:
-        conditions: what it was measured under, beside the study's data set and seed; a text or number each, None where
-            it does not apply.
+        conditions: conditions of the measurement in addition to the study's data set and seed: texts or numbers, None
+            for those that do not apply.
 
     Raises:
-        ValueError: a condition is no text or number, is of another type than elsewhere, or has the name of a column.
+        ValueError: a condition is not a text or a number, has another type than elsewhere, or the name of a column.
     """
     _check(conditions)
     settings = study.run(run) if run else None

@@ -1,7 +1,7 @@
-"""Summary: the tidy form in which every number of a study is kept, one number a row.
+"""Summary: a tidy table of all numbers of a study, one number per row.
 
-A row has a value with a 95 % interval, unit, sample size and network calls, and a column for each condition that it was
-measured under.
+A row has a value with a 95 % interval, unit, sample size and network calls, and a column for each condition of the
+measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLUMNS = {
     "n": "Int64",
     "nfe": "Int64",
 }
-"""What every row has, with its type."""
+"""Columns of every row, with their types."""
 CONDITIONS = {
     "T": "Int64",
     "T_before": "Int64",
@@ -88,23 +88,23 @@ CONDITIONS = {
     "weights_sha256": "str",
     "whitened": "boolean",
 }
-"""What the numbers of this package are measured under, with its type; an experiment may have others."""
+"""Conditions of this package's measurements, with their types; an experiment may have others."""
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with all `COLUMNS` and all conditions, those by name; empty where one does not apply."""
+    """The rows with all `COLUMNS`, and all conditions sorted by name; a condition that does not apply is empty."""
     conditions = sorted({*CONDITIONS, *rows} - set(COLUMNS))
     rows, types = rows.reindex(columns=[*COLUMNS, *conditions]), COLUMNS | CONDITIONS
     return rows.astype({name: types[name] for name in rows if name in types})
 
 
 def write_rows(path: Path, rows: pd.DataFrame) -> None:
-    """Writes rows of `tidy`, without the conditions that none of them has; see `write_table`."""
+    """Write rows of `tidy` without the conditions that no row has; see `write_table`."""
     write_table(path, rows.drop(columns=[name for name in rows if name not in COLUMNS and rows[name].isna().all()]))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table, atomically, with all digits that a float64 has."""
+    """Write a table atomically, with all digits of a float64."""
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
 
@@ -121,11 +121,11 @@ def read_rows(paths: Path | Iterable[Path]) -> pd.DataFrame:
 
 
 def read_table(path: Path, types: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """A CSV file of ours; columns of type str stay texts, whatever they look like, and only an empty cell is missing.
+    """Read a CSV file of ours; columns of type str stay texts, and only an empty cell counts as missing.
 
     Args:
-        path: of the file.
-        types: of columns, of which the file may have some; of those not named, pandas finds the type.
+        path: path of the file.
+        types: types of columns that the file may have; pandas infers the types of other columns.
 
     Raises:
         ValueError: the file is damaged.

@@ -17,15 +17,15 @@ from nonnormal.metrics.intervals import Estimate, clustered_difference, t_differ
 if TYPE_CHECKING:
     from nonnormal.study.results.context import Context
 
-_MEASURED = ("train_seed", "value", "low", "high", "n", "nfe")  # what trainings of one run may differ in
-_OF_RUNS = ("run", "q", "p", "step", "against", "limit")  # what runs that are compared may differ in, too
+_MEASURED = ("train_seed", "value", "low", "high", "n", "nfe")  # columns in which trainings of one run may differ
+_OF_RUNS = ("run", "q", "p", "step", "against", "limit")  # further columns in which compared runs may differ
 
 
 def over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with one for all trainings of a run: their mean, with Student's 95 % interval over trainings.
+    """Rows with the trainings of each run averaged: their mean, with Student's 95 % interval over trainings.
 
-    The number of trainings is in the column `trainings`; of several, `train_seed` is empty, and `n` stays the sample
-    size of each. A row of one training, or of no run, is left as it is.
+    The number of trainings is in the column `trainings`; if it is above 1, `train_seed` is empty, and `n` stays the
+    sample size of each. A row of a single training, or of no run, stays as it is.
 
     Args:
         rows: of a summary, `summary.tidy`.
@@ -47,7 +47,7 @@ def over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
-    """What a run has more than another of each number that both have, over their trainings.
+    """Differences between two runs over their trainings, for each number that both have.
 
     The interval is Welch's where both have several trainings; else that of two independent intervals over images.
 

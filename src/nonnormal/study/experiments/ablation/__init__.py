@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
             function="figures:ablation",
             takes=("summary", "fid"),
             caption="One network with each step in other bases, processes and grids of times, the base first: "
-            "distance at the fewest steps, what is left of the step's kurtosis in the noise, and the bound "
+            "distance at the fewest steps, share of the step's kurtosis that is left in the noise, and bound "
             "of each step with itself minus the normal step's. Bars: 95 % intervals.",
         ),
         Figure(
@@ -37,8 +37,8 @@ EXPERIMENT = Experiment(
             function="figures:drawn_samples",
             takes=("context",),
             inputs=lambda study, layout: [layout.arrays("ablation")],
-            caption="Noise of one step in pixels, the state that it leads to, and the image in the end, by step and "
-            "basis; the images of a column share their seed.",
+            caption="Noise of one step in pixels, the state after this step, and the final image, by step and basis; "
+            "the images of a column share their seed.",
         ),
     ),
     tables=(
@@ -48,8 +48,8 @@ EXPERIMENT = Experiment(
             readable="tables:readable_ablation",
             takes=("summary", "fid"),
             caption="One network with each step, cell by cell, the base first: kurtosis left in the noise; distance "
-            "of the normal step at the fewest steps and what others add to it (Δ; *: the interval leaves "
-            "out 0). Below: bits/dim by bounds in T steps, likewise.",
+            "of the normal step at the fewest steps, and the differences of other steps to it (Δ; *: the interval "
+            "excludes 0). Below: bits/dim of bounds in T steps, in the same form.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""One network, every axis: distance, what is left of the step's law, and bounds by basis, process and grid."""
+"""One network, every axis: distance, remaining share of the step's kurtosis, and bounds by basis, process and grid."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def ablation_samples(
 
 
 def _strip(panel: Axes, images: np.ndarray, diverging: bool) -> None:
-    """Images (N, C, H, W) in [0, 1] beside one another; of a diverging row ½ is nothing."""
+    """Images (N, C, H, W) in [0, 1] side by side; ½ is zero for signed values."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, 1)), constant_values=0.5 if diverging else 0.0)
     row = np.concatenate(list(padded), axis=-1).transpose(1, 2, 0)
     grey = row.shape[-1] == 1

@@ -1,8 +1,8 @@
 """One image denoiser with each step in other bases, processes and grids of times, one of them at a time.
 
 Cells share the network, the seeds and the number of network calls. The base cell is the network's own basis and process
-with equal steps of time; every other cell differs from it in one name. Beside the steps stand solvers of the flow, from
-the same prior draws on the same levels, which have no noise at all.
+with equal steps of time; every other cell differs from it in one name. For comparison, solvers of the flow start from
+the same prior draws on the same levels, and add no noise.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from nonnormal.study.results.drawing import drawn
 from nonnormal.study.results.rows import bits_row, frame, row
 
 UNIFORM = "uniform"
-SHOWN, SHOWN_LEVEL = 8, 0.3  # images that are kept to be looked at, and about which noise level their states have
+SHOWN, SHOWN_LEVEL = 8, 0.3  # images that are kept for the figure, and the approximate noise level of their states
 _NORMAL = "normal"
 
 
@@ -89,7 +89,7 @@ def cells(study: Study, denoiser: NetworkDenoiser, data: ImageData) -> list[Cell
 
 @dataclass
 class Scene:
-    """What all measurements share."""
+    """Shared by all measurements."""
 
     study: Study
     denoiser: NetworkDenoiser
@@ -100,12 +100,12 @@ class Scene:
 
     @property
     def run(self) -> str:
-        """Run whose network it is."""
+        """Run of the network."""
         return self.study.ablation.network(self.study)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the state."""
+        """Dtype of the state."""
         return getattr(torch, self.study.sampling.dtype)
 
     def seeds(self, n: int) -> list[int]:
@@ -152,10 +152,10 @@ class Scene:
 def ablation_rows(
     study: Study, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-    """What is left of each step's law in the noise, distances and style of samples, and bounds, cell by cell.
+    """Share of each step's kurtosis that remains in the noise, distances and style of samples, and bounds, by cell.
 
-    - `ablation_kurtosis_share`: the share of a step's excess kurtosis that the noise in a pixel of y has, in the mean
-      over the network calls of the chain; exact, see `cumulants`.
+    - `ablation_kurtosis_share`: the share of a step's excess kurtosis in the noise of a pixel of y, averaged over the
+      network calls of the chain; exact, see `cumulants`.
     - `ablation_fid…`, `ablation_kid…`: of each step and of each solver (step null).
     - `ablation_fid…_difference`, `ablation_style_…_difference`: against the normal step in the same cell, from the
       same seeds.

@@ -13,7 +13,7 @@ _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
 
 
 def ablation(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """One row a number: of a cell, which is the base or differs from it along one axis, and of a step or solver in it.
+    """One row per number: for a cell, the base or a change of it along one axis, and a step or solver in the cell.
 
     Args:
         summary: rows of a study with those of `measure`.
@@ -38,7 +38,7 @@ def ablation(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
 
 
 def readable_ablation(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of `ablation` for reading: samples at the fewest steps, a row a cell; and bounds, a row a cell."""
+    """The table of `ablation` for reading, one row per cell: samples at the fewest steps; and bounds."""
     few = table[table.nfe == table[table.measure == "fid"].nfe.min()]
     samples = few[few.measure.isin(("kurtosis_share", "fid", "fid_difference"))]
     normal = samples[(samples.measure == "fid") & (samples.step == "normal")]
@@ -62,7 +62,7 @@ def readable_ablation(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def cell_name(row: dict) -> str:
-    """What a cell is called: by the name in which it differs from the base."""
+    """Label of a cell: the name in which it differs from the base."""
     if row["axis"] == "base":
         return ", ".join(row[axis] for axis in AXES)
     return f"{row['axis']} {row[row['axis']]}"
@@ -83,7 +83,7 @@ def _tenths(row: dict, sign: str = "") -> str:
 
 
 def _difference(row: dict) -> str:
-    """With a star where the interval leaves out 0."""
+    """The difference, with a star if the interval excludes 0."""
     return _tenths(row, "+") + ("*" if row["low"] > 0 or row["high"] < 0 else "")
 
 

@@ -1,4 +1,4 @@
-"""Claims: what the source texts say, judged by the rows of the whole study."""
+"""Claims: statements of the source texts, judged by the rows of the whole study."""
 
 from nonnormal.study.experiment import Experiment, Table
 
@@ -15,10 +15,11 @@ EXPERIMENT = Experiment(
             takes=("context",),
             prose=True,
             inputs=lambda layout: ["paper/claims.yaml", *layout.ledger],
-            caption="What the source texts claim, measured on this study. A claim holds if all of the 95 % interval "
-            "satisfies the threshold, fails if none of it does, and is undecided otherwise: then what would decide it "
-            "is named. A claim that compares trained networks is judged over trainings, and is undecided with one. "
-            "Theorems and arithmetic are no findings. Below: printed numbers, which are not tested.",
+            caption="Claims of the source texts, measured on this study. A claim holds if all of the 95 % interval "
+            "satisfies the threshold, fails if none of it does, and is undecided otherwise; the table then names the "
+            "trainings or images that would decide it. A claim that compares trained networks is judged over "
+            "trainings, and is undecided with one. Theorems and arithmetic are not findings. Below: printed numbers, "
+            "which are not tested.",
         ),
     ),
 )

@@ -1,10 +1,10 @@
-"""Verdicts: a claim's number with its interval, from the rows of a study's summary, held against the threshold.
+"""Verdicts: a claim's number with its interval, from the rows of a study's summary, compared with the threshold.
 
 A claim holds if all of the 95 % interval satisfies the threshold, fails if none of it does, and is undecided otherwise.
 A claim that compares trained networks is judged by the interval over trainings, each compared with its partner; with a
 single training it is undecided. A claim about samplers or bounds of the same networks is judged by the interval over
-images of one training, and of several by that and the interval over trainings, half-widths added in quadrature: they
-share their images.
+images for one training; for several trainings, which share their images, by this interval and that over trainings, with
+half-widths added in quadrature.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from nonnormal.study.experiments.claims.words import of_queries
 from nonnormal.study.results.summary import COLUMNS, CONDITIONS
 
 HOLDS, FAILS, UNDECIDED, BY_TEST, NOT_TESTED = VERDICTS = ("holds", "fails", "undecided", "by test", "not tested here")
-_MOST = 10**6  # trainings or images that are named; more decide nothing that anyone will run
+_MOST = 10**6  # largest numbers of trainings or images that are named; nobody will run more
 _OWN = {"study", "value", "low", "high", "n", "train_seed", "weights_sha256", "network_sha256", "network"}
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a claim.
+    """Outcome of a claim.
 
     Attributes:
         verdict: one of `VERDICTS`.
-        estimate: the measured number, None where nothing was measured; n is how many rows or comparisons it is made of.
+        estimate: the measured number, None if nothing was measured; n is its number of rows or comparisons.
         value_unit: unit of the number.
-        trainings: how many trainings it is made of, 0 where no trained network is behind it.
-        needs: what would decide an undecided claim, in words.
-        data: data sets that it was measured on.
+        trainings: its number of trainings, 0 if it needs no trained network.
+        needs: number of trainings or images that would decide an undecided claim, in words.
+        data: data sets on which it was measured.
         reason: why it was not tested.
     """
 
@@ -54,9 +54,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Number:
-    """One number a training: its value and 95 % interval over images, how many these are, and of which network it is.
+    """The number of one training: value and 95 % interval over images, number of images, and name of the network.
 
-    The base is what it was compared with, None without.
+    The base is the value it was compared with, or None.
     """
 
     key: tuple
@@ -82,7 +82,7 @@ class Pooled:
 
 
 class _Untestable(Exception):
-    """The study's rows do not answer the question; says why."""
+    """The study's rows cannot test the claim; the message says why."""
 
 
 def judge(claim: Claim, summary: pd.DataFrame, study: str, names: Mapping[str, str]) -> Outcome:
@@ -91,7 +91,7 @@ def judge(claim: Claim, summary: pd.DataFrame, study: str, names: Mapping[str, s
     Args:
         summary: rows of a study.
         study: its name.
-        names: what the study calls fid, kid, precision and recall.
+        names: the study's names of fid, kid, precision and recall.
     """
     if claim.tested_by:
         return Outcome(BY_TEST)
@@ -101,17 +101,17 @@ def judge(claim: Claim, summary: pd.DataFrame, study: str, names: Mapping[str, s
         return measure(claim.test, summary, names, claim.unit)
     except _Untestable as error:
         return Outcome(NOT_TESTED, reason=f"the study {study} {error}")
-    except NameError as error:  # pandas': a query has a name that is no column
+    except NameError as error:  # from pandas: a query names an unknown column
         raise ValueError(f"claim {claim.id}: {error}") from None
 
 
 def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], unit: str = NO_UNIT) -> Outcome:
     """The number that tests a claim of that unit, and the verdict.
 
-    Over images, the two sides of a comparison are taken for independent; where they share images or seeds, the true
-    interval is narrower. The interval of a greatest (least) number runs between the greatest (least) ends of all
-    intervals; where one of m numbers is enough, each interval has the level 1 − 0.05/m (Bonferroni). A mean is taken
-    within each training, for claims about the same networks within each network, before the interval over these.
+    Over images, the two sides of a comparison are treated as independent; if they share images or seeds, the true
+    interval is narrower. The interval of a maximum (minimum) runs between the largest (smallest) ends of all intervals;
+    if one of m numbers is enough, each interval has the level 1 − 0.05/m (Bonferroni). A mean is taken within each
+    training, or within each network for claims about the same networks, before the interval over these.
     """
     numbers, found = _numbers(test, summary, names)
     if not all(math.isfinite(x) for number in numbers for x in (number.value, number.low, number.high)):
@@ -120,7 +120,7 @@ def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], 
     for number in numbers:
         by_key.setdefault(number.key, []).append(number)
     if test.reduce is None and len(by_key) > 1:
-        raise _Untestable(f"has {len(by_key)} rows of {of_queries(test.rows, names)}, where the claim speaks of one")
+        raise _Untestable(f"has {len(by_key)} rows of {of_queries(test.rows, names)}, but the claim needs one")
     groups = [_means(numbers, unit)] if test.reduce == "mean" else list(by_key.values())
     data = dict.fromkeys("mixture of normals" if row["mixture"] else row["data"] or "random walk" for row in found)
     if test.compare == "scatter":
@@ -159,7 +159,7 @@ def _verdict(test: Measurement, estimate: Estimate) -> str:
 
 
 def _numbers(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str]) -> tuple[list[Number], list[Row]]:
-    """(the numbers, the rows that they are made of)."""
+    """(the numbers, the rows from which they are computed)."""
     found, order = _selected(test.rows, summary, names), _order(summary)
     if test.against is None:
         return [_compared(row, None, test, order) for row in found], found
@@ -188,7 +188,7 @@ def _order(summary: pd.DataFrame) -> dict[str, list[int]]:
 
 
 def _rank(row: Row, order: Mapping[str, list[int]]) -> int | None:
-    """Which training of its run a row is of; None where it is of none."""
+    """Index of a row's training among those of its run; None for a row without one."""
     return None if row["train_seed"] is None else order[row["run"]].index(row["train_seed"])
 
 
@@ -204,7 +204,7 @@ def rows_of(claim: Claim, summary: pd.DataFrame, names: Mapping[str, str]) -> pd
 
 
 def _selected(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str, str]) -> list[Row]:
-    """The rows that pass all queries, with None for what is missing."""
+    """The rows that pass all queries, with None for missing values."""
     found = _passed(queries, summary, names)
     words = found.drop(columns=["value", "low", "high"]).astype(object)
     return words.where(words.notna(), None).join(found[["value", "low", "high"]]).to_dict("records")
@@ -213,14 +213,14 @@ def _selected(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str,
 def _passed(queries: Iterable[str], summary: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     """The rows that pass all queries, at least one.
 
-    A query about values is asked of the rows of each training by itself.
+    A query about values is applied to the rows of each training separately.
     """
     passed, found = [], summary
     for query in queries:
         passed.append(query)
         text = query.format_map(names)
         parts = [rows for _, rows in found.groupby("train_seed", dropna=False)] if "value" in text else [found]
-        # Python's engine alone knows texts and missing integers; no name stands for anything but a column.
+        # Only Python's engine handles texts and missing integers; names stand for columns alone.
         found = pd.concat([part.query(text, engine="python", local_dict={}, global_dict={}) for part in parts])
         if found.empty:
             raise _Untestable(f"has no rows of {of_queries(passed, names)}")
@@ -243,7 +243,7 @@ def _compared(row: Row, other: Row | None, test: Measurement, order: Mapping[str
         value, below, above = a - b, math.hypot(a - low, b_high - b), math.hypot(high - a, b - b_low)
         return Number(key, network, value, value - below, value + above, images, b)
     if a <= 0 or b <= 0:
-        raise _Untestable(f"has numbers of {row['metric']} of which there is no ratio")
+        raise _Untestable(f"has numbers of {row['metric']} that have no ratio")
     value = a / b
     below, above = math.hypot((a - low) / a, (b_high - b) / b), math.hypot((high - a) / a, (b - b_low) / b)
     return Number(key, network, value, value * (1 - below), value * (1 + above), images, b)
@@ -253,7 +253,7 @@ def _compared(row: Row, other: Row | None, test: Measurement, order: Mapping[str
 
 
 def _means(numbers: list[Number], unit: str) -> list[Number]:
-    """Their mean within each training, or network; intervals over the same images do not shrink by averaging."""
+    """Means within each training, or network; intervals over the same images do not shrink by averaging."""
     groups: dict[object, list[Number]] = {}
     for number in numbers:
         groups.setdefault(number.network[1] if unit == TRAINING else number.network, []).append(number)
@@ -265,7 +265,7 @@ def _means(numbers: list[Number], unit: str) -> list[Number]:
 
 
 def _in_scatters(group: list[Number]) -> list[Number]:
-    """Differences in standard deviations of what they were compared with, over trainings."""
+    """Differences in units of the reference's standard deviation over trainings."""
     scatter = float(np.std([number.base for number in group], ddof=1)) or math.nan
     return [
         replace(each, value=each.value / scatter, low=each.low / scatter, high=each.high / scatter) for each in group
@@ -273,7 +273,7 @@ def _in_scatters(group: list[Number]) -> list[Number]:
 
 
 def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
-    """The mean over trainings with its interval at 1 − level; of one training what it has over images."""
+    """The mean over trainings with its interval at 1 − level; for one training its interval over images."""
     n, images = len(group), min(number.images for number in group)
     trained = sum(number.network[1] is not None for number in group)
     wider = float(norm.isf(level / 2) / norm.isf(0.025))
@@ -291,7 +291,7 @@ def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
 
 
 def _size(number: Pooled) -> Pooled:
-    """The number without its sign."""
+    """The absolute value of the number."""
     ends = sorted((abs(number.low), abs(number.high)))
     low = 0.0 if number.low <= 0 <= number.high else ends[0]
     return replace(number, value=abs(number.value), low=low, high=ends[1])
@@ -304,10 +304,10 @@ def _gap(test: Measurement, number: Pooled) -> float:
 
 
 def _needs(test: Measurement, number: Pooled, unit: str) -> str:
-    """How many trainings or images make the interval leave the threshold, at the measured value and scatter."""
+    """Trainings or images with which the interval excludes the threshold, at the measured value and scatter."""
     gap = _gap(test, number)
     if not gap:
-        return "more than can be told: the number is the threshold"
+        return "no finite number: the value equals the threshold"
     if unit == TRAINING and number.trainings < 2:
         # The scatter over trainings is unknown; over images it is less.
         return f"{_trainings(number.by_image / float(norm.isf(0.025)), gap)} trainings or more"
@@ -327,7 +327,7 @@ def _trainings(scatter: float, gap: float) -> str:
 
 
 def _rounded(n: float) -> str:
-    """Upwards to two digits, with thousands apart."""
+    """The number rounded up to two digits, with separators of thousands."""
     if n > _MOST:
         return f"more than {_MOST:,}"
     place = 10 ** max(math.floor(math.log10(max(n, 1))) - 1, 0)

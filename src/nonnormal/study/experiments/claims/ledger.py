@@ -1,7 +1,7 @@
-"""Ledger: one row a claim over all kept studies, `results/claims.csv`, each by the study that tests it best.
+"""Ledger: one row per claim over all kept studies, `results/claims.csv`, judged by the study that tests it best.
 
-Among the studies that have the rows, the best has the most trainings and, of several, the narrowest interval. Nothing
-else chooses: neither the verdict nor the data set.
+Among the studies with the rows, the best one has the most trainings and, among several of these, the narrowest
+interval. Neither the verdict nor the data set affects the choice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS += ("threshold", "verdict", "needs")
 
 @dataclass(frozen=True)
 class Kept:
-    """A finished study: its name, its summary, and what it calls fid, kid, precision and recall."""
+    """A finished study: its name, its summary, and its names of fid, kid, precision and recall."""
 
     name: str
     summary: pd.DataFrame
@@ -38,7 +38,7 @@ def read_kept(folder: Path) -> Kept:
     """The study whose summary.csv and study.json are in the folder.
 
     Raises:
-        FileNotFoundError: it has not both.
+        FileNotFoundError: one of them is missing.
         ValueError: one of them is damaged.
     """
     facts = read_json(folder / "study.json", remade(folder / "study.json"))
@@ -48,7 +48,7 @@ def read_kept(folder: Path) -> Kept:
 
 
 def best(found: Mapping[str, Outcome]) -> str | None:
-    """The study that tests a claim best, by its outcomes in all; None where none measures it."""
+    """The study that tests a claim best, from its outcomes in all studies; None if none measures it."""
     measured = {study: outcome for study, outcome in found.items() if outcome.verdict != NOT_TESTED}
 
     def rank(study: str) -> tuple:
@@ -59,7 +59,7 @@ def best(found: Mapping[str, Outcome]) -> str | None:
 
 
 def ledger(stated: Claims, studies: Iterable[Kept]) -> pd.DataFrame:
-    """One row a claim, with `COLUMNS`; `study` is empty where a test of the suite holds it, or no study measures it."""
+    """One row per claim, with `COLUMNS`; `study` is empty if a test verifies the claim or no study measures it."""
     studies = {each.name: each for each in studies}
     rows = []
     for claim in stated.claims:

@@ -1,4 +1,4 @@
-"""Claims as they are stated: `paper/claims.yaml` says what is claimed, which rows test it, and what would fail it."""
+"""Claims as stated in `paper/claims.yaml`: the statement, the rows that test it, and what would make it fail."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ Queries = Annotated[
     Field(min_length=1),
 ]
 """Expressions for `pandas.DataFrame.query`, each on the rows that the one before it leaves, the first on the summary;
-{fid}, {kid}, {precision} and {recall} stand for what the study calls them."""
+{fid}, {kid}, {precision} and {recall} stand for the study's names of these metrics."""
 
 
 class Measurement(Settings):
-    """One number with its interval, made from rows of the summary, and the threshold that it is held against."""
+    """One number with its interval, computed from rows of the summary, and the threshold it is compared with."""
 
     rows: Queries
-    """What is measured."""
+    """Rows that are measured."""
     against: Queries | None = None
-    """What it is compared with: for each row one with the same `by`; without `by` the same row for all. Rows of trained
-    networks are compared within a training: the first with the first, the second with the second."""
+    """Rows to compare with: for each row one with the same `by`; without `by` the same row for all. Rows of trained
+    networks are compared training by training: the first with the first, the second with the second."""
     by: tuple[Text, ...] = ()
     """Columns that both rows of a comparison share; rows without a partner are left out."""
     compare: Literal["difference", "ratio", "distance", "scatter"] = "difference"
     """rows − against, rows / against, |rows − against|, or (rows − against) / s, where s is the standard deviation of
-    `against` over trainings; without against the rows themselves, or their sizes."""
+    `against` over trainings; without against, the rows themselves or their absolute values."""
     reduce: Literal["max", "min", "mean"] | None = None
-    """From several numbers to one. null: there is only one."""
+    """How several numbers become one. null: there is only one."""
     above: float | None = None
     """The claim says that the number is greater than this."""
     below: float | None = None
@@ -82,7 +82,7 @@ class Measurement(Settings):
         return self
 
     def satisfied(self, value: float) -> bool:
-        """Whether a number is what the claim says."""
+        """Whether a number satisfies the threshold."""
         if self.within:
             return self.within[0] <= value <= self.within[1]
         return value > self.above if self.above is not None else value < self.below
@@ -94,13 +94,13 @@ class Measurement(Settings):
 
 
 class Null(Settings):
-    """What would fail a claim: a state of affairs where what it says is not so, and what its test gives there."""
+    """Null case of a claim: a situation in which it is false, and the number that its test gives there."""
 
     statement: Text
     value: float | None = None
     """The number that the test gives there; it must not satisfy the threshold."""
     rows: Queries | None = None
-    """Rows that were measured there, which take the place of the test's."""
+    """Rows measured in the null case, which replace the test's rows."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Null:
@@ -115,22 +115,22 @@ class Claim(Settings):
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     source: Source
     kind: Literal[*KINDS]
-    """theorem: proved; a measurement can only be an instance. arithmetic: follows from definitions or settings, without
-    a look at data. empirical: could be otherwise."""
+    """theorem: proved; a measurement is only an instance. arithmetic: follows from definitions or settings, without
+    data. empirical: could be otherwise."""
     unit: Literal[*UNITS] = NO_UNIT
-    """What is drawn anew when an empirical claim is tested again. training: it compares trained networks; image seed:
-    samplers or steps of the same networks; image: what the same networks do to held-out images."""
+    """What is drawn again if an empirical claim is tested again. training: the claim compares trained networks; image
+    seed: samplers or steps of the same networks; image: results of the same networks on held-out images."""
     null_case: Null | None = None
-    """What would fail an empirical claim."""
+    """Situation in which an empirical claim would fail."""
     statement: Text
     where: Text
     """Place in the source text."""
     test: Measurement | None = None
     """The measurement that tests it."""
     tested_by: tuple[Text, ...] | None = None
-    """Tests of the suite that an exact statement is held by, "tests/unit/test_x.py::test_y"."""
+    """Tests of the suite that verify an exact statement, "tests/unit/test_x.py::test_y"."""
     untested: Text | None = None
-    """Why it is not tested here."""
+    """Reason why it is not tested here."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Claim:
@@ -152,7 +152,7 @@ class Numbers(Settings):
 
     source: Source
     untested: Text
-    """Why they are not tested here, after which the data set is named."""
+    """Reason why they are not tested here; the name of the data set is appended."""
 
 
 class Claims(Settings):
@@ -177,7 +177,7 @@ def load(path: Path | str = FILE) -> Claims:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML, or says something that is not allowed: key, what was found, what is allowed.
+        ValueError: it is not YAML, or has a value that is not allowed: key, what was found, what is allowed.
     """
     try:
         return Claims.model_validate(yaml.safe_load(Path(track_input(path)).read_text(encoding="utf-8")))
@@ -201,7 +201,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
 
 
 def has_test(name: str, folder: Path = Path()) -> bool:
-    """Whether there is the test "tests/unit/test_x.py::test_y" in the project's folder."""
+    """Whether the test "tests/unit/test_x.py::test_y" exists in the project's folder."""
     file, _, function = name.partition("::")
     if not (folder / file).is_file():
         return False

@@ -1,4 +1,4 @@
-"""What the source texts say, with verdicts: the claims, and below them the printed numbers."""
+"""Claims of the source texts with verdicts, and below them the printed numbers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _COLUMNS += ("trainings", "value", "value_low", "value_high", "value_unit", "ver
 def claims(
     stated: Claims, summary: pd.DataFrame, published: pd.DataFrame, study: str, names: Mapping[str, str]
 ) -> pd.DataFrame:
-    """One row a claim, and one for each printed number of the sources that `stated.numbers` names.
+    """One row per claim, and one for each printed number of the sources that `stated.numbers` names.
 
     Args:
         stated: `paper/claims.yaml`.
         summary: rows of a study.
         published: `paper/references/published.csv`.
         study: its name.
-        names: what the study calls fid, kid, precision and recall.
+        names: the study's names of fid, kid, precision and recall.
 
     Returns:
         DataFrame with `kind` (of the claim, or number), `id`, `source`, `where`, `statement`, `unit` (what is drawn
@@ -72,7 +72,7 @@ def claims(
 
 
 def with_better(table: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
-    """A table of `claims` with the rows of the ledger's studies where these have more trainings, or test alone."""
+    """A table of `claims` with rows from the ledger if its study has more trainings, or is the only one to test it."""
     rows, known = table.to_dict("records"), ledger[ledger.study.notna()].set_index("id").to_dict("index")
     for row in rows:
         better = known.get(row["id"])
@@ -112,27 +112,27 @@ def readable_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_words(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with empty texts where a file has nothing."""
+    """The table with empty texts for missing cells of a file."""
     words = ["unit", "null_case", "measurement", "threshold", "study", "data", "value_unit", "needs", "reason"]
     words = [name for name in words if name in table]
     return table.astype(dict.fromkeys(words, object)).fillna(dict.fromkeys(words, ""))
 
 
 def counted(table: pd.DataFrame) -> str:
-    """How many empirical claims have which verdict, in words."""
+    """Number of empirical claims by verdict, in words."""
     found = table[table.kind == EMPIRICAL].verdict.value_counts()
     return ", ".join(f"{verdict}: {found[verdict]}" for verdict in VERDICTS if verdict in found)
 
 
 def _measurement(row: Mapping) -> str:
-    """Of tests the files alone."""
+    """Tests, with the names of their files only."""
     if row["verdict"] != BY_TEST:
         return row["measurement"] or "–"
     return ", ".join(dict.fromkeys(name.split("::")[0] for name in row["measurement"].split(", ")))
 
 
 def _measured(row: Mapping) -> str:
-    """The number with its interval and how many trainings it is made of, or why there is none."""
+    """The number with its interval and its number of trainings, or the reason why there is none."""
     if pd.isna(row["value"]):
         return row["reason"] or "–"
     unit = {"1": "", "ratio": ", a ratio"}.get(row["value_unit"], f" {row['value_unit']}")
@@ -142,7 +142,7 @@ def _measured(row: Mapping) -> str:
 
 
 def claims_of(context: Context) -> pd.DataFrame:
-    """The claims judged by the study; in a headline study by another one, too, where that has more trainings."""
+    """The claims judged by the study; in a headline study also by another one that has more trainings."""
     names = {distance: context.metric(distance) for distance in DISTANCES}
     table = claims(load(), context.rows, context.published, context.study.name, names)
     for path in context.layout.ledger:

@@ -1,4 +1,4 @@
-"""Claims in words: what is measured, compared with what, and against which threshold."""
+"""Claims in words: the measurement, the comparison and the threshold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def described(test: Measurement, names: Mapping[str, str]) -> str:
     """The measurement in words.
 
     Args:
-        names: what the study calls fid, kid, precision and recall.
+        names: the study's names of fid, kid, precision and recall.
     """
     text = of_queries(test.rows, names)
     if test.against:
@@ -36,7 +36,7 @@ def threshold(test: Measurement) -> str:
 
 
 def of_queries(queries: Iterable[str], names: Mapping[str, str], besides: Iterable[str] = ()) -> str:
-    """Queries in words: what is measured, with its conditions; without what is in other ones, too."""
+    """Queries in words: the metric with its conditions, without conditions shared with the other queries."""
     known = _parts(besides, names)
     left = [part for part in _parts(queries, names) if part not in known]
     metrics = [part.removeprefix("metric ") for part in left if part.startswith("metric ")]
@@ -56,7 +56,7 @@ _WORDS = (
 
 
 def _parts(queries: Iterable[str], names: Mapping[str, str]) -> list[str]:
-    """What queries ask for, one a condition, in words."""
+    """Conditions of queries in words, one text each."""
     parts = []
     for query in queries:
         for part in query.format_map(names).split(" and "):

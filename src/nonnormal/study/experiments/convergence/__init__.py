@@ -31,9 +31,9 @@ EXPERIMENT = Experiment(
             name="boundary",
             function="figures:boundary",
             when=lambda study: bool(study.convergence.heavy_df or study.convergence.stable_alpha),
-            caption="A finite variance is enough, and needed: distance of a walk's end to its limit against the number "
-            "of steps, without sampling (left), and its order by degrees of freedom, with the order (df − 2)/2 that "
-            "theory gives and a mark where the theorem's condition begins (right).",
+            caption="A finite variance is necessary and sufficient: distance of a walk's end to its limit against the "
+            "number of steps, without sampling (left), and its order by degrees of freedom, with the theoretical order "
+            "(df − 2)/2 and a mark where the theorem's condition begins (right).",
         ),
     ),
 )

@@ -29,7 +29,7 @@ from nonnormal.study.results.context import Context
 from nonnormal.study.results.rows import frame, row
 
 _FLOOR_DRAWS = 20
-_LINE, _PLANE = "three normals on the line", "three normals in the plane"  # what `MIXTURE` and `PLANE` are called
+_LINE, _PLANE = "three normals on the line", "three normals in the plane"  # names of `MIXTURE` and `PLANE`
 
 
 def line_rows(study: Study) -> pd.DataFrame:
@@ -77,8 +77,9 @@ def line_rows(study: Study) -> pd.DataFrame:
 def plane_rows(study: Study) -> pd.DataFrame:
     """In the plane, by sampling: sliced distances of walks and samplers with each step to the limit's law.
 
-    `…_floor` is the distance of as many samples of the limit itself, with the interval of single draws. By the triangle
-    inequality the distance of a chain's law is that of its samples up to about the floor, which is the interval given.
+    `…_floor` is the distance of the same number of samples of the limit itself, with the interval of single draws. By
+    the triangle inequality, the distance of a chain's law is that of its samples within about the floor, which is the
+    interval given.
     """
     settings = study.convergence
     n, rows, floors = settings.n_samples, [], {}
@@ -139,7 +140,7 @@ def _row(
     mixture: str | None,
     counted: str,
 ) -> dict[str, Any]:
-    """A row that belongs to a step instead of a run; `counted` says what n is the number of."""
+    """A row of a step instead of a run; `counted` names what n counts."""
     conditions: dict[str, Any] = {"data": None, "counted": counted}
     if mixture:
         schedule = PROCESS.schedule

@@ -1,4 +1,4 @@
-"""Few steps: which step a trained network should have at few network calls, for its bound and for its samples."""
+"""Few steps: the best step for a trained network at few network calls, for its bound and for its samples."""
 
 from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
         ),
         Job(
             name="few-steps-samples",
-            about="One run's network sampled at few network calls, with fitted steps and with more or less noise.",
+            about="One run's network sampled at few network calls, with fitted steps and with scaled noise.",
             function="samples:measure",
             settings={
                 "few_steps": ("nfe", "sampled", "noise_factors", "step_families", "n_images"),
@@ -56,28 +56,28 @@ EXPERIMENT = Experiment(
         Figure(
             name="few_steps_bounds",
             function="figures:bounds",
-            caption="Most of what few network calls cost in likelihood is the step's, and a step fitted after training "
-            "saves it: bound against the number of timesteps (left; hollow: times searched by "
-            "dynamic programming; bars: 95 % over held-out images and fits), and diffusion term above the best "
-            "attainable one, which is known exactly on a mixture of one dimension (right).",
+            caption="At few network calls, most of the loss in likelihood is due to the unit step, and a step fitted "
+            "after training avoids it: bound against the number of timesteps (left; hollow: times searched by "
+            "dynamic programming; bars: 95 % over held-out images and fits), and diffusion term minus the best "
+            "attainable one, which is known exactly on a one-dimensional mixture (right).",
         ),
         Figure(
             name="few_steps_families",
             function="figures:families",
             when=lambda study: bool(study.few_steps.mixtures) and len(study.few_steps.mixture_steps) > 1,
-            caption="Which true step is best if the model's is the best for each: least diffusion term that any step "
-            "of the model attains, against the number of timesteps, for every family of the true step, on mixtures of "
-            "one dimension whose law of residuals is known.",
+            caption="Which true step is best if the model has the best step for each: smallest diffusion term over all "
+            "steps of the model, against the number of timesteps, for every family of the true step, on "
+            "one-dimensional mixtures whose law of residuals is known.",
         ),
         Figure(
             name="few_steps_samples",
             function="figures:samples",
             takes=("summary", "fid"),
             when=lambda study: bool(study.few_steps.nfe),
-            caption="Samples and bounds ask for different steps: distance against network calls with the unit step and "
-            "with fitted ones (left), and what a factor on the unit step's noise adds to the distance of the normal "
-            "step, same seeds (right; other families at the fewest calls). Bars: 95 % over networks, of a single "
-            "one over images.",
+            caption="Samples and bounds need different steps: distance against network calls with the unit step and "
+            "with fitted ones (left), and distance with the unit step's noise multiplied by a factor, minus that of "
+            "the normal unit step, same seeds (right; other families at the fewest calls). Bars: 95 % over networks, "
+            "or over images for a single network.",
         ),
     ),
     tables=(
@@ -87,8 +87,8 @@ EXPERIMENT = Experiment(
             readable="tables:readable_few_steps",
             takes=("summary", "fid"),
             caption="Whole bound in bits/dim of held-out images by choice of the step and number of timesteps; below, "
-            "distance of samples with the normal unit step, and what other steps add to it (Δ; *: the interval leaves "
-            "out 0).",
+            "distance of samples with the normal unit step, and the differences of other steps to it (Δ; *: the "
+            "interval excludes 0).",
         ),
     ),
 )

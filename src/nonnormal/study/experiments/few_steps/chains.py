@@ -1,7 +1,7 @@
-"""Chains of fitted steps: one for each choice, basis, grid of times and number of timesteps; one file a network.
+"""Chains of fitted steps: one for each choice, basis, grid of times and number of timesteps; one file per network.
 
-The step q of the true process is normal whatever the network was trained with: the network predicts images, and along
-the normal chain the coordinates of every basis are independent.
+The step q of the true process is normal, whatever pair the network was trained with: the network predicts images, and
+along the normal chain the coordinates of every basis are independent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Chain:
 
     @property
     def conditions(self) -> dict[str, str | int]:
-        """What a row says of it."""
+        """Conditions of the chain in rows of the summary."""
         return {"choice": self.choice, "basis": self.basis, "T": len(self.steps), "grid": self.grid}
 
 
@@ -115,7 +115,7 @@ def interval_costs(
 
 
 def save_chains(context: Context, chains: Sequence[Chain]) -> None:
-    """Writes the chains as one file of fitted steps beside the weights, with what they belong to."""
+    """Write the chains as one file of fitted steps beside the weights, with the settings they were fitted for."""
     rows, steps = [], []
     for chain in chains:
         rows.append({**chain.conditions, "first": len(steps), "times": chain.times.tolist()})
@@ -133,7 +133,9 @@ def load_chains(context: Context) -> list[Chain]:
     path = context.layout.arrays("few-steps", context.run)
     steps, facts = load_steps(path)
     if facts.get("network") != context.study.training_facts(context.run):
-        raise ValueError(f"{path} holds steps of another network; evaluate few-steps for run {context.run} again")
+        raise ValueError(
+            f"{path} holds steps fitted for another network; evaluate few-steps for run {context.run} again"
+        )
     found = []
     for row in facts["chains"]:
         own = steps[row["first"] : row["first"] + row["T"]]

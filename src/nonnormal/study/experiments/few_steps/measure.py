@@ -1,4 +1,4 @@
-"""Bounds of a trained network with fitted steps on the held-out split, and how far its residuals are from normal."""
+"""Bounds of a trained network with fitted steps on the held-out split, and the excess kurtosis of its residuals."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def measure(context: Context) -> pd.DataFrame:
     - `few_steps_bpd_total`: the whole bound of each choice, basis, grid and T. Its interval is over held-out images and
       over fits, the two variances added.
     - `few_steps_bpd_difference`: minus that of the unit step at equal steps of time, on the same images and noise.
-    - `few_steps_calls`: the least number of timesteps whose searched times have a bound no larger than that of the unit
-      step at `reach` equal steps of time, by the means over held-out images; n is the number of these.
-    - `few_steps_kurtosis`: excess kurtosis of held-out residuals over the scale of a choice, in the interval of the
-      chain where it is largest.
+    - `few_steps_calls`: the smallest number of searched times whose bound is no larger than that of the unit step at
+      `reach` equal steps of time, by means over held-out images; n is the number of images.
+    - `few_steps_kurtosis`: excess kurtosis of held-out residuals divided by the scale of a choice, in the interval of
+      the chain where it is largest.
     """
     study, run, data = context.study, context.run, context.data
     section, denoiser = study.few_steps, context.network()
@@ -112,7 +112,7 @@ def measure(context: Context) -> pd.DataFrame:
 
 
 def fewest(value: Callable[[int], float], target: float, most: int) -> int:
-    """The least n from 1 to `most` with value(n) ≤ target, for values that fall with n; `most` where there is none."""
+    """The smallest n from 1 to `most` with value(n) ≤ target, for values that fall with n; `most` if there is none."""
     low, high = 0, most
     while high - low > 1:
         middle = (low + high) // 2

@@ -29,15 +29,15 @@ MIXTURES = {
 }
 PROCESS = VP(LinearLogSNR(9.0, -7.0))
 OPTIMUM = "optimum"
-_DRAWS = 4000  # numbers of a mixture by which a shape is fitted
+_DRAWS = 4000  # draws of a mixture to which a shape is fitted
 
 
 def measure(context: Context) -> pd.DataFrame:
     """Rows `few_steps_optimum`: the diffusion term in bits, by mixture, T, step q of the true process, and choice.
 
-    The choice "optimum" is Σ h(r_k) − h(z), which no independent step goes below; "unit" has q itself, where it costs
-    no infinity. With a normal q there are "scale" and "scale+shape", of which the shape alone is fitted to draws. All
-    are integrals over the residuals' law: the values have no interval, low and high are the value.
+    The choice "optimum" is Σ h(r_k) − h(z), a lower bound for all independent steps; "unit" has q itself, if that is
+    finite. With a normal q there are also "scale" and "scale+shape"; only the shape is fitted to draws. All are
+    integrals over the residuals' law, so the values have no interval: low and high equal the value.
     """
     study, section = context.study, context.study.few_steps
     rows = []

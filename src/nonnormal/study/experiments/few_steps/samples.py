@@ -1,4 +1,4 @@
-"""Which step serves samples: fitted steps, and factors on the noise of unit steps, against the normal unit step.
+"""Distances of samples with fitted steps, and with scaled noise of unit steps, against the normal unit step.
 
 Images of all steps share their seeds.
 """
@@ -55,7 +55,7 @@ def measure(context: Context) -> pd.DataFrame:
 
 
 def scaled(name: str, factor: float, n_steps: int) -> Step | tuple[FittedStep, ...]:
-    """The step of a family, its noise times a factor in every interval."""
+    """The step of a family, with its noise multiplied by a factor in every interval."""
     if factor == 1:
         return get(name)
     return (FittedStep(get(name), torch.tensor(factor, dtype=torch.float64)),) * n_steps

@@ -1,4 +1,4 @@
-"""Few network calls in numbers: bounds, kurtosis of residuals, the optimum, distances."""
+"""Tables for few network calls: bounds, kurtosis of residuals, the optimum, distances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONDITIONS = ("choice", "basis", "grid", "T", "step", "factor", "mixture")
 
 
 def few_steps(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """One row a number.
+    """One row per number.
 
     Args:
         summary: rows of a study with those of this experiment.
@@ -41,7 +41,7 @@ def few_steps(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
 
 
 def over_networks(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over networks of what each of two or more has, with Student's interval over them."""
+    """Means over networks of the numbers that two or more have, with Student's interval over networks."""
     rows = []
     for key, group in table[table.run.notna()].groupby(["measure", *_CONDITIONS], dropna=False, sort=False):
         if len(group) > 1:
@@ -51,11 +51,10 @@ def over_networks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rules(table: pd.DataFrame) -> pd.DataFrame:
-    """Which step samples should have, by number of calls: the one whose mean distance over networks is least.
+    """The best step for samples by number of calls: the one with the smallest mean distance over networks.
 
-    What it gains on the normal unit step is told without the luck of the choice: for each network the step is chosen by
-    the others. `rule` chooses among all steps, `rule_normal` among factors on the normal one. Three networks are
-    needed.
+    Its gain over the normal unit step is free of selection bias: for each network, the step is chosen by the other
+    networks. `rule` chooses among all steps, `rule_normal` among factors on the normal one. Three networks are needed.
     """
     gaps = table[(table.measure == "fid_difference") & table.run.notna()].sort_values("run", kind="stable")
     n_runs, rows = gaps.run.nunique(), []
@@ -85,7 +84,7 @@ def rules(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_study(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of networks by which a study is told: means over networks, or those of the one that there is."""
+    """Rows that represent a study: means over networks, or those of its only network."""
     means = table[table.run == MEAN]
     return means if len(means) else table[table.run == table.run.dropna().iloc[0]]
 
@@ -97,7 +96,7 @@ def _mean(values: pd.Series) -> dict[str, float]:
 
 
 def readable_few_steps(table: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
-    """The table of `few_steps` for reading: bounds, then distances; a row a choice, a column a number of timesteps."""
+    """The table of `few_steps` for reading: bounds, then distances; rows are choices, columns numbers of timesteps."""
     table = of_study(table)
     bounds = _wide(table[table.measure == "bpd_total"], _digits, "T = ")
     normal = (table.measure == "fid") & (table.choice == "unit") & (table.step == "normal") & (table.factor == 1)
@@ -106,7 +105,7 @@ def readable_few_steps(table: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
 
 
 def name_of(row: dict) -> str:
-    """What the step of a row is called."""
+    """Name of a row's step."""
     if row["choice"] == "unit" and isinstance(row["step"], str):
         return row["step"] + ("" if row["factor"] == 1 else f" × {row['factor']:g}")
     parts = [row["choice"], *([row["basis"]] if row["basis"] != "pixel" else [])]

@@ -23,15 +23,15 @@ EXPERIMENT = Experiment(
         Figure(
             name="linearity",
             function="figures:linearity",
-            caption="Along the way, from noise (left) to image (right): distance from the chord; norms; cosine "
-            "between the predicted noise and the way that remains. Bands: 95 % over trajectories.",
+            caption="Along trajectories, from noise (left) to image (right): distance from the chord; norms; cosine "
+            "between the predicted noise and the remaining way. Bands: 95 % over trajectories.",
         ),
         Figure(
             name="denoising",
             function="figures:denoising",
             takes=("summary", "fid"),
-            caption="Distance to the training images of the states, clipped to grey levels, and of the denoised "
-            "states along the way.",
+            caption="Distance of the states, clipped to grey levels, and of the denoised states to the training "
+            "images, along trajectories.",
         ),
         Figure(
             name="solvers",
@@ -51,8 +51,8 @@ EXPERIMENT = Experiment(
             function="figures:drawn_projection",
             takes=("context",),
             inputs=lambda study, layout: [layout.arrays("geometry")],
-            caption="Trajectories in their own three dimensions, in units of the state: two components across the "
-            "chord against the place along it. The axes across are enlarged.",
+            caption="Trajectories in three dimensions, in units of the state: their two principal components across "
+            "the chord against the place along it. The axes across are enlarged.",
         ),
         Figure(
             name="ancestral",

@@ -24,7 +24,7 @@ _SOLVERS = {"euler": "o", "heun": "s", "dpm_2": "^", "dpmpp_2m": "D", "ipndm": "
 
 
 def linearity(summary: pd.DataFrame) -> Figure:
-    """Distance of x_t and r_t from the chord, norms, and cosine of the noise to the remaining way, against sigma."""
+    """Distance of x_t and r_t from the chord, norms, and cosine of noise and remaining way, against sigma."""
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
     for axis, kind, label in (
@@ -102,7 +102,7 @@ def deviation(summary: pd.DataFrame) -> Figure:
 
 
 def projection(recorded: Trajectories, n_paths: int = 12) -> Figure:
-    """Trajectories in the dimensions of their own: each component across the chord against the place along it."""
+    """Trajectories in their principal dimensions: each component across the chord against the place along it."""
     theme.apply()
     figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 2.9), sharex=True)
     curves = geometry.project(recorded.states[:, :n_paths].double()).numpy()
@@ -122,7 +122,7 @@ def projection(recorded: Trajectories, n_paths: int = 12) -> Figure:
 
 
 def ancestral(summary: pd.DataFrame) -> Figure:
-    """Roughness, distance to the ODE's path, and displacement at the end: a row a step, a mark a number of steps."""
+    """Roughness, distance to the ODE's path, and displacement at the end: one row per step, one mark per NFE."""
     theme.apply()
     panels = {
         "arc_chord_ratio": "arc / chord",

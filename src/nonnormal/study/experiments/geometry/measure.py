@@ -1,8 +1,8 @@
 """Geometry of sampling with one network: its trajectories, solvers, the optimal denoiser, and the paths of other steps.
 
 ODE trajectories live in VE coordinates, x = x0 + sigma·eps, between the noise levels sigma/alpha of the run's process,
-on EDM's polynomial grid with a last step to 0. Image i starts from the same noise everywhere. The run's basis
-is orthonormal: its noise is white on pixels, as the optimal denoiser's is. Other steps are those of its components.
+on EDM's polynomial grid with a last step to 0. Image i starts from the same noise everywhere. The run's basis is
+orthonormal, so its noise is white in pixels, like the optimal denoiser's. Other steps act on the basis's components.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from nonnormal.study.results.distances import resampling
 from nonnormal.study.results.rows import frame, row
 from nonnormal.training.checkpoints import build_denoiser
 
-_TOLERANCE = 1e-5  # of the adaptive solution that others are held against
+_TOLERANCE = 1e-5  # of the adaptive solution, the reference for other solvers
 _CALLS_A_STEP = {"heun": 2, "dpm_2": 2}  # but for the last, to 0, which takes one
 
 
 class Scene:
-    """What all measurements share: network, levels, data, starting noise, and how rows are written."""
+    """Shared by all measurements: network, levels, data, starting noise, and the format of rows."""
 
     def __init__(self, study: Study, denoiser: Denoiser, data: ImageData, reference: Reference, device: str = "cpu"):
         self.study, self.settings, self.data, self.reference = study, study.geometry, data, reference
@@ -46,7 +46,7 @@ class Scene:
         self.process: LinearProcess = design(study.run(self.run)).process
         self.shape = study.dataset.shape
         self.sigma_max, self.sigma_min = (alpha_and_level(self.process, t)[1].item() for t in (1.0, 0.0))
-        self.train = data.train.images.to(device)  # grey levels, as numbers four times the size
+        self.train = data.train.images.to(device)  # kept as grey levels; as float32 four times the size
         self.seeds = study.image_seeds("geometry", self.settings.n_images)
 
     def grid(self, n_steps: int) -> Tensor:
@@ -70,7 +70,7 @@ class Scene:
         return self.row(metric, Estimate(*mean_interval(values), len(values)), unit, nfe, **conditions)
 
     def fid(self, images: Tensor) -> Estimate:
-        """FID of images in [−1, 1] against the training split; what lies outside is clipped."""
+        """FID of images against the training split; values outside [−1, 1] are clipped."""
         levels = quantise(images.cpu(), self.data.levels)
         options = dict(device=self.device, metrics=("fid",), **resampling(self.study))
         return fidelity(levels, self.reference, **options)["fid"]
@@ -89,8 +89,7 @@ def geometry_rows(
     Args:
         denoiser: the network of the study's geometry run.
         reference: feature network and training split, for FID.
-        nulls: other denoisers by name, beside which claims about the network are judged; metrics of theirs end in
-            `_null`.
+        nulls: other denoisers by name, null cases for claims about the network; their metrics end in `_null`.
     """
     scene = Scene(study, denoiser, data, reference, device)
     sigmas, n = scene.grid(scene.settings.n_levels), scene.settings.n_images
@@ -106,9 +105,10 @@ def geometry_rows(
 
 
 def _way(scene: Scene, recorded: Trajectories) -> list[dict]:
-    """Quasi-linearity: distances from the chord, norms, directions, and how much of the way lies in few dimensions.
+    """Quasi-linearity: distances from the chord, norms, directions, and the share of variance in few dimensions.
 
-    The last beside a path without structure, a Brownian bridge around the same chord by steps of the same sizes.
+    The reference for that share is a path without structure: a Brownian bridge around the same chord with steps of the
+    same sizes.
     """
     path, denoised = recorded.states, recorded.denoised
     chord = (path[-1] - path[0]).flatten(1).norm(dim=1)
@@ -145,7 +145,7 @@ def _way(scene: Scene, recorded: Trajectories) -> list[dict]:
 
 
 def _fid_along(scene: Scene, recorded: Trajectories) -> list[dict]:
-    """FID of the states and of the denoised states on the way: what a jump to the end would give there."""
+    """FID of the states and of the denoised states on the way; the latter is that of a jump to the end from there."""
     rows, name = [], scene.study.metric("fid")
     every = max(scene.settings.n_levels // 8, 1)
     for i in range(0, scene.settings.n_levels, every):
@@ -168,7 +168,7 @@ def _fid_along(scene: Scene, recorded: Trajectories) -> list[dict]:
 def _deviation(scene: Scene, recorded: Trajectories, nulls: Mapping[str, Denoiser]) -> list[dict]:
     """‖r − r*‖ in units of √D, along the learnt trajectories and along the optimal denoiser's own.
 
-    Of other denoisers along the latter, with the share of copies among the optimal denoiser's samples: all of them.
+    Also for other denoisers along the latter, with the share of copies among the optimal denoiser's samples (all).
     """
     optimal = OptimalDenoiser(scene.train, scene.data.levels)
     sigmas, dims = recorded.levels, recorded.states[0, 0].numel()
@@ -198,8 +198,8 @@ def _deviation(scene: Scene, recorded: Trajectories, nulls: Mapping[str, Denoise
 def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
     """Distance to the nearest training image, of samples and of held-out images, in units of √D.
 
-    A network that copies has samples nearer to the training images than held-out images are: beside the means, the
-    share of samples nearer than the nearest one in a hundred of the held-out images.
+    A network that copies has samples nearer to the training images than held-out images are. In addition to the means:
+    the share of samples nearer than the nearest 1 % of the held-out images.
     """
     near = {"samples": samples, "held-out": _held_out(scene)}
     rows = [scene.mean("nearest_train_distance", _nearest(scene, its), "state", of=name) for name, its in near.items()]
@@ -222,7 +222,7 @@ def _copied(scene: Scene, samples: Tensor, metric: str = "copied_share", **condi
     return scene.row(metric, Estimate(share, *proportion_interval(share, n), n), "share", **conditions)
 
 
-# ---- denoisers that know less, or more, than a network learns --------------------------------------------------------
+# ---- null cases: the best linear denoiser, the untrained network -----------------------------------------------------
 
 
 def linear_denoiser(data: ImageData) -> NormalDenoiser:
@@ -232,7 +232,7 @@ def linear_denoiser(data: ImageData) -> NormalDenoiser:
 
 
 def untrained_network(context: Context) -> Denoiser:
-    """The network that is looked at, with the weights that its training began with."""
+    """The measured network with the initial weights of its training."""
     study, run, images = context.study, context.run, context.data.train.images
     settings, levels = study.run(run), context.data.levels
     parts = components(settings, images, levels)
@@ -241,9 +241,9 @@ def untrained_network(context: Context) -> Denoiser:
 
 
 def _null(scene: Scene, name: str, denoiser: Denoiser) -> list[dict]:
-    """What claims about the network's trajectories and samples give for another denoiser, which `path` names.
+    """Numbers behind claims about the network's trajectories and samples, for another denoiser, named by `path`.
 
-    The same starting noise, grid and solver.
+    Starting noise, grid and solver are the same.
     """
     sigmas, start, at = scene.grid(scene.settings.n_levels), scene.noise(scene.settings.n_images), {"path": name}
     kept: list[Tensor] = []
@@ -277,7 +277,7 @@ def _solvers(scene: Scene, recorded: Trajectories) -> list[dict]:
         for name, solver in SOLVERS.items():
             calls = _CALLS_A_STEP.get(name, 1)
             if (budget + calls - 1) % calls:
-                continue  # an even budget, of which two calls a step and one for the last leave one over
+                continue  # with two calls per step and one for the last step, an even budget leaves one over
             levels = scene.grid((budget + calls - 1) // calls)
             rows += _solved(scene, solver, start, levels, reference, solver=name, grid="polynomial")
         if budget <= scene.settings.n_levels:
@@ -306,8 +306,8 @@ def _solved(
 def _other_steps(scene: Scene) -> list[dict]:
     """Ancestral paths with each step beside the ODE path from the same noise, in VP coordinates.
 
-    Roughness is arc over chord, distance the root mean square gap to the ODE's state, averaged over the way and at its
-    end.
+    Roughness is arc over chord; distance is the root mean square gap to the ODE's state, averaged over the path and at
+    its end.
     """
     few, rows = scene.settings.n_paths, []
     start = scene.noise(few)

@@ -38,7 +38,7 @@ _PUBLISHED_GEOMETRY = {
 
 
 def geometry(summary: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of the shape of trajectories: one row a quantity, with its interval and what was published of another.
+    """Shape of trajectories: one row per quantity, with its interval and a published figure of another network.
 
     Args:
         summary: rows of a study with the metrics of `evaluation.geometry`.
@@ -68,14 +68,14 @@ def readable_geometry(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measured(row: dict) -> str:
-    """Of a proportion both ends: its interval is Wilson's, and not symmetric."""
+    """A proportion with both ends of its interval, which is Wilson's and not symmetric."""
     if row["metric"] in _PROPORTIONS:
         return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
     return cell(row | {"value_low": row["low"], "value_high": row["high"]}, "value")
 
 
 def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """FID and distance to the adaptive solution of each solver and grid: one row a solver, its name, grid and NFE."""
+    """FID and distance to the adaptive solution: one row for each solver, grid and NFE."""
     keys = ["solver", "name", "grid", "nfe"]
     parts = []
     for metric, name in ((f"solver_{fid}", "fid"), ("solver_distance", "distance")):
@@ -87,7 +87,7 @@ def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
 
 
 def readable_solvers(table: pd.DataFrame) -> pd.DataFrame:
-    """FID of the table of `solvers`, a row a solver and grid, a column an NFE."""
+    """FID of the table of `solvers`: rows are solver and grid, columns are NFE."""
     cells = table.assign(cell=[cell(row, "fid") for row in table.to_dict("records")])
     cells["title"] = cells.name.where(cells.grid == "polynomial", cells.name + ", " + cells.grid + " grid")
     wide = cells.pivot_table(index="title", columns="nfe", values="cell", aggfunc="first", sort=False)

@@ -53,7 +53,7 @@ EXPERIMENT = Experiment(
                 layout.data,
                 *(layout.samples(run, study.headline_steps) for run in study.runs),
             ],
-            caption="Training images, and samples of each pair q/p (its first training), one row a pair; the samples "
+            caption="Training images, and samples of each pair q/p (its first training), one row per pair; the samples "
             "of a column share their seed. Ancestral sampling with steps from p, averaged weights, no selection.",
         ),
         Figure(
@@ -76,7 +76,7 @@ EXPERIMENT = Experiment(
             takes=("context",),
             inputs=lambda study, layout: [layout.log(run) for run in study.trainings()],
             caption="Training loss without its constant K(0), and gradient norm before clipping, against optimiser "
-            "steps; further trainings of a pair are faint. The scales of the losses of different pairs differ by "
+            "steps; further trainings of a pair are faint. The losses of different pairs have different scales by "
             "design.",
         ),
         Figure(
@@ -84,9 +84,9 @@ EXPERIMENT = Experiment(
             function="figures:losses",
             takes=("context",),
             inputs=lambda study, layout: [],
-            caption="Shift divergence K(d) of each pair q/p: what the bound pays per coordinate for missing the "
-            "mean of a step by d standard deviations, with its constant K(0) (left) and without it, where "
-            "training happens (right).",
+            caption="Shift divergence K(d) of each pair q/p: the cost per coordinate in the bound if the mean of a "
+            "step is wrong by d standard deviations, with its constant K(0) (left), and without it in the range of "
+            "training (right).",
         ),
         Figure(
             name="cost",
@@ -104,7 +104,7 @@ EXPERIMENT = Experiment(
             takes=("summary", "published", "metric", "training_steps", "headline_steps"),
             shows=("metric", "labels"),
             caption="Bits/dim on held-out images and distances of samples for each pair q/p, ± half of the 95 % "
-            f"interval {OVER}. CIFAR-10 figures are published ones, another data set and other networks.",
+            f"interval {OVER}. CIFAR-10 figures are published ones, for another data set and other networks.",
         ),
         Table(
             name="conventions",
@@ -120,7 +120,7 @@ EXPERIMENT = Experiment(
             numbers="table_costs:costs",
             readable="table_costs:readable_costs",
             caption="Curvature K''(0) of each pair, for q = p the Fisher information, beside the measured ratio at "
-            "the largest number of steps; K(0) beside what a step adds to the native bound; ± half of the 95 % "
+            "the largest number of steps; K(0) beside the growth of the native bound per step; ± half of the 95 % "
             f"interval {OVER}.",
         ),
     ),

@@ -1,4 +1,4 @@
-"""Bounds of one network on the held-out split, in bits/dim, and what its choice of steps costs."""
+"""Bounds of one network on the held-out split, in bits/dim, and the cost of its choice of steps."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def measured_bounds(
 ) -> tuple[pd.DataFrame, dict[str, Tensor]]:
     """Bits/dim of the test split: T-step bounds for each T of the study, the continuous-time bound, and the flow's.
 
-    At every T, from the limit marginals: the pair's own bound ("native"; none where it is infinite or not defined) and
+    At every T, from the limit marginals: the pair's own bound ("native"; none if it is infinite or not defined) and
     the normal-limit bound of the same network ("normal"), which by the invariance principle is meaningful whatever pair
-    it was trained with. At the T of training also the native bound by the bridge walk, which is exact for any q. Pairs
-    that the paper prints are bounded under each of its conventions too, with constants counted never, once and at every
-    step. "continuous" is the normal bound for T → ∞, "flow" the likelihood by the probability-flow equation.
+    it was trained with. At the T of training, also the native bound by the bridge walk, which is exact for any q. For
+    pairs printed in the paper, also the bounds under each of its conventions, with constants counted never, once and at
+    every step. "continuous" is the normal bound for T → ∞, "flow" the likelihood by the probability-flow equation.
 
     Returns:
         Rows of the summary; and bits/dim of each image (N,), float64, by "native/limit/100" (bound, marginals, T),
@@ -51,7 +51,7 @@ def measured_bounds(
     rows, diffusion, of_images = [], {}, {}
     for n_steps in study.bound_steps(run):
         for marginals in ("limit", "bridge") if pair and n_steps == settings.training.timesteps else ("limit",):
-            # States of the bridge walk of another step than the normal make no normal bound.
+            # States of the bridge walk of a non-normal step give no normal bound.
             losses = pair | ({"normal": _NORMAL} if marginals == "limit" else {})
             if is_printed(point.q, point.p) and point.process.n == 1:
                 losses |= {name: Loss(point.q, point.p, name) for name in CONVENTIONS}
@@ -110,7 +110,7 @@ def _term_rows(study: Study, run: str, terms: Bound, dims: int, nfe: int, condit
 def _convention_rows(
     study: Study, run: str, nats: Tensor, owed: float, dims: int, n_steps: int, nfe: int, conditions: Mapping
 ) -> list[dict]:
-    """The total with the loss's constant, of which `owed` is in it, counted never, once, and at every step."""
+    """The total, which includes the constant `owed`, with this constant counted never, once, and at every step."""
     return [
         bits_row(
             study,
@@ -133,14 +133,14 @@ def _cost_rows(
     diffusion: Mapping[tuple[str, int], np.ndarray],
     common: Mapping,
 ) -> list[dict]:
-    """What the pair costs beside the normal one on the same states, and what theory says of many steps.
+    """Cost of the pair compared with the normal one on the same states, and its limits for many steps.
 
-    A mean that is perfect owes K(0) for every coordinate of the state that moves, at each of T steps.
+    Even with a perfect mean, the bound contains a constant: K(0) for every moving coordinate at each of T steps.
 
-    - `diffusion_ratio`: (native diffusion term − what is owed) / normal diffusion term, → K″(0), for q = p the Fisher
+    - `diffusion_ratio`: (native diffusion term − constant) / normal diffusion term, → K″(0), for q = p the Fisher
       information.
-    - `bpd_growth`: (native diffusion term at T₂ − at T₁) / (T₂ − T₁) for the two largest T, → what is owed a step; of
-      one variable that never waits K(0)/ln 2.
+    - `bpd_growth`: (native diffusion term at T₂ − at T₁) / (T₂ − T₁) for the two largest T, → the constant per step;
+      K(0)/ln 2 for a process of one variable whose components always move.
     """
     counts, dims, rows = study.bound_steps(run), math.prod(shape), []
     owed = {n_steps: Loss(point.q, point.p).constant_cost(point.process, n_steps, shape) for n_steps in counts}

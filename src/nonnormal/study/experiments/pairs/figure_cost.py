@@ -1,4 +1,4 @@
-"""What the choice of steps costs: native bounds against the number of steps T, with what theory says of many."""
+"""Cost of the choice of steps: native bounds against the number of steps T, with the theoretical limits for large T."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str], trainings: pd.DataFra
 
     Args:
         summary: rows of a study with the metrics of `evaluation.bounds`.
-        labels: what to call each run.
+        labels: label of each run.
         trainings: rows of each training, drawn as faint marks.
     """
     theme.apply()

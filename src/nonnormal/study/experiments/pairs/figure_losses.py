@@ -1,4 +1,4 @@
-"""Loss shapes: what each pair pays for missing the mean by d."""
+"""Shapes of the losses: the divergence K(d) that each pair pays for an error d of the mean."""
 
 from __future__ import annotations
 

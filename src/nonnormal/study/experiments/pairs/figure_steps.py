@@ -22,7 +22,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     Args:
         summary: rows of a study.
         fid: name of the distance, which says in whose features it is.
-        labels: what to call each run.
+        labels: label of each run.
         trainings: rows of each training, drawn as faint marks.
     """
     theme.apply()

@@ -14,11 +14,11 @@ from nonnormal.study.report.text import STYLE_NAMES
 
 
 def style_differences(summary: pd.DataFrame, labels: Mapping[str, str], trainings: pd.DataFrame) -> Figure:
-    """Style of each pair minus that of the normal pair; 0 is no difference.
+    """Style of each pair minus that of the normal pair; 0 means no difference.
 
     Args:
         summary: rows of a study with the metrics of `samples`.
-        labels: what to call each run.
+        labels: label of each run.
         trainings: rows of each training, drawn as faint marks.
     """
     theme.apply()

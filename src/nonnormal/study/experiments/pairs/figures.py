@@ -1,4 +1,4 @@
-"""Figures of the runs that are not drawn from the summary: samples, training curves, shapes of the losses."""
+"""Figures that are not drawn from the summary: samples, training curves, shapes of the losses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nonnormal.study.results.summary import read_table
 
 
 def samples(context: Context) -> Figure:
-    """Training images, and the first samples of each run at the headline number of steps, a row a run."""
+    """Training images, and the first samples of each run at the headline number of steps, one row per run."""
     study = context.study
     rows = {"training images": context.data.train.images.numpy()}
     rows |= {study.labels[run]: context.samples(run, study.headline_steps).numpy() for run in study.runs}

@@ -1,4 +1,4 @@
-"""Samples of a run in numbers: distances to the training split, and style."""
+"""Metrics of a run's samples: distances to the training split, and style statistics."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from nonnormal.study.results.published import cifar10
 def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, int]) -> pd.DataFrame:
     """Native bits/dim of each printed pair minus that of its normal/normal, by convention and by how K(0) is counted.
 
-    From limit marginals at the T of training. The intervals add those of both bounds in quadrature; the bounds share
-    images and noise, so the true ones are narrower.
+    From limit marginals at the T of training. The intervals of both bounds are added in quadrature; the bounds share
+    images and noise, so the true intervals are narrower.
 
     Args:
         summary: rows of a study.
@@ -24,12 +24,12 @@ def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, 
 
     Returns:
         DataFrame with `run`, `q`, `p`, `constant`, `printed` and, for each convention c, `c`, `c_low`, `c_high`; no
-        rows where the study has no normal/normal run.
+        rows if the study has no normal/normal run.
     """
     rows = summary.query("metric == 'bpd_total' and bound == 'convention' and marginals == 'limit'")
     rows = rows[rows["T"] == rows.run.map(runs)]
     normal = rows[(rows.q == "normal") & (rows.p == "normal")]
-    # Networks of one weighting are compared with one another, the first normal pair of each stands for it.
+    # Only networks of one weighting are compared; the reference is the first normal pair of that weighting.
     normal = normal.drop_duplicates(keys := ["weighting", "convention", "constant"]).set_index(keys)
     table, rows = [], rows[rows.weighting.isin(normal.index.get_level_values(0))]
     others = rows[(rows.q != "normal") | (rows.p != "normal")]
@@ -45,7 +45,7 @@ def differences(summary: pd.DataFrame, published: pd.DataFrame, runs: dict[str, 
         table.append(row)
     columns = ["run", "q", "p", "constant", "printed"]
     columns += [f"{name}{suffix}" for name in CONVENTIONS for suffix in ("", "_low", "_high")]
-    # Where no convention has a constant, one row says it all.
+    # If no convention has a constant, all three ways of counting it agree: one row.
     return pd.DataFrame(table, columns=columns).drop_duplicates(["run", *CONVENTIONS], ignore_index=True)
 
 

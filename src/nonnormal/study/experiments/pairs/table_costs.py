@@ -1,4 +1,4 @@
-"""What a pair costs with many steps."""
+"""Cost of a pair with many steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nonnormal.study.report.text import cell
 
 
 def costs(summary: pd.DataFrame) -> pd.DataFrame:
-    """What each pair costs with many steps: one row a run that has a bound of its own.
+    """Cost of each pair with many steps: one row for each run that has a native bound.
 
     Returns:
         DataFrame with `run`, `q`, `p`, T of the ratio, `ratio` of the native diffusion term without its constant to

@@ -1,4 +1,4 @@
-"""The table of the paper: bounds, distances and style of each run, published figures beside."""
+"""The table of the paper: bounds, distances and style of each run, beside published figures."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ _SHORT = {
 
 
 def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: dict[str, int], sample_steps: int):
-    """One row a run: bounds in several readings, FID and its relatives, style, published figures beside.
+    """One row for each run: bounds of several kinds, FID and its relatives, style, and published figures.
 
     Args:
         summary: rows of a study.
         published: `paper/references/published.csv`.
-        name: what a distance is called in the study, `Study.metric`.
+        name: name of a distance in the study, `Study.metric`.
         runs: T of the headline bound by run.
         sample_steps: sampling steps of the headline FID.
 
     Returns:
-        DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None where a run has no such
-        number: no native bound, no flow, no colours. The last row, whose run is None, has distances and style of
-        held-out images.
+        DataFrame with `run`, `q`, `p` and, for each number x, `x`, `x_low`, `x_high`; None if a run has no such number
+        (no native bound, no flow, no colours). The last row, whose run is None, has distances and style of held-out
+        images.
 
     Raises:
-        ValueError: any other number is missing, or is there twice.
+        ValueError: any other number is missing, or occurs twice.
     """
     looks, table = ("total_variation", "high_frequency", "saturation"), []
     for run, n_steps in runs.items():
@@ -95,7 +95,7 @@ def pairs(summary: pd.DataFrame, published: pd.DataFrame, name: Naming, runs: di
 
 
 def _held_out(summary: pd.DataFrame, name: Naming, looks: Iterable[str]) -> list[dict[str, object]]:
-    """The row of held-out images; none where a study of before has only their style."""
+    """The row of held-out images; None for an older study that has only their style."""
     rows, row = summary[summary.run.isna() & (summary.split == "test")], {}
     for column, metric in {**{its: name(its) for its in DISTANCES}, **{its: f"style_{its}" for its in looks}}.items():
         for found in rows[rows.metric == metric].itertuples():
@@ -113,9 +113,9 @@ def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) -> pd.DataFrame:
-    """The table of `pairs` for reading: a column a run and a row a number, so that it fits a page.
+    """The table of `pairs` for reading, with runs as columns and numbers as rows, so that it fits a page.
 
-    With more than five runs a row a run and a column a number, of which only those that tell runs apart.
+    With more than five runs, runs are the rows, and the columns are only those numbers that tell runs apart.
     """
     rows, names = table.to_dict("records"), {metric: name(metric) for metric in DISTANCES}
     heads = [HELD_OUT if pd.isna(row["run"]) else labels[row["run"]] for row in rows]

@@ -1,4 +1,4 @@
-"""Phase space: processes of the complete recipe, with and without momentum, sampled and bounded."""
+"""Phase space: processes of the complete recipe, with and without momentum: samples and bounds."""
 
 from nonnormal.study.experiment import OVER, Experiment, Figure, Job, Table
 
@@ -61,15 +61,16 @@ EXPERIMENT = Experiment(
             name="phase_space",
             function="figures:phase_space",
             takes=("summary", "fid"),
-            caption="Distance of samples against network calls by sampler, a panel a process; networks beside the "
+            caption="Distance of samples against network calls by sampler, one panel per process; networks after the "
             "first are dashed and hollow. Bars: 95 % intervals "
             f"{OVER}.",
         ),
         Figure(
             name="phase_space_law",
             function="figures:phase_space_law",
-            caption="Distance at the end of a chain to its law against the number of steps, on a mixture of normals "
-            "with its exact score: a panel a process, a colour a step; samplers after the first are dashed.",
+            caption="Distance of samples at the end of a chain to the exact law there, against the number of steps, on "
+            "a mixture of normals with its exact score: one panel per process, one colour per step; samplers after the "
+            "first are dashed.",
         ),
     ),
     tables=(
@@ -78,8 +79,8 @@ EXPERIMENT = Experiment(
             numbers="tables:processes_of",
             readable="tables:readable_processes",
             takes=("context",),
-            caption="The processes: matrices by rows, rate, and the noise level of the observation at "
-            "the first time of a chain and at t = 1.",
+            caption="The processes: matrices by rows, rate, and noise level of the observation at the first time of a "
+            "chain and at t = 1.",
         ),
         Table(
             name="phase_space",

@@ -1,4 +1,4 @@
-"""The complete recipe, measured: networks of a study in processes with and without momentum.
+"""Measurements of the complete recipe: networks of a study in processes with and without momentum.
 
 An image denoiser predicts x_0 from y = wᵀz, so it samples and bounds every linear process without being trained for it.
 A network of states belongs to the process it was trained in, and so do its partners, the section's own networks of
@@ -55,11 +55,11 @@ WALKS = {
 FLOWS = {"flow_euler": sample_flow_euler, "flow_heun": sample_flow_heun}
 _NORMAL = "normal"
 _FLOOR_DRAWS = 20
-_MIXTURE = "three normals on the line"  # what `MIXTURE` is called
+_MIXTURE = "three normals on the line"  # name of `MIXTURE`
 
 
 def steps_of(sampler: str, budget: int) -> int:
-    """Steps of a sampler for a budget of network calls an image: all but the ancestral spend one on denoising."""
+    """Steps of a sampler for a budget of network calls per image; all except ancestral use one call for denoising."""
     if sampler == "ancestral":
         return budget
     return (budget - 1) // (2 if sampler == "flow_heun" else 1)
@@ -80,7 +80,7 @@ class Scene:
     def sample(
         self, process: LinearProcess, sampler: str, grid: str, n_steps: int, step: str, **more: Any
     ) -> tuple[Tensor, int]:
-        """Grey levels (N, C, H, W) of the section's images, and network calls an image: of adaptive steps the mean."""
+        """Grey levels (N, C, H, W) of the section's images, and network calls per image (a mean if adaptive)."""
         n, model = self.study.phase_space.n_images, counted(self.denoiser)
         options = dict(
             times=TIMES[grid](n_steps, process.t_min),
@@ -99,7 +99,7 @@ class Scene:
         return quantise(images.nan_to_num(), self.data.levels).cpu(), round(model.nfe / batches)
 
     def add_bits(self, metric: str, nats: Tensor, dims: int, nfe: int, conditions: Mapping) -> None:
-        """Bits/dim of nats an image."""
+        """Bits/dim from nats per image."""
         self.rows.append(bits_row(self.study, self.run, metric, nats, dims, nfe, conditions))
 
     def add_difference(self, images: Tensor, other: Tensor, nfe: int, **conditions: Any) -> None:
@@ -127,10 +127,10 @@ def phase_space_rows(
 ) -> pd.DataFrame:
     """FID by process, sampler, grid and calls; style and FID of other steps; bounds and the flow's likelihood.
 
-    `phase_space_fid…_difference` is that of two ways to sample, image by image: of the section's comparisons, and of
-    each other step against the normal one; `against` says which.
+    `phase_space_fid…_difference` compares two ways to sample, image by image: the section's comparisons, and each other
+    step with the normal one; `against` names the reference.
 
-    Samples that left every scale, as those of an explicit method with too few steps do, are clipped as all are.
+    Samples that diverge, as those of an explicit method with too few steps do, are clipped like all others.
 
     Args:
         denoiser: the run's network, in every process of the section.
@@ -161,7 +161,7 @@ Drawn = dict[tuple[str, int], tuple[Tensor, int]]  # images and calls by sampler
 
 
 def _samples(scene: Scene, name: str, process: LinearProcess) -> Drawn:
-    """FID of the normal step; what was drawn on the first grid."""
+    """FID of the normal step, and the images drawn on the first grid."""
     settings, kept = scene.study.phase_space, {}
     for grid in settings.grids:
         for sampler in settings.samplers:
@@ -197,7 +197,7 @@ def _other_steps(scene: Scene, name: str, process: LinearProcess, normals: Drawn
 
 
 def _compare(scene: Scene, drawn: Mapping[tuple[str, str, int], tuple[Tensor, int]]) -> None:
-    """Differences of the section's comparisons, of which the network has both sides, by process, sampler and budget."""
+    """Differences of the section's comparisons whose two sides use the network, by process, sampler and budget."""
     settings = scene.study.phase_space
     for each in settings.comparisons:
         process, sampler = each.other
@@ -246,8 +246,8 @@ def _bounds(scene: Scene, name: str, process: LinearProcess) -> None:
 def law_rows(study: Study) -> pd.DataFrame:
     """Distances of samples to the law of y at t_min, on a mixture of normals with its exact score, for every step.
 
-    The momentum is drawn and moved with the position; what is compared is the law of the observation y. The floor is
-    the distance of as many samples of that law itself, which is also the interval given (triangle inequality).
+    The momentum is drawn and moved with the position, and the law of the observation y is compared. The floor is the
+    distance of the same number of samples of that law itself; it is also the interval given (triangle inequality).
     """
     settings, rows, n = study.phase_space, [], study.phase_space.n_samples
     grid = settings.grids[0]
@@ -294,7 +294,7 @@ def _quantiles(process: LinearProcess, u: np.ndarray) -> tuple[np.ndarray, np.nd
 def _law_row(
     study: Study, step: str | None, metric: str, estimate: Estimate, n_steps: int | None, conditions: dict
 ) -> dict[str, Any]:
-    """A row that belongs to a step instead of a run."""
+    """A row of a step instead of a run."""
     return row(study, None, metric, estimate, "distance", n_steps, conditions) | {"q": step, "p": step}
 
 

@@ -19,7 +19,7 @@ StateSampler = Literal["ancestral", "em", "sscs", "sscs_midpoint", "flow_euler",
 
 
 class Way(Settings):
-    """What a comparison is against: the process and sampler that it leaves out are those compared."""
+    """Reference of a comparison; a process or sampler that is left out is the same as in the comparison."""
 
     process: Name | None = None
     """Name of a process of the section."""
@@ -28,18 +28,18 @@ class Way(Settings):
 
 
 class Comparison(Settings):
-    """Two ways of sampling one network, whose images are compared seed by seed."""
+    """Two ways to sample one network, compared image by image with the same seeds."""
 
     process: Name
     """Name of a process of the section."""
     sampler: StateSampler
     """One of the section's samplers."""
     against: Way
-    """What it is compared with."""
+    """The reference."""
 
     @property
     def other(self) -> tuple[str, str]:
-        """(process, sampler) of what it is compared with."""
+        """(process, sampler) of the reference."""
         return self.against.process or self.process, self.against.sampler or self.sampler
 
 
@@ -49,16 +49,16 @@ class PhaseSpace(Section):
     takes_states: ClassVar[bool] = True
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Runs whose networks are used, in every process. The first run where it is null."""
+    """Runs whose networks are used in every process; the first run if null."""
     networks: dict[NetworkName, Run] = {}
-    """Networks trained for this section alone, of images or of states, each used in its own process; what each says
-    replaces the defaults of runs, key by key."""
+    """Networks trained for this section alone, on images or on states, each used in its own process; their keys replace
+    the study's defaults."""
     replicates: int = Field(1, strict=True, ge=1, le=1000)
-    """How often each of these networks is trained, and measured; see the study's key replicates."""
+    """How often each of these networks is trained and measured; see the study's key replicates."""
     processes: dict[Name, Process] = Field(
         default_factory=lambda: {name: Process(**keys) for name, keys in PROCESSES.items()}, min_length=1
     )
-    """Processes by name, without the defaults of runs."""
+    """Processes by name; the study's defaults do not apply."""
     samplers: Annotated[tuple[StateSampler, ...], Field(min_length=1)] = (
         "ancestral",
         "em",
@@ -66,29 +66,29 @@ class PhaseSpace(Section):
         "sscs_midpoint",
         "flow_heun",
     )
-    """Samplers; all but the ancestral end in one denoising step, which is one of their calls. sscs takes score and
-    rates at the start of a step, as the code of PSLD and CLD does; sscs_midpoint, which is ours, in its middle."""
+    """Samplers; all except ancestral end with one denoising step, which counts as a call. sscs evaluates score and
+    rates at the start of a step, as the code of PSLD and CLD does; sscs_midpoint, which is ours, at its middle."""
     grids: Annotated[tuple[Literal["uniform", "quadratic"], ...], Field(min_length=1)] = ("quadratic",)
     """Grids of times."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = Field((10, 20, 50), min_length=1)
-    """Network calls an image; Heun's method, of two a step, stays one below an even number."""
+    """Network calls per image; Heun's method has two per step, so it uses one call less of an even number."""
     comparisons: tuple[Comparison, ...] = ()
-    """Pairs of processes and samplers whose distances are subtracted with the images paired by their seeds, for each
-    number of calls on the first grid; of a network that is used in both processes."""
+    """Pairs of processes and samplers whose distances are subtracted, with images paired by their seeds, for each
+    number of calls on the first grid; the network must be used in both processes."""
     tolerances: tuple[Annotated[Number, Field(gt=0, le=0.1)], ...] = ()
     """Tolerances, relative and absolute, of the adaptive flow."""
     step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families of the sampled noise."""
     step_samplers: tuple[Literal["ancestral", "em", "sscs", "sscs_midpoint"], ...] = ("sscs",)
-    """Samplers of other steps than the normal, which all samplers have."""
+    """Samplers for the other step families; the normal step is used with all samplers."""
     step_nfe: tuple[Annotated[int, Field(strict=True, ge=3, le=MOST_STEPS)], ...] = (20,)
-    """Their network calls."""
+    """Network calls of these samplers."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Images per process, sampler, grid and number of calls."""
     n_bounds: int = Field(32, strict=True, ge=2, le=MOST)
-    """Test images of the bounds."""
+    """Test images for the bounds."""
     bound_timesteps: int = Field(1000, strict=True, ge=1, le=MOST_STEPS)
-    """T of the bounds, equal in time; network calls an image and the flow's tolerance are those of the evaluation."""
+    """T of the bounds, with equal steps of time; network calls and the flow's tolerance are those of evaluation."""
     law_timesteps: tuple[Annotated[int, Field(strict=True, ge=2, le=MOST_STEPS)], ...] = Field(
         (4, 16, 64), min_length=1
     )
@@ -97,11 +97,11 @@ class PhaseSpace(Section):
     """Samples of the mixture."""
 
     def names(self, study: Study) -> tuple[str, ...]:
-        """Names of the runs and networks that the processes are sampled with."""
+        """Names of the runs and networks with which the processes are sampled."""
         return (*(self.runs or tuple(study.runs)[:1]), *study.trainings(self.networks))
 
     def check(self, study: Study) -> None:
-        """Refuses runs that there are not, processes with several schedules, and comparisons of what is not sampled."""
+        """Refuse unknown runs, processes with several schedules, and comparisons of unknown processes and samplers."""
         if strange := set(self.runs or ()) - set(study.trainings()):
             raise ValueError(f'phase_space.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.trainings()))
         for name, process in self.processes.items():
@@ -122,4 +122,6 @@ class PhaseSpace(Section):
                         f"phase_space.comparisons.{i}{key}.sampler: found {sampler}; the samplers are {known}"
                     )
             if each.other == (each.process, each.sampler):
-                raise ValueError(f"phase_space.comparisons.{i}.against: is what it is compared with; name another one")
+                raise ValueError(
+                    f"phase_space.comparisons.{i}.against: is the comparison itself; name another process or sampler"
+                )

@@ -1,4 +1,4 @@
-"""The complete recipe: what each process is, its FID by sampler and calls, and its bounds."""
+"""The complete recipe: definition of each process, its FID by sampler and calls, and its bounds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def cifar10(published: pd.DataFrame, friction: float | None, sampler: str, grid:
 
 
 def readable_phase_space(table: pd.DataFrame) -> pd.DataFrame:
-    """FID of the table of `phase_space`: a row a process, sampler and grid, a column a budget of calls."""
+    """FID of the table of `phase_space`: rows are process, sampler and grid; columns are budgets of calls."""
     fixed = table[table.tolerance.isna()]
     cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in fixed.itertuples()]
     several = len(set(fixed.grid)) > 1
@@ -88,7 +88,7 @@ def bounds(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable_bounds(table: pd.DataFrame) -> pd.DataFrame:
-    """Bits/dim of the table of `bounds`: a row a process, a column a bound."""
+    """Bits/dim of the table of `bounds`: rows are processes, columns are bounds."""
     cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in table.itertuples()]
     named = {"flow": "flow", "continuous": "normal, T → ∞"}
     columns = [named.get(row.bound, f"{row.step}, {row.bound}") for row in table.itertuples()]

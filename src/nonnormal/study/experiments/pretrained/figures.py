@@ -14,7 +14,7 @@ from nonnormal.study.results.context import Context
 
 
 def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
-    """First the distance, then each style statistic minus the normal step's from the same seeds; a line a step.
+    """Distance, and each style statistic minus the normal step's from the same seeds; one line per step.
 
     Args:
         summary: rows of a study with those of `evaluation.pretrained`.

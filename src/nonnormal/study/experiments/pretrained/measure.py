@@ -1,4 +1,4 @@
-"""A pretrained network, in numbers: its samples with each step, against the data and the normal step."""
+"""Measurements of a pretrained network: its samples with each step, compared with the data and the normal step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import difference_rows, distance_rows, mean_rows, with_each_step
 from nonnormal.study.results.rows import frame
 
-SHOWN = 16  # images that are kept to be looked at
+SHOWN = 16  # images that are kept for the figure
 
 
 def pretrained_rows(

@@ -22,7 +22,7 @@ def pretrained(summary: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFram
 
     Args:
         summary: rows of a study with those of `evaluation.pretrained`.
-        name: what a distance is called in the study, `Study.metric`.
+        name: name of a distance in the study, `Study.metric`.
 
     Returns:
         DataFrame with `step`, `nfe` and, for each distance and style statistic x, `x`, `x_low`, `x_high`.

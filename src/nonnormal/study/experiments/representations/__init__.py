@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
     jobs=(
         Job(
             name="representations",
-            about="Bits/dim and FID of a network of another representation or schedule.",
+            about="Bits/dim and FID of a network in another representation or schedule.",
             function="measure:measure",
             settings={
                 "representations": ("n_images", "nfe", "flow", "outpaint"),
@@ -46,8 +46,8 @@ EXPERIMENT = Experiment(
             takes=("context",),
             inputs=_shown,
             caption="The order of components in each design. Top: log-SNR of each component over time, light lines "
-            "are generated last. Bottom: what is known of each component at each time, and how many gain at "
-            "once.",
+            "are generated last. Bottom: how much is known of each component at each time, and how many components "
+            "gain at once.",
         ),
         Figure(
             name="corruption",
@@ -69,8 +69,8 @@ EXPERIMENT = Experiment(
             takes=("context",),
             inputs=lambda study, layout: [layout.arrays("outpainting")],
             when=lambda study: study.representations.outpaint is not None,
-            caption="Held-out images; the same with their right half sampled, given the left one; and outpainted "
-            "beyond the border. What is sampled has a red frame.",
+            caption="Held-out images; the same with the right half sampled, given the left half; and outpainted "
+            "beyond the border. Sampled parts have a red frame.",
         ),
     ),
     tables=(
@@ -81,7 +81,7 @@ EXPERIMENT = Experiment(
             takes=("summary", "fid", "study.representations.labels"),
             shows=("fid",),
             caption="Networks of other representations and schedules: components generated at once, bits/dim on "
-            "held-out images in several readings, and distance of samples, ± half of the 95 % interval "
+            "held-out images by several bounds, and distance of samples, ± half of the 95 % interval "
             f"{OVER}.",
         ),
     ),

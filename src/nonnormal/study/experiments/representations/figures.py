@@ -23,14 +23,14 @@ from nonnormal.study.report import theme
 from nonnormal.study.results.context import Context
 
 _SAMPLED = "#c8553d"
-_SWEEP = 3  # softnesses that are worth a line
+_SWEEP = 3  # fewest softnesses that are drawn as a line
 _TIMES = torch.linspace(0, 1, 201, dtype=torch.float64)
 
 
 def order(designs: Mapping[str, tuple[Design, BasisStatistics]]) -> Figure:
-    """SNR paths of the components of each design, and below what is known of each component at each time.
+    """SNR paths of the components of each design; below, how much is known of each component at each time.
 
-    Lines have the colour of the component's place in the order, light ones are generated last.
+    The colour of a line is the component's place in the order; light ones are generated last.
     """
     theme.apply()
     titles = [name.replace(", ", ",\n").replace(" by ", "\nby ") for name in designs]
@@ -87,7 +87,7 @@ def _pixels(x: Tensor) -> np.ndarray:
 def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], trainings: pd.DataFrame) -> Figure:
     """Bits/dim and FID of each design with 95 % intervals; FID at the largest number of steps.
 
-    Of networks that were trained several times, each training is a faint mark.
+    Each training of a network that was trained several times is a faint mark.
 
     Networks of one basis and pair with three softnesses or more are drawn as a line against the softness, a column a
     basis, and the others below, a row each.
@@ -112,7 +112,7 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
 
 
 def _swept(rows: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Of the runs that belong to a sweep: basis, softness (infinite where all have one SNR) and pair, by run."""
+    """Basis, softness (infinite if all components have one SNR) and pair of the runs in a sweep, by run."""
     rows = rows[(rows.schedule == "component_wise") & (rows.labels == "variance") & ~rows.whitened]
     basis = rows.run.map(lambda run: labels[run].split(",")[0])
     found = pd.DataFrame({"run": rows.run, "basis": basis, "softness": rows.softness.fillna(np.inf)})
@@ -171,7 +171,7 @@ def _strip(figure: FigureBase, scores: Scores, labels: Mapping[str, str]) -> Non
 def outpainting(images: Mapping[str, Tensor], levels: int) -> Figure:
     """Held-out images, the same with their right half sampled, and outpainted beyond the border, part by part.
 
-    What is given has a grey frame, what is sampled a red one.
+    Given parts have a grey frame, sampled parts a red one.
     """
     theme.apply()
     given, inpainted, outpainted = (

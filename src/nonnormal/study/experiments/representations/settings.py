@@ -19,21 +19,20 @@ class Representations(Section):
     """Networks of other representations and schedules, compared with one another rather than with the pairs."""
 
     networks: dict[NetworkName, Run] = Field(min_length=1)
-    """The networks: what each says replaces the study's defaults, key by key."""
+    """The networks by name; the keys of each replace the study's defaults."""
     replicates: int = Field(1, strict=True, ge=1, le=1000)
-    """How often each of them is trained, and measured; see the study's key replicates."""
+    """How often each of them is trained and measured; see the study's key replicates."""
     n_images: int = Field(500, strict=True, ge=8, le=MOST)
     """Samples of each network."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((50,), min_length=1)
-    """Network calls an image, which are sampling steps."""
+    """Network calls per image, equal to sampling steps."""
     flow: Flag = False
     """Whether the probability-flow likelihood is measured, too."""
     outpaint: str | None = None
-    """Network of the pixel basis that inpaints the right half of images and outpaints them beyond it; none where it is
-    null."""
+    """Network in the pixel basis that inpaints the right half of images and outpaints beyond it; none if null."""
 
     def check(self, study: Study) -> None:
-        """Refuses an outpainting network that there is not, or whose components are no pixels."""
+        """Refuse an outpainting network that does not exist, or whose components are not pixels."""
         if self.outpaint not in (None, *self.networks):
             raise ValueError(
                 f'representations.outpaint: found "{self.outpaint}"; the networks are ' + ", ".join(self.networks)
@@ -41,12 +40,12 @@ class Representations(Section):
         if self.outpaint and (kind := self.networks[self.outpaint].basis.kind) != "pixel":
             raise ValueError(
                 f"representations.networks.{self.outpaint}.basis.kind: found {kind}; representations.outpaint keeps "
-                "columns of pixels, which are no components of it; use pixel"
+                "columns of pixels, which are not components of this basis; use pixel"
             )
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The first network of each schedule, four at most: those whose order of components is drawn."""
+        """Networks whose order of components is drawn: the first of each schedule, at most four."""
         first = {}
         for name, run in self.networks.items():
             kind = run.basis.kind if run.process.schedule.by_component else None
@@ -55,7 +54,7 @@ class Representations(Section):
 
     @property
     def labels(self) -> dict[str, str]:
-        """What figures and tables call each network: its basis, its order, and its pair if need be."""
+        """Label of each network in figures and tables: its basis, its order, and its pair if needed."""
         labels = {name: f"{run.basis}, {run.process.schedule}" for name, run in self.networks.items()}
         counts = Counter(labels.values())
         pairs = {name: f"{run.q}/{run.p}" for name, run in self.networks.items()}

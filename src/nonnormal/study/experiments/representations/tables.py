@@ -16,8 +16,8 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
 
     Args:
         summary: rows of a study.
-        fid: what the study calls the distance; at the largest number of steps.
-        labels: what each network is called, by run.
+        fid: name of the distance in the study; taken at the largest number of steps.
+        labels: label of each network, by run.
     """
     last, table = summary[summary.metric == f"representation_{fid}"].nfe.max(), []
     queries = {f"{kind}_bpd": f"metric == 'representation_bpd_total' and bound == '{kind}'" for kind in _BOUNDS}
@@ -38,7 +38,7 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str]) 
 
 
 def readable_representations(table: pd.DataFrame, fid: str) -> pd.DataFrame:
-    """The table of `representations` for reading; the pair has a column of its own, not a part of the name."""
+    """The table of `representations` for reading; the pair is a separate column, not a part of the name."""
     titles = {
         "normal_bpd": "normal-limit bits/dim",
         "native_bpd": "native (limit marginals)",

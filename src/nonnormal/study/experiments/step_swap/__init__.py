@@ -1,4 +1,4 @@
-"""Step swap: each network sampled with other steps than its own. May the step be changed after training?"""
+"""Step swap: each network sampled with other steps than its own. Can the step be changed after training?"""
 
 from nonnormal.study.experiment import Experiment, Figure, Job
 
@@ -29,8 +29,8 @@ EXPERIMENT = Experiment(
             function="figures:step_swap",
             takes=("rows", "fid", "labels"),
             caption="Distance of samples by network (row) and by the step that it is sampled with (column), and the "
-            "difference to the same network's normal step, ± half of the 95 % interval: over images in pairs of "
-            "one seed and, of several trainings, over these, in quadrature. Shaded where it leaves out 0.",
+            "difference to the same network's normal step, ± half of the 95 % interval: over images paired by seed "
+            "and, for several trainings, over trainings, in quadrature. Shaded if the interval excludes 0.",
         ),
         Figure(
             name="step_swap_style",
@@ -38,8 +38,8 @@ EXPERIMENT = Experiment(
             takes=("rows",),
             caption="How far the step's kurtosis orders the style of samples, by the number of network calls. "
             "Difference in style to the normal step from the same seeds, against the excess kurtosis of the "
-            "step times the share of it that reaches the network, in the mean over the calls. Large marks: mean "
-            "over networks, hollow for skewed steps, which Spearman's ρ leaves out; small ones: each network.",
+            "step times the share of it that reaches the network, averaged over the calls. Large marks: mean over "
+            "networks, hollow for skewed steps, which Spearman's ρ leaves out; small marks: single networks.",
         ),
     ),
 )

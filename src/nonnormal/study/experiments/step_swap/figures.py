@@ -1,4 +1,4 @@
-"""May the step of a network be changed after training? Distances by network and step; style by kurtosis."""
+"""Distances by network and by the step it is sampled with; style by the step's kurtosis."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from nonnormal.study.report import theme
 from nonnormal.study.report.text import STYLE_NAMES
 
 _CELL = ["nfe", "run", "step"]
-# White is what the intervals allow; pale beyond, so that numbers are read on every shade.
+# White within the intervals; pale beyond, so that numbers are readable on every shade.
 _SHADES = BoundaryNorm((-3, -2, -1, 1, 2, 3), 256, extend="both")
 
 
 def step_swap(rows: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure:
-    """FID, and below it the difference to the same network's normal step: a block a number of steps, a row a network.
+    """FID, and below it the difference to the same network's normal step, by number of steps and network.
 
-    The shade of a cell is the difference, of images in pairs of one seed, in half-widths of its 95 % interval.
+    The shade of a cell is the difference, from images paired by seed, in half-widths of its 95 % interval.
 
     Args:
         rows: of a study with the metrics of `measure.step_swap_rows`, of each training of a run.
         fid: name of the distance, which says in whose features it is.
-        labels: what to call each run.
+        labels: label of each run.
     """
     theme.apply()
     values, gaps = (_over_trainings(rows[rows.metric == f"step_swap_{fid}{end}"]) for end in ("", "_difference"))
@@ -61,8 +61,8 @@ def step_swap(rows: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure
 def _over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean `value` and `half` of the 95 % interval by cell.
 
-    Trainings share their image seeds, so they do not average out what the images do: the interval has the mean
-    half-width over images and, of several trainings, Student's over them, in quadrature.
+    Trainings share their image seeds, so averaging over them does not reduce the scatter of images. The interval adds
+    the mean half-width over images and, for several trainings, Student's half-width over them in quadrature.
     """
     cells = rows.assign(image=(rows.high - rows.low) / 2).groupby(_CELL, sort=False)
     found = cells[["value", "image"]].mean()
@@ -71,10 +71,10 @@ def _over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def step_swap_style(rows: pd.DataFrame) -> Figure:
-    """Style against the kurtosis that reaches the network: a column a number of calls, a row a statistic.
+    """Style against the kurtosis that reaches the network: columns are numbers of calls, rows are statistics.
 
     Each mark is the mean over networks of a step's difference to the normal step, from the same seeds; small marks are
-    networks. Hollow: skewed steps, which the order leaves out. ρ is Spearman's, the mean over networks.
+    single networks. Hollow: skewed steps, which are not part of the order. ρ is Spearman's, averaged over networks.
 
     Args:
         rows: of a study with the metrics of `measure.step_swap_rows`, of each network.

@@ -1,9 +1,9 @@
 """One network sampled with each step: distances and style against the normal step, and how kurtosis orders the style.
 
 A chain of T network calls shows the network noise of excess kurtosis κ s, where κ is the step's and s is the share that
-the states remember, Σ_j c_j⁴ (see `analysis.cumulants`), in the mean over the calls. At one T the share is the same for
-all steps, so what can be tested at each T is the order: Spearman's rank correlation of κ with the mean difference in
-style to the normal step, over the symmetric families, for which κ is the first cumulant that differs from the normal's.
+the states retain, Σ_j c_j⁴ (see `analysis.cumulants`), averaged over the calls. At one T the share is the same for all
+steps, so at each T only the order can be tested: Spearman's rank correlation of κ with the mean difference in style to
+the normal step, over the symmetric families, for which κ is the first cumulant that differs from the normal's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from nonnormal.study.results.distances import (
 from nonnormal.study.results.drawing import ancestral
 from nonnormal.study.results.rows import frame, row
 
-_FEWEST = 3  # symmetric families whose order is looked at
+_FEWEST = 3  # symmetric families whose order is tested
 _RESAMPLES = 1000
 _NORMAL = "normal"
 
@@ -47,8 +47,8 @@ def step_swap_rows(
 ) -> pd.DataFrame:
     """One network sampled with every step of the study's section; image i has the same seed and prior draw for each.
 
-    - `step_swap_kurtosis_share`: the share s of the step's excess kurtosis that the noise in a pixel of the network's
-      input has, in the mean over the calls; exact for a known x_0. No rows where each component has its own schedule.
+    - `step_swap_kurtosis_share`: the share s of the step's excess kurtosis in the noise of a pixel of the network's
+      input, averaged over the calls; exact for a known x_0. No rows if each component has its own schedule.
     - `step_swap_fid…` of each step, and `step_swap_fid…_difference`, `step_swap_style_…_difference` against the normal
       step, image by image.
     - `step_swap_style_…_order`: Spearman's ρ of κ with the mean style difference over the symmetric families.

@@ -17,24 +17,23 @@ Images = Annotated[int, Field(strict=True, ge=8, le=MOST)]
 
 
 class StepSwap(Section):
-    """Each network sampled with other steps than its own: may the step of a network be changed after training?"""
+    """Each network sampled with other steps than its own: can the step of a network be changed after training?"""
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Runs, or further trainings of runs, whose networks are sampled; the first training of each run where it is
-    null."""
+    """Runs, or further trainings of runs, whose networks are sampled; the first training of each run if null."""
     step_families: StepNames = ("normal", "laplace", "uniform")
-    """Step families; the normal, which the others are compared with, is always there."""
+    """Step families; the normal, the reference, is always included."""
     nfe: tuple[Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)], ...] = Field((10,), min_length=1)
-    """Network calls an image, which are sampling steps."""
+    """Network calls per image, equal to sampling steps."""
     n_images: Annotated[tuple[Images, ...], Field(min_length=1)] | Images = 500
-    """Images per network and step; a list has a number for each of nfe, since few calls show more and cost less."""
+    """Images per network and step: one number, or a list with one for each of nfe (few calls cost less)."""
 
     def of_runs(self, study: Study) -> tuple[str, ...]:
         """Names of the trainings whose networks are sampled."""
         return self.runs or tuple(study.runs)
 
     def check(self, study: Study) -> None:
-        """Refuses runs that there are not, and numbers of images that do not belong to the numbers of calls."""
+        """Refuse unknown runs, and numbers of images that do not match the numbers of calls."""
         if strange := set(self.runs or ()) - set(study.trainings()):
             raise ValueError(f'step_swap.runs: found "{min(strange)}"; the runs are ' + ", ".join(study.trainings()))
 
