@@ -83,7 +83,7 @@ def copy_project(folder: Path) -> Workspace:
     """Copies what a clone holds, except the package, which is imported from where it is installed."""
     for name in ("Snakefile", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, folder / name)
-    for name in ("workflow", "config", "src", "paper/references"):
+    for name in ("workflow", "config", "src", "paper/references", "paper/sections"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     for name in ("paper/paper.typ", "paper/claims.yaml", *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

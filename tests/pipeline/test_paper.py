@@ -21,15 +21,15 @@ from nonnormal.study.results.summary import read_rows, write_rows, write_table
 typst = pytest.importorskip("typst")
 TITLES = {
     "step_swap": "Another step for a trained network",
-    "convergence": "Any step, in law",
+    "convergence": "Any step, in law, and where that ends",
     "geometry": "The geometry of sampling",
     "representations": "Representation and schedule",
-    "phase_space": "The complete recipe: momentum",
+    "phase_space": "Momentum needs no network of its own",
     "ablation": "One network, every axis",
     "few_steps": "Few network calls: which step?",
 }
 WORDS = {  # of other sections, where there is such a section
-    "step_swap": "Within one network",
+    "step_swap": "The Fréchet distance runs over steps and networks",
     "geometry": "the way that a sampler takes",
     "representations": "the order in which it is noised",
     "phase_space": "with a momentum or without",
@@ -88,9 +88,9 @@ def only_normal(study):
 
 def test_one_pair_is_compared_with_none(paper):
     text = paper(only_normal, lambda rows: rows[rows.run != "laplace-laplace"])
-    for words in ("Between networks", "measured by their own bounds", "conventions asks", "Laplace pair's own bound"):
+    for words in ("Style between networks", "By their own bounds", "conventions asks", "The Laplace pair pays"):
         assert words not in text
-    assert "train 1 of these pairs" in text
+    assert "train 1 pair on" in text
 
 
 def as_trained_again(study):
@@ -128,7 +128,7 @@ def test_families_that_are_named_are_the_studys(paper, other):
     steps = ["normal", *([other] if other else [])]
     names = {"normal": "normal"} | ({"gumbel": other} if other else {})
     text = paper(lambda study: steps_in(study, "convergence", *steps), lambda rows: laws(rows, **names))
-    section = text.split(TITLES["convergence"])[1].split(TITLES["geometry"])[0]
+    section = text.split(TITLES["convergence"])[1].split(TITLES["ablation"])[0]
     assert ("Rademacher" in section) == (other == "rademacher")
     assert f"of {len(steps)} famil" in section
     assert "not fitted" not in section  # two numbers of steps are too few for an order
@@ -151,7 +151,7 @@ def test_the_rademacher_step_is_among_those_of_the_exchange_where_it_is(paper, o
 
     text = paper(lambda study: steps_in(study, "step_swap", "normal", other), rows)
     assert ("The Rademacher step is among them" in text) == named
-    assert ("for the Laplace step in" in text) != named
+    assert ("the Laplace step changes total variation" in text) != named
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------

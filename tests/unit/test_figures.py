@@ -439,8 +439,8 @@ def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
     for axis in axes:
         lines = bars(axis)
-        assert list(lines) == list(get_args(StateSampler))
-        for sampler, line in lines.items():
+        assert list(lines) == [phase_space_figures.SAMPLERS[sampler][2] for sampler in get_args(StateSampler)]
+        for sampler, line in zip(get_args(StateSampler), lines.values(), strict=True):
             found = select(rows, "phase_space_fid_digits", process=axis.get_title(), sampler=sampler)
             assert_drawn(line, found, "nfe", apart=0.15)
         assert_beside_one_another(lines.values())
@@ -452,7 +452,8 @@ def test_recipe_law_has_a_line_a_step_and_the_floor():
     assert [axis.get_title() for axis in axes] == ["vp-sde", "cld"]
     for axis in axes:
         *lines, floor = axis.lines
-        labels = {f"{step}, {sampler}" for step in ("normal", "laplace") for sampler in WALKS}
+        names = [phase_space_figures.SAMPLERS[sampler][2] for sampler in WALKS]
+        labels = {f"{step}, {name}" for step in ("normal", "laplace") for name in names}
         assert {line.get_label() for line in lines} == labels
         assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(labels)
         [expected] = select(rows, "phase_space_w1_floor", process=axis.get_title()).value

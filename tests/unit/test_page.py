@@ -363,23 +363,24 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     study, layout = made(RAW | {"headline": True}, tmp_path)
     write_json(Path("s.json"), study.resolved)
-    source, other = Path("paper/paper.typ"), Path("paper/references/published.csv")
+    source, section = Path("paper/paper.typ"), Path("paper/sections/claims.typ")
+    other = Path("paper/references/published.csv")
     removed = layout.figure("step_swap", "png")
     shown = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study))]
-    for path in (source, other, removed, *shown, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
+    for path in (source, section, other, removed, *shown, *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("words")
     app(["paper", "s.json"], standalone_mode=False)
     [record] = Path("paper/records/paper.pdf").glob("*.json")
     inputs = set(json.loads(record.read_text())["inputs"])
-    assert inputs == {*map(str, (source, other, layout.study, layout.means, layout.provenance, *shown))} | {
+    assert inputs == {*map(str, (source, section, other, layout.study, layout.means, layout.provenance, *shown))} | {
         str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS
     }
     assert Layout("s", "digits").photographs == []
 
 
 def test_the_paper_takes_from_the_photographs_what_is_said():
-    text = (ROOT / "paper/paper.typ").read_text(encoding="utf-8")
+    text = (ROOT / "paper/sections/appendix-photographs.typ").read_text(encoding="utf-8")
     assert set(re.findall(r'photographs \+ "/([^"]+)"', text)) == set(OF_PHOTOGRAPHS)
 
 

@@ -8,9 +8,15 @@ SECTION = r'if (?:has\("|study\.(?:at\(")?)(\w+)(?:"\)|(?:", default: none\))? !
 TOKEN = re.compile(SECTION + r"|\\.|//[^\n]*|\[|\]|<[a-z-]+>|@[a-z-]+")
 
 
+def text(path: Path) -> str:
+    """The source with each file that it includes in the place of the include."""
+    source = path.read_text(encoding="utf-8")
+    return re.sub(r'#include "([^"]+)"', lambda found: text(path.parent / found[1]), source)
+
+
 def test_a_reference_to_a_section_stands_where_the_study_has_the_section():
     labels, references, opened = {}, [], []
-    for match in TOKEN.finditer(PAPER.read_text(encoding="utf-8")):
+    for match in TOKEN.finditer(text(PAPER)):
         token = match[0]
         if match[1] or token == "[":
             opened.append(match[1])

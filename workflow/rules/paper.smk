@@ -55,7 +55,7 @@ rule paper:
         means=LAYOUT.means,
         provenance=LAYOUT.provenance,
         photographs=LAYOUT.photographs,
-        source="paper/paper.typ",
+        source=["paper/paper.typ", *sorted(map(str, Path("paper/sections").glob("*.typ")))],
         references=["paper/references/references.yaml", "paper/references/published.csv"],
     output:
         report(LAYOUT.paper, caption="../report/paper.rst", category="Paper"),

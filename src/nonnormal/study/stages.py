@@ -78,7 +78,11 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
     captions = [layout.caption("figure", name) for name in figures] + [layout.caption("table", name) for name in tables]
     drawn = [path for _, figure in figures.values() for path in figure.files(study, layout)]
     read_by_tables = [path for _, table in tables.values() for path in table.inputs(layout)]
-    typeset = ["paper/paper.typ", "paper/references", *layout.photographs] if study.runs else ["paper/references"]
+    typeset = (
+        ["paper/paper.typ", "paper/sections", "paper/references", *layout.photographs]
+        if study.runs
+        else ["paper/references"]
+    )
     found = (
         Stage(
             "data",

@@ -94,7 +94,7 @@ def paper(
     study_file: StudyFile,
     source: Annotated[Path, typer.Option(help="Typst source.")] = Path("paper/paper.typ"),
 ) -> None:
-    """Typeset the paper from figures, tables and the summary."""
+    """Typeset the paper, `source` and its sections/, from figures, tables and the summary."""
     import typst
 
     from nonnormal.files import read_json, track_input, tracking, write_bytes, write_json
@@ -104,9 +104,9 @@ def paper(
     study, layout = open_study(study_file)
     with tracking(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
         write_json(layout.study, study.resolved)
-    references = source.parent / "references"
+    parts = [*(source.parent / "sections").glob("*.typ"), *(source.parent / "references").iterdir()]
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.means, layout.provenance]
-    for path in (source, *references.iterdir(), layout.study, *made, *layout.photographs):
+    for path in (source, *parts, layout.study, *made, *layout.photographs):
         track_input(path)
     inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:

@@ -93,6 +93,11 @@ def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, di
     return {run: styles[label] for run, label in labels.items() if label in styles}
 
 
+def distance_label(name: str) -> str:
+    """What a Fréchet distance is called on axes: FID in Inception's features, else its plain name."""
+    return "FID" if name == "fid" else "Fréchet distance"
+
+
 def floor_line(axis: Axes, summary: pd.DataFrame, distance: str) -> None:
     """Draw a line at the distance of held-out images, if the study has it."""
     for floor in summary[(summary.metric == distance) & (summary.of == "held_out")].itertuples():

@@ -78,7 +78,7 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
     fitted = found[found.choice != "unit"]
     for (choice, basis), rows in fitted.groupby(["choice", "basis"], sort=False):
         _line(left, rows, choice, choice if basis == "pixel" else f"{choice}, {basis}", marker=_MARKERS[basis])
-    left.set(xscale="log", yscale="log", xlabel="network calls", ylabel=fid)
+    left.set(xscale="log", yscale="log", xlabel="network calls", ylabel=theme.distance_label(fid))
     theme.plain_log(left.yaxis)
     theme.plain_ticks(left.xaxis, sorted(found["T"].unique()))
     left.legend(fontsize=6.8)
@@ -95,7 +95,7 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
         spread = [rows.value - rows.low, rows.high - rows.value]
         right.errorbar(rows.factor + 0.002 * i, rows.value, yerr=spread, capsize=1.5, lw=1, **style)
     right.axhline(0, color="0.5", lw=0.8, zorder=0)
-    right.set(xlabel="factor on the unit step's noise", ylabel=f"{fid} − that of the normal unit step")
+    right.set(xlabel="factor on the unit step's noise", ylabel="difference to the normal unit step")
     if len(gaps):
         low, high = right.get_ylim()
         right.set_ylim(low, high + 0.4 * (high - low))  # room for the legend

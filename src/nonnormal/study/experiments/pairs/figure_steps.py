@@ -28,7 +28,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.2))
     counts = sorted(summary[(summary.metric == fid) & summary.run.notna()].nfe.unique())
-    names = (fid, "bits/dim, normal-limit bound", "bits/dim, native bound")
+    names = (theme.distance_label(fid), "bits/dim, normal-limit bound", "bits/dim, native bound")
     styles = theme.run_styles(summary, labels)
     for axis, rows, single, label in zip(
         axes, _panels(summary, fid, counts), _panels(trainings, fid, counts), names, strict=True

@@ -15,14 +15,14 @@ from nonnormal.processes import LinearProcess, cholesky
 from nonnormal.study.report import theme
 from nonnormal.study.results.context import Context
 
-_SAMPLERS = {
-    "ancestral": ("o", "C0"),
-    "em": ("s", "C1"),
-    "sscs": ("^", "C2"),
-    "sscs_midpoint": ("P", "C6"),
-    "flow_euler": ("v", "C3"),
-    "flow_heun": ("D", "C4"),
-    "flow_adaptive": ("*", "C5"),
+SAMPLERS = {
+    "ancestral": ("o", "C0", "ancestral chain"),
+    "em": ("s", "C1", "Euler–Maruyama"),
+    "sscs": ("^", "C2", "SSCS"),
+    "sscs_midpoint": ("P", "C6", "SSCS, score of the middle"),
+    "flow_euler": ("v", "C3", "flow, Euler"),
+    "flow_heun": ("D", "C4", "flow, Heun"),
+    "flow_adaptive": ("*", "C5", "flow, adaptive"),
 }
 _STARTS = {-0.8: ("-", "o"), 0.1: ("-.", "s"), 0.9: ("--", "^")}  # data, with the dash and marker of their paths
 _APART = 1.25  # between the first and the last line at one number of calls
@@ -93,7 +93,13 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
     size = (theme.WIDTH, 0.9 + 2.1 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     named = [
-        ", ".join([sampler, *([run] if run != runs[0] else []), *([grid] if len(grids) > 1 and pd.notna(grid) else [])])
+        ", ".join(
+            [
+                SAMPLERS[sampler][2],
+                *([f"network {run}"] if run != runs[0] else []),
+                *([grid] if len(grids) > 1 and pd.notna(grid) else []),
+            ]
+        )
         for sampler, run, grid in zip(rows.sampler, rows.run, rows.grid, strict=True)
     ]
     places = {label: i for i, label in enumerate(dict.fromkeys(named))}
@@ -102,7 +108,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
         for label, line in rows.assign(label=named)[rows.process == name].groupby("label", sort=False):
             line = line.sort_values("nfe")
             first = line.iloc[0]
-            marker, colour = _SAMPLERS[first.sampler]
+            marker, colour, _ = SAMPLERS[first.sampler]
             style = dict(color=colour, marker=marker, markersize=4, lw=1.1)
             if first.run != runs[0]:
                 style |= dict(ls="--", markerfacecolor="white")
@@ -121,7 +127,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("network calls")
     for axis in axes[:, 0]:
-        axis.set_ylabel(fid)
+        axis.set_ylabel(theme.distance_label(fid))
     figure.legend(handles.values(), handles.keys(), loc=_DOWN, ncols=4, fontsize=7.5)
     return figure
 
@@ -136,7 +142,7 @@ def phase_space_law(summary: pd.DataFrame) -> Figure:
     for name, axis in zip(names, axes[0], strict=True):
         for (step, sampler), group in rows[rows.process == name].groupby(["q", "sampler"], sort=False):
             line = group.sort_values("nfe")
-            style = theme.step_style(step) | {"label": f"{step}, {sampler}"}
+            style = theme.step_style(step) | {"label": f"{step}, {SAMPLERS[sampler][2]}"}
             axis.plot(line.nfe.astype(float), line.value, lw=1, markersize=3, ls=dashes[sampler], **style)
         [floor] = summary[(summary.metric == "phase_space_w1_floor") & (summary.process == name)].itertuples()
         axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)

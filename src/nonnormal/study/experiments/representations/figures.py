@@ -96,7 +96,7 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     most = summary[summary.metric == f"representation_{fid}"].nfe.max()
     queries = {
         "bits/dim, normal-limit bound": "metric == 'representation_bpd_total' and bound == 'normal'",
-        f"{fid}, {most} steps": f"metric == 'representation_{fid}' and nfe == {most}",
+        f"{theme.distance_label(fid)}, {most} steps": f"metric == 'representation_{fid}' and nfe == {most}",
     }
     scores = {title: (summary.query(query), trainings.query(query)) for title, query in queries.items()}
     swept = _swept(next(iter(scores.values()))[0], labels)
