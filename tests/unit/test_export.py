@@ -11,9 +11,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors import safe_open
 
 from nonnormal import seeds
+from nonnormal.data import DataSet
+from nonnormal.data.digits import load_digits
 from nonnormal.denoisers.unet import initialised
 from nonnormal.diffusers import NoisePredictor, NonNormalScheduler, pretrained
 from nonnormal.files import read_tensors
@@ -248,6 +251,11 @@ def test_a_pipeline_whose_parts_do_not_fit_is_refused(project, tmp_path):
         ({"log_snrs": [3.0, 1.0]}, "log_snrs must be one for each timestep of the schedule, 12; found 2"),
         ({"log_snrs": [1.0, float("inf")]}, "log_snrs must be"),
         ({"extra": 1}, "extra: unknown key, found 1"),
+        ({"network": {"widths": [10**9]}}, r"network\.widths must be less than or equal to 8192 at item 0; found 10"),
+        ({"network": {"code": "x"}}, r"network\.code: unknown key, found 'x'"),
+        ({"denoiser": {"sigma_data": float("nan")}}, r"denoiser\.sigma_data must be .*found nan"),
+        ({"network": 3}, "network must be a valid dictionary; found 3"),
+        ({"log_snrs": None}, "log_snrs must be a valid list; found None"),
         ({"network": {"widths": [8]}}, "cannot be loaded"),
     ):
         folder = shutil.copytree("pipelines/laplace", tmp_path / str(len(list(tmp_path.iterdir()))))
@@ -255,6 +263,29 @@ def test_a_pipeline_whose_parts_do_not_fit_is_refused(project, tmp_path):
         place.write_text(json.dumps({**json.loads(place.read_text()), **keys}))
         with pytest.raises(ValueError, match=words):
             pretrained.from_folder(folder)
+    place.write_text(json.dumps({key: value for key, value in json.loads(place.read_text()).items() if key != "mean"}))
+    with pytest.raises(ValueError, match=r"config\.json: mean: missing"):
+        pretrained.from_folder(folder)
+
+
+STRIPES = DataSet((3, 4, 8), 4, 2, load_digits)
+
+
+def test_networks_of_images_that_are_not_square_are_pipelines_that_are_read_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(
+        yaml.safe_dump({**RAW, "data": f"{__name__}:STRIPES", "runs": {"r": {}}, "replicates": 2})
+    )
+    study = load(Path("s.yaml"))
+    layout, recipe = Layout("s", study.data_name), model_config(study.run("r@1"), study.dataset, 0.6)
+    save_weights(layout.weights("r@1"), build_denoiser(recipe, 0), recipe, **study.training_facts("r@1", "0" * 64))
+    command("export", "s.yaml", "pipeline", "--run", "r@1")
+    card = Path("pipeline/README.md").read_text()
+    assert "diffusion model of 3×4×8 images" in card and "`s`, `r@1`" in card and "training 1, derived" in card
+    assert pretrained.from_folder(Path("pipeline")).shape == (3, 4, 8)
+    command("generate", "pipeline", "images", "--n", 2, "--nfe", 2)
+    with Image.open("images/000001.png") as image:
+        assert image.size == (8, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Images in any number: of a run and of a pipeline, killed and resumed, and never over those of another command."""
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+from nonnormal.data import quantise, scale
 from nonnormal.denoisers.unet import initialised
-from nonnormal.files import read_json, write_json
+from nonnormal.diffusers.fitted import STEPS_FILE, fit_scheduler
+from nonnormal.diffusers.pretrained import from_folder
+from nonnormal.files import read_json, sha256_of, write_json
 from nonnormal.seeds import derive
 from nonnormal.study.cli import app
 from nonnormal.study.config import load
@@ -24,6 +30,8 @@ from nonnormal.study.results.artifacts import network
 from nonnormal.study.results.drawing import ancestral
 from nonnormal.study.results.paths import Layout
 from nonnormal.training.checkpoints import build_denoiser, save_weights
+
+from diffusers import DDPMPipeline  # isort: skip
 
 RAW = {
     "name": "s",
@@ -191,6 +199,46 @@ def test_mistakes_are_refused_before_anything_is_written(project, words, told):
     with pytest.raises(ValueError, match=told):
         command("generate", *words)
     assert set(Path().rglob("*")) == before
+
+
+def edited(folder, keys):
+    """A copy of the exported pipeline with other keys in its scheduler's configuration."""
+    place = shutil.copytree("pipeline", folder) / "scheduler/scheduler_config.json"
+    write_json(place, {**json.loads(place.read_text()), **keys})
+    return folder
+
+
+def test_a_pipeline_imports_nothing_that_its_configuration_names(project, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "foreign.py").write_text("raise SystemExit('imported')")
+    folder = edited(tmp_path / "hostile", {"step_distribution": "foreign:Step"})
+    with pytest.raises(ValueError, match=r"hostile: step_distribution: found 'foreign:Step' in a config.* give --step"):
+        command("generate", folder, tmp_path / "out", "--n", 1)
+    assert "foreign" not in sys.modules and not (tmp_path / "out").exists()
+    command("generate", folder, tmp_path / "out", "--n", 1, "--nfe", 2, "--step", "laplace")
+    assert read_json(tmp_path / "out/generate.json")["settings"]["step"] == "laplace"
+
+
+def test_fitted_steps_of_a_pipeline_draw_its_images(project, digits, tmp_path):
+    exported = from_folder(Path("pipeline"))
+    images = scale(digits.train.images[:16], digits.levels)
+    fitted = fit_scheduler(exported.unet, exported.scheduler(None), images, 3, choice="diagonal", seeds=range(16))
+    assert fitted.config.final_alpha_cumprod < 1  # so that the last of the three steps is fitted, too
+    folder = tmp_path / "fitted"
+    DDPMPipeline(exported.unet, fitted).save_pretrained(folder)
+    command("generate", folder, tmp_path / "own", "--n", 2)
+    command("generate", folder, tmp_path / "other", "--n", 2, "--step", "laplace", "--nfe", 3)
+    own, other = contents(tmp_path / "own"), contents(tmp_path / "other")
+    pipe, noise = DDPMPipeline(exported.unet, fitted), [derive(0, "generate", i) for i in range(2)]
+    pipe.set_progress_bar_config(disable=True)
+    drawn = pipe(2, [torch.Generator().manual_seed(seed) for seed in noise], 3, output_type="pt").images
+    for i, image in enumerate(quantise(2 * drawn - 1, 256)[:, 0].numpy()):
+        assert (np.asarray(Image.open(io.BytesIO(own[f"{i:06d}.png"]))) == image).all()
+    assert own != other
+    facts = read_json(tmp_path / "own/generate.json")["settings"]
+    assert facts["nfe"] == 3 and facts["fitted_steps_sha256"] == sha256_of(folder / "scheduler" / STEPS_FILE)
+    with pytest.raises(ValueError, match="--nfe: found 2; the steps were fitted for 3 calls"):
+        command("generate", folder, tmp_path / "new", "--nfe", 2)
 
 
 def test_two_commands_do_not_fill_one_folder_at_once(project, tmp_path):

@@ -110,6 +110,29 @@ def test_weights_are_stale_when_their_start_changes_or_is_left_out(project):
     network(study, LAYOUT, "b")
 
 
+def test_all_trainings_of_a_run_start_from_the_same_weights_with_other_seeds(project):
+    write_study(b=started("weights.safetensors"))
+    raw = yaml.safe_load(Path("s.yaml").read_text())
+    Path("s.yaml").write_text(yaml.safe_dump(raw | {"replicates": 2}))
+    study = load(Path("s.yaml"))
+    digest = hashlib.sha256(Path("weights.safetensors").read_bytes()).hexdigest()
+    assert study.initial_weights("b") == study.initial_weights("b@1") == Path("weights.safetensors")
+    assert study.training_facts("b@1")["init_from"] == {"sha256": digest}
+    assert study.train_seed("b") != study.train_seed("b@1")
+    for name in ("b", "b@1"):
+        command("train", "s.yaml", "--run", name, "--device", "cpu")
+        trained = dict(network(study, LAYOUT, name).network.state_dict())
+        torch.testing.assert_close(trained, project["weights.safetensors"], rtol=1e-6, atol=1e-7)
+
+
+def test_a_file_beside_weights_that_is_no_configuration_says_nothing_of_them(project):
+    exported = Path("pipeline/unet/diffusion_pytorch_model.safetensors")
+    study, found = write_study(b=started(exported)), exported.with_name("config.json")
+    found.write_text('{"denoiser": 3}')
+    command("check", "s.yaml")
+    assert study.initial_weights("b") == exported
+
+
 def test_without_a_start_the_facts_are_those_of_before(project):
     facts = write_study(b=None).training_facts("b")
     assert "init_from" not in facts and "init_from" not in facts["training"]
@@ -136,6 +159,7 @@ def test_without_a_start_the_facts_are_those_of_before(project):
         (started("pickle.pt"), r"pickle\.pt: is not a complete safetensors file"),
         (started("broken.safetensors"), r"conv_in\.weight has no finite"),
         (started("results/s/b/weights.safetensors"), "is the output of this training"),
+        (started("./absent/../results/s/b/weights.safetensors"), "is the output of this training"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused_by_its_key_when_the_study_is_checked(project, run, words):

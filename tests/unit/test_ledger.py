@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from test_claims import NAMES, frame, row
 
+from nonnormal.files import write_json
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.experiments.claims.judgement import HOLDS, NOT_TESTED, UNDECIDED, Outcome
@@ -14,6 +15,7 @@ from nonnormal.study.experiments.claims.ledger import COLUMNS, Kept, best, ledge
 from nonnormal.study.experiments.claims.stated import FILE, Claims, load
 from nonnormal.study.report.results_page import PAGES, ledger_page
 from nonnormal.study.results.paths import LEDGER
+from nonnormal.study.results.summary import write_rows
 
 ROOT = Path(__file__).parents[2]
 CLAIM = {"id": "c", "source": "li2024", "statement": "So.", "where": "here", "kind": "empirical", "unit": "training"}
@@ -47,6 +49,25 @@ def test_a_row_has_the_number_and_verdict_of_its_study():
     assert (first["value"], first["threshold"], first["unit"]) == (pytest.approx(1.1), "> 0", "training")
     assert (second["verdict"], second["needs"]) == ("not tested here", "a study that measures w")
     assert pd.isna(second["study"])
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "name"),
+    [
+        ("digits", {}, "digits"),
+        ("photos", {"size": 16, "path": None}, "photos16"),
+        ("folder", {"path": "x", "size": [4, 8]}, "folder"),
+        ("mine:STRIPES", {}, "mine-STRIPES"),  # whose module is not imported
+        ("photos32", {"size": None}, "photos32"),  # of an earlier version
+    ],
+)
+def test_distances_of_a_kept_study_are_called_as_it_calls_them(tmp_path, data, source, name):
+    facts = {"name": "s", "data": data, "source": source, "features": {"kind": "classifier"}}
+    write_json(tmp_path / "study.json", facts)
+    write_rows(tmp_path / "summary.csv", study("s", 1.0).summary)
+    assert read_kept(tmp_path).names["fid"] == f"fid_{name}"
+    write_json(tmp_path / "study.json", facts | {"features": {"kind": "inception"}})
+    assert read_kept(tmp_path).names["fid"] == "fid"
 
 
 def test_a_headline_study_shows_the_ledgers_verdict_only_where_it_has_more_trainings():

@@ -361,11 +361,16 @@ def test_defaults_may_be_left_out(defaults):
             [500, 8, 9],
             ["step_swap.n_images: found 3 numbers; needs one, or one for each of nfe, 1"],
         ),
+        (
+            "step_swap",
+            {"nfe": [10, 10], "n_images": [8, 9]},
+            ["step_swap.nfe: found [10, 10]; beside a list of n_images each stands once"],
+        ),
         ("step_swap.nfe", [10, 0], ["step_swap.nfe.1: found 0", "greater than or equal to 1"]),
         (
             "step_swap.step_families",
-            ["normal", "cauchy"],
-            ['step_swap.step_families.1: found "cauchy"', "known families: normal"],
+            ["normal", "nromal"],
+            ['step_swap.step_families.1: found "nromal"', "known families: normal"],
         ),
         ("step_swap.step_families", [], ["step_swap.step_families: found []", "at least 1 item"]),
         (
@@ -383,6 +388,14 @@ def test_defaults_may_be_left_out(defaults):
             [{"process": "cld", "sampler": "em", "against": {"process": "cld"}}],
             ["phase_space.comparisons.0.against: is the comparison itself"],
         ),
+        (
+            "phase_space.comparisons",
+            [{"process": "cld", "sampler": "em", "against": {"sampler": "sscs"}, "other": 1}],
+            ["phase_space.comparisons.0.other: unknown key; allowed here: process, sampler, against"],
+        ),
+        ("phase_space.runs", ["plain", "plain"], ["phase_space.runs: found", "plain: named more than once"]),
+        ("step_swap.runs", ["plain", "plain"], ["step_swap.runs: found", "plain: named more than once"]),
+        ("few_steps.runs", ["plain", "plain"], ["few_steps.runs: found", "plain: named more than once"]),
         ("geometry.run", "plane", ['geometry.run: found "plane"', "the runs are plain, other"]),
         ("geometry.n_paths", 501, ["geometry.n_paths: found 501", "more than the 500 images of n_images"]),
         ("geometry.n_images", 63, ["geometry.n_paths: found 64", "more than the 63 images of n_images"]),
@@ -394,8 +407,8 @@ def test_defaults_may_be_left_out(defaults):
         ("geometry.ancestral_nfe", [10, 1], ["geometry.ancestral_nfe.1: found 1", "greater than or equal to 2"]),
         (
             "geometry.step_families",
-            ["normal", "cauchy"],
-            ['geometry.step_families.1: found "cauchy"', "known families: normal"],
+            ["normal", "nromal"],
+            ['geometry.step_families.1: found "nromal"', "known families: normal"],
         ),
         (
             "geometry.step_families",
@@ -919,7 +932,7 @@ def test_networks_of_the_recipe_have_the_defaults_of_runs_and_are_trained_beside
 
 FIGURES_OF = {
     "convergence": {"convergence"},
-    "step_swap": {"step_swap"},
+    "step_swap": {"step_swap", "step_swap_style"},
     "geometry": {"ancestral", "denoising", "deviation", "linearity", "projection", "solvers"},
     "phase_space": {"phase_space", "phase_space_paths", "phase_space_law"},
     "ablation": {"ablation", "ablation_samples"},
@@ -1151,6 +1164,11 @@ def test_rules_are_told_of_the_code_of_own_steps(own_step):
     edit()
     assert {key for key, value in before.items() if value != study.with_code[key]} == {"step_swap"}
     assert validate(BASE, "x").with_code == validate(BASE, "x").resolved
+
+
+def test_steps_of_mixtures_are_among_those_whose_code_rules_are_told_of(own_step):
+    study = validate(changed("few_steps", {"mixture_steps": [own_step[0]]}), "x")
+    assert list(study.own_files) == [own_step[0]]
 
 
 def test_records_have_the_file_of_an_own_step_as_input(own_step):

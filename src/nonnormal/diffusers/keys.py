@@ -15,6 +15,7 @@ from typing_extensions import TypedDict  # which pydantic needs before Python 3.
 # Bounds, so that no configuration fills the memory of the machine.
 Timesteps = Annotated[int, Field(ge=1, le=1_000_000)]
 ImageSize = Annotated[int, Field(ge=1, le=1024)]
+ImageSizes = ImageSize | Annotated[list[ImageSize], Field(min_length=2, max_length=2)]
 Channels = Annotated[int, Field(ge=1, le=8192)]
 Count = Annotated[int, Field(ge=1, le=64)]
 BlockTypes = Annotated[list[str], Field(min_length=1, max_length=16)]
@@ -70,7 +71,7 @@ class UNetKeys(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 
-    sample_size: ImageSize | Annotated[list[ImageSize], Field(min_length=2, max_length=2)]
+    sample_size: ImageSizes
     in_channels: Channels
     out_channels: Channels
     center_input_sample: bool
@@ -108,16 +109,43 @@ class UNetKeys(TypedDict, total=False):
     power: Any
 
 
-class NoisePredictorKeys(TypedDict):
-    """Keys of a `NoisePredictor`; those of its network are checked when it is built."""
+class OwnUNetKeys(TypedDict, total=False):
+    """Arguments of this project's `UNet`."""
 
     __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
 
-    sample_size: ImageSize
     in_channels: Channels
     out_channels: Channels
-    network: dict[str, Any]
-    denoiser: dict[str, Any]
+    image_size: ImageSizes
+    widths: Annotated[list[Channels], Field(min_length=1, max_length=16)]
+    layers_per_block: Count
+    attention: list[Annotated[int, Field(ge=0, lt=16)]]
+    middle_attention: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    groups: Channels
+
+
+class DenoiserKeys(TypedDict, total=False):
+    """Arguments of a `NetworkDenoiser` beside its network and its components."""
+
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+
+    parametrisation: Literal["edm", "eps", "v", "x0"]
+    sigma_data: Annotated[float, Field(gt=0)] | None
+    fourier: list[Annotated[int, Field(ge=0, le=12)]]
+    sees_levels: bool
+
+
+class NoisePredictorKeys(TypedDict):
+    """Keys of a `NoisePredictor`."""
+
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+
+    sample_size: ImageSizes
+    in_channels: Channels
+    out_channels: Channels
+    network: OwnUNetKeys
+    denoiser: DenoiserKeys
     log_snrs: Annotated[list[Annotated[float, Field(ge=-170, le=170)]], Field(min_length=1, max_length=1_000_000)]
     mean: list[Any] | None
     std: list[Any] | None
@@ -138,11 +166,22 @@ def refuse_unusable(config: Mapping[str, Any], keys: type) -> None:
         TypeAdapter(keys).validate_python(public)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-        key = details[0]["loc"][0]
+        path = _path(details[0]["loc"], public)
+        key, found = ".".join(path), _shown(details[0]["input"] if len(path) > 1 else public.get(path[0]))
+        if details[0]["type"] == "missing":
+            raise ValueError(f"{key}: missing") from None
         if details[0]["type"] == "extra_forbidden":
-            raise ValueError(f"{key}: unknown key, found {_shown(public[key])}") from None
-        allowed = " or ".join(dict.fromkeys(_allowed(detail) for detail in details if detail["loc"][0] == key))
-        raise ValueError(f"{key} must be {allowed}; found {_shown(public[key])}") from None
+            raise ValueError(f"{key}: unknown key, found {found}") from None
+        same = [detail for detail in details if _path(detail["loc"], public) == path]
+        allowed = " or ".join(dict.fromkeys(map(_allowed, same)))
+        raise ValueError(f"{key} must be {allowed}; found {found}") from None
+
+
+def _path(location: tuple, config: Any) -> tuple[str, ...]:
+    """Names of the keys within keys that a location of pydantic begins with."""
+    if not (location and isinstance(location[0], str) and isinstance(config, Mapping)):
+        return ()
+    return (location[0], *_path(location[1:], config.get(location[0])))
 
 
 def _allowed(detail: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from nonnormal.diffusers.files import NETWORK_FILES
+from nonnormal.diffusers.fitted import FittedSteps
 from nonnormal.diffusers.keys import NoisePredictorKeys, UNetKeys, refuse_unusable
 from nonnormal.diffusers.predictor import NoisePredictor
 from nonnormal.diffusers.scheduler import NonNormalScheduler
@@ -43,12 +44,14 @@ class Pretrained:
         schedule: configuration of its diffusers scheduler.
         origin: folder or Hub repository of the network, in words.
         sha256: SHA-256 of its file of weights.
+        steps: fitted steps of its scheduler, if they were asked for.
     """
 
     unet: UNet2DModel | NoisePredictor
     schedule: Mapping[str, Any]
     origin: str
     sha256: str
+    steps: FittedSteps | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,11 +59,18 @@ class Pretrained:
         size = self.unet.config.sample_size
         return (self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
 
-    def scheduler(self, step: str) -> NonNormalScheduler:
-        """Its scheduler with another step."""
-        return NonNormalScheduler.from_config(dict(self.schedule), step_distribution=step)
+    def scheduler(self, step: str | None) -> NonNormalScheduler:
+        """Its scheduler with another step, or with its own, or its fitted ones, where it is None.
 
-    def sample(self, step: str, n_steps: int, seeds: Sequence[int], *, batch_size: int) -> Tensor:
+        Raises:
+            StepError: its own step is from elsewhere; a configuration imports nothing.
+        """
+        if step is not None:
+            return NonNormalScheduler.from_config(dict(self.schedule), step_distribution=step, fitted_steps=None)
+        own = NonNormalScheduler.from_config(dict(self.schedule), fitted_steps=None)
+        return own if self.steps is None else own.with_steps(self.steps)
+
+    def sample(self, step: str | None, n_steps: int, seeds: Sequence[int], *, batch_size: int) -> Tensor:
         """Images (N, C, H, W) in [−1, 1] by `DDPMPipeline` in n_steps network calls; image i from the i-th seed."""
         pipeline = DDPMPipeline(self.unet, self.scheduler(step))
         pipeline.set_progress_bar_config(disable=True)
@@ -90,7 +100,9 @@ def fetch(hub_id: str, revision: str) -> Path:
         ) from None
 
 
-def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, origin: str | None = None) -> Pretrained:
+def from_folder(
+    folder: Path, *, schedule: Mapping[str, Any] | None = None, origin: str | None = None, with_steps: bool = False
+) -> Pretrained:
     """The network in a folder written by `save_pretrained`, of a pipeline or of its network alone.
 
     Args:
@@ -98,6 +110,7 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
             itself or in scheduler/.
         schedule: configuration that replaces scheduler_config.json.
         origin: its name; the folder if None.
+        with_steps: whether fitted steps named by its configuration are read, too.
 
     Raises:
         ValueError: a file is missing or damaged, weights are pickled, incomplete or no finite floating-point numbers, a
@@ -138,7 +151,8 @@ def from_folder(folder: Path, *, schedule: Mapping[str, Any] | None = None, orig
     _refuse_unusable_answers(unet, noise.num_train_timesteps, place)
     with track_input(weights).open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return Pretrained(unet, schedule, origin or str(folder), digest)
+    fitted = FittedSteps.load(found.parent) if with_steps and noise.fitted_steps else None
+    return Pretrained(unet, schedule, origin or str(folder), digest, fitted)
 
 
 def write(path: Path, network: Pretrained) -> None:

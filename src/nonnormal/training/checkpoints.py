@@ -258,4 +258,5 @@ def _tensors_with_denoiser(path: Path) -> tuple[dict[str, Tensor], Mapping[str, 
         tensors, header = read_tensors(path)
         return tensors, header.get("recipe", {}).get("denoiser") or header.get("fingerprint", {}).get("network", {})
     config = path.with_name("config.json")
-    return tensors, read_json(config).get("denoiser", {}) if config.is_file() else {}
+    known = read_json(config).get("denoiser") if config.is_file() else None
+    return tensors, known if isinstance(known, Mapping) else {}

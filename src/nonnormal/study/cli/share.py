@@ -113,15 +113,20 @@ def _of_folder(source, run, nfe, step, batch_size, device):
     import json
 
     from nonnormal.data import quantise
+    from nonnormal.diffusers.fitted import STEPS_FILE
     from nonnormal.diffusers.pretrained import from_folder
+    from nonnormal.files import sha256_of
+    from nonnormal.steps import StepError
 
     if run is not None:
         raise ValueError(f"--run: found {run}, but {source} is a pipeline's folder, which has one network")
-    network = from_folder(source)
+    network = from_folder(source, with_steps=step is None)
     network.unet.to(device)
-    step = step or network.schedule.get("step_distribution", "normal")
-    scheduler = network.scheduler(step)
-    nfe = nfe or scheduler.config.num_train_timesteps
+    try:
+        scheduler = network.scheduler(step)
+    except StepError as error:
+        raise ValueError(f"{source}: {error}; or give --step the name of another") from None
+    nfe = nfe or len(network.steps.timesteps if network.steps else scheduler.betas)
     try:
         scheduler.set_timesteps(nfe)
     except ValueError as error:
@@ -130,8 +135,11 @@ def _of_folder(source, run, nfe, step, batch_size, device):
         "network_sha256": network.sha256,
         "scheduler_sha256": hashlib.sha256(json.dumps(network.schedule, sort_keys=True).encode()).hexdigest(),
         "nfe": nfe,
-        "step": step,
+        "step": scheduler.config.step_distribution,
     }
+    if network.steps is not None:
+        places = (source / "scheduler" / STEPS_FILE, source / STEPS_FILE)
+        settings["fitted_steps_sha256"] = sha256_of(next(path for path in places if path.is_file()))
 
     def draw(seeds):
         return quantise(network.sample(step, nfe, seeds, batch_size=batch_size), 256)

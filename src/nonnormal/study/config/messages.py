@@ -122,6 +122,8 @@ def _at(location: tuple, model: type[Settings]) -> Any:
     for part in location:
         if _is_named(hint):
             hint = get_args(hint)[1]
+        elif get_origin(hint) is tuple:  # an item of a list
+            hint = get_args(hint)[0]
         elif hasattr(hint, "model_fields"):
             hint = hint.model_fields[part].annotation if part in hint.model_fields else None
         else:

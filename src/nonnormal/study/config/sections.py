@@ -65,6 +65,11 @@ class Section(Settings):
     takes_states: ClassVar[bool] = False
     """Whether its networks may predict the noise of whole states."""
 
+    @property
+    def all_steps(self) -> tuple[str, ...]:
+        """Names of all steps that it asks for."""
+        return getattr(self, "step_families", ())
+
     def check(self, study: Study) -> None:
         """Refuses what does not fit the rest of the study.
 

@@ -273,7 +273,7 @@ class Study(Settings):
     def own_files(self) -> dict[str, tuple[Path, ...]]:
         """Source files of each step, basis, process and data set of the user's own, by its name module:NAME."""
         named = {name for run in self.networks.values() for name in (run.q, run.p)}
-        named |= {name for section in self.sections.values() for name in getattr(section, "step_families", ())}
+        named |= {name for section in self.sections.values() for name in section.all_steps}
         found = {name: steps.source_files(name) for name in named} | {self.data: data.source_files(self.data)}
         for settings in _within(self):
             if isinstance(settings, Basis):

@@ -87,3 +87,4 @@ StepName = Annotated[
 ]
 
 StepNames = Annotated[tuple[StepName, ...], Field(min_length=1), AfterValidator(_distinct)]
+RunNames = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]

@@ -47,7 +47,7 @@ def check_initial_weights(study: Study, layout: Layout, run: str) -> None:
     if (start := study.initial_weights(run)) is None:
         return
     key = f"{study.path(run)}.training.init_from"
-    if start == layout.weights(run):
+    if start.resolve() == layout.weights(run).resolve():
         raise ValueError(f"{key}: {start} is the output of this training; name a copy of it elsewhere")
     if not start.is_file():
         if start in map(layout.weights, study.networks):

@@ -12,9 +12,9 @@ def refuse_unexportable(study: Study, name: str) -> None:
         ValueError: key, what was found, and why it cannot be a pipeline.
     """
     run, key = study.run(name), study.path(name)
-    if run.process.kind == "psld":
+    if run.process.variables > 1:
         reason = "a DDPM pipeline moves images alone, and this process has a momentum, too"
-        raise ValueError(f"{key}.process.kind: found psld, which cannot be exported: {reason}")
+        raise ValueError(f"{key}.process.kind: found {run.process.kind}, which cannot be exported: {reason}")
     if run.process.schedule.by_component:
         reason = "a DDPM scheduler has one noise level for all pixels"
         found = run.process.schedule.kind

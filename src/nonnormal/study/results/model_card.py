@@ -22,7 +22,7 @@ tags: [nonnormal, diffusers, unconditional-image-generation]
 
 # {title}
 
-An unconditional diffusion model of {channels}×{size}×{size} images, trained on `{data}`, as a `DDPMPipeline` of
+An unconditional diffusion model of {shape} images, trained on `{data}`, as a `DDPMPipeline` of
 diffusers whose sampler adds {step} noise of unit variance between its {timesteps} timesteps.
 
 ```python
@@ -66,7 +66,6 @@ def model_card(study: Study, layout: Layout, run: str, folder: Path, step: str, 
     settings = study.run(run)
     training, schedule = settings.training, settings.process.schedule
     data = header.get("data", {})
-    channels, size, _ = study.dataset.shape
     log_snr = f"{settings.process.kind}, log-SNR {schedule.log_snr_max:g} to {schedule.log_snr_min:g} ({schedule.kind})"
     conditions = {
         "study, run": f"`{study.name}`, `{run}`",
@@ -84,8 +83,7 @@ def model_card(study: Study, layout: Layout, run: str, folder: Path, step: str, 
     }
     return _CARD.format(
         title=f"{study.title or study.name}: {run}",
-        channels=channels,
-        size=size,
+        shape="×".join(map(str, study.dataset.shape)),
         data=study.data,
         step=step,
         timesteps=timesteps,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nonnormal.data import DATASETS, Source, full_name
 from nonnormal.files import read_json
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, Outcome, judge
@@ -43,8 +44,14 @@ def read_kept(folder: Path) -> Kept:
     """
     facts = read_json(folder / "study.json", remade(folder / "study.json"))
     inception = facts["features"]["kind"] == "inception"
-    names = {name: name if inception else f"{name}_{facts['data']}" for name in DISTANCES}
+    images = _images_name(facts["data"], facts.get("source", {}))
+    names = {name: name if inception else f"{name}_{images}" for name in DISTANCES}
     return Kept(facts["name"], read_rows(folder / "summary.csv"), names)
+
+
+def _images_name(data: str, source: Mapping[str, object]) -> str:
+    """What distances are named after, as in `Study.images_name`; no module that the file names is imported."""
+    return full_name(data, Source.model_validate(source)) if data in DATASETS else data.replace(":", "-")
 
 
 def best(found: Mapping[str, Outcome]) -> str | None:

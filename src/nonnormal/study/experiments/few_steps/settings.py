@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nonnormal.steps import get
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.values import MOST, MOST_STEPS, Number, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, RunNames, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
@@ -34,7 +34,7 @@ _CHOICES = ("unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal
 class FewSteps(Section):
     """Fitted steps of trained networks at few network calls: bounds, samples, and the optimum if it is known."""
 
-    runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    runs: RunNames | None = None
     """Runs whose networks are used, in the pixel basis with one schedule for all components; the first if null."""
     choices: Annotated[tuple[Choice, ...], Field(min_length=1)] = _CHOICES
     """Fitted properties of the step; unit, the reference, is always included."""
@@ -92,6 +92,11 @@ class FewSteps(Section):
         if without := [name for name in self.mixture_steps if not get(name).has_density]:
             raise ValueError(f"mixture_steps: found {without[0]}, which has no density, and so no bound")
         return self
+
+    @property
+    def all_steps(self) -> tuple[str, ...]:
+        """Names of all steps that it asks for."""
+        return (*self.step_families, *self.mixture_steps)
 
     def of_runs(self, study: Study) -> tuple[str, ...]:
         """Names of the runs for whose networks steps are fitted."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from nonnormal.study.config.process import Process
 from nonnormal.study.config.sections import PROCESSES, Name, NetworkName, Section
 from nonnormal.study.config.settings import Run
-from nonnormal.study.config.values import MOST, MOST_STEPS, Number, Settings, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, Number, RunNames, Settings, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
@@ -48,7 +48,7 @@ class PhaseSpace(Section):
 
     takes_states: ClassVar[bool] = True
 
-    runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    runs: RunNames | None = None
     """Runs whose networks are used in every process; the first run if null."""
     networks: dict[NetworkName, Run] = {}
     """Networks trained for this section alone, on images or on states, each used in its own process; their keys replace

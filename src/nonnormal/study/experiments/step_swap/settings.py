@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, field_validator
 
 from nonnormal.study.config.sections import Section
-from nonnormal.study.config.values import MOST, MOST_STEPS, StepNames
+from nonnormal.study.config.values import MOST, MOST_STEPS, RunNames, StepNames
 
 if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
@@ -19,7 +19,7 @@ Images = Annotated[int, Field(strict=True, ge=8, le=MOST)]
 class StepSwap(Section):
     """Each network sampled with other steps than its own: can the step of a network be changed after training?"""
 
-    runs: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    runs: RunNames | None = None
     """Runs, or further trainings of runs, whose networks are sampled; the first training of each run if null."""
     step_families: StepNames = ("normal", "laplace", "uniform")
     """Step families; the normal, the reference, is always included."""
@@ -42,6 +42,8 @@ class StepSwap(Section):
             raise ValueError(
                 f"step_swap.n_images: found {len(found)} numbers; needs one, or one for each of nfe, {len(self.nfe)}"
             )
+        if isinstance(found, tuple) and len(self.images) < len(found):
+            raise ValueError(f"step_swap.nfe: found {list(self.nfe)}; beside a list of n_images each stands once")
 
     @property
     def images(self) -> dict[int, int]:
