@@ -185,6 +185,20 @@ def test_means_over_networks_have_students_interval():
     assert mean.high - mean.value == pytest.approx(4.302653 * math.sqrt(7 / 3), rel=1e-6)
 
 
+def test_trainings_of_a_run_are_networks_of_their_own():
+    names = ["a", "b", "c"]
+    apart = networks((("unit", "laplace", 1.0), [1.0, 2.0, 6.0]))
+    rows = [
+        {"metric": "few_steps_fid_difference", "run": "a", "train_seed": 4 + k, "T": 4, "value": v, "low": v, "high": v}
+        | {"choice": "unit", "basis": "pixel", "grid": "uniform", "step": "laplace", "factor": 1.0, "n": 9}
+        for k, v in enumerate([1.0, 2.0, 6.0])
+    ]
+    frame = pd.DataFrame(rows).astype({"train_seed": "Int64"})
+    again = tables.few_steps(frame, "fid").set_index("measure")
+    assert again.run.tolist()[:3] == ["a", "a@1", "a@2"] and apart.run.tolist()[:3] == names
+    assert again.value.tolist() == apart.value.tolist()
+
+
 def test_the_rule_is_told_by_networks_that_did_not_choose_it():
     # The fitted step is best for the mean, but by one network's luck: the others would not choose it for that one.
     lucky, steady = [-9.0, 2.0, 2.0, 2.0], [-0.5, -0.5, -0.6, -0.4]

@@ -56,6 +56,7 @@ EXPERIMENT = Experiment(
         Figure(
             name="few_steps_bounds",
             function="figures:bounds",
+            takes=("rows",),
             caption="At few network calls, most of the loss in likelihood is due to the unit step, and a step fitted "
             "after training avoids it: bound against the number of timesteps (left; hollow: times searched by "
             "dynamic programming; bars: 95 % over held-out images and fits), and diffusion term minus the best "
@@ -72,7 +73,7 @@ EXPERIMENT = Experiment(
         Figure(
             name="few_steps_samples",
             function="figures:samples",
-            takes=("summary", "fid"),
+            takes=("rows", "fid"),
             when=lambda study: bool(study.few_steps.nfe),
             caption="Samples and bounds need different steps: distance against network calls with the unit step and "
             "with fitted ones (left), and distance with the unit step's noise multiplied by a factor, minus that of "
@@ -85,7 +86,7 @@ EXPERIMENT = Experiment(
             name="few_steps",
             numbers="tables:few_steps",
             readable="tables:readable_few_steps",
-            takes=("summary", "fid"),
+            takes=("rows", "fid"),
             caption="Whole bound in bits/dim of held-out images by choice of the step and number of timesteps; below, "
             "distance of samples with the normal unit step, and the differences of other steps to it (Δ; *: the "
             "interval excludes 0).",

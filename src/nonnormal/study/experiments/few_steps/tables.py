@@ -15,29 +15,36 @@ MEAN = "mean over networks"
 _CONDITIONS = ("choice", "basis", "grid", "T", "step", "factor", "mixture")
 
 
-def few_steps(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
+def few_steps(rows: pd.DataFrame, fid: str) -> pd.DataFrame:
     """One row per number.
 
     Args:
-        summary: rows of a study with those of this experiment.
+        rows: of a study with those of this experiment, each training of a run by itself.
         fid: name of the distance.
 
     Returns:
         DataFrame with `measure` (bpd_total, bpd_difference, calls, kurtosis, optimum, fid, fid_difference, and of three
-        or more networks rule and rule_normal, see `rules`), `run`, which is `MEAN` for means over networks, whose
-        interval is Student's and whose n is their number,
-        `choice`, `basis`, `grid`, `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`,
-        `high`, `n`.
+        or more networks rule and rule_normal, see `rules`), `run`, the name of a network, `choice`, `basis`, `grid`,
+        `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`, `high`, `n`. Means over networks
+        have the `run` `MEAN`; their interval is Student's and their n the number of networks.
     """
     measures = {name: name for name in ("bpd_total", "bpd_difference", "calls", "kurtosis", "optimum")}
     measures |= {fid: "fid", f"{fid}_difference": "fid_difference"}
     found = pd.concat(
-        summary[summary.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()
+        rows[rows.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()
     )
     columns = ["measure", "run", *_CONDITIONS, "value", "low", "high", "n"]
-    found = found.reindex(columns=columns).reset_index(drop=True)
+    found = found.assign(run=_networks(found)).reindex(columns=columns).reset_index(drop=True)
     parts = [found, over_networks(found), rules(found)]
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def _networks(rows: pd.DataFrame) -> pd.Series:
+    """Name of each row's network: that of its run, for further trainings followed by @ and their number."""
+    if "train_seed" not in rows:
+        return rows.run
+    number = rows.train_seed - rows.groupby("run").train_seed.transform("min")
+    return rows.run.where(~(number > 0).fillna(False), rows.run + "@" + number.astype("string"))
 
 
 def over_networks(table: pd.DataFrame) -> pd.DataFrame:
