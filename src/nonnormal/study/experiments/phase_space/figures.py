@@ -128,7 +128,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
         axis.set_xlabel("network calls")
     for axis in axes[:, 0]:
         axis.set_ylabel(theme.distance_label(fid))
-    figure.legend(handles.values(), handles.keys(), loc=_DOWN, ncols=4, fontsize=7.5)
+    figure.legend(handles.values(), handles.keys(), loc=_DOWN, ncols=3, fontsize=7)
     return figure
 
 
