@@ -25,14 +25,15 @@ from nonnormal.study.results.paths import Layout
 STUDY, RUN = "config/digits.yaml", "normal-normal"
 SHOWN = ("normal", "laplace", "rademacher")
 LABELS = {  # places of the names, in points from the mark, where the usual one is taken
-    "arcsine": (-5, 3),
-    "uniform": (5, 6),
+    "arcsine": (-5, -3),
+    "rademacher": (4, 4),
+    "uniform": (-2, -22),
     "exponential": (-6, -2),
     "student_t": (-6, -2),
-    "generalized_normal": (-1, -18),
-    "triangular": (6, 4),
-    "logistic": (5, -10),
-    "normal": (5, 3),
+    "generalized_normal": (4, 1),
+    "triangular": (4, -38),
+    "logistic": (6, -2),
+    "normal": (5, -9),
 }
 NAMES = {"generalized_normal": "gen. normal", "student_t": "Student's t"}
 METRIC = "step_swap_style_total_variation_difference"
