@@ -753,7 +753,7 @@ def test_the_docs_say_which_images_are_read_and_what_is_ignored():
     section = page[page.index("## Your own images") :]
     assert all(f"`{name}`" in section.casefold() for name in SYSTEM_NAMES)
     assert set(re.findall(r"\.[a-z]{3,4}\b", section)) >= set(FORMATS)
-    assert f"{FEWEST['train']} training and {FEWEST['test']} test images are the least" in section
+    assert f"At least {FEWEST['train']} training and {FEWEST['test']} test images are needed" in section
 
 
 @pytest.mark.parametrize("name", [".hidden.png", "._cat.png"])

@@ -880,7 +880,7 @@ def test_steps_and_names_mean_the_same():
 
 def test_unknown_names_are_refused():
     with pytest.raises(StepError, match="known families"):
-        shift_kl("normal", "cauchy", torch.zeros(1))
+        shift_kl("normal", "sech", torch.zeros(1))
 
 
 def test_numbers_are_shifts_and_whole_numbers_in_a_tensor_are_not():

@@ -390,7 +390,7 @@ def test_a_table_of_another_version_is_named(project):
     study, layout = project
     write_json(Path("s.json"), study.resolved)
     write_rows(layout.table("pairs", "csv"), pd.DataFrame({"run": ["nn", "ll"]}))
-    with pytest.raises(ValueError, match=r"results/s/paper/tables/pairs\.csv: has no 'normal_bpd'.* made again"):
+    with pytest.raises(ValueError, match=r"results/s/paper/tables/pairs\.csv: has no column 'normal_bpd'.* made again"):
         app(["page", "s.json"], standalone_mode=False)
     assert not layout.page.exists()
 
