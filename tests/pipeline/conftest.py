@@ -123,7 +123,8 @@ def miniature(study: dict) -> dict:
     for run in study["representations"]["networks"].values():
         run["training"] = {}
     counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
-    study["phase_space"] |= counts | {"samplers": ["sscs"], "step_families": ["normal", "laplace"], "n_samples": 100}
+    study["phase_space"] |= counts | {"samplers": ["sscs"], "comparisons": []}
+    study["phase_space"] |= {"step_families": ["normal", "laplace"], "n_samples": 100}
     study["phase_space"]["processes"] = {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}}
     study["ablation"] |= {
         "step_families": ["laplace"],

@@ -55,6 +55,7 @@ def made(miniature):
 def test_study_is_made_up_to_its_paper(made):
     assert (made.folder / "results/cifar10/paper/paper.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(made.folder / "results/cifar10/paper/tables/pairs.csv")
+    table = table[table.run.notna()]  # the last row is that of held-out images
     assert table.run.tolist() == RUNS
     assert table.published_fid.tolist() == [1.98, 2.44, 2.39]
     assert "Nothing to be done" in made("snakemake", "--cores", "1", "--configfile", "config/cifar10.yaml").stdout

@@ -364,11 +364,13 @@ def test_snakemake_reads_a_study_as_the_commands_do(workspace):
 
 
 def test_all_trainings_of_a_run_are_planned(workspace):
-    planned = workspace.planned("--config", "replicates=2")
-    for job in ("train", "sample", "bounds", "fidelity"):
-        assert {f"{job} run={run}{number}" for run in RUNS for number in ("", "@1")} <= planned
-    assert {f"step_swap run={run}" for run in RUNS} <= planned
-    assert not any(job.startswith("step_swap") and "@" in job for job in planned)
+    study = load(workspace.folder / "config/digits.yaml")
+    planned = workspace.planned()
+    assert study.replicates > 1
+    for job in ("train", "sample", "bounds"):
+        assert {f"{job} run={run}" for run in study.trainings()} <= planned
+    assert {f"step_swap run={run}" for run in study.step_swap.runs} <= planned
+    assert not any(job.startswith("geometry") and "@" in job for job in planned)
 
 
 def test_every_study_dry_runs(workspace):

@@ -79,7 +79,6 @@ rule page:
         LAYOUT.figures(figures_of(STUDY)),
         LAYOUT.tables(tables_of(STUDY), ["csv"]),
         needed(STUDY, LAYOUT),
-        parts(STUDY, LAYOUT),
         [path for _, table in tables_of(STUDY).values() for path in table.inputs(LAYOUT)],
         templates=templates(),
     output:
