@@ -48,6 +48,7 @@ def paper(project, monkeypatch):
         layout.study.write_text(json.dumps(study.resolved))
         write_rows(layout.summary, rows(read_rows(layout.summary)))
         context = Context(study, layout)
+        write_rows(layout.means, context.summary)
         for name, (experiment, table) in tables_of(study).items():
             numbers = experiment.numbers(table, context)
             write_table(layout.table(name, "csv"), numbers)
