@@ -27,11 +27,11 @@ def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - Z95 * error, mean + Z95 * error
 
 
-def t_half(deviation: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Half of Student's interval of the mean of n ≥ 2 normal values, from their standard deviation (ddof 1)."""
+def t_half(deviation: np.ndarray, n: np.ndarray, level: float = 0.05) -> np.ndarray:
+    """Half of Student's 1 − level interval of the mean of n ≥ 2 normal values of that standard deviation (ddof 1)."""
     from scipy.stats import t  # which takes half a second
 
-    return t.ppf(0.975, n - 1) * deviation / np.sqrt(n)
+    return t.ppf(1 - level / 2, n - 1) * deviation / np.sqrt(n)
 
 
 def t_difference(values: np.ndarray, others: np.ndarray) -> tuple[float, float, float]:

@@ -47,6 +47,12 @@ def _high_frequency(x: Tensor) -> Tensor:
     return torch.where((total := power.sum((1, 2))) > 0, high / total, 0.0)
 
 
+def style_gaps(images: Tensor, reference: Tensor, levels: int) -> dict[str, np.ndarray]:
+    """Statistic of image i − statistic of reference i, (N,) by name, for uint8 grey levels (N, C, H, W)."""
+    other = style(reference, levels)
+    return {name: values - other[name] for name, values in style(images, levels).items()}
+
+
 def style_difference(images: Tensor, reference: Tensor, levels: int, *, resamples: int, seed: int):
     """Mean of (statistic of image i − statistic of reference i), by name, with a paired bootstrap interval.
 
@@ -58,9 +64,7 @@ def style_difference(images: Tensor, reference: Tensor, levels: int, *, resample
     Returns:
         {name: Estimate}.
     """
-    other = style(reference, levels)
-    gaps = {name: values - other[name] for name, values in style(images, levels).items()}
     return {
         name: Estimate(float(gap.mean()), *paired_bootstrap_interval(gap, resamples=resamples, seed=seed), len(gap))
-        for name, gap in gaps.items()
+        for name, gap in style_gaps(images, reference, levels).items()
     }

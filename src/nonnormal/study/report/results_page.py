@@ -70,11 +70,9 @@ def write(study: Study, layout: Layout) -> Path:
 
 def claims_section(table: pd.DataFrame) -> str:
     """Sections with the verdicts of a table of `tables.claims`, and with the printed numbers of the sources."""
-    claims = tables.readable_claims(table)[["source", "kind", "measured", "threshold", "verdict"]]
     return (
         f"## Claims of the source texts\n\n"
-        f"Each claim of `paper/claims.yaml`, measured on this study. Empirical claims: {tables.counted(table)}. {_RULE}"
-        f"\n\n{text.markdown(claims, prose=True)}\n"
+        f"Each claim of `paper/claims.yaml`, measured on this study. {_verdicts(table)}\n"
         f"## Numbers printed in the sources\n\n"
         f"This study measures none of these numbers.\n\n{text.markdown(tables.readable_numbers(table), prose=True)}"
     )
@@ -100,13 +98,18 @@ def ledger_page(found: pd.DataFrame) -> str:
     """The page of a ledger, as Markdown."""
     found = found.rename(columns={"low": "value_low", "high": "value_high"})
     found = found.assign(measurement="", reason="", null_case="", data="")
-    claims = tables.readable_claims(found)[["source", "kind", "measured", "threshold", "verdict"]]
     return (
         f"# Claims of the source texts\n\n<!-- Written by `nonnormal ledger`; do not edit. -->\n\n"
         f"Each claim of `paper/claims.yaml`, judged by the kept study that tests it best: the one with the most "
-        f"trainings and, of several, the narrowest interval. `results/claims.csv` has the same rows. Empirical claims: "
-        f"{tables.counted(found)}. {_RULE}\n\n{text.markdown(claims, prose=True)}"
+        f"trainings and, of several, the narrowest interval. `results/claims.csv` has the same rows. "
+        f"{_verdicts(found)}"
     )
+
+
+def _verdicts(table: pd.DataFrame) -> str:
+    """How many empirical claims have which verdict, the rule, and the table of all claims, as Markdown."""
+    claims = tables.readable_claims(table)[["source", "kind", "measured", "threshold", "verdict"]]
+    return f"Empirical claims: {tables.counted(table)}. {_RULE}\n\n{text.markdown(claims, prose=True)}"
 
 
 def _picture(study: Study, layout: Layout, figure: str) -> str:

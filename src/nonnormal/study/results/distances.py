@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nonnormal.data import ImageData
 from nonnormal.metrics import DISTANCES
-from nonnormal.metrics.fidelity import INTERVAL_TOOL, TOOL, fidelity
+from nonnormal.metrics.fidelity import INTERVAL_TOOL, TOOL, fid_difference, fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style, style_difference
@@ -20,6 +20,7 @@ from nonnormal.study.config.study import Study
 from nonnormal.study.results.rows import frame, row
 
 _UNITS = {"precision": "share", "recall": "share", "total_variation": "grey range", "high_frequency": "share of power"}
+_SQUARED = "squared feature distance"
 HELD_OUT = "held_out"  # of held-out images, for comparison with samples
 _RESAMPLES = 1000  # of the paired bootstrap, which is cheap
 
@@ -110,11 +111,16 @@ def distance_rows(
     """FID and its relatives of uint8 images."""
     found = fidelity(images, reference, device=device, metrics=metrics, **resampling(study))
     against = {**conditions, **_against(reference)}
-    unit = "squared feature distance"
     return [
-        row(study, run, prefix + study.metric(name), estimate, _UNITS.get(name, unit), nfe, against)
+        row(study, run, prefix + study.metric(name), estimate, _UNITS.get(name, _SQUARED), nfe, against)
         for name, estimate in found.items()
     ]
+
+
+def fid_difference_row(study, run, images, other, reference, nfe, conditions, device, prefix) -> dict:
+    """FID of uint8 images minus that of others, whose image i has the same seed."""
+    found = fid_difference(images, other, reference, device=device, **resampling(study))
+    return row(study, run, f"{prefix}{study.metric('fid')}_difference", found, _SQUARED, nfe, conditions)
 
 
 def resampling(study: Study) -> dict[str, int]:

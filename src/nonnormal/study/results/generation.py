@@ -111,7 +111,11 @@ def _write_png(path: Path, image: np.ndarray) -> None:
 
 
 def _replace(path: Path, write: Callable[[Any], None]) -> None:
-    """Writes a file, which takes its name when it is complete and on disk."""
+    """Writes a file, which takes its name when it is complete and on disk.
+
+    `files.atomic` would list the whole folder for each image, to find what killed writers left; here the next command
+    draws the same image again.
+    """
     temporary = path.with_name(f".{path.name}")
     with temporary.open("wb") as file:
         write(file)

@@ -20,7 +20,6 @@ from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.bases import Basis
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.metrics.intervals import Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.bounds import bound
@@ -33,7 +32,7 @@ from nonnormal.steps.divergence import with_itself_finite
 from nonnormal.study.config.build import design
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
+from nonnormal.study.results.distances import difference_rows, distance_rows, fid_difference_row
 from nonnormal.study.results.drawing import drawn
 from nonnormal.study.results.rows import bits_row, frame, row
 
@@ -141,9 +140,8 @@ class Scene:
         if images is normal:
             return
         against = {**conditions, "against": "normal step"}
-        gap = fid_difference(images, normal, self.reference, device=self.device, **resampling(self.study))
-        name = f"ablation_{self.study.metric('fid')}_difference"
-        self.rows.append(row(self.study, self.run, name, gap, "squared feature distance", n_steps, against))
+        at = (self.reference, n_steps, against, self.device, "ablation_")
+        self.rows.append(fid_difference_row(*more, normal, *at))
         self.rows += difference_rows(
             self.study, self.run, images, normal, self.data, n_steps, against, prefix="ablation_"
         )

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
+from scipy.stats import norm
 
-from nonnormal.metrics.intervals import Estimate
+from nonnormal.metrics.intervals import Estimate, t_half
 from nonnormal.study.experiments.claims.stated import IMAGE, IMAGE_SEED, NO_UNIT, TRAINING, Claim, Measurement
 from nonnormal.study.experiments.claims.words import of_queries
 from nonnormal.study.results.summary import COLUMNS, CONDITIONS
@@ -285,7 +285,7 @@ def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
     by_image = (below + above) / 2
     if n == 1:
         return Pooled(value, value - below, value + above, trained, images, math.inf, by_image)
-    half = float(t.isf(level / 2, n - 1) * np.std([number.value for number in group], ddof=1) / math.sqrt(n))
+    half = float(t_half(np.std([number.value for number in group], ddof=1), n, level))
     whole = math.hypot(half, by_image) if unit in (IMAGE, IMAGE_SEED) else half
     return Pooled(value, value - whole, value + whole, trained, images, half, by_image)
 
@@ -312,16 +312,14 @@ def _needs(test: Measurement, number: Pooled, unit: str) -> str:
         # The scatter over trainings is unknown; over images it is less.
         return f"{_trainings(number.by_image / float(norm.isf(0.025)), gap)} trainings or more"
     if unit == TRAINING or (number.trainings > 1 and number.by_training > number.by_image):
-        n = number.trainings
-        scatter = number.by_training * math.sqrt(n) / float(t.isf(0.025, n - 1))
-        return f"{_trainings(scatter, gap)} trainings"
+        return f"{_trainings(number.by_training / float(t_half(1.0, number.trainings)), gap)} trainings"
     return f"{_rounded(number.images * (number.by_image / gap) ** 2)} images"
 
 
 def _trainings(scatter: float, gap: float) -> str:
     """The least n with t(n − 1) · scatter / √n < gap."""
     n = max(2, math.ceil((1.96 * scatter / gap) ** 2))
-    while n < _MOST and float(t.isf(0.025, n - 1)) * scatter / math.sqrt(n) >= gap:
+    while n < _MOST and t_half(scatter, n) >= gap:
         n += 1
     return _rounded(n) if n > 100 else str(n)
 

@@ -9,14 +9,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.processes import uniform_times
 from nonnormal.steps import FittedStep, Step, get
 from nonnormal.study.experiments.few_steps.chains import PIXEL, UNIFORM, load_chains, normal_design
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.distances import distance_rows, resampling
+from nonnormal.study.results.distances import distance_rows, fid_difference_row
 from nonnormal.study.results.drawing import drawn
-from nonnormal.study.results.rows import frame, row
+from nonnormal.study.results.rows import frame
 
 
 def measure(context: Context) -> pd.DataFrame:
@@ -62,13 +61,11 @@ def scaled(name: str, factor: float, n_steps: int) -> Step | tuple[FittedStep, .
 
 
 def _rows(context: Context, images: Tensor, normal: Tensor | None, nfe: int, conditions: dict) -> list[dict]:
-    study, run, fid = context.study, context.run, context.fid
+    study, run = context.study, context.run
     conditions = {"sampler": "ancestral", **conditions, "T": nfe, "grid": UNIFORM, "dtype": study.sampling.dtype}
-    at = (context.reference, nfe, conditions, context.device)
-    rows = distance_rows(study, run, images, *at, "few_steps_", ("fid",))
+    reference, device, prefix = context.reference, context.device, "few_steps_"
+    rows = distance_rows(study, run, images, reference, nfe, conditions, device, prefix, ("fid",))
     if normal is not None:
-        gap = fid_difference(images, normal, context.reference, device=context.device, **resampling(study))
         against = {**conditions, "against": "normal unit step"}
-        name = f"few_steps_{fid}_difference"
-        rows.append(row(study, run, name, gap, "squared feature distance", nfe, against))
+        rows.append(fid_difference_row(study, run, images, normal, reference, nfe, against, device, prefix))
     return rows

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from nonnormal.metrics.intervals import t_half
+from nonnormal.study.config.settings import training_name
 from nonnormal.study.report.text import cell
 
 MEAN = "mean over networks"
@@ -34,17 +34,16 @@ def few_steps(rows: pd.DataFrame, fid: str) -> pd.DataFrame:
         rows[rows.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()
     )
     columns = ["measure", "run", *_CONDITIONS, "value", "low", "high", "n"]
-    found = found.assign(run=_networks(found)).reindex(columns=columns).reset_index(drop=True)
+    found = found.reindex(columns=[*columns, "train_seed"]).reset_index(drop=True)
+    found = found.assign(run=_networks(found))[columns]
     parts = [found, over_networks(found), rules(found)]
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
 def _networks(rows: pd.DataFrame) -> pd.Series:
-    """Name of each row's network: that of its run, for further trainings followed by @ and their number."""
-    if "train_seed" not in rows:
-        return rows.run
-    number = rows.train_seed - rows.groupby("run").train_seed.transform("min")
-    return rows.run.where(~(number > 0).fillna(False), rows.run + "@" + number.astype("string"))
+    """Name of each row's network, `training_name`; none for rows of no network."""
+    numbers = (rows.train_seed - rows.groupby("run").train_seed.transform("min")).fillna(0).astype(int)
+    return rows.run.where(rows.run.isna(), [*map(training_name, rows.run, numbers)])
 
 
 def over_networks(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,8 +96,7 @@ def of_study(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: pd.Series) -> dict[str, float]:
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    mean = float(values.mean())
+    mean, half = float(values.mean()), float(t_half(values.std(), len(values)))
     return {"value": mean, "low": mean - half, "high": mean + half, "n": len(values)}
 
 

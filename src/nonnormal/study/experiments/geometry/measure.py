@@ -8,6 +8,7 @@ orthonormal, so its noise is white in pixels, like the optimal denoiser's. Other
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import pandas as pd
 import torch
@@ -59,6 +60,16 @@ class Scene:
         prior_std = self.process.prior_covariance().sqrt().item() / alpha.item()
         drawn = ImageNoise(self.seeds[:n], self.shape, torch.float32, self.device).draw(Normal())
         return self.basis.inverse(prior_std * drawn)
+
+    def nearest(self, images: Tensor) -> Tensor:
+        """Distance of each image to the nearest training image, (N,), in units of √D."""
+        found = geometry.nearest_image(images.to(self.device), images=self.train, levels=self.data.levels)
+        return found[1].cpu() / images[0].numel() ** 0.5
+
+    @cached_property
+    def held_out_distances(self) -> Tensor:
+        """Distance of each held-out image to the nearest training image, (N,), in units of √D."""
+        return self.nearest(scale(self.data.test.images, self.data.levels))
 
     def row(self, metric: str, estimate: Estimate, unit: str, nfe: int | None = None, **conditions) -> dict:
         """A row of the summary."""
@@ -192,7 +203,9 @@ def _deviation(scene: Scene, recorded: Trajectories, nulls: Mapping[str, Denoise
         for name, null in nulls.items()
         for sigma, gap in zip(sigmas.tolist(), geometry.score_deviation(path, denoised, sigmas, null), strict=False)
     ]
-    return rows + [_copied(scene, end, "copied_share_null", path="optimal")] * bool(nulls)
+    if nulls:
+        rows.append(_copied(scene, scene.nearest(end), "copied_share_null", path="optimal"))
+    return rows
 
 
 def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
@@ -201,24 +214,15 @@ def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
     A network that copies has samples nearer to the training images than held-out images are. In addition to the means:
     the share of samples nearer than the nearest 1 % of the held-out images.
     """
-    near = {"samples": samples, "held-out": _held_out(scene)}
-    rows = [scene.mean("nearest_train_distance", _nearest(scene, its), "state", of=name) for name, its in near.items()]
-    return [*rows, _copied(scene, samples)]
+    near = {"samples": scene.nearest(samples), "held-out": scene.held_out_distances}
+    rows = [scene.mean("nearest_train_distance", its, "state", of=name) for name, its in near.items()]
+    return [*rows, _copied(scene, near["samples"])]
 
 
-def _held_out(scene: Scene) -> Tensor:
-    return scale(scene.data.test.images, scene.data.levels)
-
-
-def _nearest(scene: Scene, images: Tensor) -> Tensor:
-    """Distance of each image to the nearest training image, in units of √D."""
-    train = dict(images=scene.train, levels=scene.data.levels)
-    return geometry.nearest_image(images.to(scene.device), **train)[1].cpu() / images[0].numel() ** 0.5
-
-
-def _copied(scene: Scene, samples: Tensor, metric: str = "copied_share", **conditions) -> dict:
-    closest = _nearest(scene, _held_out(scene)).double().quantile(0.01)
-    share, n = (_nearest(scene, samples) < closest).double().mean().item(), len(samples)
+def _copied(scene: Scene, distances: Tensor, metric: str = "copied_share", **conditions) -> dict:
+    """Share of samples that are nearer to a training image than all but 1 % of the held-out images."""
+    closest = scene.held_out_distances.double().quantile(0.01)
+    share, n = (distances < closest).double().mean().item(), len(distances)
     return scene.row(metric, Estimate(share, *proportion_interval(share, n), n), "share", **conditions)
 
 
@@ -252,13 +256,13 @@ def _null(scene: Scene, name: str, denoiser: Denoiser) -> list[dict]:
     chord, n = (path[-1] - path[0]).flatten(1).norm(dim=1), path.shape[1]
     nearer = geometry.monotone_share(path)[-1].item()
     away = (geometry.chord_distance(path) / chord).amax(0)
-    left = geometry.residual_variance(path)[1]
+    left, near = geometry.residual_variance(path)[1], scene.nearest(path[-1])
     return [
         scene.row("path_monotone_share_null", Estimate(nearer, *proportion_interval(nearer, n), n), "share", **at),
         scene.mean("path_largest_chord_distance_null", away, "chord length", **at),
         scene.mean("path_residual_variance_null", left, "share", components=2, **at),
-        scene.mean("nearest_train_distance_null", _nearest(scene, path[-1]), "state", of="samples", **at),
-        _copied(scene, path[-1], "copied_share_null", **at),
+        scene.mean("nearest_train_distance_null", near, "state", of="samples", **at),
+        _copied(scene, near, "copied_share_null", **at),
     ]
 
 

@@ -21,7 +21,6 @@ from torch import Tensor
 from nonnormal.analysis.convergence import MIXTURE
 from nonnormal.data import ImageData, quantise, scale
 from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, counted
-from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.metrics.intervals import Z95, Estimate
 from nonnormal.metrics.reference import Reference
 from nonnormal.objectives.bounds import bound, continuous_bound
@@ -43,7 +42,7 @@ from nonnormal.steps.divergence import with_itself_finite
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.distances import difference_rows, distance_rows, resampling
+from nonnormal.study.results.distances import difference_rows, distance_rows, fid_difference_row
 from nonnormal.study.results.rows import bits_row, frame, row
 
 WALKS = {
@@ -104,10 +103,8 @@ class Scene:
 
     def add_difference(self, images: Tensor, other: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels minus that of others from the same seeds."""
-        options = dict(device=self.device, **resampling(self.study))
-        found = fid_difference(images, other, self.reference, **options)
-        metric = f"phase_space_{self.study.metric('fid')}_difference"
-        self.rows.append(row(self.study, self.run, metric, found, "squared feature distance", nfe, conditions))
+        at = (self.reference, nfe, conditions, self.device, "phase_space_")
+        self.rows.append(fid_difference_row(self.study, self.run, images, other, *at))
 
     def add_fid(self, images: Tensor, nfe: int, **conditions: Any) -> None:
         """FID of grey levels against the training split."""

@@ -17,10 +17,9 @@ from torch import Tensor
 from nonnormal.analysis.cumulants import kurtosis_share, pixel_share
 from nonnormal.data import ImageData
 from nonnormal.denoisers import NetworkDenoiser
-from nonnormal.metrics.fidelity import fid_difference
 from nonnormal.metrics.intervals import Estimate, paired_rank_correlation
 from nonnormal.metrics.reference import Reference
-from nonnormal.metrics.style import style
+from nonnormal.metrics.style import style_gaps
 from nonnormal.processes import uniform_times
 from nonnormal.seeds import derive
 from nonnormal.steps import get
@@ -30,7 +29,7 @@ from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import (
     difference_rows,
     distance_rows,
-    resampling,
+    fid_difference_row,
     sampled_with,
     with_each_step,
 )
@@ -66,14 +65,10 @@ def step_swap_rows(
         if step == _NORMAL:
             continue
         against = {**conditions, "against": "normal step"}
-        gap = fid_difference(images, normal, reference, device=device, **resampling(study))
-        name = f"step_swap_{study.metric('fid')}_difference"
-        rows.append(row(study, run, name, gap, "squared feature distance", n_steps, against))
+        rows.append(fid_difference_row(study, run, images, normal, reference, n_steps, against, device, "step_swap_"))
         rows += difference_rows(study, run, images, normal, data, n_steps, against, prefix="step_swap_")
         if is_symmetric(step):
-            base = style(normal, data.levels)
-            found = {name: values - base[name] for name, values in style(images, data.levels).items()}
-            gaps.setdefault(n_steps, {})[step] = found
+            gaps.setdefault(n_steps, {})[step] = style_gaps(images, normal, data.levels)
     for n_steps, by_step in gaps.items():
         rows += _order_rows(study, run, n_steps, by_step)
     return frame(rows)
