@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PHOTOGRAPHS = Path("results/photos32-cpu")  # a finished study whose results are kept; the headline paper reports it
+PHOTOGRAPHS = Path("results/photos16")  # a finished study whose results are kept; the headline paper reports it
 OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
 OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # files that the paper takes from there
 LEDGER = Path("results/claims.csv")  # verdicts over all kept studies; the headline paper shows those that are better
