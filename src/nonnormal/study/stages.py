@@ -28,6 +28,7 @@ from nonnormal.study.results.records import relative
 PIPELINE = Path("dvc.yaml")
 PIPELINES = Path("pipelines")
 PERSIST = {"persist": True}
+IN_GIT = {"persist": True, "cache": False}  # of some studies Git keeps them, and DVC must not
 LOSS = "loss_nats_per_dim"  # a column of training.csv
 CODE = ("src/nonnormal", "workflow", "Snakefile")  # Snakemake knows which file is made anew after which edit
 
@@ -153,6 +154,7 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
     folders |= {
         path.parent for path in (layout.figure("x", "png"), layout.table("x", "csv"), layout.caption("table", "x"))
     }
+    small = {str(path) for path in (layout.summary, layout.provenance)}
     own_code = {relative(path) for files in study.own_files.values() for path in files}
     own_code = sorted(own_code.union(*(own_files(each) for each in study.asked)))
     stages = {}
@@ -165,8 +167,12 @@ def described(study_file: Path, pipeline: Path = PIPELINE) -> dict[str, Any]:
             "wdir": top,
             "deps": [*CODE, *own_code, *(path for path in _carried(stage.inputs, folders) if path not in made)],
             "params": [{file: params}],
-            "outs": [{path: PERSIST} for path in made if path not in {*taken, str(stage.metrics)}],
-            "metrics": [{str(stage.metrics): PERSIST}] * (stage.metrics is not None),
+            "outs": [
+                {path: IN_GIT if path in small else PERSIST}
+                for path in made
+                if path not in {*taken, str(stage.metrics)}
+            ],
+            "metrics": [{str(stage.metrics): IN_GIT}] * (stage.metrics is not None),
         }
         for key, default in (("wdir", "."), ("params", [{file: []}]), ("metrics", [])):
             if stages[stage.name][key] == default:
