@@ -136,6 +136,8 @@ def test_samples_of_every_step_are_compared_with_the_normal_unit_step(made):
     assert {row for row in found if row[0] == "unit"} == unit
     assert {row[:2] for row in found if row[0] != "unit"} == fitted
     assert len(select(made[2], "few_steps_fid_digits_difference")) == len(rows) - 1
+    copied = named(select(made[2], "few_steps_copied_share"), "choice", "basis")
+    assert {tuple(row) for row in copied[["choice", "basis"]].to_numpy()} == fitted | {("unit", "pixel")}
 
 
 def test_no_choice_goes_below_the_optimum_and_infinite_costs_are_left_out(made):

@@ -9,13 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from nonnormal.data import scale
+from nonnormal.metrics.copies import copied_share, nearest_distances
 from nonnormal.processes import uniform_times
 from nonnormal.steps import FittedStep, Step, get
+from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.few_steps.chains import PIXEL, UNIFORM, load_chains, normal_design
 from nonnormal.study.results.context import Context
 from nonnormal.study.results.distances import distance_rows, fid_difference_row
 from nonnormal.study.results.drawing import drawn
-from nonnormal.study.results.rows import frame
+from nonnormal.study.results.rows import frame, row
 
 
 def measure(context: Context) -> pd.DataFrame:
@@ -23,6 +26,7 @@ def measure(context: Context) -> pd.DataFrame:
 
     - `few_steps_fid…`: of each sampled choice, and of each factor and family.
     - `few_steps_fid…_difference`: minus that of the normal unit step, image by image of one seed.
+    - `few_steps_copied_share`: of the normal unit step and of each sampled choice, fitted to training images.
     """
     study, section = context.study, context.study.few_steps
     denoiser = context.network()
@@ -30,7 +34,7 @@ def measure(context: Context) -> pd.DataFrame:
     seeds = study.image_seeds("few-steps samples", section.n_images)
     sampled = section.choices if section.sampled is None else section.sampled
     chains = [chain for chain in load_chains(context) if chain.grid == UNIFORM and chain.choice in sampled]
-    rows = []
+    rows, held_out = [], _nearest(context, context.data.test.images)
     for n_steps in sorted(set(section.nfe)):
         times = uniform_times(n_steps, point.process.t_min)
 
@@ -41,6 +45,7 @@ def measure(context: Context) -> pd.DataFrame:
         base = {"choice": "unit", "basis": PIXEL, "step": "normal", "factor": 1.0}
         normal = draw(get("normal"))
         rows += _rows(context, normal, None, n_steps, base)
+        rows.append(_copied(context, normal, held_out, n_steps, base))
         for name in section.step_families:
             for factor in dict.fromkeys(section.noise_factors):
                 if (name, factor) != ("normal", 1.0):
@@ -49,7 +54,9 @@ def measure(context: Context) -> pd.DataFrame:
         for chain in chains:
             if len(chain.steps) == n_steps and chain.choice != "unit":
                 its = {"choice": chain.choice, "basis": chain.basis, "step": None, "factor": None}
-                rows += _rows(context, draw(chain.steps), normal, n_steps, its)
+                images = draw(chain.steps)
+                rows += _rows(context, images, normal, n_steps, its)
+                rows.append(_copied(context, images, held_out, n_steps, its))
     return frame(rows)
 
 
@@ -60,12 +67,28 @@ def scaled(name: str, factor: float, n_steps: int) -> Step | tuple[FittedStep, .
     return (FittedStep(get(name), torch.tensor(factor, dtype=torch.float64)),) * n_steps
 
 
+def _nearest(context: Context, images: Tensor) -> Tensor:
+    """Distance of each uint8 image to the nearest training image, (N,), in units of √D."""
+    training, levels, device = context.data.train.images, context.data.levels, context.device
+    return nearest_distances(scale(images, levels).to(device), training.to(device), levels).cpu()
+
+
+def _copied(context: Context, images: Tensor, held_out: Tensor, nfe: int, conditions: dict) -> dict:
+    study, found = context.study, copied_share(_nearest(context, images), held_out)
+    conditions = _told(study, nfe, conditions)
+    return row(study, context.run, "few_steps_copied_share", found, "share", nfe, conditions)
+
+
 def _rows(context: Context, images: Tensor, normal: Tensor | None, nfe: int, conditions: dict) -> list[dict]:
     study, run = context.study, context.run
-    conditions = {"sampler": "ancestral", **conditions, "T": nfe, "grid": UNIFORM, "dtype": study.sampling.dtype}
+    conditions = _told(study, nfe, conditions)
     reference, device, prefix = context.reference, context.device, "few_steps_"
     rows = distance_rows(study, run, images, reference, nfe, conditions, device, prefix, ("fid",))
     if normal is not None:
         against = {**conditions, "against": "normal unit step"}
         rows.append(fid_difference_row(study, run, images, normal, reference, nfe, against, device, prefix))
     return rows
+
+
+def _told(study: Study, nfe: int, conditions: dict) -> dict:
+    return {"sampler": "ancestral", **conditions, "T": nfe, "grid": UNIFORM, "dtype": study.sampling.dtype}

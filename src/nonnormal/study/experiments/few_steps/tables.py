@@ -12,6 +12,7 @@ from nonnormal.study.config.settings import training_name
 from nonnormal.study.report.text import cell
 
 MEAN = "mean over networks"
+_MEASURES = ("bpd_total", "bpd_difference", "calls", "kurtosis", "optimum", "copied_share")
 _CONDITIONS = ("choice", "basis", "grid", "T", "step", "factor", "mixture")
 
 
@@ -23,12 +24,13 @@ def few_steps(rows: pd.DataFrame, fid: str) -> pd.DataFrame:
         fid: name of the distance.
 
     Returns:
-        DataFrame with `measure` (bpd_total, bpd_difference, calls, kurtosis, optimum, fid, fid_difference, and of three
-        or more networks rule and rule_normal, see `rules`), `run`, the name of a network, `choice`, `basis`, `grid`,
-        `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`, `high`, `n`. Means over networks
-        have the `run` `MEAN`; their interval is Student's and their n the number of networks.
+        DataFrame with `measure` (bpd_total, bpd_difference, calls, kurtosis, optimum, copied_share, fid,
+        fid_difference, and of three or more networks rule and rule_normal, see `rules`), `run`, the name of a network,
+        `choice`, `basis`, `grid`, `T`, `step` and `factor` of samples, `mixture` of the optimum, `value`, `low`,
+        `high`, `n`. Means over networks have the `run` `MEAN`; their interval is Student's and their n the number of
+        networks.
     """
-    measures = {name: name for name in ("bpd_total", "bpd_difference", "calls", "kurtosis", "optimum")}
+    measures = {name: name for name in _MEASURES}
     measures |= {fid: "fid", f"{fid}_difference": "fid_difference"}
     found = pd.concat(
         rows[rows.metric == f"few_steps_{metric}"].assign(measure=measure) for metric, measure in measures.items()

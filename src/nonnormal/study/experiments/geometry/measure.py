@@ -18,6 +18,7 @@ from nonnormal.analysis import geometry
 from nonnormal.analysis.recorder import Recorder, Trajectories
 from nonnormal.data import ImageData, quantise, scale, std
 from nonnormal.denoisers import Denoiser, NFECounter, NormalDenoiser, OptimalDenoiser, alpha_and_level, basis_of
+from nonnormal.metrics.copies import copied_share, nearest_distances
 from nonnormal.metrics.fidelity import fidelity
 from nonnormal.metrics.intervals import Estimate, mean_interval, proportion_interval
 from nonnormal.metrics.reference import Reference
@@ -63,8 +64,7 @@ class Scene:
 
     def nearest(self, images: Tensor) -> Tensor:
         """Distance of each image to the nearest training image, (N,), in units of √D."""
-        found = geometry.nearest_image(images.to(self.device), images=self.train, levels=self.data.levels)
-        return found[1].cpu() / images[0].numel() ** 0.5
+        return nearest_distances(images.to(self.device), self.train, self.data.levels).cpu()
 
     @cached_property
     def held_out_distances(self) -> Tensor:
@@ -221,9 +221,7 @@ def _memorisation(scene: Scene, samples: Tensor) -> list[dict]:
 
 def _copied(scene: Scene, distances: Tensor, metric: str = "copied_share", **conditions) -> dict:
     """Share of samples that are nearer to a training image than all but 1 % of the held-out images."""
-    closest = scene.held_out_distances.double().quantile(0.01)
-    share, n = (distances < closest).double().mean().item(), len(distances)
-    return scene.row(metric, Estimate(share, *proportion_interval(share, n), n), "share", **conditions)
+    return scene.row(metric, copied_share(distances, scene.held_out_distances), "share", **conditions)
 
 
 # ---- null cases: the best linear denoiser, the untrained network -----------------------------------------------------
