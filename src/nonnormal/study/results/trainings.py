@@ -56,11 +56,16 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
 
     Returns:
         The rows of the run's first training with the difference as `value`, `low` and `high`, the fewer of both numbers
-        of trainings as `trainings`, `other` as `against`, and both means as `of_run` and `of_other`.
+        of trainings as `trainings`, `other` as `against`, and both means as `of_run` and `of_other`. They have a `step`
+        only where a network is sampled with several.
     """
     rows = rows[rows.run.isin((run, other)) & rows.against.isna()]
-    table = []
-    for _, group in rows.groupby(_alike(rows, {*_MEASURED, *_OF_RUNS} - {"nfe"}), sort=False):
+    table, several = [], rows.groupby(["run", "metric"]).step.transform("nunique") > 1
+    # A network that is sampled with several steps is compared step by step; else its step is the run's own.
+    steps = rows.step.where(several.groupby(rows.metric).transform("any"))
+    rows = rows.assign(step=steps)
+    keys = _alike(rows, {*_MEASURED, *_OF_RUNS} - {"nfe", "step"})
+    for _, group in rows.groupby(keys, sort=False):
         first, second = (group[group.run == name] for name in (run, other))
         if first.empty or second.empty:
             continue
