@@ -50,6 +50,7 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
     """Differences between two runs over their trainings, for each number that both have.
 
     The interval is Welch's where both have several trainings; else that of two independent intervals over images.
+    Samples of all trainings are drawn from the same seeds, so for them both are added in quadrature.
 
     Args:
         rows: of a summary, `summary.tidy`, with a row a training.
@@ -72,6 +73,9 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
         count = min(len(first), len(second))
         if count > 1:
             value, low, high = t_difference(first.value.to_numpy(), second.value.to_numpy())
+            if first.sampler.notna().any():
+                half = np.hypot(high - value, np.hypot(*((its.high - its.low).mean() / 2 for its in (first, second))))
+                low, high = value - half, value + half
         else:
             a, b = (over_trainings(each).iloc[0] if len(each) > 1 else each.iloc[0] for each in (first, second))
             value = a.value - b.value
