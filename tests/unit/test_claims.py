@@ -140,8 +140,11 @@ def test_partners_share_what_they_are_compared_by():
 def test_reductions():
     rows = [row("m", value, half, T=i) for i, (value, half) in enumerate(((1.0, 3.0), (2.0, 0.5), (-2.0, 0.5)))]
     test = {"rows": "metric == 'm'", "below": 0}
-    assert number(test | {"reduce": "max"}, *rows) == pytest.approx((2.0, 1.5, 4.0))
-    assert number({"rows": "metric == 'm'", "above": 0, "reduce": "min"}, *rows) == pytest.approx((-2.0, -2.5, -1.5))
+    wider = norm.isf(0.025 / 3) / norm.isf(0.025)
+    assert number(test | {"reduce": "max"}, *rows) == pytest.approx((2.0, 2 - 0.5 * wider, 4.0))
+    assert number({"rows": "metric == 'm'", "above": 0, "reduce": "min"}, *rows) == pytest.approx(
+        (-2.0, -2.5, -2 + 0.5 * wider)
+    )
     # Over the same images, the interval of a mean is not narrower than they are in the mean.
     assert number(test | {"reduce": "mean"}, *rows) == pytest.approx((1 / 3, 1 / 3 - 4 / 3, 1 / 3 + 4 / 3))
     greatest = {"rows": ["metric == 'm'", "value == value.max()"], "above": 0}
@@ -151,13 +154,23 @@ def test_reductions():
     assert number(sizes, rows[2]) == pytest.approx((2, 1.5, 2.5))
 
 
-def test_where_one_of_several_is_enough_each_is_held_to_more():
-    """Bonferroni: one of 20 intervals of level 0.95 leaves out 0 by chance."""
+@pytest.mark.parametrize("threshold", ["above", "below"])
+def test_the_end_that_one_of_several_sets_is_held_to_more(threshold):
+    """Bonferroni: one of 20 intervals of level 0.95 leaves out 0 by chance, whatever the claim says of it."""
     rows = [row("m", 0.0, 1.0, T=i) for i in range(20)]
-    _, low, high = number({"rows": "metric == 'm'", "above": 0, "reduce": "max"}, *rows)
-    assert high == -low == pytest.approx(norm.isf(0.025 / 20) / norm.isf(0.025))
-    _, low, high = number({"rows": "metric == 'm'", "below": 0, "reduce": "max"}, *rows)
-    assert high == -low == pytest.approx(1)
+    wider = norm.isf(0.025 / 20) / norm.isf(0.025)
+    _, low, high = number({"rows": "metric == 'm'", threshold: 0, "reduce": "max"}, *rows)
+    assert (low, high) == pytest.approx((-wider, 1))
+    _, low, high = number({"rows": "metric == 'm'", threshold: 0, "reduce": "min"}, *rows)
+    assert (low, high) == pytest.approx((-1, wider))
+
+
+def test_a_claim_about_all_fails_by_chance_no_more_often_than_one_about_one():
+    """One of 20 intervals of level 0.95 leaves out the truth by chance, and the largest number is likely to be its."""
+    rows = [row("m", 1.1 if i == 7 else 0.0, 1.0, T=i) for i in range(20)]
+    assert verdict({"rows": "metric == 'm'", "below": 0.01, "reduce": "max"}, *rows).verdict == "undecided"
+    rows[7] |= {"value": 1.9, "low": 0.9, "high": 2.9}
+    assert verdict({"rows": "metric == 'm'", "below": 0.01, "reduce": "max"}, *rows).verdict == "fails"
 
 
 # ---- trainings -------------------------------------------------------------------------------------------------------
@@ -187,6 +200,17 @@ def test_networks_are_compared_training_by_training_with_students_interval():
     assert verdict(SIDES | {"above": -1}, *wide, unit="training").estimate.low == pytest.approx(expected[1])
     by_image = verdict(SIDES | {"above": -1}, *wide, unit="image").estimate
     assert by_image.high - by_image.value == pytest.approx((half**2 + 2) ** 0.5)
+
+
+def test_trainings_do_not_reduce_the_scatter_of_seeds_that_their_samples_share():
+    values = [0.30, 0.31, 0.29, 0.30, 0.31, 0.29, 0.30, 0.31, 0.29, 0.30]
+    rows = [{**each, "sampler": "ancestral", "n": 1000} for each in trained(values, [0.0] * 10, half=0.25)]
+    found = verdict(SIDES | {"above": 0}, *rows, unit="training")
+    shared = 0.25 * 2**0.5  # of both sides
+    assert found.estimate.value - found.estimate.low == pytest.approx(shared, rel=1e-3)
+    assert (found.verdict, found.needs) == ("undecided", "1,400 images")
+    bounds = [{**each, "sampler": None} for each in rows]
+    assert verdict(SIDES | {"above": 0}, *bounds, unit="training").verdict == "holds"
 
 
 def test_one_training_decides_nothing_about_trained_networks():
@@ -239,6 +263,31 @@ def test_how_many_trainings_would_decide_it_at_this_scatter():
 def test_how_many_images_would_decide_it_at_this_scatter():
     found = verdict({"rows": "metric == 'm'", "above": 0.9}, {**row("m", 1.0, 0.3), "n": 1000}, unit="image seed")
     assert (found.verdict, found.needs) == ("undecided", "9,000 images")
+
+
+@pytest.mark.parametrize(
+    ("half", "values", "needs"),
+    [
+        (0.1, (1.0, -0.5, 0.7, 0.2), "trainings"),  # the seeds alone would leave the threshold out
+        (1.0, (0.34, 0.35, 0.36, 0.35), "images"),  # and here the trainings alone
+        (0.9, (1.0, -0.5, 0.7, 0.2), "both"),
+    ],
+)
+def test_what_would_decide_it_leaves_room_for_the_other_scatter(half, values, needs):
+    rows = [row("m", value, half, run="a", train_seed=k) for k, value in enumerate(values)]
+    found = verdict({"rows": "metric == 'm'", "above": 0}, *rows, unit="image seed")
+    mean, scatter, n = np.mean(values), np.std(values, ddof=1), len(values)
+    words = found.needs.split(" ")
+    if needs == "both":
+        assert words[1:3] == ["trainings", "with"] and words[-2:] == ["images", "each"]
+        n, half = int(words[0]), half * (9 / int(words[3])) ** 0.5
+    elif needs == "trainings":
+        assert words[1:] == ["trainings"]
+        n = int(words[0])
+    else:
+        assert words[1:] == ["images"]
+        half *= (9 / int(words[0])) ** 0.5
+    assert np.hypot(student.isf(0.025, n - 1) * scatter / n**0.5, half) < mean * 1.01
 
 
 def test_of_several_numbers_the_least_certain_says_what_would_decide():

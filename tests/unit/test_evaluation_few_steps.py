@@ -213,6 +213,20 @@ def test_the_rule_is_told_by_networks_that_did_not_choose_it():
     assert rule.value == pytest.approx(np.mean([steady[0], *lucky[1:]])) and rule.low < 0 < rule.high
 
 
+def test_networks_that_choose_a_step_draw_from_other_seeds(monkeypatch):
+    asked = []
+    monkeypatch.setattr(samples, "drawn", lambda *given, **_: asked.append(given[5]) or torch.zeros(8))
+    monkeypatch.setattr(samples, "_rows", lambda *_: [])
+    monkeypatch.setattr(samples, "load_chains", lambda context: [])
+    monkeypatch.setattr(samples, "frame", lambda rows: rows)
+    study = validate(changed(runs=["nn", "other"]) | {"runs": {"nn": {}, "other": {}}}, "tiny.yaml")
+    for run in ("nn", "other"):
+        samples.measure(Small(study, Layout("tiny", "digits"), run))
+    steps = len(asked) // 2
+    assert all(seeds == asked[0] for seeds in asked[:steps]) and len(asked[0]) == 8
+    assert not set(asked[0]) & set(asked[steps])
+
+
 def test_without_a_gain_the_rule_is_the_normal_unit_step_and_two_networks_give_none():
     worse = (("unit", "laplace", 1.0), [1.0, 2.0, 3.0])
     rule = networks(worse).loc["rule"]

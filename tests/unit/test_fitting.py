@@ -12,6 +12,7 @@ from problems import MIXTURE_1D, SEVENTEEN_LEVELS, VPS, PerPixel, PhaseSpace, mm
 from nonnormal.analysis.attainable import attainable, residual_law
 from nonnormal.analysis.convergence import Mixture
 from nonnormal.bases import DCT, Haar, Whitened
+from nonnormal.denoisers import GaussianMixtureDenoiser
 from nonnormal.files import write_tensors
 from nonnormal.objectives import bounds
 from nonnormal.objectives.bounds import bound
@@ -19,7 +20,8 @@ from nonnormal.objectives.fitted_loss import FittedLoss
 from nonnormal.objectives.fitting import CHOICES, Residuals, fit_step, fit_steps, in_residual_pca, residuals
 from nonnormal.objectives.losses import Design, Loss
 from nonnormal.objectives.step_files import load_steps, save_steps
-from nonnormal.processes import apply, uniform_times
+from nonnormal.processes import VP, apply, uniform_times
+from nonnormal.processes.schedules import column_labels, sequential
 from nonnormal.samplers import sample_ancestral
 from nonnormal.samplers.bound_grid import best_times, bound_costs
 from nonnormal.seeds import ImageNoise
@@ -198,6 +200,37 @@ def test_diagonal_and_conditional_find_what_differs():
     torch.testing.assert_close(fit_step(errors, "diagonal").scale.flatten(), expected, rtol=0.05, atol=0)
     found = fit_step(errors, "conditional").scale_at(torch.tensor([[[[-1.0, -1.0]]], [[[1.0, 1.0]]]]))
     assert found[1, 0, 0, 1] / found[0, 0, 0, 1] == pytest.approx(math.sqrt(37 / 10), rel=0.35)
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "unit"])
+def test_coordinates_at_rest_have_no_say_in_the_step_of_the_others(choice):
+    g = torch.Generator().manual_seed(4)
+    delta, x0_hat = (torch.randn(200, 1, 2, 3, generator=g, dtype=torch.float64) * 3 for _ in range(2))
+    moves = torch.tensor([[[True, True, False], [True, True, False]]])
+    at_rest, image = torch.where(moves, delta, 0.0), torch.arange(200)
+    step = fit_step(Residuals(NORMAL, at_rest, x0_hat, image, moves), choice)
+    left = [part[..., :2].contiguous() for part in (delta, x0_hat)]
+    alone = fit_step(Residuals(NORMAL, *left, image), choice)
+    assert step.shape == alone.shape
+    both = [its.scale_at(at).expand(at.shape)[..., :2] for its, at in ((step, x0_hat), (alone, left[1]))]
+    assert both[0].equal(both[1])
+
+
+def test_a_scale_fitted_on_a_sequential_schedule_costs_least():
+    points = torch.randint(2, (6, 1, 2, 8), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
+    x0, seeds = points.repeat(30, 1, 1, 1), range(180)
+    schedule = sequential(column_labels((1, 2, 8)), 1.0, 9, -7)  # at each time a few columns move
+    design, times = Design(VP(schedule), Loss("normal", "normal")), uniform_times(4)
+    denoiser = GaussianMixtureDenoiser(points, torch.full((6,), 1e-3))
+    steps = fit_steps(denoiser, design, x0, times, choice="scale", seeds=seeds)
+    losses = [
+        FittedLoss(NORMAL, [FittedStep(step.shape, step.scale * factor) for step in steps]) for factor in (0.9, 1, 1.1)
+    ]
+    found = bound(denoiser, design, x0, levels=2, n_steps=4, seeds=range(1000, 1180), losses=losses)
+    below, fitted, above = (terms.diffusion.mean() for terms in found)
+    assert fitted < min(below, above)
+    with pytest.raises(ValueError, match="mixes components of which some do not move"):
+        fit_steps(denoiser, design, x0, times, choice="diagonal", seeds=seeds, basis="residual_pca")
 
 
 @pytest.mark.parametrize("n", [1, 3, 10])

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import elsewhere
 import numpy as np
 import pytest
 import torch
@@ -239,6 +240,23 @@ def test_fitted_steps_of_a_pipeline_draw_its_images(project, digits, tmp_path):
     assert facts["nfe"] == 3 and facts["fitted_steps_sha256"] == sha256_of(folder / "scheduler" / STEPS_FILE)
     with pytest.raises(ValueError, match="--nfe: found 2; the steps were fitted for 3 calls"):
         command("generate", folder, tmp_path / "new", "--nfe", 2)
+
+
+def test_images_drawn_on_a_gpu_are_written(tmp_path):
+    levels = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).reshape(2, 3, 4, 4)
+    with elsewhere.pretended():
+        generation.generate(tmp_path, 2, 2, {"seed": 0}, lambda seeds: levels.to(elsewhere.DEVICE), 3)
+    assert (np.asarray(Image.open(tmp_path / "000001.png")) == levels[1].permute(1, 2, 0).numpy()).all()
+
+
+def test_a_step_of_the_users_own_whose_code_changed_adds_no_images(project, tmp_path):
+    code = "from nonnormal.steps import Laplace\n\n\nclass Mine(Laplace):\n    name = 'mine'\n"
+    Path("own_step.py").write_text(code)
+    base = ["generate", "s.yaml", tmp_path, "--run", "a", "--nfe", 2, "--step", "own_step:Mine"]
+    command(*base, "--n", 1)
+    Path("own_step.py").write_text(code + "# another law\n")
+    with pytest.raises(ValueError, match="holds images of other settings: step_code was"):
+        command(*base, "--n", 2)
 
 
 def test_two_commands_do_not_fill_one_folder_at_once(project, tmp_path):

@@ -160,6 +160,7 @@ def test_without_a_start_the_facts_are_those_of_before(project):
         (started("broken.safetensors"), r"conv_in\.weight has no finite"),
         (started("results/s/b/weights.safetensors"), "is the output of this training"),
         (started("./absent/../results/s/b/weights.safetensors"), "is the output of this training"),
+        (started("results/s/b/checkpoint.safetensors"), "is replaced and removed by a training of this study"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused_by_its_key_when_the_study_is_checked(project, run, words):

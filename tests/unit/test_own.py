@@ -254,6 +254,20 @@ def test_a_data_set_of_ones_own_may_ask_for_a_source(module, monkeypatch):
     assert data.file_name("mine:STRIPES", source) != data.file_name("mine:STRIPES", data.Source(path="y", size=8))
     with pytest.raises(ValueError, match=r"source.path, source.size: missing; mine:STRIPES needs it"):
         data.describe("mine:STRIPES")
+    grey = DataSet(**FINE | {"keys": ("size",)})
+    monkeypatch.setattr(module, "STRIPES", grey)
+    assert data.describe("mine:STRIPES", data.Source(size=[8, 12])).shape == (grey.shape[0], 8, 12)
+    monkeypatch.setattr(module, "STRIPES", DataSet(**FINE | {"options": ("size",)}))
+    assert data.describe("mine:STRIPES", data.Source(size=12)).shape == (grey.shape[0], 12, 12)
+    assert data.describe("mine:STRIPES").shape == grey.shape
+
+
+def test_a_data_set_of_ones_own_in_several_sizes_has_a_file_for_each_source(module, monkeypatch):
+    several = DataSet(**FINE | {"keys": ("path", "size"), "sizes": (8, 16)})
+    monkeypatch.setattr(module, "STRIPES", several)
+    sources = [data.Source(path=path, size=size) for path in ("x", "y") for size in (8, 16)]
+    names = [data.file_name("mine:STRIPES", source) for source in sources]
+    assert len(set(names)) == 4 and all(name.startswith("mine-STRIPES") for name in names)
 
 
 # ---- bases -----------------------------------------------------------------------------------------------------------

@@ -224,10 +224,28 @@ def test_differences_between_runs_are_over_trainings():
     expected = t_difference(*(np.array(values[run]) for run in ("laplace", "plain")))
     assert (found.value, found.low, found.high) == expected
     assert (found.run, found.against, found.trainings) == ("laplace", "plain", 3)
+    [drawn] = differences(rows.assign(sampler="ancestral"), "laplace", "plain").itertuples()  # all from the same seeds
+    assert drawn.value == found.value
+    assert drawn.high - drawn.value == pytest.approx(np.hypot(found.high - found.value, np.hypot(0.5, 0.5)))
     first = rows[rows.train_seed == 0]
     [found] = differences(first, "laplace", "plain").itertuples()
     assert (found.value, found.trainings) == (3.0, 1)
     assert found.high - found.value == pytest.approx(np.hypot(0.5, 0.5))
+
+
+def test_networks_that_are_sampled_with_several_steps_are_compared_step_by_step():
+    fids = {
+        ("laplace", "normal"): 1.0,
+        ("laplace", "uniform"): 9.0,
+        ("plain", "normal"): 3.0,
+        ("plain", "uniform"): 5.0,
+    }
+    rows = [one(STUDY, run, value, "step_swap_fid", step=step) for (run, step), value in fids.items()]
+    rows += [one(STUDY, run, value, step=run) for run, value in (("laplace", 2.0), ("plain", 2.5))]
+    found = differences(frame(rows), "laplace", "plain")
+    assert found.value.tolist() == [-2.0, 4.0, -0.5]
+    assert found.step.fillna("their own").tolist() == ["normal", "uniform", "their own"]
+    assert found.trainings.tolist() == [1, 1, 1]
 
 
 def test_welchs_interval_is_scipys():

@@ -30,7 +30,7 @@ class DataSet:
     """Description of a data set before it is loaded.
 
     Attributes:
-        shape: (C, H, W) of an image; that of the source if `keys` has size.
+        shape: (C, H, W) of an image; of keys or options size and channels, the source's count instead.
         levels: number of grey levels, 2 to 256.
         classes: number of labels, 0 if there are none, None if unknown before loading.
         load: function that makes the data set from its source.
@@ -135,20 +135,24 @@ def describe(name: str, source: Source | None = None) -> DataSet:
         raise ValueError(f"source.sha256: {', '.join(sorted(strange))}: {name} has the files {', '.join(found.files)}")
     if found.sizes and source.size not in found.sizes:
         raise ValueError(f"source.size: found {source.size}; {name} has the sizes {', '.join(map(str, found.sizes))}")
-    if "size" in found.keys:
-        found = dataclasses.replace(found, shape=(found.shape[0], *source.shape[1:]) if found.sizes else source.shape)
+    channels, *sides = found.shape
+    if "channels" in allowed:
+        channels = source.channels
+    if source.size is not None:
+        sides = source.shape[1:]
+    found = dataclasses.replace(found, shape=(channels, *sides))
     return dataclasses.replace(found, classes=found.count(source)) if found.count else found
 
 
 def full_name(name: str, source: Source | None = None) -> str:
     """Name of the images in files and metrics: the data set's, with the size if it has several, e.g. photos16."""
-    return f"{name}{source.size}" if dataset(name).sizes else name.replace(":", "-")
+    return name.replace(":", "-") + (f"{source.size}" if dataset(name).sizes else "")
 
 
 def file_name(name: str, source: Source | None = None) -> str:
     """Name of a data set's file: that of its images, with a hash of other keys of the source that change them."""
     found = dataset(name)
-    keys = () if found.sizes else (*found.keys, *found.options)
+    keys = {*found.keys, *found.options} - ({"size"} if found.sizes else set())  # which the name has already
     return full_name(name, source) + (source or Source()).suffix((*keys, "sha256"))
 
 

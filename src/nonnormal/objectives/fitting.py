@@ -35,6 +35,7 @@ from nonnormal.objectives.losses import Design, marginal_state, whitened_error
 from nonnormal.processes import apply, as_time
 from nonnormal.seeds import ImageNoise, derive, generator, one_seed_an_image
 from nonnormal.steps import FittedStep, Normal, ResidualStep, ScaleMixture, Step
+from nonnormal.steps.mixtures import excess_cost, scale_mixture
 
 Marginals = Literal["limit", "bridge"]
 ModelStep = Step | FittedStep | ResidualStep
@@ -43,7 +44,6 @@ RESIDUALS = "residuals"
 BASES = ("pixel", "dct", "fourier", "haar", "pca", "residual_pca")
 
 N_BINS = 24  # of x̂0
-N_PARTS = 4  # of a shape
 FOLDS = 5
 _PRIORS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)  # ν, images
 _MOST_DRAWS = 400_000  # numbers by which a shape is fitted
@@ -59,18 +59,34 @@ class Residuals:
         delta: whitened error (M, C, ...), float64, in the coordinates of the design.
         x0_hat: prediction, of the same shape and in the same coordinates.
         image: number of the image, (M,), from 0.
+        moves: which coordinates move in this interval, (C, ...), or () for all alike; None if all do.
+
+    Raises:
+        ValueError: a basis mixes coordinates of which some do not move.
     """
 
     q: Step
     delta: Tensor
     x0_hat: Tensor
     image: Tensor
+    moves: Tensor | None = None
 
     def rotated(self, basis: Basis | None) -> Residuals:
         """The same in the components of a basis."""
         if basis is None:
             return self
+        self.need_all_moving()
         return Residuals(self.q, basis.forward(self.delta), basis.forward(self.x0_hat), self.image)
+
+    @property
+    def all_move(self) -> bool:
+        """Whether all coordinates move in this interval."""
+        return self.moves is None or bool(self.moves.all())
+
+    def need_all_moving(self) -> None:
+        """Refuses an interval in which some coordinates do not move."""
+        if not self.all_move:
+            raise ValueError("the basis of a fitted step mixes components of which some do not move in an interval")
 
     @property
     def n_images(self) -> int:
@@ -127,8 +143,8 @@ def residuals(
         if marginals == "limit" and k < len(times) - 2:
             ct = marginal_state(process, c0, t, noise.draw(limit))
         c0_hat = torch.cat([predict_x0(denoiser, process, part, t, basis) for part in ct.split(batch_size)]).double()
-        delta, _ = whitened_error(process, s, t, c0_hat, c0.double())
-        yield Residuals(design.q, delta.cpu(), c0_hat.cpu(), image)
+        delta, moves = whitened_error(process, s, t, c0_hat, c0.double())
+        yield Residuals(design.q, delta.cpu(), c0_hat.cpu(), image, moves[..., 0])
         if marginals == "bridge":
             coef_xt, coef_x0, chol = process.posterior(s, t)
             ct = apply(coef_xt, ct) + apply(coef_x0, c0) + apply(chol, noise.draw(design.q))
@@ -160,7 +176,8 @@ def fit_steps(
         Steps for `bound` (`FittedLoss`) and `sample_ancestral`; of several choices {choice: steps}.
 
     Raises:
-        ValueError: an unknown choice or basis, a basis where q is not normal, and see `residuals`.
+        ValueError: an unknown choice or basis, a basis where q is not normal or some coordinates do not move, and see
+            `residuals`.
 
     Examples:
         >>> import torch
@@ -200,8 +217,9 @@ def in_residual_pca(errors: Residuals) -> tuple[Residuals, Basis]:
     directions fit other images.
 
     Raises:
-        ValueError: there are not two images.
+        ValueError: there are not two images, or some coordinates do not move.
     """
+    errors.need_all_moving()
     if errors.n_images < 2:
         raise ValueError("residual_pca needs residuals of two or more images, found those of one")
     even = errors.image % 2 == 0
@@ -210,7 +228,7 @@ def in_residual_pca(errors: Residuals) -> tuple[Residuals, Basis]:
 
 
 def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed: int = 0) -> FittedStep | ResidualStep:
-    """The step of one interval for a choice other than `unit`.
+    """The step of one interval for a choice other than `unit`, fitted to the coordinates that move.
 
     Args:
         errors: residuals of the interval, in the coordinates of the design.
@@ -226,9 +244,24 @@ def fit_step(errors: Residuals, choice: str, *, basis: Basis | None = None, seed
     spread, shaped = parsed(choice)
     if spread == "unit":
         raise ValueError("unit: nothing is fitted")
+    if basis is None and not errors.all_move:
+        return _of_moving(errors, choice, seed)
     errors = errors.rotated(basis)
     step = _SCALES[spread](errors, basis)
     return _with_shape(errors, step, seed) if shaped else step
+
+
+def _of_moving(errors: Residuals, choice: str, seed: int) -> FittedStep:
+    """The step of the coordinates that move; the scale of the others, which is never used, is 1."""
+    moves = errors.moves
+    if not moves.any():
+        return FittedStep(Normal(), torch.ones((), dtype=torch.float64))
+    moving = Residuals(errors.q, errors.delta[:, moves], errors.x0_hat[:, moves], errors.image)
+    step = fit_step(moving, choice, seed=seed)
+    scale = step.scale
+    if scale.dim():
+        scale = torch.ones(moves.shape, dtype=torch.float64).masked_scatter(moves, scale)
+    return FittedStep(step.shape, scale, step.edges, step.factors)
 
 
 def parsed(choice: str) -> tuple[str, bool]:
@@ -334,7 +367,7 @@ def _with_shape(errors: Residuals, step: FittedStep, seed: int) -> FittedStep:
     held = folds == 0
     if held.any() and not held.all():
         fitted = scale_mixture(squares[~held], least=least)
-        if _excess(squares[held], *fitted) >= 0:
+        if excess_cost(squares[held], *fitted) >= 0:
             return step
     mixture, deviation = ScaleMixture.standardised(*scale_mixture(squares, least=least))
     return FittedStep(mixture, step.scale * deviation, step.edges, step.factors, step.basis)
@@ -355,42 +388,3 @@ def _scaled_squares(errors: Residuals, scale: Tensor, seed: int) -> tuple[Tensor
     fold = (errors.image % FOLDS).unsqueeze(1).expand_as(delta).flatten()[::thin]
     z = errors.q.sample((again, len(flat)), generator=g, dtype=torch.float64)
     return ((z - flat) / width).square().flatten(), fold.repeat(again)
-
-
-def scale_mixture(
-    squares: Tensor, *, n_parts: int = N_PARTS, least: float = 1e-4, rounds: int = 400
-) -> tuple[list[float], list[float]]:
-    """(weights, variances) of the zero-mean scale mixture of normals that is likeliest for numbers x, by EM.
-
-    The mixture sees x² alone, which is counted in 1,000 bins of equal ratio, each with its mean.
-
-    Args:
-        squares: x², (N,).
-        n_parts: normals of the mixture.
-        least: smallest variance of a part.
-        rounds: of EM.
-    """
-    squares = squares.double()
-    edges = torch.logspace(-4, 8, 1000, dtype=torch.float64) * squares.mean()
-    place = torch.bucketize(squares, edges)
-    count = torch.bincount(place, minlength=1001).double()
-    total = torch.bincount(place, squares, minlength=1001)
-    square, share = (total / count)[count > 0], count[count > 0] / len(squares)
-    mean = (square * share).sum()
-    variances = (mean * torch.logspace(-0.7, 0.9, n_parts, dtype=torch.float64)).clamp(min=least)
-    weights = torch.full_like(variances, 1 / n_parts)
-    for _ in range(rounds):
-        log = weights.log() - 0.5 * variances.log() - 0.5 * square.unsqueeze(1) / variances
-        belongs = log.softmax(1) * share.unsqueeze(1)
-        weights = belongs.sum(0).clamp(min=1e-9)
-        variances = ((belongs * square.unsqueeze(1)).sum(0) / weights).clamp(min=least)
-    return (weights / weights.sum()).tolist(), variances.tolist()
-
-
-def _excess(squares: Tensor, weights: list[float], variances: list[float]) -> float:
-    """Mean of −log density of the mixture minus that of the normal of variance 1, nats."""
-    w, v = (torch.tensor(part, dtype=torch.float64) for part in (weights, variances))
-    total = torch.zeros_like(squares)
-    for weight, variance in zip(w, v, strict=True):
-        total += weight / variance.sqrt() * torch.exp(-0.5 * squares / variance)
-    return (-total.clamp(min=1e-300).log() - 0.5 * squares).mean().item()

@@ -67,7 +67,8 @@ def generate(
     threads: Threads = 0,
 ) -> None:
     """Draw any number of images from a run or a pipeline; the same command resumes if it was killed."""
-    from nonnormal.steps import get
+    from nonnormal.files import own
+    from nonnormal.steps import get, source_files
     from nonnormal.study.results.generation import generate as fill
 
     if step is not None:
@@ -75,6 +76,8 @@ def generate(
     device = prepare_torch(device, threads)
     load = _of_folder if source.is_dir() else _of_study
     settings, channels, draw = load(source, run, nfe, step, batch_size, device)
+    if files := source_files(settings["step"]):
+        settings["step_code"] = own.code_of(files)
     # A GPU draws other random numbers than a CPU.
     fill(out, n, batch_size, settings | {"seed": seed, "device": device}, draw, channels)
     print(out)

@@ -49,6 +49,8 @@ def check_initial_weights(study: Study, layout: Layout, run: str) -> None:
     key = f"{study.path(run)}.training.init_from"
     if start.resolve() == layout.weights(run).resolve():
         raise ValueError(f"{key}: {start} is the output of this training; name a copy of it elsewhere")
+    if start.resolve() in {layout.checkpoint(name).resolve() for name in study.networks}:
+        raise ValueError(f"{key}: {start} is replaced and removed by a training of this study; name a copy elsewhere")
     if not start.is_file():
         if start in map(layout.weights, study.networks):
             return

@@ -97,7 +97,7 @@ def _drawn(
         paths = [folder / _name(i, suffix) for i in numbers]
         if all(path.is_file() for path in paths):
             continue
-        images = draw([derive(seed, "generate", i) for i in numbers]).permute(0, 2, 3, 1).numpy()
+        images = draw([derive(seed, "generate", i) for i in numbers]).cpu().permute(0, 2, 3, 1).numpy()
         yield from ((image, path) for image, path in zip(images, paths, strict=True) if not path.is_file())
 
 

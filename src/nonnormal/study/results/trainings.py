@@ -50,23 +50,32 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
     """Differences between two runs over their trainings, for each number that both have.
 
     The interval is Welch's where both have several trainings; else that of two independent intervals over images.
+    Samples of all trainings are drawn from the same seeds, so for them both are added in quadrature.
 
     Args:
         rows: of a summary, `summary.tidy`, with a row a training.
 
     Returns:
         The rows of the run's first training with the difference as `value`, `low` and `high`, the fewer of both numbers
-        of trainings as `trainings`, `other` as `against`, and both means as `of_run` and `of_other`.
+        of trainings as `trainings`, `other` as `against`, and both means as `of_run` and `of_other`. They have a `step`
+        only where a network is sampled with several.
     """
     rows = rows[rows.run.isin((run, other)) & rows.against.isna()]
-    table = []
-    for _, group in rows.groupby(_alike(rows, {*_MEASURED, *_OF_RUNS} - {"nfe"}), sort=False):
+    table, several = [], rows.groupby(["run", "metric"]).step.transform("nunique") > 1
+    # A network that is sampled with several steps is compared step by step; else its step is the run's own.
+    steps = rows.step.where(several.groupby(rows.metric).transform("any"))
+    rows = rows.assign(step=steps)
+    keys = _alike(rows, {*_MEASURED, *_OF_RUNS} - {"nfe", "step"})
+    for _, group in rows.groupby(keys, sort=False):
         first, second = (group[group.run == name] for name in (run, other))
         if first.empty or second.empty:
             continue
         count = min(len(first), len(second))
         if count > 1:
             value, low, high = t_difference(first.value.to_numpy(), second.value.to_numpy())
+            if first.sampler.notna().any():
+                half = np.hypot(high - value, np.hypot(*((its.high - its.low).mean() / 2 for its in (first, second))))
+                low, high = value - half, value + half
         else:
             a, b = (over_trainings(each).iloc[0] if len(each) > 1 else each.iloc[0] for each in (first, second))
             value = a.value - b.value

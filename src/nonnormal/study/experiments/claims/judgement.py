@@ -4,7 +4,9 @@ A claim holds if all of the 95 % interval satisfies the threshold, fails if none
 A claim that compares trained networks is judged by the interval over trainings, each compared with its partner; with a
 single training it is undecided. A claim about samplers or bounds of the same networks is judged by the interval over
 images for one training; for several trainings, which share their images, by this interval and that over trainings, with
-half-widths added in quadrature.
+half-widths added in quadrature. So are samples of trained networks: all trainings draw from the same seeds, and more
+trainings do not reduce the scatter of these. For bounds of trained networks on the same held-out images, that part is
+small, and the half-width over images, which treats both sides as independent, would be far too large.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Outcome:
 class Number:
     """The number of one training: value and 95 % interval over images, number of images, and name of the network.
 
-    The base is the value it was compared with, or None.
+    The base is the value it was compared with, or None; `drawn` says whether the images are samples.
     """
 
     key: tuple
@@ -66,11 +68,15 @@ class Number:
     high: float
     images: int
     base: float | None = None
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A number over trainings: its interval, and the half-widths that this has from trainings and from images."""
+    """A number over trainings: its interval, and the half-widths that this has from trainings and from images.
+
+    The half-width from trainings is infinite for one training.
+    """
 
     value: float
     low: float
@@ -109,9 +115,10 @@ def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], 
     """The number that tests a claim of that unit, and the verdict.
 
     Over images, the two sides of a comparison are treated as independent; if they share images or seeds, the true
-    interval is narrower. The interval of a maximum (minimum) runs between the largest (smallest) ends of all intervals;
-    if one of m numbers is enough, each interval has the level 1 − 0.05/m (Bonferroni). A mean is taken within each
-    training, or within each network for claims about the same networks, before the interval over these.
+    interval is narrower. The interval of a maximum (minimum) of m numbers runs between the largest (smallest) ends of
+    all intervals. Its lower (upper) end is that of one of them, whichever chance favours, so for this end each has the
+    level 1 − 0.05/m (Bonferroni). A mean is taken within each training, or within each network for claims about the
+    same networks, before the interval over these.
     """
     numbers, found = _numbers(test, summary, names)
     if not all(math.isfinite(x) for number in numbers for x in (number.value, number.low, number.high)):
@@ -127,13 +134,13 @@ def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], 
         if min(map(len, groups)) < 2:
             return Outcome(UNDECIDED, None, trainings=1, needs="2 trainings or more", data=tuple(data))
         groups = [_in_scatters(group) for group in groups]
-    level = 0.05 / len(groups) if test.one_suffices else 0.05
-    pooled = [_pooled(group, unit, level) for group in groups]
-    pooled = [_size(number) if test.compare == "distance" else number for number in pooled]
-    pick = min if test.reduce == "min" else max
-    estimate = Estimate(
-        *(pick(getattr(number, key) for number in pooled) for key in ("value", "low", "high")), len(by_key)
-    )
+    alone, together = ([_pooled(group, unit, level) for group in groups] for level in (0.05, 0.05 / len(groups)))
+    if test.compare == "distance":
+        alone, together = ([_size(number) for number in pooled] for pooled in (alone, together))
+    pick, (lows, highs) = (min, (alone, together)) if test.reduce == "min" else (max, (together, alone))
+    ends = (pick(number.low for number in lows), pick(number.high for number in highs))
+    estimate = Estimate(pick(number.value for number in alone), *ends, len(by_key))
+    pooled = together if test.one_suffices else alone
     decisive = max(pooled, key=lambda number: (number.high - number.low) / (_gap(test, number) or math.inf))
     trainings = min(number.trainings for number in pooled)
     value_unit = {"ratio": "ratio", "scatter": "standard deviations"}.get(test.compare, found[0]["unit"])
@@ -235,18 +242,18 @@ def _compared(row: Row, other: Row | None, test: Measurement, order: Mapping[str
     rank = _rank(row, order)
     if rank is None and other is not None:
         rank = _rank(other, order)
-    network, images = (row["run"], rank), int(row["n"])
+    network, images, drawn = (row["run"], rank), int(row["n"]), row["sampler"] is not None
     if other is None:
-        return Number(key, network, a, low, high, images)
+        return Number(key, network, a, low, high, images, drawn=drawn)
     b, b_low, b_high = (float(other[key]) for key in ("value", "low", "high"))
     if test.compare != "ratio":
         value, below, above = a - b, math.hypot(a - low, b_high - b), math.hypot(high - a, b - b_low)
-        return Number(key, network, value, value - below, value + above, images, b)
+        return Number(key, network, value, value - below, value + above, images, b, drawn)
     if a <= 0 or b <= 0:
         raise _Untestable(f"has numbers of {row['metric']} that have no ratio")
     value = a / b
     below, above = math.hypot((a - low) / a, (b_high - b) / b), math.hypot((high - a) / a, (b - b_low) / b)
-    return Number(key, network, value, value * (1 - below), value * (1 + above), images, b)
+    return Number(key, network, value, value * (1 - below), value * (1 + above), images, b, drawn)
 
 
 # ---- over trainings --------------------------------------------------------------------------------------------------
@@ -260,7 +267,8 @@ def _means(numbers: list[Number], unit: str) -> list[Number]:
     means = []
     for group in groups.values():
         averages = (float(np.mean([getattr(number, name) for number in group])) for name in ("value", "low", "high"))
-        means.append(Number((), group[0].network, *averages, min(number.images for number in group)))
+        images, drawn = min(number.images for number in group), any(number.drawn for number in group)
+        means.append(Number((), group[0].network, *averages, images, drawn=drawn))
     return means
 
 
@@ -286,7 +294,9 @@ def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
     if n == 1:
         return Pooled(value, value - below, value + above, trained, images, math.inf, by_image)
     half = float(t_half(np.std([number.value for number in group], ddof=1), n, level))
-    whole = math.hypot(half, by_image) if unit in (IMAGE, IMAGE_SEED) else half
+    if unit not in (IMAGE, IMAGE_SEED) and not any(number.drawn for number in group):
+        by_image = 0.0
+    whole = math.hypot(half, by_image)
     return Pooled(value, value - whole, value + whole, trained, images, half, by_image)
 
 
@@ -311,9 +321,21 @@ def _needs(test: Measurement, number: Pooled, unit: str) -> str:
     if unit == TRAINING and number.trainings < 2:
         # The scatter over trainings is unknown; over images it is less.
         return f"{_trainings(number.by_image / float(norm.isf(0.025)), gap)} trainings or more"
-    if unit == TRAINING or (number.trainings > 1 and number.by_training > number.by_image):
-        return f"{_trainings(number.by_training / float(t_half(1.0, number.trainings)), gap)} trainings"
-    return f"{_rounded(number.images * (number.by_image / gap) ** 2)} images"
+    by_image, by_training = number.by_image, number.by_training if number.trainings > 1 else 0.0
+    scatter = number.by_training / float(t_half(1.0, number.trainings)) if by_training else 0.0
+
+    def left(other: float) -> float:
+        """Half-width that the other part leaves to one."""
+        return math.sqrt(max(gap**2 - other**2, 0.0))
+
+    if by_training > by_image and left(by_image):
+        return f"{_trainings(scatter, left(by_image))} trainings"
+    if left(by_training):
+        return f"{_rounded(number.images * (by_image / left(by_training)) ** 2)} images"
+    if left(by_image):
+        return f"{_trainings(scatter, left(by_image))} trainings"
+    images = _rounded(number.images * 2 * (by_image / gap) ** 2)
+    return f"{_trainings(scatter, gap / math.sqrt(2))} trainings with {images} images each"
 
 
 def _trainings(scatter: float, gap: float) -> str:

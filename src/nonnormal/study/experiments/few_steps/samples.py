@@ -1,6 +1,7 @@
 """Distances of samples with fitted steps, and with scaled noise of unit steps, against the normal unit step.
 
-Images of all steps share their seeds.
+Images of all steps of a network share their seeds. Each network has seeds of its own: `tables.rules` chooses the step
+for a network by the others, and with seeds in common the luck of theirs would be in its number, too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def measure(context: Context) -> pd.DataFrame:
     study, section = context.study, context.study.few_steps
     denoiser = context.network()
     point = normal_design(study, context.run, denoiser)
-    seeds = study.image_seeds("few-steps samples", section.n_images)
+    seeds = study.image_seeds(f"few-steps samples {context.run}", section.n_images)
     sampled = section.choices if section.sampled is None else section.sampled
     chains = [chain for chain in load_chains(context) if chain.grid == UNIFORM and chain.choice in sampled]
     rows, held_out = [], _nearest(context, context.data.test.images)

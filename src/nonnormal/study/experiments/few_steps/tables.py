@@ -62,7 +62,8 @@ def rules(table: pd.DataFrame) -> pd.DataFrame:
     """The best step for samples by number of calls: the one with the smallest mean distance over networks.
 
     Its gain over the normal unit step is free of selection bias: for each network, the step is chosen by the other
-    networks. `rule` chooses among all steps, `rule_normal` among factors on the normal one. Three networks are needed.
+    networks, which draw from other seeds. `rule` chooses among all steps, `rule_normal` among factors on the normal
+    one. Three networks are needed.
     """
     gaps = table[(table.measure == "fid_difference") & table.run.notna()].sort_values("run", kind="stable")
     n_runs, rows = gaps.run.nunique(), []

@@ -18,7 +18,7 @@ from nonnormal.study.results.paths import Layout
 from nonnormal.study.results.summary import CONDITIONS, read_table
 from nonnormal.study.results.trainings import differences
 
-_NOT_TOLD = {"against", "limit", "step", "of_run", "of_other"}  # of two runs side by side, which may differ in them
+_NOT_TOLD = {"against", "limit", "of_run", "of_other"}  # of two runs side by side, which may differ in them
 
 
 def of_claims(study: Study, numbers: pd.DataFrame) -> dict[str, list[int]]:
@@ -89,7 +89,7 @@ def compared(
             paired = numbers[(numbers.run == run) & (numbers.against == other)]
             seen = differences(_without_own(rows, run, other), run, other)
             seen = seen.assign(trainings=seen.trainings.mask(seen.trainings == 1).astype("Int64"))
-            if lines := [*_lines(seen, common), *_lines(paired, common)]:
+            if lines := [*_lines(seen, common), *_lines(paired.assign(step=None), common)]:
                 found[f"{run}|{other}"] = lines
     return found
 
