@@ -216,7 +216,8 @@ def test_the_rule_is_told_by_networks_that_did_not_choose_it():
 def test_networks_that_choose_a_step_draw_from_other_seeds(monkeypatch):
     asked = []
     monkeypatch.setattr(samples, "drawn", lambda *given, **_: asked.append(given[5]) or torch.zeros(8))
-    monkeypatch.setattr(samples, "_rows", lambda *_: [])
+    for name in ("_rows", "_nearest", "_copied"):
+        monkeypatch.setattr(samples, name, lambda *_: [])
     monkeypatch.setattr(samples, "load_chains", lambda context: [])
     monkeypatch.setattr(samples, "frame", lambda rows: rows)
     study = validate(changed(runs=["nn", "other"]) | {"runs": {"nn": {}, "other": {}}}, "tiny.yaml")

@@ -1200,6 +1200,12 @@ def test_facts_are_json_values():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_the_kth_trainings_of_all_runs_share_image_seeds_that_no_other_training_has():
+    seeds = lambda training: validate(BASE, "x").image_seeds("sample", 50, training)  # noqa: E731
+    assert seeds("a@1") == seeds("b@1") and seeds("a") == seeds("b") == validate(BASE, "x").image_seeds("sample", 50)
+    assert not set(seeds("a@1")) & {*seeds("a"), *seeds("a@2")}
+
+
 def test_image_seeds_are_named_by_study_seed_purpose_and_image_alone():
     found, reseeded = validate(BASE, "x"), validate(changed("seed", 1), "x")
     seeds = found.image_seeds("sample", 50)

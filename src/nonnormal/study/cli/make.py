@@ -197,14 +197,14 @@ def sample(
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Draw samples of one run; image i has the same seed in every run."""
+    """Draw samples of one training; image i has the same seed in the k-th training of every run."""
     from nonnormal.study.results.artifacts import network, write_samples
     from nonnormal.study.results.drawing import ancestral
 
     study, layout = open_study(study_file)
     device = prepare_torch(device, threads)
     denoiser = network(study, layout, run, device)
-    seeds = study.image_seeds("sample", study.sampling.n_images)
+    seeds = study.image_seeds("sample", study.sampling.n_images, run)
     for n in study.sample_steps if nfe is None else [nfe]:
         levels = ancestral(study, run, denoiser, n, seeds, device=device)
         print(write_samples(study, layout, run, n, levels))

@@ -324,9 +324,14 @@ class Study(Settings):
         """Seed of the run's training, from study seed, run and the training's own seed."""
         return derive(self.seed, run_of(run), "train", self.run(run).training.seed)
 
-    def image_seeds(self, purpose: str, n: int) -> list[int]:
-        """Seeds of images 0 … n − 1 for a purpose; the same for all runs, so that rows compare like with like."""
-        return [derive(self.seed, purpose, i) for i in range(n)]
+    def image_seeds(self, purpose: str, n: int, training: str = "") -> list[int]:
+        """Seeds of images 0 … n − 1 for a purpose; the same for all runs, so that rows compare like with like.
+
+        Samples of a training `run@k` have seeds of their own, the same for the k-th training of all runs, so that the
+        scatter over trainings contains that of the seeds.
+        """
+        own = "".join(training.partition("@")[1:])
+        return [derive(self.seed, purpose + own, i) for i in range(n)]
 
 
 @cache

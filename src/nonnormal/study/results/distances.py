@@ -69,6 +69,7 @@ def held_out_rows(study: Study, data: ImageData, reference: Reference, device: s
 
 def with_each_step(
     study: Study,
+    run: str,
     step_families: Sequence[str],
     n_images: Mapping[int, int],
     purpose: str,
@@ -81,7 +82,7 @@ def with_each_step(
         draw: uint8 images by step, number of steps and seeds.
     """
     for n_steps in sorted(n_images):
-        seeds = study.image_seeds(purpose, n_images[n_steps])
+        seeds = study.image_seeds(purpose, n_images[n_steps], run)
         normal = draw("normal", n_steps, seeds).cpu()
         for step in step_families:
             images = normal if step == "normal" else draw(step, n_steps, seeds).cpu()

@@ -1,7 +1,8 @@
 """Trainings as replicates: rows of a summary with one number for all trainings of a run, and differences between runs.
 
 The unit of an interval is the training where a run has several: its interval is Student's over their values, all on the
-same images and seeds. A run that was trained once keeps the interval of its row, whose unit is the image.
+same held-out images, each with samples from seeds of its own (`Study.image_seeds`). A run that was trained once keeps
+the interval of its row, whose unit is the image.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
     """Differences between two runs over their trainings, for each number that both have.
 
     The interval is Welch's where both have several trainings; else that of two independent intervals over images.
-    Samples of all trainings are drawn from the same seeds, so for them both are added in quadrature.
 
     Args:
         rows: of a summary, `summary.tidy`, with a row a training.
@@ -73,9 +73,6 @@ def differences(rows: pd.DataFrame, run: str, other: str) -> pd.DataFrame:
         count = min(len(first), len(second))
         if count > 1:
             value, low, high = t_difference(first.value.to_numpy(), second.value.to_numpy())
-            if first.sampler.notna().any():
-                half = np.hypot(high - value, np.hypot(*((its.high - its.low).mean() / 2 for its in (first, second))))
-                low, high = value - half, value + half
         else:
             a, b = (over_trainings(each).iloc[0] if len(each) > 1 else each.iloc[0] for each in (first, second))
             value = a.value - b.value

@@ -4,9 +4,9 @@ A claim holds if all of the 95 % interval satisfies the threshold, fails if none
 A claim that compares trained networks is judged by the interval over trainings, each compared with its partner; with a
 single training it is undecided. A claim about samplers or bounds of the same networks is judged by the interval over
 images for one training; for several trainings, which share their images, by this interval and that over trainings, with
-half-widths added in quadrature. So are samples of trained networks: all trainings draw from the same seeds, and more
-trainings do not reduce the scatter of these. For bounds of trained networks on the same held-out images, that part is
-small, and the half-width over images, which treats both sides as independent, would be far too large.
+half-widths added in quadrature. The k-th trainings of all runs draw samples from the same seeds, others from other
+seeds, so that an interval over trainings contains the scatter of seeds. Bounds of all are on the same held-out images;
+the part of these is small, and the half-width over images, which treats both sides as independent, is far too large.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Outcome:
 class Number:
     """The number of one training: value and 95 % interval over images, number of images, and name of the network.
 
-    The base is the value it was compared with, or None; `drawn` says whether the images are samples.
+    The base is the value it was compared with, or None.
     """
 
     key: tuple
@@ -68,7 +68,6 @@ class Number:
     high: float
     images: int
     base: float | None = None
-    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,18 +241,18 @@ def _compared(row: Row, other: Row | None, test: Measurement, order: Mapping[str
     rank = _rank(row, order)
     if rank is None and other is not None:
         rank = _rank(other, order)
-    network, images, drawn = (row["run"], rank), int(row["n"]), row["sampler"] is not None
+    network, images = (row["run"], rank), int(row["n"])
     if other is None:
-        return Number(key, network, a, low, high, images, drawn=drawn)
+        return Number(key, network, a, low, high, images)
     b, b_low, b_high = (float(other[key]) for key in ("value", "low", "high"))
     if test.compare != "ratio":
         value, below, above = a - b, math.hypot(a - low, b_high - b), math.hypot(high - a, b - b_low)
-        return Number(key, network, value, value - below, value + above, images, b, drawn)
+        return Number(key, network, value, value - below, value + above, images, b)
     if a <= 0 or b <= 0:
         raise _Untestable(f"has numbers of {row['metric']} that have no ratio")
     value = a / b
     below, above = math.hypot((a - low) / a, (b_high - b) / b), math.hypot((high - a) / a, (b - b_low) / b)
-    return Number(key, network, value, value * (1 - below), value * (1 + above), images, b, drawn)
+    return Number(key, network, value, value * (1 - below), value * (1 + above), images, b)
 
 
 # ---- over trainings --------------------------------------------------------------------------------------------------
@@ -267,8 +266,7 @@ def _means(numbers: list[Number], unit: str) -> list[Number]:
     means = []
     for group in groups.values():
         averages = (float(np.mean([getattr(number, name) for number in group])) for name in ("value", "low", "high"))
-        images, drawn = min(number.images for number in group), any(number.drawn for number in group)
-        means.append(Number((), group[0].network, *averages, images, drawn=drawn))
+        means.append(Number((), group[0].network, *averages, min(number.images for number in group)))
     return means
 
 
@@ -294,7 +292,7 @@ def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
     if n == 1:
         return Pooled(value, value - below, value + above, trained, images, math.inf, by_image)
     half = float(t_half(np.std([number.value for number in group], ddof=1), n, level))
-    if unit not in (IMAGE, IMAGE_SEED) and not any(number.drawn for number in group):
+    if unit not in (IMAGE, IMAGE_SEED):
         by_image = 0.0
     whole = math.hypot(half, by_image)
     return Pooled(value, value - whole, value + whole, trained, images, half, by_image)

@@ -14,6 +14,7 @@ from nonnormal.data import scale
 from nonnormal.metrics.copies import copied_share, nearest_distances
 from nonnormal.processes import uniform_times
 from nonnormal.steps import FittedStep, Step, get
+from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.few_steps.chains import PIXEL, UNIFORM, load_chains, normal_design
 from nonnormal.study.results.context import Context
@@ -32,7 +33,7 @@ def measure(context: Context) -> pd.DataFrame:
     study, section = context.study, context.study.few_steps
     denoiser = context.network()
     point = normal_design(study, context.run, denoiser)
-    seeds = study.image_seeds(f"few-steps samples {context.run}", section.n_images)
+    seeds = study.image_seeds(f"few-steps samples {run_of(context.run)}", section.n_images, context.run)
     sampled = section.choices if section.sampled is None else section.sampled
     chains = [chain for chain in load_chains(context) if chain.grid == UNIFORM and chain.choice in sampled]
     rows, held_out = [], _nearest(context, context.data.test.images)

@@ -83,7 +83,7 @@ class Scene:
         n, model = self.study.phase_space.n_images, counted(self.denoiser)
         options = dict(
             times=TIMES[grid](n_steps, process.t_min),
-            seeds=self.study.image_seeds("recipe", n),
+            seeds=self.study.image_seeds("recipe", n, self.run),
             dtype=getattr(torch, self.study.sampling.dtype),
             device=self.device,
             batch_size=self.study.sampling.batch_size,

@@ -37,7 +37,7 @@ def pretrained_rows(
     rows, shown, common = [], {}, {"network": network.origin, "network_sha256": network.sha256}
     section = study.pretrained
     n_images = dict.fromkeys(section.nfe, section.n_images)
-    for step, n_steps, images, normal in with_each_step(study, section.step_families, n_images, "pretrained", draw):
+    for step, n_steps, images, normal in with_each_step(study, "", section.step_families, n_images, "pretrained", draw):
         shown[f"{n_steps}/{step}"] = images[:SHOWN].clone()
         conditions = {"sampler": "NonNormalScheduler", "step": step, "dtype": "float32", **common}
         rows += distance_rows(study, None, images, reference, n_steps, conditions, device, "pretrained_")

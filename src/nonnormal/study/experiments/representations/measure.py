@@ -63,7 +63,8 @@ def representation_rows(
         nats, nfe = flow_bound(denoiser, point.process, x0, rtol=tolerance, atol=tolerance, **shared)
         bits(nats, nfe, bound="flow", dequantisation="uniform", trace="hutchinson", tolerance=tolerance)
     for count in sorted(set(section.nfe)):
-        drawn = ancestral(study, run, denoiser, count, study.image_seeds("design", section.n_images), device=device)
+        drawn_from = study.image_seeds("design", section.n_images, run)
+        drawn = ancestral(study, run, denoiser, count, drawn_from, device=device)
         conditions = facts | {"sampler": "ancestral", "step": str(point.p)}
         rows += distance_rows(
             study, run, drawn.cpu(), reference, count, conditions, device, "representation_", metrics=("fid", "kid")

@@ -59,7 +59,9 @@ def step_swap_rows(
     rows = _share_rows(study, run, denoiser)
     gaps: dict[int, dict[str, dict[str, np.ndarray]]] = {}
     section = study.step_swap
-    for step, n_steps, images, normal in with_each_step(study, section.step_families, section.images, "exchange", draw):
+    for step, n_steps, images, normal in with_each_step(
+        study, run, section.step_families, section.images, "exchange", draw
+    ):
         conditions = sampled_with(study, run, step)
         rows += distance_rows(study, run, images, reference, n_steps, conditions, device, "step_swap_", ("fid",))
         if step == _NORMAL:
