@@ -1,6 +1,7 @@
 """Few network calls: rows of fitted steps and samples, intervals, the file of steps, the optimum, and settings."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -218,6 +219,7 @@ def test_networks_that_choose_a_step_draw_from_other_seeds(monkeypatch):
     monkeypatch.setattr(samples, "drawn", lambda *given, **_: asked.append(given[5]) or torch.zeros(8))
     for name in ("_rows", "_nearest", "_copied"):
         monkeypatch.setattr(samples, name, lambda *_: [])
+    monkeypatch.setattr(Small, "data", SimpleNamespace(test=SimpleNamespace(images=None)))
     monkeypatch.setattr(samples, "load_chains", lambda context: [])
     monkeypatch.setattr(samples, "frame", lambda rows: rows)
     study = validate(changed(runs=["nn", "other"]) | {"runs": {"nn": {}, "other": {}}}, "tiny.yaml")
