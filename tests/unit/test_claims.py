@@ -230,6 +230,15 @@ def test_a_difference_in_scatters_is_one_in_standard_deviations_of_training_agai
     assert (found.verdict, found.value_unit) == ("holds", "standard deviations")
 
 
+def test_a_standard_deviation_of_a_few_trainings_is_uncertain_itself():
+    """Of networks that differ by 2 standard deviations, at most as many are told apart from 2 as 95 % intervals err."""
+    rng, beyond, draws = np.random.default_rng(5), 0, 400
+    for _ in range(draws):
+        rows = trained(values=2 + rng.normal(size=5), base=rng.normal(size=5))
+        beyond += verdict(SIDES | {"below": 2, "compare": "scatter"}, *rows, unit="training").verdict == "fails"
+    assert beyond <= 0.025 * draws  # without it 11 % are
+
+
 def test_a_mean_is_taken_within_each_training_or_network():
     rows = [
         row("m", value, 0.0, run=run, train_seed=k, nfe=n)
