@@ -202,6 +202,67 @@ def test_networks_are_compared_training_by_training_with_students_interval():
     assert by_image.high - by_image.value == pytest.approx((half**2 + 2) ** 0.5)
 
 
+def test_one_training_decides_nothing_about_trained_networks():
+    rows = trained(values=(9.0,), base=(0.5,))
+    found = verdict(SIDES | {"above": 0}, *rows, unit="training")
+    assert (found.verdict, found.needs, found.trainings) == ("undecided", "2 trainings or more", 1)
+    assert found.estimate.low > 8
+    assert verdict(SIDES | {"above": 0}, *rows, unit="image seed").verdict == "holds"
+    scatter = verdict(SIDES | {"below": 2, "compare": "scatter"}, *rows, unit="training")
+    assert (scatter.verdict, scatter.estimate, scatter.needs) == ("undecided", None, "2 trainings or more")
+
+
+def test_a_difference_in_scatters_is_one_in_standard_deviations_of_training_again():
+    test = SIDES | {"below": 2, "compare": "scatter"}
+    found = verdict(test, *trained(base=(0.5, 0.6, 0.7), values=(0.55, 0.65, 0.75)), unit="training")
+    assert found.estimate.value == pytest.approx(0.5)
+    assert (found.verdict, found.value_unit) == ("holds", "standard deviations")
+
+
+def test_a_standard_deviation_of_a_few_trainings_is_uncertain_itself():
+    """Of networks that differ by 2 standard deviations, at most as many are told apart from 2 as 95 % intervals err."""
+    rng, beyond, draws = np.random.default_rng(5), 0, 400
+    for _ in range(draws):
+        rows = trained(values=2 + rng.normal(size=5), base=rng.normal(size=5))
+        beyond += verdict(SIDES | {"below": 2, "compare": "scatter"}, *rows, unit="training").verdict == "fails"
+    assert beyond <= 0.025 * draws  # without it 11 % are
+
+
+def test_a_mean_is_taken_within_each_training_or_network():
+    rows = [
+        row("m", value, 0.0, run=run, train_seed=k, nfe=n)
+        for k, run, n, value in [
+            (0, "a", 1, 1.0),
+            (0, "a", 2, 3.0),
+            (0, "c", 1, 2.0),
+            (1, "a", 1, 4.0),
+            (1, "a", 2, 2.0),
+            (1, "c", 1, 9.0),
+        ]
+    ]
+    test = {"rows": "metric == 'm'", "reduce": "mean", "above": 0}
+    by_training = verdict(test, *rows, unit="training")
+    assert (by_training.estimate.value, by_training.trainings) == (3.5, 2)  # (2 + 5)/2
+    by_network = verdict(test, *rows, unit="image seed")
+    assert (by_network.estimate.value, by_network.trainings) == (4.0, 4)  # (2 + 2 + 3 + 9)/4
+
+
+def test_how_many_trainings_would_decide_it_at_this_scatter():
+    """With that many the interval leaves 0, with one fewer it does not."""
+    values = (1.0, -0.5, 0.7, 0.2)
+    found = verdict(SIDES | {"above": 0}, *trained(values=values, base=(0.0,) * 4), unit="training")
+    n = int(found.needs.removesuffix(" trainings"))
+    mean, scatter = np.mean(values), np.std(values, ddof=1)
+    assert found.verdict == "undecided"
+    assert n > 4
+    assert student.isf(0.025, n - 1) * scatter / n**0.5 < mean <= student.isf(0.025, n - 2) * scatter / (n - 1) ** 0.5
+
+
+def test_how_many_images_would_decide_it_at_this_scatter():
+    found = verdict({"rows": "metric == 'm'", "above": 0.9}, {**row("m", 1.0, 0.3), "n": 1000}, unit="image seed")
+    assert (found.verdict, found.needs) == ("undecided", "9,000 images")
+
+
 @pytest.mark.parametrize(
     ("half", "values", "needs"),
     [

@@ -133,7 +133,10 @@ def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], 
         if min(map(len, groups)) < 2:
             return Outcome(UNDECIDED, None, trainings=1, needs="2 trainings or more", data=tuple(data))
         groups = [_in_scatters(group) for group in groups]
-    alone, together = ([_pooled(group, unit, level) for group in groups] for level in (0.05, 0.05 / len(groups)))
+    alone, together = (
+        [_pooled(group, unit, level, of_scatter=test.compare == "scatter") for group in groups]
+        for level in (0.05, 0.05 / len(groups))
+    )
     if test.compare == "distance":
         alone, together = ([_size(number) for number in pooled] for pooled in (alone, together))
     pick, (lows, highs) = (min, (alone, together)) if test.reduce == "min" else (max, (together, alone))
@@ -278,8 +281,11 @@ def _in_scatters(group: list[Number]) -> list[Number]:
     ]
 
 
-def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
-    """The mean over trainings with its interval at 1 − level; for one training its interval over images."""
+def _pooled(group: list[Number], unit: str, level: float, *, of_scatter: bool = False) -> Pooled:
+    """The mean over trainings with its interval at 1 − level; for one training its interval over images.
+
+    If it is in units of a standard deviation over as many trainings K, that of this unit, value/√(2 (K − 1)), is added.
+    """
     n, images = len(group), min(number.images for number in group)
     trained = sum(number.network[1] is not None for number in group)
     wider = float(norm.isf(level / 2) / norm.isf(0.025))
@@ -294,6 +300,8 @@ def _pooled(group: list[Number], unit: str, level: float) -> Pooled:
     half = float(t_half(np.std([number.value for number in group], ddof=1), n, level))
     if unit not in (IMAGE, IMAGE_SEED):
         by_image = 0.0
+    if of_scatter:
+        half = math.hypot(half, float(norm.isf(level / 2)) * value / math.sqrt(2 * (n - 1)))
     whole = math.hypot(half, by_image)
     return Pooled(value, value - whole, value + whole, trained, images, half, by_image)
 
