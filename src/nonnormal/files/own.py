@@ -29,7 +29,10 @@ def imported(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:
-        raise ImportError(str(error) or type(error).__name__) from None
+        # The module itself is missing, and not one that it imports.
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        where = f" in the working folder {here} or on the Python path" if missing else ""
+        raise ImportError(f"{str(error) or type(error).__name__}{where}") from None
     finally:
         sys.path.remove(here)
 

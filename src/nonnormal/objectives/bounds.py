@@ -312,7 +312,8 @@ def need_grey_levels(x0: Tensor, levels: int) -> None:
         found = x0[~on_grid]
         raise ValueError(
             f"{len(found)} of {x0.numel()} numbers of the images are on none of {levels} equally spaced grey levels of "
-            f"[−1, 1], the first is {found[0].item():.6g}; data.scale(images, levels) makes such images"
+            f"[−1, 1], the first is {found[0].item():.6g}; nonnormal.data has quantise, which rounds to "
+            "levels, and scale, which makes images of them"
         )
 
 

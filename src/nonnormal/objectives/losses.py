@@ -133,7 +133,9 @@ def need_numbers(x0: Tensor) -> None:
         ValueError: the images are integers.
     """
     if not x0.is_floating_point():
-        raise ValueError(f"images are numbers in [−1, 1], found {x0.dtype}; data.scale(images, levels) makes them")
+        raise ValueError(
+            f"images are numbers in [−1, 1], found {x0.dtype}; nonnormal.data.scale(images, levels) makes them"
+        )
 
 
 def _trainable(loss: Loss) -> None:

@@ -66,7 +66,7 @@ def sources(*modules: str) -> tuple[str, ...]:
     queue = [module for module in modules if ":" not in module]
     packages = frozenset(module.partition(".")[0] for module in modules)
     if missing := [module for module in queue if _module_file(module, packages) is None]:
-        raise ValueError(f"no module of this package: {', '.join(missing)}")
+        raise ValueError(f"there is no module {', '.join(missing)}, which this command or its experiment needs")
     for function in set(modules).difference(queue):
         imported = _imported(*_functions(function)[1])
         queue += [name for name in imported if not name.startswith("nonnormal.study.cli")]  # which are named themselves
