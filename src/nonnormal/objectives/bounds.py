@@ -86,7 +86,7 @@ def bound(
     Args:
         denoiser: in VE coordinates.
         design: basis, process and step pair; the bridge walks with its q.
-        x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
+        x0: images (N, C, H, W) or points (N, C) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels, for the discrete reconstruction.
         n_steps: T.
         seeds: one an image; image i's terms depend on seed i alone.
