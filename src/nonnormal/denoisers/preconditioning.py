@@ -80,7 +80,7 @@ class NetworkDenoiser(Wrapper):
         sigma_data: standard deviation of the data, used by edm, with m = 0; None takes m and σ_d of each component.
         fourier: exponents n of the features sin(2ⁿπ αx), cos(2ⁿπ αx) that are appended to the channels; they let a
             network see on which grey level a nearly clean pixel stands.
-        components: U and the statistics of the data in it; pixels where it is None.
+        components: U and the statistics of the data in it; pixels if None.
         sees_levels: whether the network is given the noise share σ²/(σ²+σ_d²) of every component, scaled to [−1, 1],
             as C more channels, as an image Uᵀ(…); log_snr is then the mean over components.
 

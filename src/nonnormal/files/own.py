@@ -1,4 +1,4 @@
-"""Objects from elsewhere, "module:NAME": imported from the working folder or the Python path, with their source files.
+"""Objects of the user's own, "module:NAME": imported from the working folder or the Python path.
 
 To import a module runs its code. Names therefore come from what a user wrote, a study or an argument, and never from a
 file that was made or fetched. Knows nothing of what the objects are.
@@ -50,7 +50,7 @@ def loaded(path: str, base: type, label: str) -> Any:
     if isinstance(found, type) and issubclass(found, base):
         try:
             found = found()
-        except (Exception, SystemExit) as error:  # whatever a class from elsewhere does
+        except (Exception, SystemExit) as error:  # whatever the user's code does
             raise ValueError(f"{label} {path!r} cannot be made without arguments: {error}") from None
     if not isinstance(found, base):
         raise ValueError(f"{path!r} is no {base.__module__.rpartition('.')[0]}.{base.__name__}, but {found!r:.80}")

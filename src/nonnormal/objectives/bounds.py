@@ -91,9 +91,9 @@ def bound(
         n_steps: T.
         seeds: one an image; image i's terms depend on seed i alone.
         marginals: law of the states, see above.
-        losses: what is summed over the steps; the design's own loss where it is None. A `FittedLoss` has a step for
+        losses: what is summed over the steps; the design's own loss if None. A `FittedLoss` has a step for
             each of the T intervals.
-        times: the T + 1 times of the chain, from the process's t_min to 1; uniform where it is None.
+        times: the T + 1 times of the chain, from the process's t_min to 1; uniform if None.
         n_evaluations: network calls per image. The T steps are divided into this many equal parts, and one step of each
             part is drawn for each image and weighted, so the sum stays unbiased. None: all T.
         batch_size: images per network call.
@@ -235,7 +235,7 @@ def continuous_bound(
         levels: number of grey levels.
         n_evaluations: network calls an image.
         seeds: one an image; image i's terms depend on seed i alone.
-        basis: of the state; the denoiser's own where it is None.
+        basis: of the state; the denoiser's own if None.
         batch_size: images per network call.
 
     Raises:

@@ -95,7 +95,7 @@ class Step(ABC):
 
         Args:
             shape: shape of the result.
-            generator: source of randomness, on `device`; torch's default generator where it is None.
+            generator: source of randomness, on `device`; torch's default generator if None.
             dtype: floating type of the result. A type of 16 bits has too few digits for a tail, so z is then drawn in
                 float32 and cast.
             device: where the result lives.
@@ -239,7 +239,7 @@ def get(family: str | Step, **parameters: float) -> Step:
         hash(step)
     except StepError:
         raise
-    except (Exception, SystemExit) as error:  # a wrong parameter, or whatever a class from elsewhere does
+    except (Exception, SystemExit) as error:  # a wrong parameter, or whatever the user's code does
         allowed = ", ".join(field.name for field in fields(cls)) or "none"
         said = error if isinstance(error, Exception) else repr(error)
         raise StepError(f"step family {name!r}: {said}; its parameters: {allowed}") from None
@@ -250,7 +250,7 @@ def get(family: str | Step, **parameters: float) -> Step:
 
 
 def source_files(family: str | Step) -> tuple[Path, ...]:
-    """Files that a step from elsewhere is written in, its own and those of its bases; none of ours."""
+    """Source files of a step of the user's own and of its base classes, without those of this package."""
     return own.files_of(own.modules_of(type(get(family)), Step))
 
 

@@ -102,7 +102,7 @@ def digest(*modules: str) -> str:
 
 
 def own_files(experiment: Experiment, *functions: str) -> tuple[str, ...]:
-    """Files that functions of an experiment from elsewhere, all if none is named, are made of; none of this package."""
+    """Source files of functions of the user's own experiment (all if none is named), without those of this package."""
     if experiment.is_packaged:
         return ()
     tables = [name for table in experiment.tables for name in (table.numbers, table.readable)]
