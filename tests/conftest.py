@@ -79,7 +79,7 @@ class _Faults:
         lines = [
             "# Reliability",
             "",
-            "Written by `make reliability` from its run: which faults were tried, and what happened. Nothing is typed.",
+            "Written by `make reliability` from its run: which faults were tried, and what happened.",
             "",
             f"{len(outcomes)} tests, {outcomes.count('failed')} failed, {outcomes.count('skipped')} skipped, in "
             f"{minutes:.0f} minutes; {made['hardware']}; Python {made['python']}; code {state}.{whole}",

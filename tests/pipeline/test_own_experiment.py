@@ -121,7 +121,7 @@ def test_mistakes_are_named(here, changes, words):
 def test_the_tutorial_shows_its_files():
     page = (TOY.parents[1] / "docs/tutorials/your-own-experiment.md").read_text()
     shown = re.findall(r'```python title="toy/([^"]+)"\n(.*?)```', page, re.DOTALL)
-    assert [name for name, _ in shown] == ["__init__.py", "settings.py"]
+    assert [name for name, _ in shown] == ["__init__.py", "settings.py", "dice.py", "measure.py", "show.py"]
     assert all((TOY / name).read_text() == code for name, code in shown)
 
 

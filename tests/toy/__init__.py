@@ -1,4 +1,4 @@
-"""Toy: an experiment from elsewhere, which throws a die. It stands in no list of this project."""
+"""Toy: a complete experiment outside of the package, which throws a die."""
 
 from nonnormal.study.experiment import Experiment, Figure, Job, Table
 
@@ -6,16 +6,16 @@ EXPERIMENT = Experiment(
     name="toy",
     title="A die",
     package=__name__,
-    place=20,  # among the others, on the page and in the summary
+    place=20,  # order on the page and in the summary; experiments of this project have lower numbers
     section="toy",  # key of a study file that asks for it
     settings="settings:Toy",
     jobs=(
         Job(
             name="throws",
             about="A die thrown several times.",
-            function="measure:throws",  # called with a Context; returns rows of the summary
+            function="measure:throws",  # module and function in this folder
             settings={"toy": ()},  # what it depends on: all of this section
-            inputs=lambda study, layout, run: [],  # files that it reads; networks and data where nothing is said
+            inputs=lambda study, layout, run: [],  # files that it reads; if left out: data, features and weights
             gpu=False,
         ),
     ),

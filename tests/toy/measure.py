@@ -8,7 +8,7 @@ from . import dice
 
 
 def throws(context):
-    """The mean of the throws."""
+    """Rows of the summary: the mean of the throws, with its 95 % interval."""
     study = context.study
     values = dice.thrown(study.toy, generator(study.seed, "toy")).to(torch.float64).numpy()
     return frame([row(study, None, "toy_mean", Estimate(*mean_interval(values), len(values)), "pips", None, {})])

@@ -154,6 +154,21 @@ def test_a_path_of_an_unknown_user_is_refused_with_its_key(tmp_path, monkeypatch
     assert "the home folder ~nobody-here is unknown here; write the whole path" in told[1]
 
 
+def test_check_refuses_a_pretrained_network_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text("name: own\ndata: digits\npretrained: {path: network}\n")
+    code, said = ended(monkeypatch, capsys, lambda: app(["check", "s.yaml"], standalone_mode=False))
+    assert (code, said) == (2, "error: s.yaml: pretrained.path: there is no folder network\n")
+    Path("network").mkdir()
+    app(["check", "s.yaml"], standalone_mode=False)
+
+
+def test_data_names_the_keys_for_a_study_in_the_place_of_a_data_set(tmp_path, monkeypatch, capsys):
+    code, said = ended(monkeypatch, capsys, lambda: app(["data", "s.yaml"], standalone_mode=False))
+    assert code == 2
+    assert "s.yaml: a study file, but this command takes the name of a data set and its --source" in said
+
+
 def test_a_mistake_in_a_study_is_found_before_heavy_imports(tmp_path):
     """Each takes a third of a second or more, of the three in which `check` answers."""
     (tmp_path / "x.yaml").write_text("name: a\ndata: digits\nruns: {1: null}\n")

@@ -153,6 +153,12 @@ def test_fourier_features_are_periods_of_the_vp_state():
     assert fourier_features(x, ()) == []
 
 
+@pytest.mark.parametrize("shape", [(4, 1), (2,), (4, 3), (1, 2)])
+def test_a_network_of_another_shape_is_refused_even_where_it_could_be_broadcast(shape):
+    with pytest.raises(ValueError, match=r"the network returns .* for \(4, 2\); the shapes must be equal"):
+        NetworkDenoiser(Answer(torch.zeros(shape)))(torch.zeros(4, 2), 0.5)
+
+
 def test_unknown_parametrisation_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'score'.*eps, v, x0, edm"):
         NetworkDenoiser(nn.Linear(1, 1), parametrisation="score")

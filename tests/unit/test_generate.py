@@ -186,10 +186,10 @@ def test_a_record_that_was_edited_is_refused(project):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("s.yaml", "new"), "--run: found None; the networks of s.yaml are a, columns"),
+        (("s.yaml", "new"), "--run: missing; the networks of s.yaml are a, columns"),
         (("s.yaml", "new", "--run", "b"), "--run: found b; the networks of s.yaml are a, columns"),
         (("pipeline", "new", "--run", "a"), "--run: found a, but pipeline is a pipeline's folder"),
-        (("pipeline", "new", "--nfe", 9), "--nfe: found 9; .* 8"),
+        (("pipeline", "new", "--nfe", 9), "--nfe: found 9; pipeline has 8 timesteps"),
         (("s.yaml", "new", "--run", "a", "--step", "nromal"), "nromal"),
         (("s.yaml", "results/s/new", "--run", "a"), "the pipeline keeps its results there"),
         (("s.yaml", "results/new.npz", "--run", "a"), "the pipeline keeps its results there"),

@@ -436,6 +436,11 @@ def test_inception_gives_what_torch_fidelity_gives(inception, photos):
     torch.testing.assert_close(found, theirs["2048"], rtol=1e-4, atol=1e-5)
 
 
+def test_inception_sees_grey_images_as_three_equal_channels(inception, photos):
+    network, grey = Inception(inception, sha256_of(inception)), photos[:4, :1]
+    assert torch.equal(extract(network, grey), extract(network, grey.repeat(1, 3, 1, 1)))
+
+
 def test_inception_reference_keeps_no_weights_but_their_hash(inception, photos, tmp_path):
     stored, path = tmp_path / "data.safetensors", tmp_path / "features.safetensors"
     train, test = (data.Split(photos[half].clone(), torch.empty(0)) for half in (slice(8), slice(8, 12)))

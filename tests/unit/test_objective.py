@@ -222,8 +222,25 @@ def test_grey_levels_are_no_images():
     grey = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
     of_states = HybridScoreMatching(Design(PSLD(), Loss("normal", "normal")), "hsm")
     for each in (*objectives(design("normal", "normal")), of_states):
-        with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; data\.scale"):
+        with pytest.raises(
+            ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; nonnormal\.data\.scale"
+        ):
             each.loss(DENOISER, grey, *each.draw(grey.shape, generator()))
+        with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8"):
+            each(DENOISER, grey, generator())
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ((PSLD, Loss("normal", "normal")), "process of a design must be an object of LinearProcess; found <class"),
+        ((PSLD(), "laplace"), "loss of a design must be an object of Loss; found 'laplace'"),
+        ((PSLD(), Loss("normal", "normal"), "haar"), "basis of a design must be an object of Basis; found 'haar'"),
+    ],
+)
+def test_a_design_is_made_of_objects(parts, words):
+    with pytest.raises(ValueError, match=words):
+        Design(*parts)
 
 
 def test_a_pair_may_be_named():

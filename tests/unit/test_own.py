@@ -194,7 +194,7 @@ def test_weights_do_not_import_the_basis_that_they_name(mine, tmp_path):
     save_weights(tmp_path / "w.safetensors", build_denoiser(recipe, 0, parts), recipe)
     sys.modules.pop("mine")
     for trusted in (None, "pixel", "mine:Other"):
-        with pytest.raises(ValueError, match="'mine:Flip' is code from elsewhere"):
+        with pytest.raises(ValueError, match="'mine:Flip' is code, which a weight file may not import"):
             load_denoiser(tmp_path / "w.safetensors", trusted_basis=trusted)
     assert "mine" not in sys.modules
 

@@ -423,7 +423,7 @@ def test_an_imported_steps_fisher_information():
         ("problems:NotAStep", "'problems:NotAStep' is not a subclass of nonnormal.steps.Step"),
         ("problems:scipy_law", "is not a subclass"),
         ("problems:Missing", "'problems:Missing' cannot be loaded.*Missing"),
-        ("no_such_module:Step", "'no_such_module:Step' cannot be loaded.*no_such_module"),
+        ("no_such_module:Step", "'no_such_module:Step' cannot be loaded.*no_such_module.* in the working folder"),
         ("problems:", "'problems:' cannot be loaded"),
         (":HyperbolicSecant", "':HyperbolicSecant' cannot be loaded"),
         (".problems:HyperbolicSecant", "'.problems:HyperbolicSecant' cannot be loaded"),
@@ -433,6 +433,12 @@ def test_an_imported_steps_fisher_information():
 def test_what_is_no_standardised_step_elsewhere_is_refused(path, words):
     with pytest.raises(StepError, match=words):
         get(path)
+
+
+@pytest.mark.parametrize(("found", "words"), [(HyperbolicSecant, r"HyperbolicSecant\(\)$"), (None, "found None$")])
+def test_what_is_neither_a_name_nor_a_step_is_refused(found, words):
+    with pytest.raises(StepError, match=f"a step is a name or an object of a Step; .*{words}"):
+        get(found)
 
 
 def test_every_family_is_standardised(dense):

@@ -197,12 +197,12 @@ def test_a_text_like_a_number_is_one_where_a_number_is_asked_for_and_nowhere_els
         ("training.learning_rate", "fast", 'found "fast"; must be a number'),
         ("training.compile", "yes", 'found "yes"; must be true or false'),
         ("training.compile", 1, "found 1; must be true or false"),
-        ("basis", 3, "found 3; must be a mapping"),
-        ("network.widths", 8, "found 8; must be a list"),
+        ("basis", 3, "found 3; must be a mapping with keys from kind, levels, whiten"),
+        ("network.widths", 8, "found 8; must be a list, e.g. [8]"),
         ("network.widths", [], "found []; must be a list of at least 1 item"),
-        ("network.widths", [100_000_000], "found 100000000; Input should be less than or equal to 8192"),
-        ("training.timesteps", 10**21, f"found {10**21}; Input should be less than or equal to 1000000"),
-        ("training.seed", 10**21, f"found {10**21}; Input should be less than {2**63}"),
+        ("network.widths", [100_000_000], "found 100000000; must be less than or equal to 8192"),
+        ("training.timesteps", 10**21, f"found {10**21}; must be less than or equal to 1000000"),
+        ("training.seed", 10**21, f"found {10**21}; must be less than {2**63}"),
         ("process", {"kind": "vp_sde", "beta": "x"}, 'beta: found "x"; must be a number or a list'),
         ("process", {"kind": "vp_sde", "beta": [0.1, "x"]}, 'beta.1: found "x"; must be a number'),
         (
@@ -355,7 +355,7 @@ def test_defaults_may_be_left_out(defaults):
         ),
         ("convergence.n_samples", 99, ["convergence.n_samples: found 99", "greater than or equal to 100"]),
         ("step_swap.n_images", 7, ["step_swap.n_images: found 7", "greater than or equal to 8"]),
-        ("step_swap.n_images", [500, 8.5], ["step_swap.n_images.1: found 8.5", "integer"]),
+        ("step_swap.n_images", [500, 8.5], ["step_swap.n_images.1: found 8.5", "must be a whole number"]),
         (
             "step_swap.n_images",
             [500, 8, 9],
@@ -504,7 +504,7 @@ def test_each_mistake_is_answered_with_key_value_and_what_is_allowed(path, value
 @pytest.mark.parametrize("value", [30.0, 30.5, "30", True])
 def test_integers_are_written_as_integers(path, value):
     message = mistake(changed(path, value))
-    assert f"{path}: found {json.dumps(value)}; Input should be a valid integer" in message
+    assert f"{path}: found {json.dumps(value)}; must be a whole number" in message
 
 
 NAMED = {
@@ -611,9 +611,13 @@ def test_distances_in_inceptions_features_have_plain_names():
     [
         ({"kind": "vgg"}, "photos", "kind: allowed are classifier, inception"),
         ([], "photos", "kind: allowed are classifier, inception"),
-        ({"kind": "inception"}, "digits", "features.kind: inception takes images of 3 channels; digits has 1"),
+        (
+            {"kind": "inception"},
+            "digits",
+            "inception takes images of 256 grey levels in 1 or 3 channels; digits has 17",
+        ),
         ({"kind": "inception", "epochs": 2}, "photos", "features.epochs: unknown key; allowed here: kind, source"),
-        ({"epochs": 0}, "photos", "features.epochs: found 0; Input should be greater"),
+        ({"epochs": 0}, "photos", "features.epochs: found 0; must be greater"),
         ({"kind": "inception", "source": {"size": 32}}, "photos", "size: does not fit inception"),
         ({"kind": "inception", "source": {"sha256": {"a": "0" * 64}}}, "photos", f"inception has the file {WEIGHTS}"),
         ({"kind": "inception", "source": {"colour": 1}}, "photos", "features.source.colour: unknown key; allowed"),
@@ -681,15 +685,15 @@ BOX = [[[0] * 8] * 8]
         ({"labels": [[[0] * 8] * 7 + [[0] * 7]]}, "must have channels of one height and rows of one length"),
         ({"labels": [[[0]], [[0], [1]]]}, "must have channels of one height and rows of one length"),
         ({"labels": [[[0, "x"]]]}, 'labels.0.0.1: found "x"; must be a number'),
-        ({"labels": [[[1e300]]]}, "labels.0.0.0: found 1e+300; Input should be less than or equal to 1000000"),
+        ({"labels": [[[1e300]]]}, "labels.0.0.0: found 1e+300; must be less than or equal to 1000000"),
         ({"low": 3, "high": 1}, "low: found 3.0; must be smaller than high, which is 1.0"),
         ({"low": 1, "high": 1}, "low: found 1.0; must be smaller than high, which is 1.0"),
         ({"low": 20}, "low: 64 of 64 components never move between low = 20 and high = inf, whatever the data"),
         ({"high": -20}, "high: 64 of 64 components never move between low = -inf and high = -20"),
         ({"labels": "column", "softness": 0.5, "low": 22}, "low: 32 of 64 components never move between low = 22"),
-        ({"softness": 1e-300}, "softness: found 1e-300; Input should be greater than or equal to 0.001"),
+        ({"softness": 1e-300}, "softness: found 1e-300; must be greater than or equal to 0.001"),
         ({"labels": "row", "softness": 0.01}, "softness: found 0.01; log-SNRs from 709 to "),
-        ({"kind": "sequential", "delay": 1e300}, "delay: found 1e+300; Input should be less than or equal to 1000"),
+        ({"kind": "sequential", "delay": 1e300}, "delay: found 1e+300; must be less than or equal to 1000"),
     ],
 )
 def test_a_component_wise_schedule_that_fits_no_images_is_refused_by_key(place, settings, said):
@@ -988,7 +992,7 @@ def test_processes_are_what_they_are_called():
             ["runs.plain.process.schedule: does not fit the kind vp_sde"],
         ),
         ("runs.plain.process", {"kind": "vp_sde", "beta": -1.0}, ["runs.plain.process.beta must be a positive number"]),
-        ("runs.plain.process", {"kind": "psld", "mass_inv": 0}, ["process.mass_inv: found 0; Input should be greater"]),
+        ("runs.plain.process", {"kind": "psld", "mass_inv": 0}, ["process.mass_inv: found 0; must be greater"]),
         ("runs.plain.training.weighting", "hsm", ["runs.plain.training.weighting: hsm needs a momentum"]),
         (
             "runs.plain",
@@ -1251,15 +1255,13 @@ def test_either_side_must_be_halved_by_haar():
         assert "runs.plain.basis.levels: found 3, but 20 pixels cannot be halved so often" in mistake(raw)
 
 
-def test_distances_of_grey_images_without_labels_are_refused_with_a_way_out(tmp_path):
+def test_grey_images_without_labels_are_told_of_inception_and_of_subfolders(tmp_path):
     (tmp_path / "album" / "one").mkdir(parents=True)
     (tmp_path / "album" / "one" / "a.png").touch()
     raw = with_folder(path=str(tmp_path / "album"), channels=1)
-    assert (
-        "a classifier needs two or more labels, which folder does not have; use source.channels: 3 and inception"
-        in mistake(raw)
-    )
-    assert "inception takes images of 3 channels; folder has 1" in mistake(raw | {"features": {"kind": "inception"}})
+    said = "which folder does not have; use inception, or put every image in one of two or more subfolders"
+    assert f"a classifier needs two or more labels, {said}" in mistake(raw)
+    assert validate(raw | {"features": {"kind": "inception"}}, "x").metric("fid") == "fid"
 
 
 def test_a_source_that_changes_the_images_changes_file_and_facts():

@@ -1,4 +1,4 @@
-"""Bases from elsewhere: a `Basis` that a study names as "module:NAME", and whether it is what a basis must be.
+"""Bases of the user's own: a `Basis` that a study names as "module:NAME", and whether it is what a basis must be.
 
 Random images decide, in single and double precision: a linear map that keeps their lengths is orthonormal, as a
 quadratic form that vanishes at as many independent normal vectors as it has entries is zero, and one that vanishes at
@@ -30,7 +30,7 @@ def named(kind: str) -> Basis:
 
 
 def source_files(kind: str) -> tuple[Path, ...]:
-    """Files that a basis from elsewhere is written in, its own and those of its bases; none of ours."""
+    """Source files of a basis of the user's own and of its base classes, without those of this package."""
     if ":" not in kind:
         return ()
     return own.files_of({kind.partition(":")[0], *own.modules_of(type(named(kind)), Basis)})
@@ -44,7 +44,7 @@ def check(basis: Basis, shape: Shape) -> None:
     """
     try:
         wrong = next(_mistakes(basis, shape), None)
-    except (Exception, SystemExit) as error:  # whatever a basis from elsewhere does
+    except (Exception, SystemExit) as error:  # whatever the user's code does
         wrong = f"{type(error).__name__}: {error}"
     if wrong:
         raise ValueError(f"basis {type(basis).__name__} on images {tuple(shape)}: {wrong}")
@@ -52,7 +52,7 @@ def check(basis: Basis, shape: Shape) -> None:
 
 def _mistakes(basis: Basis, shape: Shape) -> Iterator[str]:
     if basis.tensors() or not basis.orthonormal:
-        yield "tensors, rotation: must be the base class's; a basis from elsewhere is fixed and orthonormal"
+        yield "tensors, rotation: must be the base class's; a basis of your own is fixed and orthonormal"
     generator = torch.Generator().manual_seed(20)
     for dtype in (torch.float64, torch.float32):
         x, y = torch.randn(2, _N, *shape, generator=generator, dtype=dtype)

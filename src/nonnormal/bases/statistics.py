@@ -100,11 +100,11 @@ class BasisStatistics:
                 fetched names any module.
 
         Raises:
-            ValueError: the basis is from elsewhere and not trusted.
+            ValueError: the basis is the user's own and not trusted.
         """
         if ":" in kind and kind != trusted:
             raise ValueError(
-                f"basis: {kind!r} is code from elsewhere, which is not run because a file names it; name it yourself"
+                f"basis: {kind!r} is code, which a weight file may not import; if trusted, name it in trusted_basis"
             )
         fitted = {name.removeprefix("basis."): value for name, value in tensors.items()}
         basis = _fixed(kind, levels) or (LeadingPCA if "reflectors" in fitted else PCA).from_tensors(fitted)

@@ -28,7 +28,7 @@ class StateDenoiser(ABC):
 
 
 def basis_of(denoiser: Denoiser | StateDenoiser, basis: Basis | None = None) -> Basis:
-    """The given basis; where it is None the denoiser's own, which is pixels for a denoiser without a `basis`."""
+    """The given basis; if None, the denoiser's own, which is pixels for a denoiser without a `basis`."""
     if basis is None:
         basis = getattr(denoiser, "basis", None)
     return PIXEL if basis is None else basis
@@ -48,7 +48,7 @@ def predict_x0(
         process: gives w and σ by `observation`.
         xt: state (B, n·C, ...), coefficients in `basis`.
         t: time, a number or (B,).
-        basis: U, the denoiser's own where it is None. If U and the denoiser's own basis are orthonormal and σ is one
+        basis: U, the denoiser's own if None. If U and the denoiser's own basis are orthonormal and σ is one
             level an image, white noise on coefficients is white noise on pixels, and any denoiser serves; else the
             denoiser must name this basis as its own.
 

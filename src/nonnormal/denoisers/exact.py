@@ -52,7 +52,7 @@ class GaussianMixtureDenoiser:
     Args:
         means: (K, *event).
         stds: (K,), may be 0 (a point mass).
-        weights: (K,), sums to 1; equal weights where it is None.
+        weights: (K,), sums to 1; equal weights if None.
         basis: basis in which a noise level for each component may be given: pixels.
 
     Source: Bayes' rule; the mixture of points is the optimal denoiser of chen2023 §3.

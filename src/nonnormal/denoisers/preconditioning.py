@@ -74,12 +74,13 @@ class NetworkDenoiser(Wrapper):
     uncorrelated components, which is the optimal one for a normal law in its PCA.
 
     Args:
-        network: F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W).
+        network: module F(z, log_snr) with z (B, C', H, W), log_snr (B,), result (B, C, H, W); C' is C without Fourier
+            features and noise shares. For points, z is (B, C').
         parametrisation: a key of `PARAMETRISATIONS`.
         sigma_data: standard deviation of the data, used by edm, with m = 0; None takes m and σ_d of each component.
         fourier: exponents n of the features sin(2ⁿπ αx), cos(2ⁿπ αx) that are appended to the channels; they let a
             network see on which grey level a nearly clean pixel stands.
-        components: U and the statistics of the data in it; pixels where it is None.
+        components: U and the statistics of the data in it; pixels if None.
         sees_levels: whether the network is given the noise share σ²/(σ²+σ_d²) of every component, scaled to [−1, 1],
             as C more channels, as an image Uᵀ(…); log_snr is then the mean over components.
 
@@ -131,7 +132,11 @@ class NetworkDenoiser(Wrapper):
         return PIXEL if self.components is None else self.components.basis
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W)."""
+        """x̂0 (B, C, H, W), in x's dtype, for x (B, C, H, W) and sigma a number, (B,) or ([B,] C, H, W).
+
+        Raises:
+            ValueError: the network returns another shape.
+        """
         dtype = next(self.network.parameters()).dtype
         mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
         state = self.basis.forward(x.to(dtype)) - mean
@@ -146,7 +151,10 @@ class NetworkDenoiser(Wrapper):
             channels.append(self._image(share.expand(rows, *x.shape[1:])).expand(x.shape))
         log_snr = -2 * sigma.log()
         log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
-        prediction = self.basis.rotation.forward(self.network(torch.cat(channels, dim=1), log_snr))
+        found = self.network(torch.cat(channels, dim=1), log_snr)
+        if found.shape != x.shape:  # which broadcasting could hide
+            raise ValueError(f"the network returns {tuple(found.shape)} for {tuple(x.shape)}; the shapes must be equal")
+        prediction = self.basis.rotation.forward(found)
         return self.basis.inverse(mean + c_skip * state + c_out * prediction).to(x.dtype)
 
     def _image(self, c: Tensor) -> Tensor:

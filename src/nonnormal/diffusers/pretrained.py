@@ -60,10 +60,10 @@ class Pretrained:
         return (self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
 
     def scheduler(self, step: str | None) -> NonNormalScheduler:
-        """Its scheduler with another step, or with its own, or its fitted ones, where it is None.
+        """Its scheduler with another step, or with its own, or its fitted ones, if None.
 
         Raises:
-            StepError: its own step is from elsewhere; a configuration imports nothing.
+            StepError: its step is of the user's own module; a configuration imports nothing.
         """
         if step is not None:
             return NonNormalScheduler.from_config(dict(self.schedule), step_distribution=step, fitted_steps=None)

@@ -32,7 +32,7 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 
 class NonNormalScheduler(DDPMScheduler):
-    """x_s = mean_q(x_t, x̂0) + std z, z ~ `step_distribution`: diffusers' `DDPMScheduler` with any step.
+    """diffusers' `DDPMScheduler` with any step: x_s = mean_q(x_t, x̂0) + std z with z ~ `step_distribution`.
 
     NonNormalScheduler.from_config(pipe.scheduler.config, step_distribution="laplace") replaces a pipeline's scheduler.
     Import this module before loading a pipeline that was saved with it.
@@ -41,7 +41,8 @@ class NonNormalScheduler(DDPMScheduler):
 
     Args:
         step_distribution: name of the step, as `nonnormal.steps.get` reads it: "laplace", "student_t(df=5)",
-            "module:Class". The configuration keeps it as written.
+            "module:Class". The configuration keeps it as written. A configuration that names a class of your own is
+            loaded only as `from_config` says.
         final_alpha_cumprod: alpha² at which the chain ends. With 1, as in diffusers, the image is the x̂0 of the last
             call. Below 1 the last step adds noise like every other step, and the state at this level is divided by
             alpha: this is the chain of this project's processes, which end with a little noise. Noise levels are then

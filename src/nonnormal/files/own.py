@@ -1,4 +1,4 @@
-"""Objects from elsewhere, "module:NAME": imported from the working folder or the Python path, with their source files.
+"""Objects of the user's own, "module:NAME": imported from the working folder or the Python path.
 
 To import a module runs its code. Names therefore come from what a user wrote, a study or an argument, and never from a
 file that was made or fetched. Knows nothing of what the objects are.
@@ -29,7 +29,10 @@ def imported(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:
-        raise ImportError(str(error) or type(error).__name__) from None
+        # The module itself is missing, and not one that it imports.
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        where = f" in the working folder {here} or on the Python path" if missing else ""
+        raise ImportError(f"{str(error) or type(error).__name__}{where}") from None
     finally:
         sys.path.remove(here)
 
@@ -47,7 +50,7 @@ def loaded(path: str, base: type, label: str) -> Any:
     if isinstance(found, type) and issubclass(found, base):
         try:
             found = found()
-        except (Exception, SystemExit) as error:  # whatever a class from elsewhere does
+        except (Exception, SystemExit) as error:  # whatever the user's code does
             raise ValueError(f"{label} {path!r} cannot be made without arguments: {error}") from None
     if not isinstance(found, base):
         raise ValueError(f"{path!r} is no {base.__module__.rpartition('.')[0]}.{base.__name__}, but {found!r:.80}")

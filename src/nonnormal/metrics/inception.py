@@ -23,7 +23,7 @@ NAME, LAYER = "inception-v3-compat", "2048"
 
 
 class Inception(nn.Module):
-    """Features (B, 2048) of uint8 images (B, 3, H, W).
+    """Features (B, 2048) of uint8 images (B, 3, H, W), or of grey ones (B, 1, H, W) as three equal channels.
 
     Args:
         path: file of the weights.
@@ -45,7 +45,7 @@ class Inception(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, 2048), float32."""
-        return self.extractor(images)[0]
+        return self.extractor(images.expand(-1, 3, -1, -1))[0]
 
 
 def _need_tensors(path: Path) -> None:

@@ -83,7 +83,7 @@ def write_classifier_reference(
 def write_inception_reference(
     path: Path, weights: Path, sha256: str, images: Tensor, data: Path, device: torch.device | str = "cpu"
 ) -> None:
-    """Measures the training images (N, 3, H, W) of the data file; of the weights, path and SHA-256 are written.
+    """Measures the training images (N, 1 or 3, H, W) of the data file; of the weights, path and SHA-256 are written.
 
     Raises:
         DownloadError: the weights are not those of the SHA-256.

@@ -86,14 +86,14 @@ def bound(
     Args:
         denoiser: in VE coordinates.
         design: basis, process and step pair; the bridge walks with its q.
-        x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
+        x0: images (N, C, H, W) or points (N, C) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels, for the discrete reconstruction.
         n_steps: T.
         seeds: one an image; image i's terms depend on seed i alone.
         marginals: law of the states, see above.
-        losses: what is summed over the steps; the design's own loss where it is None. A `FittedLoss` has a step for
+        losses: what is summed over the steps; the design's own loss if None. A `FittedLoss` has a step for
             each of the T intervals.
-        times: the T + 1 times of the chain, from the process's t_min to 1; uniform where it is None.
+        times: the T + 1 times of the chain, from the process's t_min to 1; uniform if None.
         n_evaluations: network calls per image. The T steps are divided into this many equal parts, and one step of each
             part is drawn for each image and weighted, so the sum stays unbiased. None: all T.
         batch_size: images per network call.
@@ -235,7 +235,7 @@ def continuous_bound(
         levels: number of grey levels.
         n_evaluations: network calls an image.
         seeds: one an image; image i's terms depend on seed i alone.
-        basis: of the state; the denoiser's own where it is None.
+        basis: of the state; the denoiser's own if None.
         batch_size: images per network call.
 
     Raises:
@@ -312,7 +312,8 @@ def need_grey_levels(x0: Tensor, levels: int) -> None:
         found = x0[~on_grid]
         raise ValueError(
             f"{len(found)} of {x0.numel()} numbers of the images are on none of {levels} equally spaced grey levels of "
-            f"[−1, 1], the first is {found[0].item():.6g}; data.scale(images, levels) makes such images"
+            f"[−1, 1], the first is {found[0].item():.6g}; nonnormal.data has quantise, which rounds to "
+            "levels, and scale, which makes images of them"
         )
 
 

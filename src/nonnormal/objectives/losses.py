@@ -104,6 +104,9 @@ class Design:
         loss: pair of steps, and the convention of their loss.
         basis: representation in which coordinates are counted; for a denoiser with a whitened basis, that basis.
 
+    Raises:
+        ValueError: one of them is an object of another class.
+
     Examples:
         >>> from nonnormal import VP, Design, Haar, Loss
         >>> design = Design(VP(), Loss("laplace", "laplace"), basis=Haar(levels=3))
@@ -114,6 +117,11 @@ class Design:
     process: LinearProcess
     loss: Loss
     basis: Basis = PIXEL
+
+    def __post_init__(self):
+        for name, kind in (("process", LinearProcess), ("loss", Loss), ("basis", Basis)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"{name} of a design must be an object of {kind.__name__}; found {value!r}")
 
     @property
     def q(self) -> Step:
@@ -133,7 +141,9 @@ def need_numbers(x0: Tensor) -> None:
         ValueError: the images are integers.
     """
     if not x0.is_floating_point():
-        raise ValueError(f"images are numbers in [−1, 1], found {x0.dtype}; data.scale(images, levels) makes them")
+        raise ValueError(
+            f"images are numbers in [−1, 1], found {x0.dtype}; nonnormal.data.scale(images, levels) makes them"
+        )
 
 
 def _trainable(loss: Loss) -> None:
@@ -235,7 +245,7 @@ class ELBO:
         return k, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, k: Tensor, noise: Tensor) -> Tensor:
-        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        """Loss (B,), nats per coordinate, for x0 in [−1, 1], images (B, C, H, W) or points (B, C), and their draws."""
         need_numbers(x0)
         design, c0 = self.design, self.design.basis.forward(x0)
         times = uniform_times(self.n_steps, design.process.t_min)
@@ -247,6 +257,7 @@ class ELBO:
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
+        need_numbers(x0)
         return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
@@ -288,7 +299,7 @@ class EDMLoss:
         return torch.randn(shape[0], **options), torch.randn(shape, **options)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, level: Tensor, noise: Tensor) -> Tensor:
-        """Loss (B,), nats per coordinate, for images x0 (B, C, H, W) in [−1, 1] and the draws of each."""
+        """Loss (B,), nats per coordinate, for x0 in [−1, 1], images (B, C, H, W) or points (B, C), and their draws."""
         need_numbers(x0)
         c0 = self.design.basis.forward(x0)
         sigma = (self.log_sigma_mean + self.log_sigma_std * level).exp()
@@ -300,6 +311,7 @@ class EDMLoss:
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
+        need_numbers(x0)
         return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
@@ -347,6 +359,7 @@ class HybridScoreMatching:
 
     def __call__(self, network: PhaseSpaceNetwork, x0: Tensor, generator: torch.Generator) -> Tensor:
         """Loss (B,) with its draws."""
+        need_numbers(x0)
         return self.loss(network, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 

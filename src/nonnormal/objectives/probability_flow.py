@@ -67,7 +67,7 @@ def log_density(
         process: any.
         z: states (N, n·C, ...), coefficients in `basis`.
         t: time at which the density is asked, at least t_min.
-        basis: of the state; the denoiser's own where it is None.
+        basis: of the state; the denoiser's own if None.
         probe: v (N, n·C, ...) with E v vᵀ = I: Hutchinson's trace v·(∂v/∂z)v. Where it is None the trace is exact, by
             one backward pass a coordinate.
         rtol, atol: tolerances of the adaptive solver (Dormand–Prince 5(4)), which chooses its steps for all of z.
@@ -153,7 +153,7 @@ def flow_bound(
         x0: images (N, C, H, W) in [−1, 1], on the grid of `levels` equally spaced grey levels.
         levels: number of grey levels.
         seeds: one an image, for its dequantisation and its probe.
-        basis: of the state; the denoiser's own where it is None.
+        basis: of the state; the denoiser's own if None.
         dequantisation: see above.
         trace: `hutchinson` with one Rademacher probe an image, or `exact`.
         rtol, atol: of the solver.

@@ -50,8 +50,8 @@ class LinearSDE(LinearProcess):
         Q: skew matrix: a rotation that keeps the prior.
         H: inverse covariance of the prior, symmetric and positive definite.
         beta: rate of time, a number or its two ends (β at t = 0, β at t = 1) with a straight line between.
-        A_0: which variables are data; the identity where it is None.
-        C_0: covariance of the variables given the data at t = 0; zero where it is None. A likelihood needs it positive
+        A_0: which variables are data; the identity if None.
+        C_0: covariance of the variables given the data at t = 0; zero if None. A likelihood needs it positive
             in the data, as it needs a VP schedule to start at a finite log-SNR, or t_min above 0.
         t_min: where chains and flows end.
 

@@ -1,4 +1,4 @@
-"""Processes from elsewhere: a `LinearProcess` that a study names as "module:NAME", and whether it is one process.
+"""Processes of the user's own: a `LinearProcess` that a study names as "module:NAME", and whether it is one process.
 
 The matrices that it gives must be of one Gaussian Markov process: transitions that compose, noise that is a covariance,
 drift and diffusion that are the transitions' derivatives, a prior near the law at t = 1, and SNR that falls.
@@ -33,7 +33,7 @@ def named(kind: str) -> LinearProcess:
 
 
 def source_files(kind: str) -> tuple[Path, ...]:
-    """Files that a process from elsewhere is written in, its own and those of its bases; none of ours."""
+    """Source files of a process of the user's own and of its base classes, without those of this package."""
     if ":" not in kind:
         return ()
     found = own.loaded(kind, LinearProcess, "process")
@@ -48,7 +48,7 @@ def check(process: LinearProcess) -> None:
     """
     try:
         wrong = next(_mistakes(process), None)
-    except (Exception, SystemExit) as error:  # whatever a process from elsewhere does
+    except (Exception, SystemExit) as error:  # whatever the user's code does
         wrong = f"{type(error).__name__}: {error}"
     if wrong:
         raise ValueError(f"process {type(process).__name__}: {wrong}")

@@ -51,10 +51,10 @@ def sample_ancestral(
         shape: (N, C, H, W), or (N, ...) for other data.
         times: the T + 1 times of the grid in [process.t_min, 1], in either order; 1 is one of them.
         seeds: N seeds, one an image.
-        basis: representation in which the step's coordinates are independent; the denoiser's own where it is None.
+        basis: representation in which the step's coordinates are independent; the denoiser's own if None.
         dtype: of the state; coefficients are float64 in any case.
         device: of the state.
-        batch_size: images per network call, all where it is None.
+        batch_size: images per network call, all if None.
         known: (images of the result's shape, mask (C, H, W) of components of the basis), for inpainting: components in
             the mask are known, and take their own x0 in the place of x̂0. The others are sampled from their exact
             conditional law if the schedule has the known components clean before the others begin; else they see the

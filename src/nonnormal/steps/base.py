@@ -95,7 +95,7 @@ class Step(ABC):
 
         Args:
             shape: shape of the result.
-            generator: source of randomness, on `device`; torch's default generator where it is None.
+            generator: source of randomness, on `device`; torch's default generator if None.
             dtype: floating type of the result. A type of 16 bits has too few digits for a tail, so z is then drawn in
                 float32 and cast.
             device: where the result lives.
@@ -203,8 +203,8 @@ def get(family: str | Step, **parameters: float) -> Step:
     `Step` is returned unchanged, and `get(str(step)) == step` for registered families.
 
     Raises:
-        StepError: an unknown family (the message lists the known ones), an unknown parameter or one that is out of
-            range, or a family of your own that fails the check.
+        StepError: neither a name nor a `Step`, an unknown family (the message lists the known ones), an unknown
+            parameter or one that is out of range, or a family of your own that fails the check.
 
     Examples:
         >>> from nonnormal import get_step
@@ -215,6 +215,9 @@ def get(family: str | Step, **parameters: float) -> Step:
     """
     if isinstance(family, Step):
         return family
+    if not isinstance(family, str):
+        hint = f"; write {family.__name__}()" if isinstance(family, type) and issubclass(family, Step) else ""
+        raise StepError(f"a step is a name or an object of a Step; found {family!r}{hint}")
     match = _EXPRESSION.fullmatch(family)
     if not match:
         raise StepError(f"{family!r} names no step; write a family, family(parameter=number) or module:Class")
@@ -224,7 +227,9 @@ def get(family: str | Step, **parameters: float) -> Step:
     if cls is None and name in ("stable", "cauchy", "levy"):
         raise StepError(f"{name} has no variance, and so is no step: {WITHOUT_VARIANCE}")
     if cls is None:
-        raise StepError(f"unknown step family {name!r}; known families: {', '.join(_FAMILIES)}")
+        raise StepError(
+            f"unknown step family {name!r}; known families: {', '.join(_FAMILIES)}; one of your own is module:Class"
+        )
     needed = {field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING}
     if needed and not parameters:
         example = ", ".join(f"{parameter}={'number' if ':' in name else 5}" for parameter in sorted(needed))
@@ -234,7 +239,7 @@ def get(family: str | Step, **parameters: float) -> Step:
         hash(step)
     except StepError:
         raise
-    except (Exception, SystemExit) as error:  # a wrong parameter, or whatever a class from elsewhere does
+    except (Exception, SystemExit) as error:  # a wrong parameter, or whatever the user's code does
         allowed = ", ".join(field.name for field in fields(cls)) or "none"
         said = error if isinstance(error, Exception) else repr(error)
         raise StepError(f"step family {name!r}: {said}; its parameters: {allowed}") from None
@@ -245,7 +250,7 @@ def get(family: str | Step, **parameters: float) -> Step:
 
 
 def source_files(family: str | Step) -> tuple[Path, ...]:
-    """Files that a step from elsewhere is written in, its own and those of its bases; none of ours."""
+    """Source files of a step of the user's own and of its base classes, without those of this package."""
     return own.files_of(own.modules_of(type(get(family)), Step))
 
 

@@ -149,7 +149,7 @@ def _answers(name: str, call: Callable[[], Any], shape: tuple[int, ...], dtype: 
     """Errors in the type or shape of a method's result."""
     try:
         found = call()
-    except (Exception, SystemExit) as error:  # whatever a method from elsewhere does
+    except (Exception, SystemExit) as error:  # whatever the user's code does
         return f"{name} raises {type(error).__name__}: {error}"
     if not isinstance(found, Tensor):
         return f"{name} returns a {type(found).__name__} (must be a tensor)"

@@ -182,7 +182,7 @@ def load_denoiser(
         trusted_basis: the basis "module:NAME" that may be imported, which runs its code; a file of another is refused.
 
     Raises:
-        ValueError: the file is damaged or holds no recipe, or its basis is from elsewhere and not trusted.
+        ValueError: the file is damaged or holds no recipe, or its basis is the user's own and not trusted.
     """
     tensors, header = read_tensors(path)
     check(header)

@@ -35,7 +35,8 @@ def evaluate(
     study, layout = open_study(study_file)
     experiment, chosen = job_named(study, job)
     if chosen.each and run not in (known := chosen.networks(study)):
-        raise ValueError(f"--run: found {run}; {job} takes one of {', '.join(known)}")
+        found = "missing" if run is None else f"found {run}"
+        raise ValueError(f"--run: {found}; {job} takes one of {', '.join(known)}")
     if run is not None and not chosen.each:
         raise ValueError(f"--run: found {run}; {job} runs once for the whole study, without --run")
     track_code(experiment, chosen.function)

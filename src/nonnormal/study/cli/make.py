@@ -40,6 +40,11 @@ def data(
     from nonnormal import data as data_sets
     from nonnormal.files import track_input
 
+    if name.endswith((".yaml", ".yml")):
+        raise ValueError(
+            f"{name}: a study file, but this command takes the name of a data set and its --source: the study's keys "
+            "data and source"
+        )
     for file in data_sets.source_files(name):
         track_input(file)
     found = data_sets.Source.parse(source)

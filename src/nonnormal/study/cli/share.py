@@ -92,7 +92,8 @@ def _of_study(source, run, nfe, step, batch_size, device):
 
     study, layout = open_study(source)
     if run not in study.networks:
-        raise ValueError(f"--run: found {run}; the networks of {source} are {', '.join(study.networks)}")
+        found = "missing" if run is None else f"found {run}"
+        raise ValueError(f"--run: {found}; the networks of {source} are {', '.join(study.networks)}")
     denoiser = network(study, layout, run, device)
     nfe, step = nfe or study.headline_steps, step or study.run(run).p
     settings = {
@@ -129,7 +130,10 @@ def _of_folder(source, run, nfe, step, batch_size, device):
         scheduler = network.scheduler(step)
     except StepError as error:
         raise ValueError(f"{source}: {error}; or give --step the name of another") from None
+    most = len(scheduler.betas)
     nfe = nfe or len(network.steps.timesteps if network.steps else scheduler.betas)
+    if nfe > most:
+        raise ValueError(f"--nfe: found {nfe}; {source} has {most} timesteps, one for each call at most")
     try:
         scheduler.set_timesteps(nfe)
     except ValueError as error:

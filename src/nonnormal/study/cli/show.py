@@ -18,6 +18,7 @@ app = typer.Typer()
 def check(study_file: StudyFile) -> None:
     """Check a study file, and list what it trains."""
     from nonnormal import data as data_sets
+    from nonnormal.data.source import local
     from nonnormal.study.results.artifacts import check_initial_weights
 
     study, layout = open_study(study_file)
@@ -25,6 +26,8 @@ def check(study_file: StudyFile) -> None:
         data_sets.look(study.data, study.source)
         for name in study.networks:
             check_initial_weights(study, layout, name)
+        if study.pretrained and study.pretrained.path and not (folder := local(study.pretrained.path)).is_dir():
+            raise ValueError(f"pretrained.path: there is no folder {folder}")
     except ValueError as error:
         raise ValueError(f"{study_file}: {error}") from None
     print(f"{study.name}: {study.data} {' × '.join(map(str, study.dataset.shape))}, results in {layout.root}")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
+from nonnormal.files import own
 from nonnormal.study.config.sections import FEATURES, NAME_PATTERN, NAME_RULE
 from nonnormal.study.config.settings import Run
 from nonnormal.study.config.values import Settings
@@ -81,11 +82,19 @@ def _sentence(path: tuple, detail: Mapping[str, Any], model: type[Settings], all
     if detail["type"] == "missing":
         return f"{key}: missing"
     found, message = _shown(detail["input"]), allowed or _allowed(detail)
+    if detail["type"] == "model_type" and (fields := getattr(_at(detail["loc"], model), "model_fields", None)):
+        message += f" with keys from {', '.join(fields)}"
+    if detail["type"] in ("tuple_type", "list_type") and isinstance(detail["input"], (str, int, float)):
+        message += f", e.g. [{found}]"
     if path and detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
         return f"{key}.{message}"  # several keys together; the message begins with one of them
     if path:
         return f"{key}: found {found if len(found) < 80 else found[:77] + '...'}; {message}"
-    return message if isinstance(detail["input"], Mapping) else f"{key}: found {found[:80]}; a study is a mapping"
+    return (
+        message
+        if isinstance(detail["input"], Mapping)
+        else f"{key}: found {found[:80]}; a study is a mapping of keys to values, e.g. name: my-study"
+    )
 
 
 def _allowed(detail: Mapping[str, Any]) -> str:
@@ -98,9 +107,16 @@ def _allowed(detail: Mapping[str, Any]) -> str:
         return f"must be a list of at {bound} {context[n]} item{'s' * (context[n] > 1)}"
     if context.get("pattern") == NAME_PATTERN or (detail["loc"][-1:] == ("[key]",) and detail["type"] == "string_type"):
         return NAME_RULE
+    if context.get("pattern") == own.PATTERN:
+        return "must be module:NAME of your own, e.g. my_experiment:EXPERIMENT"
     if detail["type"] in _KINDS:
         return f"must be {_KINDS[detail['type']]}"
-    return detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ")
+    return (
+        message.replace("Input should", "must")
+        .replace("String should", "must")
+        .replace("a valid integer", "a whole number")
+    )
 
 
 _KINDS = dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "a mapping")

@@ -100,7 +100,7 @@ class Classifier(Settings):
 
 
 class Inception(Settings):
-    """Feature network of the Fréchet distance as the field reports it, for images of three channels."""
+    """Feature network of the Fréchet distance as the field reports it, for grey or colour images of 256 levels."""
 
     kind: Literal["inception"]
     """Distances are named fid, kid, precision and recall."""

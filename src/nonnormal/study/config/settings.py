@@ -144,7 +144,7 @@ class Run(Settings):
     q: StepName = "normal"
     """Step of the true process."""
     p: StepName = "normal"
-    """Step of the model."""
+    """Step of the model; it does not follow q, and is normal if left out."""
     basis: Basis = Basis()
     """Representation in which the step's coordinates are independent."""
     process: Process = Process()

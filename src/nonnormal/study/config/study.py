@@ -119,16 +119,17 @@ class Study(Settings):
     @model_validator(mode="after")
     def _fits_the_data(self):
         channels, *sides = self.dataset.shape
+        fits_inception = channels in (1, 3) and self.dataset.levels == 256
         if self.features.kind == "classifier" and self.dataset.classes is not None and self.dataset.classes < 2:
             raise ValueError(
                 f"features.kind: a classifier needs two or more labels, which {self.data} does not have"
-                + {3: "; use inception"}.get(
-                    channels, "; use source.channels: 3 and inception" * (self.data == "folder")
-                )
+                + "; use inception" * fits_inception
+                + ", or put every image in one of two or more subfolders" * (self.data == "folder")
             )
-        if self.features.kind == "inception" and channels != 3:
+        if self.features.kind == "inception" and not fits_inception:
             raise ValueError(
-                f"features.kind: inception takes images of 3 channels; {self.data} has {channels}; use classifier"
+                f"features.kind: inception takes images of 256 grey levels in 1 or 3 channels; {self.data} has "
+                f"{self.dataset.levels} in {channels}; use classifier"
             )
         for name, run in self.networks.items():
             key = self.path(name)

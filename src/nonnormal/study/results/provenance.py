@@ -66,7 +66,7 @@ def sources(*modules: str) -> tuple[str, ...]:
     queue = [module for module in modules if ":" not in module]
     packages = frozenset(module.partition(".")[0] for module in modules)
     if missing := [module for module in queue if _module_file(module, packages) is None]:
-        raise ValueError(f"no module of this package: {', '.join(missing)}")
+        raise ValueError(f"there is no module {', '.join(missing)}, which this command or its experiment needs")
     for function in set(modules).difference(queue):
         imported = _imported(*_functions(function)[1])
         queue += [name for name in imported if not name.startswith("nonnormal.study.cli")]  # which are named themselves
@@ -102,7 +102,7 @@ def digest(*modules: str) -> str:
 
 
 def own_files(experiment: Experiment, *functions: str) -> tuple[str, ...]:
-    """Files that functions of an experiment from elsewhere, all if none is named, are made of; none of this package."""
+    """Source files of functions of the user's own experiment (all if none is named), without those of this package."""
     if experiment.is_packaged:
         return ()
     tables = [name for table in experiment.tables for name in (table.numbers, table.readable)]
