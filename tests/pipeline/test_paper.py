@@ -7,16 +7,20 @@ again, and the paper is typeset to a text.
 import copy
 import html
 import json
+import math
 import re
+from difflib import SequenceMatcher
+from pathlib import Path
 
 import pytest
 import tiny
 
 from nonnormal.study.config import validate
 from nonnormal.study.registry import tables_of
+from nonnormal.study.report.paper import inputs
 from nonnormal.study.report.text import write_readable
 from nonnormal.study.results.context import Context
-from nonnormal.study.results.summary import read_rows, write_rows, write_table
+from nonnormal.study.results.summary import read_rows, read_table, write_rows, write_table
 
 typst = pytest.importorskip("typst")
 TITLES = {
@@ -40,7 +44,7 @@ WORDS = {  # of other sections, where there is such a section
 def paper(project, monkeypatch):
     """paper(change, rows): the text after a change of the tiny study and of the rows of its summary."""
 
-    def typeset(change=lambda study: None, rows=lambda summary: summary) -> str:
+    def typeset(change=lambda study: None, rows=lambda summary: summary, tables: bool = True) -> str:
         monkeypatch.chdir(project.folder)
         layout, raw = tiny.LAYOUT, copy.deepcopy(tiny.tiny())
         change(raw)
@@ -54,10 +58,10 @@ def paper(project, monkeypatch):
             write_table(layout.table(name, "csv"), numbers)
             readable = experiment.readable(table, numbers, context)
             write_readable(layout.table(name, "typ"), *readable, prose=table.prose)
-        inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
-        options = dict(root=".", sys_inputs=inputs, ignore_system_fonts=True)
+        options = dict(root=".", sys_inputs=inputs(layout), ignore_system_fonts=True)
         assert typst.compile("paper/paper.typ", **options).startswith(b"%PDF")
         text = typst.compile("paper/paper.typ", format="html", **options).decode()
+        text = text if tables else re.sub("<table>.*?</table>", "", text, flags=re.DOTALL)
         return " ".join(html.unescape(re.sub("<[^>]*>", "", text)).split())
 
     resolved = (project.folder / tiny.LAYOUT.study).read_bytes()
@@ -156,6 +160,44 @@ def test_the_rademacher_step_is_among_those_of_the_exchange_where_it_is(paper, o
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
+
+DERIVED = {"0.1765", "0.3289", "0.3382", "0.34"}  # constants K(0), by their formulas or as the source prints them
+DECIMAL = re.compile(r"(?<![\d.:/])\d+\.\d+(?![\d.]*\d{4})")
+
+
+def unchanged(before: str, after: str) -> list[str]:
+    """Decimals of the first text that the second has in the same place, but for zeros."""
+    one, other = before.split(), after.split()
+    blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
+    words = " ".join(word for block in blocks for word in one[block.a : block.a + block.size])
+    return [number for number in DECIMAL.findall(words) if float(number)]
+
+
+def threefold(rows):
+    """Other results: all measured values are three times as large, their conditions are the same."""
+    return rows.assign(**{name: 3 * rows[name] for name in ("value", "low", "high")})
+
+
+def test_every_decimal_of_a_sentence_follows_from_a_row_or_a_setting(paper):
+    before = paper(tables=False)
+    after = paper(rows=threefold, tables=False)
+    assert len(DECIMAL.findall(before)) > 50  # so that there is something to trace
+    settings = set(
+        DECIMAL.findall((tiny.LAYOUT.study).read_text() + Path("paper/references/published.csv").read_text())
+    )
+    conditions = {f"{sigma:.{n}f}" for sigma in read_rows(tiny.LAYOUT.means).sigma.dropna() for n in (1, 2)}
+    levels = read_table(tiny.LAYOUT.table("processes", "csv"))["first"]
+    ends = {
+        f"{level:.4f}"
+        for level in (*levels, math.exp(-tiny.STUDY.run("normal-normal").process.schedule.log_snr_max / 2))
+    }
+    known = DERIVED | settings | conditions | ends
+    assert [number for number in unchanged(before, after) if number not in known] == []
+
+
+def test_a_number_that_is_typed_is_found():
+    before, after = "They have 1.97 ± 0.03 bits/dim at 0.5.", "They have 1.97 ± 0.09 bits/dim at 1.5."
+    assert unchanged(before, after) == ["1.97"]
 
 
 def test_images_are_counted_where_they_were_measured(paper):

@@ -21,9 +21,9 @@ from nonnormal.samplers import SOLVERS
 from nonnormal.steps import get
 from nonnormal.study.config import validate
 from nonnormal.study.experiments.ablation import figures as ablation_figures
+from nonnormal.study.experiments.ablation.tables import AXES
 from nonnormal.study.experiments.convergence import figures as convergence_figures
 from nonnormal.study.experiments.geometry import figures as drawings
-from nonnormal.study.experiments.geometry.tables import SOLVER_NAMES
 from nonnormal.study.experiments.pairs import figures as pair_figures
 from nonnormal.study.experiments.pairs.figure_cost import cost
 from nonnormal.study.experiments.pairs.figure_losses import loss_shapes
@@ -34,6 +34,7 @@ from nonnormal.study.experiments.phase_space.measure import WALKS
 from nonnormal.study.experiments.phase_space.settings import StateSampler
 from nonnormal.study.experiments.representations.figures import outpainting
 from nonnormal.study.experiments.step_swap.figures import step_swap, step_swap_style
+from nonnormal.study.report.names import SOLVER_NAMES, sampler_name, step_name
 from nonnormal.study.report.sample_grid import sample_rows
 from nonnormal.study.report.theme import WIDTH, legend_below, line_style, line_styles, step_style
 from nonnormal.study.results.rows import frame, row
@@ -49,6 +50,7 @@ PAIRS = {
     "gumbel": ("gumbel", "normal"),
 }
 STEPS = ("normal", "laplace", "rademacher", "gumbel")
+NAMES = ["normal", "Laplace", "Rademacher", "Gumbel"]
 COUNTS = (4, 16)  # sampling steps
 MANY = (4, 16, 400)  # steps of the bounds
 STYLES = ("total_variation", "high_frequency", "saturation")
@@ -228,8 +230,8 @@ def test_exchange_says_each_distance_at_its_network_and_step(n_runs):
     figure = step_swap(summary, "fid_digits", found.labels)
     figure.canvas.draw()
     *blocks, scale = figure.axes
-    assert [axis.get_title() for axis in blocks] == [f"fid_digits, {n_steps} steps" for n_steps in COUNTS]
-    assert [label.get_text() for label in blocks[-1].get_xticklabels()] == list(STEPS)
+    assert [axis.get_title() for axis in blocks] == [f"Fréchet distance, {n_steps} calls" for n_steps in COUNTS]
+    assert [label.get_text() for label in blocks[-1].get_xticklabels()] == NAMES
     assert "difference to the normal step" in scale.get_ylabel()
     for axis, nfe in zip(blocks, COUNTS, strict=True):
         assert [label.get_text() for label in axis.get_yticklabels()] == list(found.labels.values())
@@ -285,7 +287,7 @@ def test_style_stands_over_the_kurtosis_that_reaches_the_network():
         for step in STEPS[1:]:
             values = rows[rows.step == step].value.to_numpy()
             places = get(step).excess_kurtosis * share
-            line = drawn[str(get(step))]
+            line = drawn[step_name(step)]
             np.testing.assert_allclose(line.get_xydata(), [[places.mean(), values.mean()]])
             assert (line.get_markerfacecolor() == "white") == (step == "gumbel")  # which is skewed
             assert any(np.allclose(pairs, np.stack([places, values], 1)) for pairs in singles if len(pairs) == 2)
@@ -382,7 +384,7 @@ def test_invariance_draws_distances_of_each_step(convergence):
     figure.canvas.draw()
     for axis, metric in zip(figure.axes, METRICS, strict=True):
         rows = select(convergence, metric)
-        lines = {line.get_label(): line for line in axis.lines if line.get_label() in STEPS}
+        lines = {step: line for line in axis.lines for step in STEPS if line.get_label() == step_name(step)}
         # The walk with normal steps has no distance on the line at all.
         assert set(lines) == set(STEPS) - ({"normal"} if metric == "w1_walk" else set())
         for step, line in lines.items():
@@ -436,12 +438,12 @@ def recipe_summary():
 def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
     rows = recipe_summary()
     axes = [axis for axis in phase_space_figures.phase_space(rows, "fid_digits").axes if axis.get_title()]
-    assert [axis.get_title() for axis in axes] == ["vp-sde", "cld", "psld"]
-    for axis in axes:
+    assert [axis.get_title() for axis in axes] == ["vp-sde", "CLD", "PSLD"]
+    for axis, process in zip(axes, ("vp-sde", "cld", "psld"), strict=True):
         lines = bars(axis)
-        assert list(lines) == [phase_space_figures.SAMPLERS[sampler][2] for sampler in get_args(StateSampler)]
+        assert list(lines) == [*map(sampler_name, get_args(StateSampler))]
         for sampler, line in zip(get_args(StateSampler), lines.values(), strict=True):
-            found = select(rows, "phase_space_fid_digits", process=axis.get_title(), sampler=sampler)
+            found = select(rows, "phase_space_fid_digits", process=process, sampler=sampler)
             assert_drawn(line, found, "nfe", apart=0.15)
         assert_beside_one_another(lines.values())
 
@@ -449,14 +451,13 @@ def test_recipe_has_a_panel_a_process_and_a_line_a_sampler():
 def test_recipe_law_has_a_line_a_step_and_the_floor():
     rows = recipe_summary()
     axes = phase_space_figures.phase_space_law(rows).axes
-    assert [axis.get_title() for axis in axes] == ["vp-sde", "cld"]
-    for axis in axes:
+    assert [axis.get_title() for axis in axes] == ["vp-sde", "CLD"]
+    for axis, process in zip(axes, ("vp-sde", "cld"), strict=True):
         *lines, floor = axis.lines
-        names = [phase_space_figures.SAMPLERS[sampler][2] for sampler in WALKS]
-        labels = {f"{step}, {name}" for step in ("normal", "laplace") for name in names}
+        labels = {f"{step}, {sampler_name(sampler)}" for step in ("normal", "Laplace") for sampler in WALKS}
         assert {line.get_label() for line in lines} == labels
         assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(labels)
-        [expected] = select(rows, "phase_space_w1_floor", process=axis.get_title()).value
+        [expected] = select(rows, "phase_space_w1_floor", process=process).value
         assert set(floor.get_ydata()) == {expected}
 
 
@@ -513,11 +514,12 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
     for column, (axis, other) in enumerate((("basis", "haar"), ("process", "cld"), ("grid", "quadratic"))):
         names = [BASE[axis], other]
         distance, share, _ = panels[:, column]
-        assert [text.get_text() for text in distance.get_xticklabels()] == names
+        shown = [AXES[axis](name).replace(" ", "\n") for name in names]
+        assert [text.get_text() for text in distance.get_xticklabels()] == shown
         drawn = bars(distance)
-        assert set(drawn) == {*STEPS, "no noise, Euler"}
+        assert set(drawn) == {*NAMES, "no noise, Euler"}
         for kind, found in drawn.items():
-            key = {"sampler": "euler"} if kind not in STEPS else {"step": kind}
+            key = {"sampler": "euler"} if kind not in NAMES else {"step": STEPS[NAMES.index(kind)]}
             at = [select(rows, "ablation_fid_digits", nfe=5, **key, **(BASE | {axis: name})) for name in names]
             at = [these for these in at if len(these)]
             for drawn_at, column_of in zip(found[1:], ("value", "low", "high"), strict=True):
@@ -527,15 +529,15 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
         for nfe, found in bars(share).items():
             at = [select(rows, "ablation_kurtosis_share", nfe=int(nfe.split()[0]), **(BASE | {axis: n})) for n in names]
             np.testing.assert_allclose(np.asarray(found[1], float), [these.value.item() for these in at])
-    for panel, cells in ((panels[2, 0], CELLS[:2]), (panels[2, 1], [BASE, CELLS[2]])):
-        values = [value for line in panel.lines if line.get_marker() == "s" for value in line.get_ydata()]
-        wanted = [
-            select(rows, "ablation_bpd_difference", T=n, **cell).value.item() for n in (10, 100) for cell in cells
-        ]
-        assert sorted(values) == pytest.approx(sorted(wanted))
+    values = [value for line in panels[2, 0].lines if line.get_marker() == "s" for value in line.get_ydata()]
+    wanted = [
+        select(rows, "ablation_bpd_difference", T=n, **cell).value.item() for n in (10, 100) for cell in CELLS[:2]
+    ]
+    assert sorted(values) == pytest.approx(sorted(wanted))
+    assert not panels[2, 1].axison
     assert not panels[2, 2].axison
     # The legend's marks of the bounds are those of the panels: here Laplace's alone, full and hollow.
-    marks = panels[2, 2].get_legend().legend_handles[-2:]
+    marks = panels[2, 1].get_legend().legend_handles[-2:]
     assert [colour(mark) for mark in marks] == [pytest.approx(line_style("laplace", "laplace")["color"])] * 2
     assert marks[0].get_markerfacecolor() != marks[1].get_markerfacecolor() == "white"
 
@@ -543,8 +545,8 @@ def test_crossing_has_a_column_an_axis_with_the_base_first():
 def test_crossing_is_drawn_without_solvers_and_at_one_number_of_steps_of_the_bound():
     figure = ablation_figures.ablation(ablation_summary(solvers=(), bounds=(10,)), "fid_digits")
     figure.canvas.draw()
-    legend = [text.get_text() for text in figure.axes[8].get_legend().texts]
-    assert legend == [*STEPS, "bound, T = 10"]
+    legend = [text.get_text() for text in figure.axes[7].get_legend().texts]
+    assert legend == [*NAMES, "bound, T = 10"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -559,7 +561,10 @@ def test_samples_of_every_basis_are_those_of_the_steps_of_most_and_least_kurtosi
     rows = [axis.get_ylabel() for axis in figure.axes[::3]]
     expected = sorted(STEPS[1:], key=lambda step: get(step).excess_kurtosis)
     steps = (expected[-1], expected[0])
-    assert rows == ["normal, pixel", *(f"{step}, {basis}" for step in steps for basis in ("pixel", "haar"))]
+    assert rows == [
+        "normal, pixels",
+        *(f"{step_name(step)}, {basis}" for step in steps for basis in ("pixels", "Haar")),
+    ]
     [picture] = figure.axes[5].images  # the images of the second row
     drawn = np.asarray(picture.get_array())[:4, :4]
     first = shown[f"pixel/{steps[0]}/image"][0].permute(1, 2, 0).numpy() / 16
@@ -696,16 +701,16 @@ def test_ancestral_draws_each_step_at_its_place(n_steps):
     metrics = ("arc_chord_ratio", "ode_distance", "end_displacement")
     for axis, metric, steps in zip(figure.axes, metrics, (("ode", *STEPS), STEPS, STEPS), strict=True):
         ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        assert ticks == ["ode", *STEPS]
+        assert ticks == [step_name("ode"), *NAMES]
         found = bars(axis, upright=False)
-        assert set(found) == {f"{n} steps" for n in n_steps}
+        assert set(found) == {f"{n} calls" for n in n_steps}
         assert_beside_one_another(found.values())
         assert len({container.lines[0].get_marker() for container in axis.containers}) == len(n_steps)
         for n in n_steps:
             rows = select(summary, f"ancestral_{metric}", nfe=n)
             assert rows.step.tolist() == list(steps)
-            place, *numbers = found[f"{n} steps"]
-            assert [ticks[i] for i in np.rint(np.asarray(place, float)).astype(int)] == list(steps)
+            place, *numbers = found[f"{n} calls"]
+            assert [ticks[i] for i in np.rint(np.asarray(place, float)).astype(int)] == [*map(step_name, steps)]
             assert_drawn((np.arange(len(steps)), *numbers), rows.assign(place=np.arange(len(steps))), "place")
 
 
@@ -792,7 +797,7 @@ def test_the_name_of_a_step_is_shown_letter_by_letter():
     shown |= {f"pixel/{name}/image": torch.zeros(2, 1, 8, 8) for name in ("normal", step)}
     figures = [loss_shapes([(step, step)]), sample_rows({label: image}, 17)]
     figures.append(ablation_figures.ablation_samples(shown, ["pixel"], [step], 17))
-    for figure, text in zip(figures, (label, label, f"{get(step)}, pixel"), strict=True):
+    for figure, text in zip(figures, (label, label, f"{get(step)}, pixels"), strict=True):
         figure.canvas.draw()
         found = [
             its.get_text().replace("\\$", "$").replace("\n", "")

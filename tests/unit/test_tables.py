@@ -31,6 +31,7 @@ from nonnormal.study.experiments.phase_space.tables import (
 )
 from nonnormal.study.registry import all_experiments, parts
 from nonnormal.study.report.families import listed_steps, step_constants, step_families
+from nonnormal.study.report.names import process_name
 from nonnormal.study.report.text import cell, read_numbers, write_readable
 from nonnormal.study.results.paths import Layout, data_path
 from nonnormal.study.results.summary import COLUMNS, CONDITIONS, read_rows, tidy, write_rows, write_table
@@ -205,7 +206,7 @@ def test_saturation_is_a_number_of_colour_images(summary, table, published):
 @pytest.mark.parametrize(
     ("column", "value", "half", "text"),
     [
-        ("normal_bpd", 2.34567, 0.0, "2.345670 (± under 1e-6)"),
+        ("normal_bpd", 2.34567, 0.0, "2.345670"),
         ("normal_bpd", 2.34567, 0.0004, "2.3457 ± 0.0004"),
         ("normal_bpd", 2.34567, 0.004, "2.346 ± 0.004"),
         ("normal_bpd", 2.34567, 0.04, "2.35 ± 0.04"),
@@ -260,8 +261,8 @@ def test_markdown_has_a_row_for_each_number_and_a_column_for_each_run(tmp_path, 
     assert head == ["", "normal/normal", "laplace/laplace, twice"]
     assert all(set(cell) <= set(":-") for cell in rule)
     found = {row[0]: row[1:] for row in rows}
-    assert found["bits/dim, CIFAR-10 (li2024)"] == ["2.49", "–"]
-    assert found["kid_digits × 1000"] == ["380 ± 250", "800 ± 250"]
+    assert found["bits/dim, CIFAR-10 (Li 2024)"] == ["2.49", "–"]
+    assert found["kernel distance × 1000"] == ["380 ± 250", "800 ± 250"]
     assert found["bits/dim, normal bound for T → ∞"] == ["25.0 ± 0.2", "67.0 ± 0.2"]
     assert "saturation" not in found  # nobody has it
     assert len(found) == len(rows) == 17
@@ -296,7 +297,9 @@ def test_more_than_five_runs_are_rows_and_not_columns(table, n):
         return
     assert found.index.tolist() == list(labels.values())
     assert found.columns.tolist()[:4] == ["normal-limit bits/dim", "native (bridge walk)", "T → ∞", "flow"]
-    assert {"fid_digits", "kid_digits × 1000", "total variation", "high-frequency share"} <= set(found.columns)
+    assert {"Fréchet distance", "kernel distance × 1000", "total variation", "high-frequency share"} <= set(
+        found.columns
+    )
     assert found["normal-limit bits/dim"].tolist() == [f"{i}.0 ± 0.5" for i in range(n)]
 
 
@@ -315,7 +318,7 @@ def test_typst_has_a_row_for_each_number(tmp_path, readable):
     assert lines[0] == "#table("
     assert "  columns: 3," in lines
     assert "  table.header([**], [*normal/normal*], [*laplace/laplace, twice*])," in lines
-    assert "  [bits/dim, CIFAR-10 (li2024)], [2.49], [–]," in lines
+    assert "  [bits/dim, CIFAR-10 (Li 2024)], [2.49], [–]," in lines
     assert lines[-1] == ")"
     assert sum(line.startswith("  [") for line in lines) == 17
 
@@ -639,23 +642,28 @@ def test_fid_of_processes_stands_beside_the_published_sweep(recipes, sweep):
     assert set(found.dropna(subset="published").sampler) == {"em"}
     readable = readable_phase_space(found)
     assert readable.columns.tolist() == ["10 calls", "50 calls", "CIFAR-10, 1000 calls"]
-    assert readable.loc["cld, em"].tolist() == ["7.0 ± 0.2", "8.0 ± 0.2", "3.64"]
-    assert readable.loc["vp-sde, sscs", "CIFAR-10, 1000 calls"] == "–"
-    assert readable.index[3:6].tolist() == ["cld, em", "cld, sscs", "cld, sscs_midpoint"]
+    assert readable.loc["CLD, Euler–Maruyama"].tolist() == ["7.0 ± 0.2", "8.0 ± 0.2", "3.64"]
+    assert readable.loc["vp-sde, SSCS", "CIFAR-10, 1000 calls"] == "–"
+    assert readable.index[3:6].tolist() == ["CLD, Euler–Maruyama", "CLD, SSCS", "CLD, SSCS, score of the middle"]
 
 
 def test_bounds_of_processes_have_a_column_a_bound(recipes):
     found = readable_bounds(phase_space_bounds(recipes))
-    assert found.index.tolist() == list(PROCESSES)
-    assert found.columns.tolist() == ["normal, T steps", "laplace, T steps", "flow"]
+    assert found.index.tolist() == [*map(process_name, PROCESSES)]
+    assert found.columns.tolist() == ["normal, T steps", "Laplace, T steps", "flow"]
 
 
 def test_processes_are_listed_by_their_matrices():
     found = readable_processes(processes(PROCESSES | {"vp": VP()}))
-    assert found.loc["psld-0.25"].tolist()[:4] == ["diag(0.125, 0.53125)", "0, -0.5; 0.5, 0", "diag(1, 4)", "8"]
-    assert found.loc["cld", "D"] == "diag(0, 0.5)"
+    assert found.loc["PSLD (friction 0.25)"].tolist()[:4] == [
+        "diag(0.125, 0.53125)",
+        "0, -0.5; 0.5, 0",
+        "diag(1, 4)",
+        "8",
+    ]
+    assert found.loc["CLD", "D"] == "diag(0, 0.5)"
     assert found.loc["vp-sde"].tolist()[:4] == ["0.5", "0", "1", "0.1 to 20"]
-    assert found.loc["vp"].tolist()[:4] == ["1/2", "0", "1", "by its log-SNR"]
+    assert found.loc["VP"].tolist()[:4] == ["1/2", "0", "1", "by its log-SNR"]
 
 
 # ---- every axis ------------------------------------------------------------------------------------------------------
@@ -696,17 +704,17 @@ def test_cells_are_called_by_the_axis_along_which_they_differ(crossed):
 
 def test_every_axis_is_read_at_the_fewest_steps_beside_its_bounds(crossed):
     samples, bounds = readable_ablation(ablation(crossed, "fid_digits"))
-    names = ["pixel, vp, uniform", "basis haar", "process cld", "grid quadratic"]
+    names = ["pixels, VP, equal times", "basis: Haar", "process: CLD", "grid: quadratic"]
     assert samples.index.tolist() == names
-    assert samples.columns.tolist() == ["kurtosis left", "normal", "Δ laplace", "Δ Euler"]
-    assert bounds.index.tolist() == names[:3]
-    assert bounds.columns.tolist() == ["T = 10: normal", "Δ laplace", "T = 100: normal", "Δ laplace"]
-    assert samples.loc["basis haar", "Δ Euler"] == "–"
+    assert samples.columns.tolist() == ["kurtosis left", "normal", "Δ Laplace", "Δ Euler"]
+    assert bounds.index.tolist() == names[:2]
+    assert bounds.columns.tolist() == ["T = 10: normal", "Δ Laplace", "T = 100: normal", "Δ Laplace"]
+    assert samples.loc["basis: Haar", "Δ Euler"] == "–"
     few = crossed[(crossed.nfe == 5) & crossed.metric.str.endswith("fid_digits_difference")]
-    for shown, value in zip(samples["Δ laplace"], few[few.step == "laplace"].value, strict=True):
+    for shown, value in zip(samples["Δ Laplace"], few[few.step == "laplace"].value, strict=True):
         assert shown.startswith(f"{value:+.1f}")
         assert shown.endswith("*") == (abs(value) > 0.25)  # the interval leaves out 0
-    assert {text.endswith("*") for text in samples["Δ laplace"]} == {True, False}
+    assert {text.endswith("*") for text in samples["Δ Laplace"]} == {True, False}
     assert bounds.iloc[0, 1] == "+1.5 ± 0.2"
 
 

@@ -9,7 +9,6 @@ import typer
 
 from nonnormal.study.cli.common import StudyFile, open_study, recorded, track_code
 from nonnormal.study.registry import experiment_named, figures_of, tables_of
-from nonnormal.study.results.paths import PHOTOGRAPHS
 
 app = typer.Typer()
 
@@ -101,8 +100,8 @@ def paper(
     import typst
 
     from nonnormal.files import read_json, track_input, tracking, write_bytes, write_json
+    from nonnormal.study.report.paper import inputs
     from nonnormal.study.results.paths import remade
-    from nonnormal.study.results.summary import read_rows
 
     study, layout = open_study(study_file)
     with tracking(None):  # Snakemake writes the same file before its first job, and leaves no record of it either
@@ -111,13 +110,10 @@ def paper(
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.means, layout.provenance]
     for path in (source, *parts, layout.study, *made, *layout.photographs):
         track_input(path)
-    inputs = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
-    if layout.photographs:
-        inputs["photographs"] = f"/{PHOTOGRAPHS}"
-    # Files that were damaged are refused here, by name, before Typst reads them.
-    read_rows(layout.means)
+    # Files that were damaged are refused here, by name, before Typst reads them: rows by `inputs`.
     read_json(layout.provenance, remade(layout.provenance))
-    write_bytes(layout.paper, typst.compile(str(source), root=".", sys_inputs=inputs, ignore_system_fonts=True))
+    options = dict(root=".", sys_inputs=inputs(layout), ignore_system_fonts=True)
+    write_bytes(layout.paper, typst.compile(str(source), **options))
     print(layout.paper)
 
 

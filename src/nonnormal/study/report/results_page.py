@@ -17,6 +17,7 @@ from nonnormal.study.experiments.claims.ledger import ledger, read_kept
 from nonnormal.study.experiments.claims.stated import load
 from nonnormal.study.registry import figures_of, tables_of
 from nonnormal.study.report import text
+from nonnormal.study.report.names import source_name
 from nonnormal.study.report.page.findings import claims_of, findings_of
 from nonnormal.study.results.paths import LEDGER, Layout, remade
 from nonnormal.study.results.provenance import revision_of
@@ -140,13 +141,15 @@ def _conditions(study: Study, layout: Layout) -> str:
         training + f" ({len(names)} of the networks, {names[0]} the first)" * several
         for training, names in trained.items()
     )
-    published = "Rows marked li2024 were published for other data and other networks. "
+    printed = source_name("li2024")
+    published = f"Rows marked {printed} were published for other data and other networks. "
     return (
         f"Conditions: data set `{study.images_name}`; bounds on {study.evaluation.n_images or 'all'} images of the "
-        f"held-out split, 95 % intervals {OVER}; `{study.metric('fid')}` and its relatives in the features of "
+        f"held-out split, 95 % intervals {OVER}; distances (in rows, `{study.metric('fid')}` and its relatives) in the "
+        f"features of "
         f"{network}, {study.sampling.n_images} samples at {study.headline_steps} network calls against the "
         f"training split; {study.replicates} training{'s' * (study.replicates > 1)} a pair, study seed {study.seed}; "
         f"intervals over images do not cover retraining; {trainings}. "
-        + published * ("pairs" in tables_of(study) and "li2024" in _table(layout, "pairs"))
+        + published * ("pairs" in tables_of(study) and printed in _table(layout, "pairs"))
         + f"Made at revision `{revision_of(made)}` on {made['hardware']}."
     )

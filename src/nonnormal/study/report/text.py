@@ -23,17 +23,6 @@ def read_numbers(path: Path) -> pd.DataFrame:
     return read_table(path, dict.fromkeys(_TEXTS, "str"))
 
 
-SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "dpm_2": "DPM-2", "dpmpp_2m": "DPM++(2M)", "ipndm": "iPNDM"}
-"""Names of the solvers of `samplers.SOLVERS` in tables and figures."""
-HELD_OUT = "held-out images"
-"""Name of the floor of a distance in tables and figures."""
-STYLE_NAMES = {
-    "total_variation": "total variation",
-    "high_frequency": "high-frequency share",
-    "saturation": "saturation",
-}
-
-
 def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> None:
     """Write tables of strings in the format of the suffix, .md or .typ; the index of each is its first column.
 
@@ -46,7 +35,8 @@ def write_readable(path: Path, *tables: pd.DataFrame, prose: bool = False) -> No
 def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
     """Value ± half of the interval, to the first nonzero digit of the half, and at most six decimals.
 
-    A half of 100 or more is rounded to two digits. A value without an interval has the given number of decimals.
+    A half of 100 or more is rounded to two digits, one that is 0 at six decimals is left out. A value without an
+    interval has the given number of decimals.
     """
     value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
     if pd.isna(value):
@@ -56,7 +46,7 @@ def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
         return f"{value * factor:{sign}.{digits}f}"
     half = (high - low) / 2 * factor
     if half < 5e-7:
-        return f"{value * factor:{sign}.6f} (± under 1e-6)"
+        return f"{value * factor:{sign}.6f}"
     place = -math.floor(math.log10(half))
     digits = max(place, 0) if half < 100 else place + 1
     value, half = (round(number, digits) for number in (value * factor, half))

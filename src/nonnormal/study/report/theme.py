@@ -24,7 +24,7 @@ from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from nonnormal.files import write_bytes
 from nonnormal.steps import families, get
-from nonnormal.study.report.text import HELD_OUT
+from nonnormal.study.report.names import HELD_OUT, step_name
 
 mpl.use("agg")
 
@@ -93,11 +93,6 @@ def run_styles(summary: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, di
     return {run: styles[label] for run, label in labels.items() if label in styles}
 
 
-def distance_label(name: str) -> str:
-    """What a Fréchet distance is called on axes: FID in Inception's features, else its plain name."""
-    return "FID" if name == "fid" else "Fréchet distance"
-
-
 def floor_line(axis: Axes, summary: pd.DataFrame, distance: str) -> None:
     """Draw a line at the distance of held-out images, if the study has it."""
     for floor in summary[(summary.metric == distance) & (summary.of == "held_out")].itertuples():
@@ -129,7 +124,7 @@ def step_style(step: str) -> dict:
     return {
         "color": _COLOURS.get(name, "0.6"),
         "marker": _STEP_MARKERS.get(name, "D"),
-        "label": literal(str(get(step))),
+        "label": literal(step_name(str(get(step)))),
     }
 
 

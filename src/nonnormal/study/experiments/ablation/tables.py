@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from nonnormal.study.report.text import SOLVER_NAMES, cell
+from nonnormal.study.report.names import SOLVER_NAMES, basis_name, grid_name, process_name, step_name
+from nonnormal.study.report.text import cell
 
-AXES = ("basis", "process", "grid")
+AXES = {"basis": basis_name, "process": process_name, "grid": grid_name}
+"""The names of the values of each axis."""
 _CONDITIONS = (*AXES, "sampler", "step", "T", "against")
 
 
@@ -38,25 +40,30 @@ def ablation(summary: pd.DataFrame, fid: str) -> pd.DataFrame:
 
 
 def readable_ablation(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of `ablation` for reading, one row per cell: samples at the fewest steps; and bounds."""
+    """The table of `ablation` for reading, one row per cell: samples at the fewest steps; and bounds by basis.
+
+    Bounds of other processes are left out: with few steps equal in time they say how the process spends its log-SNR.
+    """
     few = table[table.nfe == table[table.measure == "fid"].nfe.min()]
     samples = few[few.measure.isin(("kurtosis_share", "fid", "fid_difference"))]
     normal = samples[(samples.measure == "fid") & (samples.step == "normal")]
     gaps = samples[samples.measure == "fid_difference"]
     columns = [_column(samples[samples.measure == "kurtosis_share"], "kurtosis left", _exact)]
     columns.append(_column(normal, "normal", _tenths))
-    columns += [_column(gaps[gaps.step == step], f"Δ {step}", _difference) for step in gaps.step.dropna().unique()]
+    columns += [
+        _column(gaps[gaps.step == step], f"Δ {step_name(step)}", _difference) for step in gaps.step.dropna().unique()
+    ]
     solvers = gaps[gaps.step.isna()]
     for name in solvers.sampler.unique():
         columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVER_NAMES[name]}", _difference))
-    first, totals = pd.concat(columns, axis=1), table[table.measure == "bpd_total"]
-    gaps = table[(table.measure == "bpd_difference") & (table.against == "normal step")]
+    first, totals = pd.concat(columns, axis=1), table[(table.measure == "bpd_total") & (table.axis != "process")]
+    gaps = table[(table.measure == "bpd_difference") & (table.against == "normal step") & (table.axis != "process")]
     columns = []
     for n_steps in sorted(totals["T"].unique()):
         at = totals[(totals["T"] == n_steps) & (totals.step == "normal")]
         columns.append(_column(at, f"T = {n_steps:.0f}: normal", _digits))
         at = gaps[gaps["T"] == n_steps]
-        columns += [_column(at[at.step == step], f"Δ {step}", _signed) for step in at.step.unique()]
+        columns += [_column(at[at.step == step], f"Δ {step_name(step)}", _signed) for step in at.step.unique()]
     second = pd.concat(columns, axis=1)
     return tuple(part.fillna("–").rename_axis(index="cell") for part in (first, second))
 
@@ -64,8 +71,8 @@ def readable_ablation(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def cell_name(row: dict) -> str:
     """Label of a cell: the name in which it differs from the base."""
     if row["axis"] == "base":
-        return ", ".join(row[axis] for axis in AXES)
-    return f"{row['axis']} {row[row['axis']]}"
+        return ", ".join(name(row[axis]) for axis, name in AXES.items())
+    return f"{row['axis']}: {AXES[row['axis']](row[row['axis']])}"
 
 
 def _column(rows: pd.DataFrame, title: str, shown: Callable[[dict], str]) -> pd.Series:

@@ -11,6 +11,7 @@ from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, VERDICTS, judge
 from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, Claims, load
 from nonnormal.study.experiments.claims.words import described, threshold
+from nonnormal.study.report.names import measurement_name, source_name
 from nonnormal.study.report.text import read_numbers
 from nonnormal.study.results.context import Context
 
@@ -90,7 +91,7 @@ def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
     rows = sorted(table[table.kind != NUMBER].to_dict("records"), key=lambda row: order.index(row["kind"]))
     several = len(set(table.study) - {""}) > 1
     columns = {
-        "source": [row["source"] for row in rows],
+        "source": [source_name(row["source"]) for row in rows],
         "kind": [
             row["kind"] + (f", by {row['unit']}" if row["kind"] == EMPIRICAL and row["unit"] else "") for row in rows
         ],
@@ -103,12 +104,14 @@ def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """The printed numbers of a table of `claims` for reading."""
+    """The printed numbers of a table of `claims` for reading, a row for those of a source with the same verdict."""
     table = _with_words(table)
-    rows = table[table.kind == NUMBER].to_dict("records")
-    verdicts = [f"{row['verdict']}, because {row['reason']}" if row["reason"] else row["verdict"] for row in rows]
-    columns = {"source": [row["source"] for row in rows], "verdict": verdicts}
-    return pd.DataFrame(columns, index=pd.Index([row["statement"] for row in rows], name="printed number"))
+    numbers = table[table.kind == NUMBER]
+    reasons = [f", because {reason}" if reason else "" for reason in numbers.reason]
+    numbers = numbers.assign(verdict=numbers.verdict + reasons)
+    rows = numbers.groupby(["source", "verdict"], sort=False).statement.agg("; ".join).reset_index()
+    columns = {"source": [*map(source_name, rows.source)], "verdict": [*rows.verdict]}
+    return pd.DataFrame(columns, index=pd.Index([*rows.statement], name="printed numbers"))
 
 
 def _with_words(table: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +130,7 @@ def counted(table: pd.DataFrame) -> str:
 def _measurement(row: Mapping) -> str:
     """Tests, with the names of their files only."""
     if row["verdict"] != BY_TEST:
-        return row["measurement"] or "–"
+        return measurement_name(row["measurement"]) or "–"
     return ", ".join(dict.fromkeys(name.split("::")[0] for name in row["measurement"].split(", ")))
 
 
@@ -135,7 +138,7 @@ def _measured(row: Mapping) -> str:
     """The number with its interval and its number of trainings, or the reason why there is none."""
     if pd.isna(row["value"]):
         return row["reason"] or "–"
-    unit = {"1": "", "ratio": ", a ratio"}.get(row["value_unit"], f" {row['value_unit']}")
+    unit = {"1": "", "share": "", "ratio": ", a ratio"}.get(row["value_unit"], f" {row['value_unit']}")
     value, low, high = (f"{row[key]:.3g}".replace("-", "−") for key in ("value", "value_low", "value_high"))
     trainings = f", {row['trainings']:.0f} trainings" if row["trainings"] > 1 else ""
     return f"{value} ({low} to {high}){unit}{trainings}"

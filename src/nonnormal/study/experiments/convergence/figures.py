@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from nonnormal.steps import get
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import step_name
 
 _ORDERS = {0.5: {"ls": "--", "label": "$T^{-1/2}$"}, 1: {"ls": ":", "label": "$T^{-1}$"}}
 
@@ -71,7 +72,7 @@ def boundary(summary: pd.DataFrame) -> Figure:
         for limit, line in rows[rows.step == name].groupby("limit_law", sort=False):
             heavy = name.startswith("student_t")
             style = {"ls": "-" if heavy else {"normal": "--", "stable": ":"}[limit], "marker": "o" if heavy else "s"}
-            label = name if heavy else f"{name}, to the {limit} limit"
+            label = step_name(name) + ("" if heavy else f", to the {limit} limit")
             line = line.sort_values("nfe")
             left.plot(line.nfe.astype(float), line.value, color=colours[name], lw=1.1, ms=3, label=label, **style)
     left.set(xscale="log", yscale="log", xlabel="steps T", ylabel="Kolmogorov–Smirnov")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from nonnormal.study.experiments.few_steps.tables import few_steps, of_study
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import basis_name, choice_name, distance_name, step_name
 
 _CHOICES = ("unit", "scale", "diagonal", "conditional", "residuals")
 _COLOURS = dict(zip(_CHOICES, sns.color_palette("colorblind"), strict=False)) | {"optimum": "black"}
@@ -26,8 +27,8 @@ def bounds(summary: pd.DataFrame) -> Figure:
     of_network = of_network[(of_network.measure == "bpd_total") & (of_network.basis == "pixel")]
     for choice in _SHOWN:
         rows = of_network[of_network.choice == choice]
-        _line(left, rows[rows.grid == "uniform"], choice, choice)
-        _line(left, rows[rows.grid == "searched"], choice, f"{choice}, searched times", hollow=True)
+        _line(left, rows[rows.grid == "uniform"], choice, choice_name(choice))
+        _line(left, rows[rows.grid == "searched"], choice, f"{choice_name(choice)}, searched times", hollow=True)
     left.set_ylabel("bound, bits/dim")
     left.legend(fontsize=6.8)
     exact = table[(table.measure == "optimum") & (table.step == "normal")]
@@ -36,7 +37,7 @@ def bounds(summary: pd.DataFrame) -> Figure:
     for choice in ("unit", "scale", "scale+shape"):
         rows = exact[exact.choice == choice]
         above = {name: rows[name] - least[rows["T"]].to_numpy() for name in ("value", "low", "high")}
-        _line(right, rows.assign(**above), choice, choice)
+        _line(right, rows.assign(**above), choice, choice_name(choice))
     right.set_ylabel("diffusion term − the best attainable, bits")
     right.legend(fontsize=6.8)
     for panel, rows in ((left, of_network), (right, exact)):
@@ -77,8 +78,9 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
     _line(left, plain, "unit", "unit")
     fitted = found[found.choice != "unit"]
     for (choice, basis), rows in fitted.groupby(["choice", "basis"], sort=False):
-        _line(left, rows, choice, choice if basis == "pixel" else f"{choice}, {basis}", marker=_MARKERS[basis])
-    left.set(xscale="log", yscale="log", xlabel="network calls", ylabel=theme.distance_label(fid))
+        label = choice_name(choice) + ("" if basis == "pixel" else f", {basis_name(basis)}")
+        _line(left, rows, choice, label, marker=_MARKERS[basis])
+    left.set(xscale="log", yscale="log", xlabel="network calls", ylabel=distance_name(fid))
     theme.plain_log(left.yaxis)
     theme.plain_ticks(left.xaxis, sorted(found["T"].unique()))
     left.legend(fontsize=6.8)
@@ -90,12 +92,13 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
         if step != "normal" and nfe != calls[0]:
             continue
         rows = gaps[(gaps.step == step) & (gaps["T"] == nfe)].sort_values("factor")
-        style = theme.step_style(step) | {"label": f"{theme.literal(step)}, {nfe:.0f} calls", "markersize": 3.5}
+        style = theme.step_style(step) | {"label": f"{theme.literal(step_name(step))}, {nfe:.0f} calls"}
+        style |= {"markersize": 3.5}
         style |= {"color": shades[nfe]} if step == "normal" else {"linestyle": "--"}
         spread = [rows.value - rows.low, rows.high - rows.value]
         right.errorbar(rows.factor + 0.002 * i, rows.value, yerr=spread, capsize=1.5, lw=1, **style)
     right.axhline(0, color="0.5", lw=0.8, zorder=0)
-    right.set(xlabel="factor on the unit step's noise", ylabel="difference to the normal unit step")
+    right.set(xlabel="factor on the unit step's noise", ylabel=f"{distance_name(fid)} − the normal unit step's")
     if len(gaps):
         low, high = right.get_ylim()
         right.set_ylim(low, high + 0.4 * (high - low))  # room for the legend

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nonnormal.metrics.intervals import t_half
 from nonnormal.study.config.settings import training_name
+from nonnormal.study.report.names import basis_name, choice_name, step_name
 from nonnormal.study.report.text import cell
 
 MEAN = "mean over networks"
@@ -115,8 +116,8 @@ def readable_few_steps(table: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
 def name_of(row: dict) -> str:
     """Name of a row's step."""
     if row["choice"] == "unit" and isinstance(row["step"], str):
-        return row["step"] + ("" if row["factor"] == 1 else f" × {row['factor']:g}")
-    parts = [row["choice"], *([row["basis"]] if row["basis"] != "pixel" else [])]
+        return step_name(row["step"]) + ("" if row["factor"] == 1 else f" × {row['factor']:g}")
+    parts = [choice_name(row["choice"]), *([basis_name(row["basis"])] if row["basis"] != "pixel" else [])]
     return ", ".join(parts + (["searched times"] if row["grid"] == "searched" else []))
 
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from nonnormal.analysis import geometry
 from nonnormal.analysis.recorder import Trajectories
 from nonnormal.study.report import theme
-from nonnormal.study.report.text import SOLVER_NAMES
+from nonnormal.study.report.names import SOLVER_NAMES, distance_name, step_name
 from nonnormal.study.results.context import Context
 
 _STATE, _DENOISED = "#1f6f8b", "#c8553d"  # x_t and r_t, in every figure
@@ -28,8 +28,8 @@ def linearity(summary: pd.DataFrame) -> Figure:
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 2.9))
     for axis, kind, label in (
-        (axes[0], "chord_distance", "distance from the chord / chord"),
-        (axes[1], "norm", "norm"),
+        (axes[0], "chord_distance", "distance from the chord\n(chord lengths)"),
+        (axes[1], "norm", "norm (grey range −1 to 1)"),
     ):
         _line(axis, summary[summary.metric == f"path_{kind}"], "sigma", color=_STATE, label="state $x_t$")
         denoised = {"color": _DENOISED, "ls": "--", "label": "denoised $r_t$"}
@@ -37,7 +37,7 @@ def linearity(summary: pd.DataFrame) -> Figure:
         axis.set_ylabel(label)
     axes[1].set_yscale("log")
     _line(axes[2], summary[summary.metric == "path_remaining_cosine"], "sigma", color=_STATE, label="state $x_t$")
-    axes[2].set_ylabel("cosine of noise and remaining way")
+    axes[2].set_ylabel("cosine of noise\nand remaining way")
     for axis in axes:
         _noise_axis(axis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc=_BELOW, ncols=2)
@@ -47,7 +47,7 @@ def linearity(summary: pd.DataFrame) -> Figure:
 def denoising(summary: pd.DataFrame, fid: str) -> Figure:
     """FID of states and of denoised states along the way, against sigma; the image at the end is the last state."""
     theme.apply()
-    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 2.7))
+    figure, axis = plt.subplots(figsize=(0.62 * theme.WIDTH, 3.0))
     states = summary[summary.metric == f"path_{fid}"]
     _line(axis, states[states.sigma > 0], "sigma", color=_STATE, marker="o", label="state $x_t$")
     denoised = summary[summary.metric == f"path_denoised_{fid}"]
@@ -56,9 +56,9 @@ def denoising(summary: pd.DataFrame, fid: str) -> Figure:
         axis.axhline(end.value, color="0.5", lw=0.8, ls=":", label="images at the end")
     theme.floor_line(axis, summary, fid)
     _noise_axis(axis)
-    axis.set(yscale="log", ylabel=fid)
+    axis.set(yscale="log", ylabel=distance_name(fid))
     theme.plain_log(axis.yaxis)
-    axis.legend()
+    figure.legend(*axis.get_legend_handles_labels(), loc=_BELOW, ncols=2)
     return figure
 
 
@@ -66,7 +66,10 @@ def solvers(summary: pd.DataFrame, fid: str) -> Figure:
     """FID, and distance to the adaptive solution from the same noise, against network calls."""
     theme.apply()
     figure, axes = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.1))
-    panels = ((f"solver_{fid}", fid), ("solver_distance", "RMS to the adaptive solution"))
+    panels = (
+        (f"solver_{fid}", distance_name(fid)),
+        ("solver_distance", "RMS to the adaptive solution\n(grey range −1 to 1)"),
+    )
     for axis, (metric, label) in zip(axes, panels, strict=True):
         rows = summary[summary.metric == metric]
         for (solver, grid), group in rows.groupby(["solver", "grid"], sort=False):
@@ -96,7 +99,7 @@ def deviation(summary: pd.DataFrame) -> Figure:
         label = f"distance, {name} to nearest training image"
         axis.axhline(group.value.iloc[0], color="0.5", lw=0.9, ls=style, label=label)
     _noise_axis(axis)
-    axis.set(ylabel="deviation ‖r − r*‖/√D", ylim=(0, None))
+    axis.set(ylabel="deviation ‖r − r*‖/√D\n(grey range −1 to 1)", ylim=(0, None))
     figure.legend(loc=_BELOW, fontsize=7.5)
     return figure
 
@@ -111,7 +114,7 @@ def projection(recorded: Trajectories, n_paths: int = 12) -> Figure:
             axis.plot(path[:, 0], path[:, side], lw=1, alpha=0.8)
             axis.plot(path[-1, 0], path[-1, side], "o", markersize=3.5, color="black")
         axis.plot(0, 0, "s", markersize=5, color="black", markerfacecolor="white", zorder=3)
-        axis.set(xlabel="along the chord (units of the state)", ylabel=f"{name} component across")
+        axis.set(xlabel="along the chord (units of the state)", ylabel=f"{name} component across\n(units of the state)")
     ends = [
         Line2D([], [], ls="none", marker="s", markersize=5, color="black", markerfacecolor="white"),
         Line2D([], [], ls="none", marker="o", markersize=3.5, color="black"),
@@ -125,7 +128,7 @@ def ancestral(summary: pd.DataFrame) -> Figure:
     """Roughness, distance to the ODE's path, and displacement at the end: one row per step, one mark per NFE."""
     theme.apply()
     panels = {
-        "arc_chord_ratio": "arc / chord",
+        "arc_chord_ratio": "arc length\n(chord lengths)",
         "ode_distance": "RMS to the ODE's path\n(standard deviations)",
         "end_displacement": "RMS to its end\n(standard deviations)",
     }
@@ -140,12 +143,12 @@ def ancestral(summary: pd.DataFrame) -> Figure:
             places = [steps.index(step) + theme.beside(i, len(counts), 0.5) for step in group.step]
             spread = [group.value - group.low, group.high - group.value]
             style = dict(marker="osD^v"[i % 5], color=(_STATE, _DENOISED)[i] if i < 2 else f"C{i}")
-            style |= dict(markersize=3.5, ls="none", capsize=1.5, lw=1, label=f"{n_steps} steps")
+            style |= dict(markersize=3.5, ls="none", capsize=1.5, lw=1, label=f"{n_steps} calls")
             axis.errorbar(group.value, places, xerr=spread, **style)
         axis.set_xlabel(panels[metric])
         axis.grid(False, axis="y")
     axes[0].set_xscale("log")
-    axes[0].set_yticks(range(len(steps)), steps)
+    axes[0].set_yticks(range(len(steps)), [theme.literal(step_name(step)) for step in steps])
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc=_BELOW, ncols=6)
     return figure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nonnormal.study.report.text import SOLVER_NAMES, cell
+from nonnormal.study.report.names import SOLVER_NAMES, source_name
+from nonnormal.study.report.text import cell
 
 _GEOMETRY = {
     "largest distance of a state from the chord, in chord lengths": "metric == 'path_largest_chord_distance'",
@@ -62,7 +63,9 @@ def readable_geometry(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.to_dict("records")
     columns = {
         "measured": [_measured(row) for row in rows],
-        "ImageNet-64 (chen2024)": ["–" if pd.isna(row["published"]) else f"{row['published']:g}" for row in rows],
+        f"ImageNet-64 ({source_name('chen2024')})": [
+            "–" if pd.isna(row["published"]) else f"{row['published']:g}" for row in rows
+        ],
     }
     return pd.DataFrame(columns, index=pd.Index([row["quantity"] for row in rows], name="quantity"))
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import distance_name
 
 _APART = 1.25  # between the first and the last pair at one number of steps, so that bars stand beside one another
 
@@ -28,7 +29,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     theme.apply()
     figure, axes = plt.subplots(1, 3, figsize=(theme.WIDTH, 3.2))
     counts = sorted(summary[(summary.metric == fid) & summary.run.notna()].nfe.unique())
-    names = (theme.distance_label(fid), "bits/dim, normal-limit bound", "bits/dim, native bound")
+    names = (distance_name(fid), "bits/dim, normal-limit bound", "bits/dim, native bound")
     styles = theme.run_styles(summary, labels)
     for axis, rows, single, label in zip(
         axes, _panels(summary, fid, counts), _panels(trainings, fid, counts), names, strict=True

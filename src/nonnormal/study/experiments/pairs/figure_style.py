@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
-from nonnormal.study.report.text import STYLE_NAMES
+from nonnormal.study.report.names import STYLE_NAMES
 
 
 def style_differences(summary: pd.DataFrame, labels: Mapping[str, str], trainings: pd.DataFrame) -> Figure:
@@ -31,7 +31,7 @@ def style_differences(summary: pd.DataFrame, labels: Mapping[str, str], training
             rows[rows.metric == f"style_{name}_difference"].sort_values("nfe") for rows in (summary, trainings)
         )
         _marks(axis, trained, styles, single)
-        axis.set(title=STYLE_NAMES[name], xlabel="sampling steps")
+        axis.set(title=STYLE_NAMES[name], xlabel="network calls")
     axes[0, 0].set_ylabel("pair − normal/normal")
     theme.legend_below(figure, axes[0, 0], "network, by its pair q/p")
     return figure

@@ -54,5 +54,5 @@ def readable_differences(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.to_dict("records")
     index = pd.Index([f"{row['q']}/{row['p']}, {row['constant']}" for row in rows], name="pair q/p, K(0) counted")
     columns = {"printed": [f"{row['printed']:+.2f}" for row in rows]}
-    columns |= {name: [cell(row, name, sign="+") for row in rows] for name in CONVENTIONS}
+    columns |= {name.replace("_", " "): [cell(row, name, sign="+") for row in rows] for name in CONVENTIONS}
     return pd.DataFrame(columns, index=index)

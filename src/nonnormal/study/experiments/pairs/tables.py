@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from nonnormal.metrics import DISTANCES
-from nonnormal.study.report.text import HELD_OUT, cell
+from nonnormal.study.report.names import HELD_OUT, distance_name, source_name
+from nonnormal.study.report.text import cell
 from nonnormal.study.results.published import cifar10
 
 _PAIR_COLUMNS = {
@@ -27,8 +28,8 @@ _PAIR_COLUMNS = {
     "total_variation": "total variation",
     "high_frequency": "high-frequency share of power",
     "saturation": "saturation",
-    "published_bpd": "bits/dim, CIFAR-10 (li2024)",
-    "published_fid": "FID, CIFAR-10 (li2024)",
+    "published_bpd": f"bits/dim, CIFAR-10 ({source_name('li2024')})",
+    "published_fid": f"FID, CIFAR-10 ({source_name('li2024')})",
 }
 Naming = Callable[[str], str]
 _OPTIONAL = {"native_limit", "native_bridge", "flow_uniform", "flow_normal", "saturation"}
@@ -117,7 +118,7 @@ def readable_pairs(table: pd.DataFrame, name: Naming, labels: dict[str, str]) ->
 
     With more than five runs, runs are the rows, and the columns are only those numbers that tell runs apart.
     """
-    rows, names = table.to_dict("records"), {metric: name(metric) for metric in DISTANCES}
+    rows, names = table.to_dict("records"), {metric: distance_name(name(metric)) for metric in DISTANCES}
     heads = [HELD_OUT if pd.isna(row["run"]) else labels[row["run"]] for row in rows]
     if table.run.notna().sum() > 5:
         found = [column for column in _SHORT if table[column].notna().any()]

@@ -13,16 +13,17 @@ from matplotlib.patches import Ellipse
 
 from nonnormal.processes import LinearProcess, cholesky
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import distance_name, process_name, sampler_name, step_name
 from nonnormal.study.results.context import Context
 
 SAMPLERS = {
-    "ancestral": ("o", "C0", "ancestral chain"),
-    "em": ("s", "C1", "Euler–Maruyama"),
-    "sscs": ("^", "C2", "SSCS"),
-    "sscs_midpoint": ("P", "C6", "SSCS, score of the middle"),
-    "flow_euler": ("v", "C3", "flow, Euler"),
-    "flow_heun": ("D", "C4", "flow, Heun"),
-    "flow_adaptive": ("*", "C5", "flow, adaptive"),
+    "ancestral": ("o", "C0"),
+    "em": ("s", "C1"),
+    "sscs": ("^", "C2"),
+    "sscs_midpoint": ("P", "C6"),
+    "flow_euler": ("v", "C3"),
+    "flow_heun": ("D", "C4"),
+    "flow_adaptive": ("*", "C5"),
 }
 _STARTS = {-0.8: ("-", "o"), 0.1: ("-.", "s"), 0.9: ("--", "^")}  # data, with the dash and marker of their paths
 _APART = 1.25  # between the first and the last line at one number of calls
@@ -52,7 +53,7 @@ def paths(processes: Mapping[str, LinearProcess], n_paths: int = 1, n_times: int
             above.plot(times, path[0], **style)
             if process.n == 2:
                 below.plot(path[0], path[1], **style)
-        above.set(title=name, xlabel="t")
+        above.set(title=theme.literal(process_name(name)), xlabel="t")
         if process.n != 2:
             below.set_axis_off()
             continue
@@ -95,8 +96,8 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
     named = [
         ", ".join(
             [
-                SAMPLERS[sampler][2],
-                *([f"network {run}"] if run != runs[0] else []),
+                sampler_name(sampler),
+                *([f"network {process_name(run)}"] if run != runs[0] else []),
                 *([grid] if len(grids) > 1 and pd.notna(grid) else []),
             ]
         )
@@ -108,7 +109,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
         for label, line in rows.assign(label=named)[rows.process == name].groupby("label", sort=False):
             line = line.sort_values("nfe")
             first = line.iloc[0]
-            marker, colour, _ = SAMPLERS[first.sampler]
+            marker, colour = SAMPLERS[first.sampler]
             style = dict(color=colour, marker=marker, markersize=4, lw=1.1)
             if first.run != runs[0]:
                 style |= dict(ls="--", markerfacecolor="white")
@@ -119,7 +120,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
             handles[label] = axis.errorbar(
                 calls, line.value, yerr=spread, capsize=1.5, elinewidth=0.8, label=label, **style
             )
-        axis.set(xscale="log", yscale="log", title=name)
+        axis.set(xscale="log", yscale="log", title=theme.literal(process_name(name)))
     for axis in list(axes.flat)[len(names) :]:
         axis.set_axis_off()
     theme.plain_ticks(axes[0, 0].xaxis, sorted(set(rows[rows.sampler == "ancestral"].nfe)))
@@ -127,7 +128,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("network calls")
     for axis in axes[:, 0]:
-        axis.set_ylabel(theme.distance_label(fid))
+        axis.set_ylabel(distance_name(fid))
     figure.legend(handles.values(), handles.keys(), loc=_DOWN, ncols=3, fontsize=7)
     return figure
 
@@ -142,13 +143,13 @@ def phase_space_law(summary: pd.DataFrame) -> Figure:
     for name, axis in zip(names, axes[0], strict=True):
         for (step, sampler), group in rows[rows.process == name].groupby(["q", "sampler"], sort=False):
             line = group.sort_values("nfe")
-            style = theme.step_style(step) | {"label": f"{step}, {SAMPLERS[sampler][2]}"}
+            style = theme.step_style(step) | {"label": theme.literal(f"{step_name(step)}, {sampler_name(sampler)}")}
             axis.plot(line.nfe.astype(float), line.value, lw=1, markersize=3, ls=dashes[sampler], **style)
         [floor] = summary[(summary.metric == "phase_space_w1_floor") & (summary.process == name)].itertuples()
         axis.axhline(floor.value, color="0.6", lw=0.8, zorder=0)
-        axis.set(xscale="log", yscale="log", xlabel="steps T", title=name)
+        axis.set(xscale="log", yscale="log", xlabel="steps T", title=theme.literal(process_name(name)))
         theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
-    axes[0, 0].set_ylabel("Wasserstein-1")
+    axes[0, 0].set_ylabel("Wasserstein-1 distance\n(units of the data)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc=_DOWN, ncols=3, fontsize=7.5)
     return figure

@@ -8,6 +8,7 @@ import pandas as pd
 from torch import Tensor
 
 from nonnormal.processes import PSLD, LinearProcess, LinearSDE
+from nonnormal.study.report.names import grid_name, process_name, sampler_name, step_name
 from nonnormal.study.report.text import cell
 from nonnormal.study.results.context import Context
 
@@ -33,7 +34,7 @@ def readable_processes(table: pd.DataFrame) -> pd.DataFrame:
     columns |= {
         f"σ at {at}": [f"{value:.3g}" for value in table[key]] for at, key in (("first", "first"), ("t = 1", "last"))
     }
-    return pd.DataFrame(columns, index=pd.Index(table.process, name="process"))
+    return pd.DataFrame(columns, index=pd.Index([*map(process_name, table.process)], name="process"))
 
 
 def phase_space(
@@ -70,7 +71,14 @@ def readable_phase_space(table: pd.DataFrame) -> pd.DataFrame:
     cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in fixed.itertuples()]
     several = len(set(fixed.grid)) > 1
     titles = [
-        ", ".join([row.process, row.sampler, *([row.grid] if several else []), *_beside_the_first(fixed, row.run)])
+        ", ".join(
+            [
+                process_name(row.process),
+                sampler_name(row.sampler),
+                *([grid_name(row.grid)] if several else []),
+                *_beside_the_first(fixed, row.run),
+            ]
+        )
         for row in fixed.itertuples()
     ]
     long = fixed.assign(cell=cells, title=titles)
@@ -91,8 +99,8 @@ def readable_bounds(table: pd.DataFrame) -> pd.DataFrame:
     """Bits/dim of the table of `bounds`: rows are processes, columns are bounds."""
     cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in table.itertuples()]
     named = {"flow": "flow", "continuous": "normal, T → ∞"}
-    columns = [named.get(row.bound, f"{row.step}, {row.bound}") for row in table.itertuples()]
-    titles = [", ".join([row.process, *_beside_the_first(table, row.run)]) for row in table.itertuples()]
+    columns = [named.get(row.bound) or f"{step_name(row.step)}, {row.bound}" for row in table.itertuples()]
+    titles = [", ".join([process_name(row.process), *_beside_the_first(table, row.run)]) for row in table.itertuples()]
     long = table.assign(cell=cells, column=columns, title=titles)
     wide = long.pivot_table(index="title", columns="column", values="cell", aggfunc="first", sort=False)
     return wide[list(dict.fromkeys(columns))].fillna("–").rename_axis(index="process", columns=None)
@@ -100,7 +108,7 @@ def readable_bounds(table: pd.DataFrame) -> pd.DataFrame:
 
 def _beside_the_first(table: pd.DataFrame, run: str) -> list[str]:
     """Name of a network that is not the first of the table."""
-    return [] if run == table.run.iloc[0] else [f"network {run}"]
+    return [] if run == table.run.iloc[0] else [f"network {process_name(run)}"]
 
 
 def _matrix(matrix: Tensor) -> str:

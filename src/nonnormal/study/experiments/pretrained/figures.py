@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import STYLE_NAMES, distance_name, step_name
 from nonnormal.study.report.sample_grid import sample_rows
-from nonnormal.study.report.text import STYLE_NAMES
 from nonnormal.study.results.context import Context
 
 
@@ -27,7 +27,7 @@ def pretrained(summary: pd.DataFrame, fid: str) -> Figure:
     figure, axes = plt.subplots(lines, 2, figsize=(theme.WIDTH, 2.4 * lines + 0.5), squeeze=False)
     axes = axes.flatten()
     _lines(axes[0], summary[summary.metric == f"pretrained_{fid}"])
-    axes[0].set(ylabel=fid, yscale="log")
+    axes[0].set(ylabel=distance_name(fid), yscale="log")
     theme.plain_log(axes[0].yaxis)
     for axis, (metric, title) in zip(axes[1:], found.items(), strict=False):
         _lines(axis, summary[summary.metric == metric])
@@ -54,7 +54,7 @@ def pretrained_samples(context: Context) -> Figure:
     """Samples of the pretrained network, a row for each step and number of calls."""
     images, settings = context.arrays("pretrained"), context.study.pretrained
     rows = {
-        f"{step}, {n} calls": images[f"{n}/{step}"].numpy()
+        f"{step_name(step)}, {n} calls": images[f"{n}/{step}"].numpy()
         for n in sorted(set(settings.nfe))
         for step in settings.step_families
     }

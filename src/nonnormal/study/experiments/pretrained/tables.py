@@ -8,13 +8,8 @@ import pandas as pd
 
 from nonnormal.metrics import DISTANCES
 from nonnormal.metrics.style import STATISTICS
+from nonnormal.study.report.names import STYLE_NAMES, distance_name, step_name
 from nonnormal.study.report.text import cell
-
-_STYLE_TITLES = {
-    "total_variation": "total variation",
-    "high_frequency": "high-frequency share",
-    "saturation": "saturation",
-}
 
 
 def pretrained(summary: pd.DataFrame, name: Callable[[str], str]) -> pd.DataFrame:
@@ -41,9 +36,10 @@ def readable_pretrained(table: pd.DataFrame, name: Callable[[str], str]) -> pd.D
     rows = table.to_dict("records")
     found = [x for x in (*DISTANCES, *STATISTICS) if x in table]
     columns = {"network calls": [f"{row['nfe']}" for row in rows]}
-    titles = {x: name(x) for x in DISTANCES} | {"kid": f"{name('kid')} × 1000"} | _STYLE_TITLES
+    titles = {x: distance_name(name(x)) for x in DISTANCES} | STYLE_NAMES
+    titles["kid"] += " × 1000"
     columns |= {titles[x]: [cell(row, x) for row in rows] for x in found}
-    return pd.DataFrame(columns, index=pd.Index([row["step"] for row in rows], name="step"))
+    return pd.DataFrame(columns, index=pd.Index([step_name(row["step"]) for row in rows], name="step"))
 
 
 def headline(table: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -20,6 +20,7 @@ from nonnormal.data import scale
 from nonnormal.objectives.losses import Design, marginal_state
 from nonnormal.study.config.build import design
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import distance_name
 from nonnormal.study.results.context import Context
 
 _SAMPLED = "#c8553d"
@@ -96,7 +97,7 @@ def representations(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     most = summary[summary.metric == f"representation_{fid}"].nfe.max()
     queries = {
         "bits/dim, normal-limit bound": "metric == 'representation_bpd_total' and bound == 'normal'",
-        f"{theme.distance_label(fid)}, {most} steps": f"metric == 'representation_{fid}' and nfe == {most}",
+        f"{distance_name(fid)}, {most} calls": f"metric == 'representation_{fid}' and nfe == {most}",
     }
     scores = {title: (summary.query(query), trainings.query(query)) for title, query in queries.items()}
     swept = _swept(next(iter(scores.values()))[0], labels)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from nonnormal.study.report.names import distance_name
 from nonnormal.study.report.text import cell
 
 _BOUNDS = ("normal", "native", "continuous", "flow")
@@ -44,7 +45,7 @@ def readable_representations(table: pd.DataFrame, fid: str) -> pd.DataFrame:
         "native_bpd": "native (limit marginals)",
         "continuous_bpd": "T → ∞",
         "flow_bpd": "flow",
-        "fid": fid,
+        "fid": distance_name(fid),
     }
     rows = table.to_dict("records")
     pairs = [f"{row['q']}/{row['p']}" for row in rows]

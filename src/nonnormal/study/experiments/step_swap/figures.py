@@ -16,7 +16,7 @@ from nonnormal.metrics.intervals import t_half
 from nonnormal.steps import get
 from nonnormal.study.experiments.step_swap.measure import is_symmetric
 from nonnormal.study.report import theme
-from nonnormal.study.report.text import STYLE_NAMES
+from nonnormal.study.report.names import STYLE_NAMES, distance_name, step_name
 
 _CELL = ["nfe", "run", "step"]
 # White within the intervals; pale beyond, so that numbers are readable on every shade.
@@ -49,9 +49,10 @@ def step_swap(rows: pd.DataFrame, fid: str, labels: Mapping[str, str]) -> Figure
             axis.text(j, i, f"{its.value:.1f}\n{second}", ha="center", va="center", fontsize=5.8)
         picture = axis.imshow(shades, cmap="RdBu_r", norm=_SHADES, aspect="auto", alpha=0.5)
         axis.set_yticks(range(len(runs)), [theme.literal(labels[run]) for run in runs])
-        axis.set_title(f"{fid}, {n_steps} steps")
+        axis.set_title(f"{distance_name(fid)}, {n_steps} calls")
         axis.grid(False)
-    axes[-1, 0].set_xticks(range(len(steps)), steps, rotation=30, ha="right", rotation_mode="anchor", fontsize=7)
+    titles = [theme.literal(step_name(step)) for step in steps]
+    axes[-1, 0].set_xticks(range(len(steps)), titles, rotation=30, ha="right", rotation_mode="anchor", fontsize=7)
     label = "difference to the normal step\n(half-widths of its interval)"
     figure.colorbar(picture, ax=axes[:, 0].tolist(), pad=0.01, aspect=30).set_label(label, fontsize=8)
     axes[-1, 0].set_xlabel("step that the network (row, by its pair q/p) is sampled with")
