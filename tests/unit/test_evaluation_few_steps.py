@@ -155,10 +155,10 @@ def test_tables_and_figures_are_made_of_the_rows(made):
     numbers = tables.few_steps(summary, context.fid)
     assert len(numbers) == len(summary) and tables.MEAN not in set(numbers.run)
     bounds, distances = tables.readable_few_steps(numbers)
-    assert list(bounds.columns) == ["T = 2", "T = 3"] and "conditional+shape, searched times" in bounds.index
-    steps = ["normal", "normal × 0.9", "rademacher × 0.9", "rademacher", "scale", "conditional+shape"]
-    assert list(distances.index) == [*steps, "conditional+shape, residual_pca", "residuals"]
-    assert distances.loc["rademacher × 0.9", "2 calls"].startswith("Δ ")
+    assert list(bounds.columns) == ["T = 2", "T = 3"] and "conditional and shape, searched times" in bounds.index
+    steps = ["normal", "normal × 0.9", "Rademacher × 0.9", "Rademacher", "scale", "conditional and shape"]
+    assert list(distances.index) == [*steps, "conditional and shape, PCA of residuals", "residuals"]
+    assert distances.loc["Rademacher × 0.9", "2 calls"].startswith("Δ ")
     assert len(figures.families(summary).axes) == 1
     assert len(figures.bounds(summary).axes) == len(figures.samples(summary, context.fid).axes) == 2
 
@@ -228,6 +228,13 @@ def test_networks_that_choose_a_step_draw_from_other_seeds(monkeypatch):
     steps = len(asked) // 2
     assert all(seeds == asked[0] for seeds in asked[:steps]) and len(asked[0]) == 8
     assert not set(asked[0]) & set(asked[steps])
+
+
+def test_the_rule_comes_first_in_the_table_for_reading_where_there_is_one():
+    better = (("unit", "laplace", 1.0), [-1.0, -2.0, -3.0])
+    rule = tables.readable_few_steps(networks(better).reset_index())[0]
+    assert rule.loc["4"].tolist() == ["Laplace", "Δ -2.0 ± 2.5"]
+    assert "take" not in tables.readable_few_steps(networks((better[0], better[1][:2])).reset_index())[0]
 
 
 def test_without_a_gain_the_rule_is_the_normal_unit_step_and_two_networks_give_none():

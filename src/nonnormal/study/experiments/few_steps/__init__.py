@@ -76,9 +76,10 @@ EXPERIMENT = Experiment(
             takes=("rows", "fid"),
             when=lambda study: bool(study.few_steps.nfe),
             caption="Samples and bounds need different steps: distance against network calls with the unit step and "
-            "with fitted ones (left), and distance with the unit step's noise multiplied by a factor, minus that of "
-            "the normal unit step, same seeds (right; other families at the fewest calls). Bars: 95 % over networks, "
-            "or over images for a single network.",
+            "with fitted ones (left; for each of three or more networks, the step that is best for the others), and "
+            "distance with the unit step's noise multiplied by a factor, minus that of the normal unit step, from the "
+            "same seeds (right; other families at the fewest calls). Bars: 95 % over networks, or over images for a "
+            "single network.",
         ),
     ),
     tables=(
@@ -87,7 +88,8 @@ EXPERIMENT = Experiment(
             numbers="tables:few_steps",
             readable="tables:readable_few_steps",
             takes=("rows", "fid"),
-            caption="Whole bound in bits/dim of held-out images by choice of the step and number of timesteps; below, "
+            caption="Of three or more networks, the best step for samples by number of network calls, and what it "
+            "changes; whole bound in bits/dim of held-out images by choice of the step and number of timesteps; last, "
             "distance of samples with the normal unit step, and the differences of other steps to it (Δ; *: the "
             "interval excludes 0).",
         ),

@@ -13,7 +13,7 @@ from nonnormal.study.report import theme
 from nonnormal.study.report.names import basis_name, choice_name, distance_name, step_name
 
 _CHOICES = ("unit", "scale", "diagonal", "conditional", "residuals")
-_COLOURS = dict(zip(_CHOICES, sns.color_palette("colorblind"), strict=False)) | {"optimum": "black"}
+_COLOURS = dict(zip(_CHOICES, sns.color_palette("colorblind"), strict=False)) | {"optimum": "black", "rule": "black"}
 _SHOWN = ("unit", "scale", "scale+shape", "conditional+shape")  # of the bounds
 _MARKERS = {"pixel": "o", "dct": "s", "fourier": "P", "haar": "D", "pca": "v", "residual_pca": "^"}
 
@@ -71,7 +71,7 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
     """Left: distance by choice; right: what a factor on the noise adds, by family and number of calls."""
     theme.apply()
     table = few_steps(summary, fid)
-    table = of_study(table[table.measure.isin(("fid", "fid_difference"))])
+    table = of_study(table[table.measure.isin(("fid", "fid_difference", "rule"))])
     figure, (left, right) = plt.subplots(1, 2, figsize=(theme.WIDTH, 3.2))
     found = table[table.measure == "fid"]
     plain = found[(found.choice == "unit") & (found.step == "normal") & (found.factor == 1)]
@@ -80,9 +80,14 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
     for (choice, basis), rows in fitted.groupby(["choice", "basis"], sort=False):
         label = choice_name(choice) + ("" if basis == "pixel" else f", {basis_name(basis)}")
         _line(left, rows, choice, label, marker=_MARKERS[basis])
+    rule = table[table.measure == "rule"]
+    normal = plain.set_index("T").value.reindex(rule["T"]).to_numpy()
+    gained = {name: normal + rule[name] for name in ("value", "low", "high")}
+    _line(left, rule.assign(**gained), "rule", "the best for other networks", hollow=True, marker="s")
     left.set(xscale="log", yscale="log", xlabel="network calls", ylabel=distance_name(fid))
     theme.plain_log(left.yaxis)
     theme.plain_ticks(left.xaxis, sorted(found["T"].unique()))
+    left.set_ylim(top=4 * left.get_ylim()[1])  # room for the legend
     left.legend(fontsize=6.8)
     gaps = table[(table.measure == "fid_difference") & (table.choice == "unit")]
     calls = sorted(gaps["T"].unique())

@@ -105,12 +105,24 @@ def _mean(values: pd.Series) -> dict[str, float]:
 
 
 def readable_few_steps(table: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
-    """The table of `few_steps` for reading: bounds, then distances; rows are choices, columns numbers of timesteps."""
+    """The table of `few_steps` for reading: the rule, if there is one, bounds, distances.
+
+    Rows of the last two are choices, their columns numbers of timesteps.
+    """
     table = of_study(table)
     bounds = _wide(table[table.measure == "bpd_total"], _digits, "T = ")
     normal = (table.measure == "fid") & (table.choice == "unit") & (table.step == "normal") & (table.factor == 1)
     distances = _wide(pd.concat([table[normal], table[table.measure == "fid_difference"]]), _distance, "", " calls")
-    return tuple(part for part in (bounds, distances) if len(part))
+    return tuple(part for part in (_rule(table), bounds, distances) if len(part))
+
+
+def _rule(table: pd.DataFrame) -> pd.DataFrame:
+    """The rule for samples: a row for each number of calls."""
+    rows = table[table.measure == "rule"].sort_values("T").to_dict("records")
+    found = [
+        {"calls": f"{row['T']:.0f}", "take": name_of(row), "change of the distance": _distance(row)} for row in rows
+    ]
+    return pd.DataFrame(found, columns=["calls", "take", "change of the distance"]).set_index("calls")
 
 
 def name_of(row: dict) -> str:
