@@ -16,7 +16,6 @@ TYPED = {  # number, with the word before or after it
     "digits , 8×8",
     "1797 real",
     "17 grey",
-    "32×32 pixels",
     "32×32 crops",
     "32×32 images",
     "at 32×32",
