@@ -185,7 +185,8 @@ def other_results(rows):
 
 def settings_and_theory() -> set[str]:
     """Decimals that a sentence may have without a measurement: of settings, of conditions, and of what theory says."""
-    texts = tiny.LAYOUT.study.read_text(), Path("paper/references/published.csv").read_text()
+    printed = [line for line in Path("paper/references/published.csv").read_text().splitlines() if "gerdes2024" in line]
+    texts = [tiny.LAYOUT.study.read_text(), *printed]  # the only printed figures in a sentence
     rows, run = read_rows(tiny.LAYOUT.means), tiny.STUDY.run("normal-normal")
     paid = run.training.timesteps * constant(get("uniform"), get("normal")) / math.log(2)
     levels = read_table(tiny.LAYOUT.table("processes", "csv"))["first"]
