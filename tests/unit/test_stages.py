@@ -10,7 +10,7 @@ import yaml
 
 from nonnormal.study import stages
 from nonnormal.study.config import load
-from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
+from nonnormal.study.results.paths import NETWORKS, OF_NETWORKS, OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
 
 PROJECT = Path(__file__).parents[2]
 DVC = str(Path(sys.executable).with_name("dvc"))
@@ -65,11 +65,10 @@ def test_settings_of_all_networks_concern_their_training():
     }
 
 
-def test_the_paper_is_made_again_where_the_photographs_changed():
+def test_the_paper_is_made_again_where_what_it_takes_from_kept_studies_changed():
     found = stages.described(Path("config/digits.yaml"))["stages"]["report"]["deps"]
-    assert [path for path in found if path.startswith(str(PHOTOGRAPHS))] == [
-        str(PHOTOGRAPHS / name) for name in OF_PHOTOGRAPHS
-    ]
+    for folder, files in ((PHOTOGRAPHS, OF_PHOTOGRAPHS), (NETWORKS, OF_NETWORKS)):
+        assert [path for path in found if path.startswith(str(folder))] == [str(folder / name) for name in files]
 
 
 def test_code_of_an_own_step_is_a_dependency(tmp_path, monkeypatch):

@@ -55,6 +55,7 @@ rule paper:
         means=LAYOUT.means,
         provenance=LAYOUT.provenance,
         photographs=LAYOUT.photographs,
+        networks=LAYOUT.networks,
         source=["paper/paper.typ", *sorted(map(str, Path("paper/sections").glob("*.typ")))],
         references=["paper/references/references.yaml", "paper/references/published.csv"],
     output:

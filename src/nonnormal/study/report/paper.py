@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from nonnormal.study.report.names import names_of
-from nonnormal.study.results.paths import PHOTOGRAPHS, Layout
+from nonnormal.study.results.paths import NETWORKS, PHOTOGRAPHS, Layout
 from nonnormal.study.results.summary import read_rows
 
 
@@ -14,4 +14,6 @@ def inputs(layout: Layout) -> dict[str, str]:
     found = {"study": f"/{layout.study}", "folder": f"/{layout.paper_folder}", "results": f"/{layout.root}"}
     if layout.photographs:
         found["photographs"] = f"/{PHOTOGRAPHS}"
+    if layout.networks:
+        found["networks"] = f"/{NETWORKS}"
     return found | {"names": json.dumps(names_of(read_rows(layout.means)))}

@@ -13,6 +13,8 @@ from pathlib import Path
 PHOTOGRAPHS = Path("results/photos16")  # a finished study whose results are kept; the headline paper reports it
 OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
 OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # files that the paper takes from there
+NETWORKS = Path("results/few-steps")  # of several networks; the headline paper takes the rule for samples from there
+OF_NETWORKS = ("study.json", "paper/tables/few_steps.csv")
 LEDGER = Path("results/claims.csv")  # verdicts over all kept studies; the headline paper shows those that are better
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
@@ -132,6 +134,12 @@ class Layout:
         """Files that a headline study's paper takes from the photographs' study, if that exists; else none."""
         found = [PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS]
         return found if self.headline and (PHOTOGRAPHS / "summary.csv").is_file() else []
+
+    @property
+    def networks(self) -> list[Path]:
+        """Files that a headline study's paper takes from the study of several networks, if that exists; else none."""
+        found = [NETWORKS / name for name in OF_NETWORKS]
+        return found if self.headline and all(path.is_file() for path in found) else []
 
     @property
     def ledger(self) -> list[Path]:
