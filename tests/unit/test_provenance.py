@@ -219,3 +219,18 @@ def test_asking_for_the_revision_writes_nothing_into_the_repository(tmp_path, mo
     assert (len(made["revision"]), made["uncommitted_changes"]) == (40, False)
     code.write_text("2")
     assert provenance.describe()["uncommitted_changes"]
+
+
+def test_results_that_git_keeps_are_no_changes_of_the_code(tmp_path, monkeypatch):
+    (tmp_path / "src").mkdir()
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "src")
+    code, kept = tmp_path / "Snakefile", tmp_path / "results/summary.csv"
+    kept.parent.mkdir()
+    for path in (code, kept):
+        path.write_text("1")
+    for command in ("init -q", "add .", "-c user.name=n -c user.email=e commit -qm c"):
+        subprocess.run(["git", "-C", tmp_path, *command.split()], check=True)
+    kept.write_text("2")  # made again
+    assert not provenance.describe()["uncommitted_changes"]
+    code.write_text("2")
+    assert provenance.describe()["uncommitted_changes"]

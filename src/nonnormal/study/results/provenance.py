@@ -23,10 +23,11 @@ _PACKAGES = ("torch", "diffusers", "torch-fidelity", "numpy", "scipy", "scikit-l
 
 
 def describe() -> dict[str, Any]:
-    """Revision, packages and hardware, as JSON values."""
+    """Revision, packages and hardware, as JSON values. Results that Git keeps are no changes of the code."""
+    tracked = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
     return {
         "revision": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": _git("status", "--porcelain", "--untracked-files=no") not in ("", None),
+        "uncommitted_changes": _git(*tracked) not in ("", None),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "hardware": hardware(),
