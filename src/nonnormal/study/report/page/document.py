@@ -24,6 +24,7 @@ from nonnormal.study.experiment import Experiment, Figure
 from nonnormal.study.experiments.claims.stated import FILE
 from nonnormal.study.registry import experiment_named, experiments_of, parts, tables_of
 from nonnormal.study.report import theme
+from nonnormal.study.report.names import source_name
 from nonnormal.study.report.page import glossary, needed, views
 from nonnormal.study.report.page.curves import curve
 from nonnormal.study.report.page.findings import claims_of, counts_of, findings_of
@@ -70,6 +71,7 @@ def render(
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
     environment.filters |= {"breakable": _breakable, "marked": glossary.marked, "meaning": glossary.meaning}
+    environment.filters["source_name"] = source_name
     scripts = {name: Markup(_own(name)) for name in ("theme.js", "page.js")}
     known: Known = {}
     runs = [*_networks(study, layout, numbers, known)]
