@@ -115,7 +115,7 @@ def test_figures_and_table_are_made(made):
     table = pd.read_csv(project / layout.table("pretrained", "csv"))
     assert list(zip(table.step, table.nfe, strict=True)) == [(step, n) for n in COUNTS for step in LAWS]
     assert (table.fid_low < table.fid_high).all()
-    assert "fid_digits" in (project / layout.table("pretrained", "md")).read_text()
+    assert "Fréchet distance" in (project / layout.table("pretrained", "md")).read_text()
     metrics = json.loads((project / layout.metrics).read_text())["pretrained"]
     most = table[table.nfe == max(COUNTS)].set_index("step").fid
     assert {step: found["fid"] for step, found in metrics.items()} == most.to_dict()

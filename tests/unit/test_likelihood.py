@@ -493,7 +493,9 @@ BOUNDS = {
 def test_images_are_numbers_on_the_grid_of_their_grey_levels(name):
     measure, x0 = BOUNDS[name], grey_images(2)
     measure(x0.float())  # rounding is no mistake
-    with pytest.raises(ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; data\.scale"):
+    with pytest.raises(
+        ValueError, match=r"images are numbers in \[−1, 1\], found torch\.uint8; nonnormal\.data\.scale"
+    ):
         measure(((x0 + 1) * 8).to(torch.uint8))
     between, beyond, nothing = x0.clone(), x0.clone(), x0.clone()
     between[0, 0, 0, 0], beyond[1, 0, 1, 1], nothing[0, 0, 0, 1] = 0.06, 1.125, torch.nan

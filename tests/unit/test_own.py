@@ -354,7 +354,7 @@ def test_the_librarys_bases_pass(basis, shape):
 def test_statistics_of_a_basis_of_ones_own_are_read_with_trust_alone(mine):
     found = BasisStatistics.fit("mine:Flip", few_digits().train.images, floor=0.1, whiten=True)
     assert isinstance(found.basis.rotation, Basis) and type(found.basis.rotation).__name__ == "Flip"
-    with pytest.raises(ValueError, match="name it yourself"):
+    with pytest.raises(ValueError, match="if trusted, name it in trusted_basis"):
         BasisStatistics.from_tensors("mine:Flip", found.tensors(), whiten=True)
     again = BasisStatistics.from_tensors("mine:Flip", found.tensors(), whiten=True, trusted="mine:Flip")
     assert again.basis.matches(found.basis)

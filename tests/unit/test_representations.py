@@ -139,7 +139,7 @@ def test_the_table_has_a_row_a_network_and_says_what_each_is(rows):
         "pixel, softness 0.5 by variance",
         "pixel, by column, delay 0.5",
     ]
-    assert {"flow", "native (limit marginals)", "T → ∞", "fid_digits", "at once"} <= set(text.columns)
+    assert {"flow", "native (limit marginals)", "T → ∞", "Fréchet distance", "at once"} <= set(text.columns)
     twice = table.iloc[[0, 0]].assign(design=["Haar, laplace/laplace", "Haar, normal/laplace"], q=["laplace", "normal"])
     named = readable_representations(twice.assign(p="laplace"), "fid_digits")
     assert list(zip(named.index, named.step, strict=True)) == [("Haar", "laplace/laplace"), ("Haar", "normal/laplace")]
