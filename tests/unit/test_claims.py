@@ -118,9 +118,9 @@ def test_comparisons_add_errors_in_quadrature():
     assert number(sides | {"compare": "ratio"}, *rows) == pytest.approx((3, 3 - ratio, 3 + ratio))
     turned = sides | {"rows": sides["against"], "against": sides["rows"]}
     assert number(turned, *rows) == pytest.approx((-4, -4.5, -3.5))
-    assert number(turned | {"compare": "distance"}, *rows) == pytest.approx((4, 3.5, 4.5))
+    assert number(turned | {"absolute": True}, *rows) == pytest.approx((4, 3.5, 4.5))
     near = [row("m", 2.1, 0.3, run="a"), rows[1]]
-    assert number(sides | {"compare": "distance"}, *near) == pytest.approx((0.1, 0, 0.6))
+    assert number(sides | {"absolute": True}, *near) == pytest.approx((0.1, 0, 0.6))
     below_zero = [row("m", -1.0, run="a"), rows[1]]
     assert verdict(sides | {"compare": "ratio"}, *below_zero).reason.endswith("numbers of m that have no ratio")
 
@@ -149,7 +149,7 @@ def test_reductions():
     assert number(test | {"reduce": "mean"}, *rows) == pytest.approx((1 / 3, 1 / 3 - 4 / 3, 1 / 3 + 4 / 3))
     greatest = {"rows": ["metric == 'm'", "value == value.max()"], "above": 0}
     assert number(greatest, *rows) == pytest.approx((2.0, 1.5, 2.5))
-    sizes = test | {"compare": "distance", "reduce": "mean"}
+    sizes = test | {"absolute": True, "reduce": "mean"}
     assert number(sizes, *(rows[i] for i in (1, 2))) == pytest.approx((0, 0, 0.5))
     assert number(sizes, rows[2]) == pytest.approx((2, 1.5, 2.5))
 
@@ -217,6 +217,19 @@ def test_a_difference_in_scatters_is_one_in_standard_deviations_of_training_agai
     found = verdict(test, *trained(base=(0.5, 0.6, 0.7), values=(0.55, 0.65, 0.75)), unit="training")
     assert found.estimate.value == pytest.approx(0.5)
     assert (found.verdict, found.value_unit) == ("holds", "standard deviations")
+
+
+def test_a_mean_in_scatters_takes_the_scatter_of_means():
+    """At 1 and 2 calls the base is 0 to 2 and 20 to 60, so its means are 10 to 31."""
+    base = {1: (0.0, 1.0, 2.0), 2: (20.0, 60.0, 40.0)}
+    rows = [row("m", x, run="b", nfe=nfe, train_seed=k) for nfe, xs in base.items() for k, x in enumerate(xs)]
+    rows += [row("m", r["value"] - 3, run="a", nfe=r["nfe"], train_seed=r["train_seed"]) for r in rows]
+    test = {"rows": "metric == 'm' and q == 'a'", "against": "metric == 'm' and q == 'b'", "by": ["nfe"]}
+    test |= {"compare": "scatter", "reduce": "mean", "above": 2}
+    scatter = np.std([10, 30.5, 21], ddof=1)
+    assert verdict(test, *rows, unit="training").estimate.value == pytest.approx(-3 / scatter)
+    found = verdict(test | {"absolute": True}, *rows, unit="training")
+    assert (found.verdict, found.estimate.value) == ("fails", pytest.approx(3 / scatter))
 
 
 def test_a_standard_deviation_of_a_few_trainings_is_uncertain_itself():

@@ -109,7 +109,7 @@ def test_a_claim_is_confirmed_where_it_is_so_and_fails_where_the_opposite_is(nam
     far = 0.3 if test.compare == "ratio" else 30 if test.compare == "scatter" else 1.0
     side = far if test.above is not None else -far
     assert verdicts(claim, end + side, repeats=1) == [HOLDS]
-    if test.compare != "distance":  # which has no other side of 0
+    if not test.absolute:  # which has no other side of 0
         assert verdicts(claim, end - side, repeats=1) == [FAILS]
 
 

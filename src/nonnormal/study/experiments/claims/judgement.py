@@ -137,7 +137,7 @@ def measure(test: Measurement, summary: pd.DataFrame, names: Mapping[str, str], 
         [_pooled(group, unit, level, of_scatter=test.compare == "scatter") for group in groups]
         for level in (0.05, 0.05 / len(groups))
     )
-    if test.compare == "distance":
+    if test.absolute:
         alone, together = ([_size(number) for number in pooled] for pooled in (alone, together))
     pick, (lows, highs) = (min, (alone, together)) if test.reduce == "min" else (max, (together, alone))
     ends = (pick(number.low for number in lows), pick(number.high for number in highs))
@@ -269,7 +269,9 @@ def _means(numbers: list[Number], unit: str) -> list[Number]:
     means = []
     for group in groups.values():
         averages = (float(np.mean([getattr(number, name) for number in group])) for name in ("value", "low", "high"))
-        means.append(Number((), group[0].network, *averages, min(number.images for number in group)))
+        bases = [number.base for number in group if number.base is not None]
+        base = float(np.mean(bases)) if bases else None
+        means.append(Number((), group[0].network, *averages, min(number.images for number in group), base))
     return means
 
 

@@ -58,9 +58,11 @@ class Measurement(Settings):
     networks are compared training by training: the first with the first, the second with the second."""
     by: tuple[Text, ...] = ()
     """Columns that both rows of a comparison share; rows without a partner are left out."""
-    compare: Literal["difference", "ratio", "distance", "scatter"] = "difference"
-    """rows − against, rows / against, |rows − against|, or (rows − against) / s, where s is the standard deviation of
-    `against` over trainings; without against, the rows themselves or their absolute values."""
+    compare: Literal["difference", "ratio", "scatter"] = "difference"
+    """rows − against, rows / against, or (rows − against) / s, where s is the standard deviation of `against` over
+    trainings; without against, the rows themselves."""
+    absolute: bool = False
+    """Whether the absolute value counts: of each number before `max` or `min`, of the mean after `mean`."""
     reduce: Literal["max", "min", "mean"] | None = None
     """How several numbers become one. null: there is only one."""
     above: float | None = None

@@ -20,11 +20,10 @@ def described(test: Measurement, names: Mapping[str, str]) -> str:
         text = {
             "difference": f"{text} minus {other}",
             "ratio": f"{text} over {other}",
-            "distance": f"distance between {text} and {other}",
             "scatter": f"{text} minus {other}, in standard deviations of the latter over trainings",
         }[test.compare] + (f", for each {', '.join(test.by)}" if test.by else "")
-    elif test.compare == "distance":
-        text = f"size of {text}"
+    if test.absolute:
+        text = f"absolute value of {text}"
     return f"{test.reduce}: {text}" if test.reduce else text
 
 
