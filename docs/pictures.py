@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nonnormal.steps import get
+from nonnormal.steps import coupled, get
 from nonnormal.study.config import load
 from nonnormal.study.report import theme
 from nonnormal.study.results.context import Context
@@ -116,7 +116,7 @@ def main() -> None:
     theme.apply()
 
     def draw(step: str, nfe: int) -> Tensor:
-        return ancestral(study, RUN, network, nfe, seeds, step)
+        return ancestral(study, RUN, network, nfe, seeds, coupled(get(step)))
 
     folder = Path("docs/images")
     figure = few_calls({step: draw(step, fewest) for step in SHOWN}, rows, levels, fewest)

@@ -20,7 +20,7 @@ from nonnormal.objectives.probability_flow import flow_bound
 from nonnormal.processes import uniform_times
 from nonnormal.samplers import sample_ancestral
 from nonnormal.seeds import derive
-from nonnormal.steps import get
+from nonnormal.steps import coupled, get
 from nonnormal.steps.conventions import CONVENTIONS
 from nonnormal.steps.divergence import constant
 from nonnormal.study.config import validate
@@ -463,7 +463,8 @@ def test_each_step_of_the_exchange_is_sampled_once_for_each_number_of_steps(exch
 
 @pytest.mark.parametrize("n_steps", [2, 3])
 def test_the_exchanged_step_is_all_that_differs_from_plain_sampling(exchanged, denoiser, digits, reference, n_steps):
-    drawn = {step: draw(denoiser, step, n_steps, "exchange", 12) for step in ("normal", "rademacher")}
+    steps = {step: coupled(get(step)) for step in ("normal", "rademacher")}
+    drawn = {step: draw(denoiser, law, n_steps, "exchange", 12) for step, law in steps.items()}
     assert not torch.equal(drawn["normal"], drawn["rademacher"])
     options = dict(resamples=10, seed=derive(STUDY.seed, "fidelity"))
     for step, images in drawn.items():

@@ -12,7 +12,7 @@ from nonnormal.metrics.intervals import Estimate
 from nonnormal.study.experiments.claims import tables
 from nonnormal.study.experiments.claims.judgement import HOLDS, NOT_TESTED, UNDECIDED, Outcome
 from nonnormal.study.experiments.claims.ledger import COLUMNS, Kept, best, ledger, read_kept
-from nonnormal.study.experiments.claims.stated import FILE, Claims, load
+from nonnormal.study.experiments.claims.stated import FILE, UNITS, Claims, load
 from nonnormal.study.report.results_page import PAGES, ledger_page
 from nonnormal.study.results.paths import LEDGER
 from nonnormal.study.results.summary import write_rows
@@ -28,12 +28,14 @@ def outcome(trainings, half, verdict=HOLDS):
     return Outcome(verdict, Estimate(1.0, 1 - half, 1 + half, 1), trainings=trainings)
 
 
-def test_the_most_trainings_are_best_then_the_narrowest_interval_whatever_the_verdict():
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_narrowest_interval_is_best_for_networks_of_the_most_trainings_whatever_the_verdict(unit):
     found = {"a": outcome(1, 0.1), "b": outcome(3, 0.5), "c": outcome(3, 0.4, UNDECIDED), "d": Outcome(NOT_TESTED)}
-    assert best(found) == "c"
-    assert best({name: its for name, its in found.items() if name != "c"}) == "b"
-    assert best(found | {"c": Outcome(UNDECIDED, trainings=3)}) == "b"  # without a number there is no interval
-    assert best({"d": Outcome(NOT_TESTED)}) is None
+    assert best(found, unit) == ("c" if unit == "training" else "a")
+    del found["a"]
+    assert best(found, unit) == "c"
+    assert best(found | {"c": Outcome(UNDECIDED, trainings=3)}, unit) == "b"  # without a number there is no interval
+    assert best({"d": Outcome(NOT_TESTED)}, unit) is None
 
 
 def study(name, *values):

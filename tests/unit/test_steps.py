@@ -495,6 +495,49 @@ def test_generalized_normal_draws_are_normal_ones_mapped(shape, size):
     assert torch.equal(z.sign(), n.sign())
 
 
+COUPLED = (
+    *("laplace", "uniform", "logistic", "student_t(df=5)", "generalized_normal(shape=4)", "triangular", "arcsine"),
+    "normal_mixture(kurtosis=-1, separation=0.9)",
+)
+
+
+@pytest.mark.parametrize("name", COUPLED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_coupled_draws_have_the_quantiles_of_normal_ones(name, dtype):
+    step, draws = get(name), torch.Generator()
+    z = steps.coupled(step).sample((3, 7_001), generator=draws.manual_seed(3), dtype=dtype)
+    n = torch.randn((3, 7_001), generator=draws.manual_seed(3), dtype=torch.promote_types(dtype, torch.float32))
+    assert z.dtype == dtype
+    if dtype != torch.bfloat16:
+        expected = torch.special.ndtr(n.double())
+        off = (step.cdf(z.double()) - expected).abs()
+        assert off.max() < 1e-4  # the arcsine's ends, where the cdf is a root
+        assert off.mean() < 1e-6
+    assert torch.equal(z.sign(), n.to(dtype).sign())
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_no_pair_of_draws_is_closer_than_a_coupled_one(name):
+    """E (z − n)² is 2 − 2 ∫ F⁻¹(u) Φ⁻¹(u) du, its least value by Hoeffding and Fréchet."""
+    step, draws = get(name), torch.Generator()
+    z = steps.coupled(step).sample((400_000,), generator=draws.manual_seed(5)).double()
+    n = steps.coupled(get("normal")).sample((400_000,), generator=draws.manual_seed(5)).double()
+    least = (z.sort().values - n.sort().values).square().mean()
+    assert (z - n).square().mean() == pytest.approx(least.item(), rel=1e-3)
+    own = step.sample((400_000,), generator=draws.manual_seed(5)).double()
+    assert (z - n).square().mean() <= 1.001 * (own - n).square().mean()
+
+
+def test_a_coupled_step_is_the_same_law():
+    step = steps.coupled(get("student_t(df=5)"))
+    assert isinstance(step, steps.StudentT)
+    assert (str(step), step.excess_kurtosis) == ("student_t(df=5)", 6)
+    z = steps.coupled(get("rademacher")).sample((10_000,), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(z.abs(), torch.ones(10_000))
+    for name in ("normal", "gumbel", "exponential"):
+        assert steps.coupled(get(name)) == get(name)
+
+
 # ---- mixtures --------------------------------------------------------------------------------------------------------
 
 

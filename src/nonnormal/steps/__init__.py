@@ -14,6 +14,7 @@ from nonnormal.steps.base import (
     register,
     source_files,
 )
+from nonnormal.steps.coupling import coupled
 from nonnormal.steps.distributions import (
     Arcsine,
     Exponential,
@@ -54,6 +55,7 @@ __all__ = [
     "Triangular",
     "Uniform",
     "code_of",
+    "coupled",
     "families",
     "get",
     "get_step",

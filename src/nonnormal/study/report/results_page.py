@@ -101,8 +101,9 @@ def ledger_page(found: pd.DataFrame) -> str:
     found = found.assign(measurement="", reason="", null_case="", data="")
     return (
         f"# Claims of the source texts\n\n<!-- Written by `nonnormal ledger`; do not edit. -->\n\n"
-        f"Each claim of `paper/claims.yaml`, judged by the kept study that tests it best: the one with the most "
-        f"trainings and, of several, the narrowest interval. `results/claims.csv` has the same rows. "
+        f"Each claim of `paper/claims.yaml`, judged by the kept study that tests it best: the one with the "
+        "narrowest interval, for a claim that compares trained networks among those with the most trainings. "
+        "`results/claims.csv` has the same rows. "
         f"{_verdicts(found)}"
     )
 

@@ -23,7 +23,7 @@ def ancestral(
     denoiser: NetworkDenoiser,
     n_steps: int,
     seeds: Sequence[int],
-    step: str | None = None,
+    step: Step | str | None = None,
     device: str = "cpu",
     batch_size: int | None = None,
 ) -> Tensor:

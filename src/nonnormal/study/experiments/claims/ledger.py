@@ -1,7 +1,7 @@
 """Ledger: one row per claim over all kept studies, `results/claims.csv`, judged by the study that tests it best.
 
-Among the studies with the rows, the best one has the most trainings and, among several of these, the narrowest
-interval. Neither the verdict nor the data set affects the choice.
+Among the studies with the rows, the best one has the narrowest interval; for a claim that compares trained networks, it
+is among those with the most trainings. Neither the verdict nor the data set affects the choice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nonnormal.data import DATASETS, Source, full_name
 from nonnormal.files import read_json
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, Outcome, judge
-from nonnormal.study.experiments.claims.stated import Claim, Claims
+from nonnormal.study.experiments.claims.stated import TRAINING, Claim, Claims
 from nonnormal.study.experiments.claims.words import of_queries, threshold
 from nonnormal.study.results.paths import remade
 from nonnormal.study.results.summary import read_rows
@@ -54,13 +54,14 @@ def _images_name(data: str, source: Mapping[str, object]) -> str:
     return full_name(data, Source.model_validate(source)) if data in DATASETS else data.replace(":", "-")
 
 
-def best(found: Mapping[str, Outcome]) -> str | None:
-    """The study that tests a claim best, from its outcomes in all studies; None if none measures it."""
+def best(found: Mapping[str, Outcome], unit: str) -> str | None:
+    """The study that tests a claim of that unit best, from its outcomes in all studies; None if none measures it."""
     measured = {study: outcome for study, outcome in found.items() if outcome.verdict != NOT_TESTED}
 
     def rank(study: str) -> tuple:
         number = measured[study].estimate
-        return -measured[study].trainings, number.high - number.low if number else math.inf, study
+        trainings = measured[study].trainings if unit == TRAINING else 0
+        return -trainings, number.high - number.low if number else math.inf, study
 
     return min(measured, key=rank, default=None)
 
@@ -81,7 +82,7 @@ def _row(claim: Claim, found: Mapping[str, Outcome]) -> dict[str, object]:
         row |= {"threshold": threshold(claim.test)}
     if claim.tested_by:
         return row | {"verdict": BY_TEST}
-    if (study := best(found)) is None:
+    if (study := best(found, claim.unit)) is None:
         own = dict(zip(DISTANCES, DISTANCES, strict=True))
         needs = claim.untested or f"a study that measures {of_queries(claim.test.rows, own)}"
         return row | {"verdict": NOT_TESTED, "needs": needs}

@@ -9,7 +9,7 @@ import pandas as pd
 from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, VERDICTS, judge
-from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, Claims, load
+from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, TRAINING, Claims, load
 from nonnormal.study.experiments.claims.words import described, threshold
 from nonnormal.study.report.names import measurement_name, source_name
 from nonnormal.study.report.text import read_numbers
@@ -73,11 +73,20 @@ def claims(
 
 
 def with_better(table: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
-    """A table of `claims` with rows from the ledger if its study has more trainings, or is the only one to test it."""
+    """A table of `claims` with rows from the ledger if its study tests a claim better, or is the only one to test it.
+
+    Better: with more trainings if the claim compares trained networks, else with a narrower interval.
+    """
     rows, known = table.to_dict("records"), ledger[ledger.study.notna()].set_index("id").to_dict("index")
     for row in rows:
         better = known.get(row["id"])
-        if better is None or (pd.notna(row["value"]) and row["trainings"] >= better["trainings"]):
+        if better is None or better["study"] == row["study"]:
+            continue
+        if row["unit"] == TRAINING:
+            kept = pd.notna(row["value"]) and row["trainings"] >= better["trainings"]
+        else:
+            kept = row["value_high"] - row["value_low"] <= better["high"] - better["low"]
+        if kept:
             continue
         row |= {name: better[name] for name in ("study", "trainings", "value", "value_unit", "verdict", "needs")}
         row |= {"value_low": better["low"], "value_high": better["high"], "reason": "", "n": pd.NA, "data": ""}
@@ -145,7 +154,7 @@ def _measured(row: Mapping) -> str:
 
 
 def claims_of(context: Context) -> pd.DataFrame:
-    """The claims judged by the study; in a headline study also by another one that has more trainings."""
+    """The claims judged by the study; in a headline study also by another one that tests them better."""
     names = {distance: context.metric(distance) for distance in DISTANCES}
     table = claims(load(), context.rows, context.published, context.study.name, names)
     for path in context.layout.ledger:

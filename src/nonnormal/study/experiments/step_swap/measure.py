@@ -22,7 +22,7 @@ from nonnormal.metrics.reference import Reference
 from nonnormal.metrics.style import style_gaps
 from nonnormal.processes import uniform_times
 from nonnormal.seeds import derive
-from nonnormal.steps import get
+from nonnormal.steps import coupled, get
 from nonnormal.study.config.build import design
 from nonnormal.study.config.study import Study
 from nonnormal.study.results.context import Context
@@ -44,7 +44,9 @@ _NORMAL = "normal"
 def step_swap_rows(
     study: Study, run: str, denoiser: NetworkDenoiser, data: ImageData, reference: Reference, device: str = "cpu"
 ) -> pd.DataFrame:
-    """One network sampled with every step of the study's section; image i has the same seed and prior draw for each.
+    """One network sampled with every step of the study's section.
+
+    Image i has the same seed, prior draw and quantiles of the noise for each, if the step is symmetric (`coupled`).
 
     - `step_swap_kurtosis_share`: the share s of the step's excess kurtosis in the noise of a pixel of the network's
       input, averaged over the calls; exact for a known x_0. No rows if each component has its own schedule.
@@ -54,7 +56,7 @@ def step_swap_rows(
     """
 
     def draw(step: str, n_steps: int, seeds: list[int]) -> Tensor:
-        return ancestral(study, run, denoiser, n_steps, seeds, step, device)
+        return ancestral(study, run, denoiser, n_steps, seeds, coupled(get(step)), device)
 
     rows = _share_rows(study, run, denoiser)
     gaps: dict[int, dict[str, dict[str, np.ndarray]]] = {}
