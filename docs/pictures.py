@@ -26,17 +26,18 @@ STUDY, RUN = "config/digits.yaml", "normal-normal"
 SHOWN = ("normal", "laplace", "rademacher")
 LABELS = {  # places of the names, in points from the mark, where the usual one is taken
     "arcsine": (-5, -3),
-    "rademacher": (4, 4),
-    "uniform": (-2, -22),
+    "rademacher": (5, -3),
+    "uniform": (5, -8),
     "exponential": (-6, -2),
     "student_t": (-6, -2),
-    "generalized_normal": (4, 1),
-    "triangular": (4, -38),
+    "generalized_normal": (6, -2),
+    "laplace": (-6, -2),
+    "triangular": (-5, 3),
     "logistic": (6, -2),
     "normal": (5, -9),
 }
 NAMES = {"generalized_normal": "gen. normal", "student_t": "Student's t"}
-METRIC = "step_swap_style_total_variation_difference"
+METRIC = "step_swap_fid_digits_difference"
 
 
 def tiled(images: Tensor, columns: int) -> np.ndarray:
@@ -58,8 +59,8 @@ def show(axis: Axes, images: Tensor, columns: int, levels: int) -> None:
         spine.set_visible(False)
 
 
-def kurtosis_and_smoothness(axis: Axes, rows: pd.DataFrame, nfe: int) -> None:
-    """Total variation of each step's images minus that of the normal step's, against its excess kurtosis."""
+def kurtosis_and_distance(axis: Axes, rows: pd.DataFrame, nfe: int) -> None:
+    """Fréchet distance of each step's images minus that of the normal step's, against its excess kurtosis."""
     axis.axhline(0, color="0.7", linewidth=0.8)
     rows = rows[(rows.metric == METRIC) & (rows.nfe == nfe)]
     normal = ("normal", 0, 0, 0)
@@ -73,12 +74,12 @@ def kurtosis_and_smoothness(axis: Axes, rows: pd.DataFrame, nfe: int) -> None:
         axis.annotate(NAMES.get(law.name, law.name), textcoords="offset points", ha=side, **place)
     axis.set_xlim(left=-3.4)
     axis.set_xlabel("excess kurtosis of the step", fontsize=8)
-    axis.set_ylabel("total variation of the images,\nminus that of the normal step", fontsize=8)
+    axis.set_ylabel("Fréchet distance of the images,\nminus that with the normal step", fontsize=8)
     axis.tick_params(labelsize=7)
 
 
 def few_calls(images: dict[str, Tensor], rows: pd.DataFrame, levels: int, nfe: int) -> Figure:
-    """Images of each step, one block of two rows a step, and `kurtosis_and_smoothness` beside."""
+    """Images of each step, one block of two rows a step, and `kurtosis_and_distance` beside."""
     figure = plt.figure(figsize=(theme.WIDTH, 2.7))
     left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
     axes = left.subplots(len(images), 1)
@@ -86,7 +87,7 @@ def few_calls(images: dict[str, Tensor], rows: pd.DataFrame, levels: int, nfe: i
         show(axis, each, len(each) // 2, levels)
         axis.set_ylabel(step, fontsize=8)
     left.suptitle(f"one network, {nfe} calls an image", fontsize=9)
-    kurtosis_and_smoothness(right.subplots(), rows, nfe)
+    kurtosis_and_distance(right.subplots(), rows, nfe)
     return figure
 
 

@@ -274,12 +274,13 @@ def test_style_stands_over_the_kurtosis_that_reaches_the_network():
     """A large mark a step, the mean over networks; a small one a network; and the mean of their ranks' correlation."""
     found = study(2)
     summary = made_up(found)
-    figure = step_swap_style(summary)
+    figure = step_swap_style(summary, "fid_digits")
     figure.canvas.draw()
-    panels = np.array(figure.axes).reshape(2, len(COUNTS))
-    for (i, name), (j, nfe) in itertools.product(enumerate(STYLES[:2]), enumerate(COUNTS)):
+    panels = np.array(figure.axes).reshape(3, len(COUNTS))
+    measures = ("fid_digits", *(f"style_{name}" for name in STYLES[:2]))
+    for (i, name), (j, nfe) in itertools.product(enumerate(measures), enumerate(COUNTS)):
         share = select(summary, "step_swap_kurtosis_share", nfe=nfe).value.to_numpy()
-        rows = select(summary, f"step_swap_style_{name}_difference", nfe=nfe)
+        rows = select(summary, f"step_swap_{name}_difference", nfe=nfe)
         drawn = {line.get_label(): line for line in panels[i, j].lines if line.get_markersize() > 5}
         singles = [
             line.get_xydata() for line in panels[i, j].lines if line.get_markersize() < 5 and len(line.get_xdata())
@@ -291,8 +292,8 @@ def test_style_stands_over_the_kurtosis_that_reaches_the_network():
             np.testing.assert_allclose(line.get_xydata(), [[places.mean(), values.mean()]])
             assert (line.get_markerfacecolor() == "white") == (step == "gumbel")  # which is skewed
             assert any(np.allclose(pairs, np.stack([places, values], 1)) for pairs in singles if len(pairs) == 2)
-        rho = select(summary, f"step_swap_style_{name}_order", nfe=nfe).value.mean()
-        assert [text.get_text() for text in panels[i, j].texts] == [f"ρ = {rho:.2f}"]
+        rhos = summary[(summary.metric == f"step_swap_{name}_order") & (summary.nfe == nfe)].value
+        assert [text.get_text() for text in panels[i, j].texts] == [f"ρ = {rhos.mean():.2f}"] * (i > 0)
         assert panels[0, j].get_title() == f"{nfe} calls"
 
 

@@ -35,9 +35,9 @@ EXPERIMENT = Experiment(
         Figure(
             name="step_swap_style",
             function="figures:step_swap_style",
-            takes=("rows",),
-            caption="How far the step's kurtosis orders the style of samples, by the number of network calls. "
-            "Difference in style to the normal step from the same seeds, against the excess kurtosis of the "
+            takes=("rows", "fid"),
+            caption="How far the step's kurtosis orders distance and style of samples, by the number of network calls. "
+            "Difference to the normal step from the same seeds, against the excess kurtosis of the "
             "step times the share of it that reaches the network, averaged over the calls. Large marks: mean over "
             "networks, hollow for skewed steps, which Spearman's ρ leaves out; small marks: single networks.",
         ),

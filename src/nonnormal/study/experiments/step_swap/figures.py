@@ -71,32 +71,33 @@ def _over_trainings(rows: pd.DataFrame) -> pd.DataFrame:
     return found.assign(half=np.hypot(found.image, scatter))
 
 
-def step_swap_style(rows: pd.DataFrame) -> Figure:
-    """Style against the kurtosis that reaches the network: columns are numbers of calls, rows are statistics.
+def step_swap_style(rows: pd.DataFrame, fid: str) -> Figure:
+    """Distance and style against the kurtosis that reaches the network; columns are numbers of calls, rows measures.
 
     Each mark is the mean over networks of a step's difference to the normal step, from the same seeds; small marks are
     single networks. Hollow: skewed steps, which are not part of the order. ρ is Spearman's, averaged over networks.
 
     Args:
         rows: of a study with the metrics of `measure.step_swap_rows`, of each network.
+        fid: name of the distance, which says in whose features it is.
     """
     theme.apply()
-    measured = set(rows.metric)
-    names = [name for name in STYLE_NAMES if f"step_swap_style_{name}_difference" in measured]
+    labels = {fid: distance_name(fid), **{f"style_{name}": label for name, label in STYLE_NAMES.items()}}
+    names = [name for name in labels if f"step_swap_{name}_difference" in set(rows.metric)]
     shares = rows[rows.metric == "step_swap_kurtosis_share"]
     counts = sorted(shares.nfe.unique())
     size = (theme.WIDTH, 1.7 * len(names) + 1.2)
     figure, axes = plt.subplots(len(names), len(counts), figsize=size, sharex=True, sharey="row", squeeze=False)
     for line, name in zip(axes, names, strict=True):
-        gaps = rows[rows.metric == f"step_swap_style_{name}_difference"]
-        orders = rows[rows.metric == f"step_swap_style_{name}_order"]
+        gaps = rows[rows.metric == f"step_swap_{name}_difference"]
+        orders = rows[rows.metric == f"step_swap_{name}_order"]
         for axis, n_steps in zip(line, counts, strict=True):
             _against_kurtosis(axis, gaps[gaps.nfe == n_steps], shares[shares.nfe == n_steps])
             found = orders[orders.nfe == n_steps].value
             if len(found):
                 text = f"ρ = {found.mean():.2f}".replace("-", "−")
                 axis.annotate(text, (0.97, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=7.5)
-        line[0].set_ylabel(f"{STYLE_NAMES[name]},\nstep − normal step")
+        line[0].set_ylabel(f"{labels[name]},\nstep − normal step")
     for axis, n_steps in zip(axes[0], counts, strict=True):
         axis.set_title(f"{n_steps} calls")
     theme.legend_below(
