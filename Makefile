@@ -51,7 +51,7 @@ docs: $(READY) ## Build docs/ into site/, offline, every warning an error
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 pictures: $(READY) ## Draw the pictures of README.md and docs/ that show the default study's network, into docs/images/
-	$(SNAKEMAKE) -- results/digits/normal-normal/weights.safetensors results/digits/normal-normal/step_swap.csv
+	$(SNAKEMAKE) -- results/digits/normal-normal/weights.safetensors
 	python docs/pictures.py
 
 lint: $(READY) ## Check formats, style and which room imports which, as CI does
