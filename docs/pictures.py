@@ -1,7 +1,7 @@
 """The pictures of README.md and of docs/: one network of the default study, sampled with steps other than its own.
 
-`make pictures` trains the network if it is missing and calls this module. The images shown are the first of those that the
-experiment step_swap measures; the numbers are its rows over three trainings, in the kept results of config/kurtosis.yaml.
+`make pictures` trains the network if it is missing and calls this module. The images shown are the first of those that
+the experiment step_swap measures; the numbers are its rows over five trainings, kept from config/kurtosis.yaml.
 """
 
 from __future__ import annotations
