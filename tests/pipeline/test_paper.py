@@ -86,7 +86,7 @@ def test_a_section_that_is_left_out_is_not_spoken_of(paper, section):
 def test_a_study_of_pairs_alone_has_none_of_the_sections(paper):
     text = paper(lambda study: [study.pop(section) for section in TITLES])
     assert not any(words in text for words in (*TITLES.values(), *WORDS.values()))
-    assert "Rademacher" not in text
+    assert "The Rademacher step is among them" not in text  # the table of claims may name it
 
 
 def only_normal(study):
