@@ -36,7 +36,7 @@ def test_each_step_stands_at_its_kurtosis_with_its_interval():
         columns=["metric", "nfe", "step", "value", "low", "high"],
     )
     figure, axis = plt.subplots()
-    pictures.kurtosis_and_smoothness(axis, rows, 4)
+    pictures.kurtosis_and_distance(axis, rows, 4)
     [(normal, _, _), *others] = [bar.lines for bar in axis.containers]
     assert normal.get_xydata().tolist() == [[0, 0]]
     assert len(others) == len(steps)
