@@ -10,7 +10,8 @@ import torch
 from problems import few_digits, rough_reference, small_denoiser
 
 from nonnormal.objectives.fitting import BASES, CHOICES, Residuals
-from nonnormal.steps import FittedStep, Normal
+from nonnormal.steps import FittedStep, Normal, ScaleMixture
+from nonnormal.steps.fitted import shape_of
 from nonnormal.study.config import StudyError, validate
 from nonnormal.study.experiments.few_steps import figures, measure, optimum, samples, tables
 from nonnormal.study.experiments.few_steps.chains import load_chains
@@ -214,13 +215,24 @@ def test_the_rule_is_told_by_networks_that_did_not_choose_it():
     assert rule.value == pytest.approx(np.mean([steady[0], *lucky[1:]])) and rule.low < 0 < rule.high
 
 
-def test_networks_that_choose_a_step_draw_from_other_seeds(monkeypatch):
-    asked = []
-    monkeypatch.setattr(samples, "drawn", lambda *given, **_: asked.append(given[5]) or torch.zeros(8))
+def test_networks_that_choose_a_step_draw_from_other_seeds_and_steps_of_a_network_from_the_same_normal_draws(
+    monkeypatch,
+):
+    asked, drawn = [], []
+
+    def note(*given, **_):
+        asked.append(given[5])
+        for step in given[3] if isinstance(given[3], tuple) else (given[3],):
+            drawn.append(shape_of(step).sample((50,), generator=torch.Generator().manual_seed(0)).sign())
+        return torch.zeros(8)
+
+    monkeypatch.setattr(samples, "drawn", note)
     for name in ("_rows", "_nearest", "_copied"):
         monkeypatch.setattr(samples, name, lambda *_: [])
     monkeypatch.setattr(Small, "data", SimpleNamespace(test=SimpleNamespace(images=None)))
-    monkeypatch.setattr(samples, "load_chains", lambda context: [])
+    fitted = FittedStep(ScaleMixture((0.5, 0.5), (0.5, 1.5)), torch.tensor(2.0))
+    chain = SimpleNamespace(grid="uniform", choice="scale", basis="pixel", steps=(fitted, fitted))
+    monkeypatch.setattr(samples, "load_chains", lambda context: [chain])
     monkeypatch.setattr(samples, "frame", lambda rows: rows)
     study = validate(changed(runs=["nn", "other"]) | {"runs": {"nn": {}, "other": {}}}, "tiny.yaml")
     for run in ("nn", "other"):
@@ -228,6 +240,7 @@ def test_networks_that_choose_a_step_draw_from_other_seeds(monkeypatch):
     steps = len(asked) // 2
     assert all(seeds == asked[0] for seeds in asked[:steps]) and len(asked[0]) == 8
     assert not set(asked[0]) & set(asked[steps])
+    assert len(drawn) > 2 * steps and all(torch.equal(signs, drawn[0]) for signs in drawn)
 
 
 def test_the_rule_comes_first_in_the_table_for_reading_where_there_is_one():

@@ -498,6 +498,7 @@ def test_generalized_normal_draws_are_normal_ones_mapped(shape, size):
 COUPLED = (
     *("laplace", "uniform", "logistic", "student_t(df=5)", "generalized_normal(shape=4)", "triangular", "arcsine"),
     "normal_mixture(kurtosis=-1, separation=0.9)",
+    steps.ScaleMixture((0.5, 0.3, 0.2), (0.4, 1.0, 2.5)),
 )
 
 

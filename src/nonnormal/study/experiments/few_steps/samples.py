@@ -1,10 +1,13 @@
 """Distances of samples with fitted steps, and with scaled noise of unit steps, against the normal unit step.
 
-Images of all steps of a network share their seeds. Each network has seeds of its own: `tables.rules` chooses the step
-for a network by the others, and with seeds in common the luck of theirs would be in its number, too.
+Images of all steps of a network share their seeds and the quantiles of the noise (`coupled`). Each network has seeds of
+its own: `tables.rules` chooses the step for a network by the others, and with seeds in common the luck of theirs would
+be in its number, too.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 from nonnormal.data import scale
 from nonnormal.metrics.copies import copied_share, nearest_distances
 from nonnormal.processes import uniform_times
-from nonnormal.steps import FittedStep, Step, get
+from nonnormal.steps import FittedStep, Step, coupled, get
 from nonnormal.study.config.settings import run_of
 from nonnormal.study.config.study import Study
 from nonnormal.study.experiments.few_steps.chains import PIXEL, UNIFORM, load_chains, normal_design
@@ -42,7 +45,7 @@ def measure(context: Context) -> pd.DataFrame:
 
         def draw(step: Step | tuple, times: Tensor = times) -> Tensor:
             settings = dict(basis=point.basis, device=context.device)
-            return drawn(study, denoiser, point.process, step, times, seeds, **settings).cpu()
+            return drawn(study, denoiser, point.process, _coupled(step), times, seeds, **settings).cpu()
 
         base = {"choice": "unit", "basis": PIXEL, "step": "normal", "factor": 1.0}
         normal = draw(get("normal"))
@@ -67,6 +70,13 @@ def scaled(name: str, factor: float, n_steps: int) -> Step | tuple[FittedStep, .
     if factor == 1:
         return get(name)
     return (FittedStep(get(name), torch.tensor(factor, dtype=torch.float64)),) * n_steps
+
+
+def _coupled(step: Step | tuple) -> Step | tuple:
+    """The same step, or a step for each interval, from draws that are coupled to those of the normal one."""
+    if isinstance(step, tuple):
+        return tuple(replace(each, shape=coupled(each.shape)) for each in step)
+    return coupled(step)
 
 
 def _nearest(context: Context, images: Tensor) -> Tensor:
