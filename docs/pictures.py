@@ -31,7 +31,6 @@ LABELS = {  # places of the names, in points from the mark, where the usual one 
     "arcsine": (-5, -3),
     "rademacher": (5, -3),
     "uniform": (5, -8),
-    "exponential": (-6, -2),
     "student_t": (-6, -2),
     "generalized_normal": (6, -2),
     "laplace": (-6, -2),

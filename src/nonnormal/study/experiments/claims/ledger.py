@@ -54,16 +54,20 @@ def _images_name(data: str, source: Mapping[str, object]) -> str:
     return full_name(data, Source.model_validate(source)) if data in DATASETS else data.replace(":", "-")
 
 
+def rank(unit: str, trainings: int, width: float) -> tuple[float, float]:
+    """Least for the study that tests a claim of that unit best; width is that of its interval, NaN if it has none."""
+    return -trainings if unit == TRAINING else 0, math.inf if math.isnan(width) else width
+
+
 def best(found: Mapping[str, Outcome], unit: str) -> str | None:
     """The study that tests a claim of that unit best, from its outcomes in all studies; None if none measures it."""
     measured = {study: outcome for study, outcome in found.items() if outcome.verdict != NOT_TESTED}
 
-    def rank(study: str) -> tuple:
+    def place(study: str) -> tuple:
         number = measured[study].estimate
-        trainings = measured[study].trainings if unit == TRAINING else 0
-        return -trainings, number.high - number.low if number else math.inf, study
+        return *rank(unit, measured[study].trainings, number.high - number.low if number else math.nan), study
 
-    return min(measured, key=rank, default=None)
+    return min(measured, key=place, default=None)
 
 
 def ledger(stated: Claims, studies: Iterable[Kept]) -> pd.DataFrame:

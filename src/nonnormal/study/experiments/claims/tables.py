@@ -9,7 +9,8 @@ import pandas as pd
 from nonnormal.files import track_input
 from nonnormal.metrics import DISTANCES
 from nonnormal.study.experiments.claims.judgement import BY_TEST, NOT_TESTED, VERDICTS, judge
-from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, TRAINING, Claims, load
+from nonnormal.study.experiments.claims.ledger import rank
+from nonnormal.study.experiments.claims.stated import EMPIRICAL, KINDS, Claims, load
 from nonnormal.study.experiments.claims.words import described, threshold
 from nonnormal.study.report.names import measurement_name, source_name
 from nonnormal.study.report.text import read_numbers
@@ -73,20 +74,14 @@ def claims(
 
 
 def with_better(table: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
-    """A table of `claims` with rows from the ledger if its study tests a claim better, or is the only one to test it.
-
-    Better: with more trainings if the claim compares trained networks, else with a narrower interval.
-    """
+    """A table of `claims` with rows from the ledger if its study tests a claim better (`rank`), or is the only one."""
     rows, known = table.to_dict("records"), ledger[ledger.study.notna()].set_index("id").to_dict("index")
     for row in rows:
         better = known.get(row["id"])
         if better is None or better["study"] == row["study"]:
             continue
-        if row["unit"] == TRAINING:
-            kept = pd.notna(row["value"]) and row["trainings"] >= better["trainings"]
-        else:
-            kept = row["value_high"] - row["value_low"] <= better["high"] - better["low"]
-        if kept:
+        own = rank(row["unit"], row["trainings"], row["value_high"] - row["value_low"])
+        if pd.notna(row["value"]) and own <= rank(row["unit"], better["trainings"], better["high"] - better["low"]):
             continue
         row |= {name: better[name] for name in ("study", "trainings", "value", "value_unit", "verdict", "needs")}
         row |= {"value_low": better["low"], "value_high": better["high"], "reason": "", "n": pd.NA, "data": ""}
