@@ -62,7 +62,7 @@ class ImageNoise:
         device: torch.device | str = "cpu",
     ):
         self.shape, self.dtype, self.device = tuple(shape), dtype, device
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]
 
     def draw(self, step: Step | str) -> Tensor:
         """The next z of every image, (B, *shape)."""

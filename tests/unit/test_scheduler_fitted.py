@@ -200,6 +200,18 @@ def test_a_fit_that_makes_no_sense_is_refused_before_any_call():
         fit_scheduler(never, NonNormalScheduler(), images(4), 4, **options | dict(choice="ful"))
     with pytest.raises(ValueError, match="unknown basis"):
         fit_scheduler(never, NonNormalScheduler(), images(4), 4, **options, basis="fft")
+    with pytest.raises(ValueError, match="a NonNormalScheduler is needed, found DDPMScheduler"):
+        fit_scheduler(never, DDPMScheduler(), images(4), 4, **options)
+    with pytest.raises(ValueError, match="images are numbers in"):
+        fit_scheduler(never, NonNormalScheduler(), images(4).byte(), 4, **options)
+
+
+def test_the_unit_choice_keeps_the_step_of_the_scheduler(unet):
+    laplace = NonNormalScheduler(step_distribution="laplace")
+    unit = fit_scheduler(unet, laplace, images(), 4, choice="unit", seeds=range(40))
+    laplace.set_timesteps(4)
+    assert torch.equal(drawn(unet, unit), drawn(unet, laplace))
+    assert not torch.equal(drawn(unet, unit), drawn(unet, NonNormalScheduler()))
 
 
 def test_a_chain_that_ends_with_noise_has_a_fitted_last_step(unet):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from problems import STEPS, HyperbolicSecant
 
-from nonnormal.steps import StepError, Symmetric, get
+from nonnormal.steps import StepError, Symmetric, base, get, register
 from nonnormal.steps.base import check
 
 SECANT = HyperbolicSecant()
@@ -45,6 +45,7 @@ def leaving(*arguments, **options):
         ("sf", lambda z: (1 - SECANT.cdf(z)) ** 2, r"sf\(.*log_prob has"),
         ("log_prob", lambda z: 1.0, r"log_prob returns a float \(must be a tensor\)"),
         ("log_prob", failing, "log_prob raises KeyError: 'x'"),
+        ("log_prob", lambda z: SECANT.log_prob(z.detach()), r"autograd finds the slope 0 at .*write it in torch"),
         ("sample", leaving, "sample raises SystemExit: 0"),
         ("log_prob", leaving, "log_prob raises SystemExit: 0"),
         ("support", property(leaving), "cannot be checked: SystemExit"),
@@ -131,9 +132,46 @@ def test_atoms_that_float32_rounds_are_where_the_law_has_them(a):
 
 
 def test_atoms_beside_those_of_the_law_are_refused():
-    own = type("Own", (Atoms,), {"name": "own", "cdf": lambda self, z: Atoms.cdf(self, z - 1e-3)})
+    own = type("Own", (Atoms,), {"name": "own", "cdf": lambda self, z: Atoms.cdf(self, z - 1e-4)})
     with pytest.raises(StepError, match=r"sample: 20,000 draws are 0\.\d* away from cdf"):
         check(own())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"excess_kurtosis": 50.0}, r"excess_kurtosis 50 \(cdf has -1"),
+        ({"skewness": 0.1}, r"skewness 0\.1 \(cdf has -?\d"),
+        ({"cdf": lambda self, z: Atoms.cdf(self, z / 1.01), "support": (-1.5, 1.5)}, r"variance 1 \(cdf has 1\.02"),
+    ],
+)
+def test_moments_of_a_law_without_density_are_those_of_its_cdf(said, words):
+    with pytest.raises(StepError, match=words):
+        check(type("Own", (Atoms,), {"name": "own", **said})())
+
+
+def test_parameters_that_are_no_fields_are_refused():
+    """Two such steps would be equal, and share one table of K."""
+
+    class Own(HyperbolicSecant):
+        def __init__(self, width):
+            self.width = width
+
+    with pytest.raises(StepError, match=r"Own\.width is set, but is no field; .*@dataclass\(frozen=True\)"):
+        Own(1.0)
+
+
+def test_a_registered_family_of_ones_own_is_checked_by_its_name(monkeypatch):
+    monkeypatch.setattr(base, "_FAMILIES", {**base._FAMILIES})
+
+    @register
+    @dataclass(frozen=True)
+    class Wide(HyperbolicSecant):
+        name = "too_wide_a_secant"
+        excess_kurtosis = 3.0
+
+    with pytest.raises(StepError, match=r"Wide\(\) excess_kurtosis 3 \(log_prob has 2\)"):
+        get("too_wide_a_secant")
 
 
 OWN = """

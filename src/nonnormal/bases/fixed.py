@@ -170,10 +170,26 @@ def haar(n: int) -> Tensor:
 
 
 def analyse(rows: Tensor, columns: Tensor, x: Tensor) -> Tensor:
-    """M_H x M_Wᵀ of each channel, in the dtype and on the device of x."""
+    """M_H x M_Wᵀ of each channel, in the dtype and on the device of x.
+
+    Raises:
+        ValueError: x is no batch of images.
+    """
+    _need_images(x)
     return like(rows, x.dtype, x.device) @ x @ like(columns, x.dtype, x.device).mT
 
 
 def synthesise(rows: Tensor, columns: Tensor, c: Tensor) -> Tensor:
-    """M_Hᵀ c M_W of each channel, in the dtype and on the device of c."""
+    """M_Hᵀ c M_W of each channel, in the dtype and on the device of c.
+
+    Raises:
+        ValueError: c is no batch of images.
+    """
+    _need_images(c)
     return like(rows, c.dtype, c.device).mT @ c @ like(columns, c.dtype, c.device)
+
+
+def _need_images(x: Tensor) -> None:
+    """Raises an error for points (B, C), whose batch would be taken for an axis."""
+    if x.dim() != 4:
+        raise ValueError(f"this basis transforms images (B, C, H, W), found {tuple(x.shape)}")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.processes import LinearProcess, apply, lift, project
@@ -31,7 +31,26 @@ def basis_of(denoiser: Denoiser | StateDenoiser, basis: Basis | None = None) -> 
     """The given basis; if None, the denoiser's own, which is pixels for a denoiser without a `basis`."""
     if basis is None:
         basis = getattr(denoiser, "basis", None)
+    if not isinstance(basis, Basis | None):
+        raise ValueError(f"a basis is an object of Basis, as Haar(levels=2); found {basis!r}")
     return PIXEL if basis is None else basis
+
+
+def denoised(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    """x̂0 of images x with noise of level sigma, in x's shape.
+
+    Raises:
+        ValueError: the denoiser is a module without a `basis`, as networks are, or returns another shape.
+    """
+    if isinstance(denoiser, nn.Module) and not hasattr(denoiser, "basis"):
+        raise ValueError(
+            f"{type(denoiser).__name__} is a network, not a denoiser: wrap it by NetworkDenoiser; a module of your own "
+            "that predicts x̂0 from (x, sigma) says so by an attribute `basis`, nonnormal.bases.PIXEL for pixels"
+        )
+    x0_hat = denoiser(x, sigma)
+    if x0_hat.shape != x.shape:  # which broadcasting could hide
+        raise ValueError(f"the denoiser returns {tuple(x0_hat.shape)} for {tuple(x.shape)}; the shapes must be equal")
+    return x0_hat
 
 
 def predict_x0(
@@ -76,7 +95,7 @@ def predict_x0_observed(
     if components or not (basis.orthonormal and basis_of(denoiser).orthonormal):
         _same_basis(denoiser, basis, components)
     x = basis.inverse(project(weights, xt))
-    return basis.forward(denoiser(x, sigma.to(xt)))
+    return basis.forward(denoised(denoiser, x, sigma.to(xt)))
 
 
 def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -> None:

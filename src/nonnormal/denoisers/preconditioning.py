@@ -85,7 +85,8 @@ class NetworkDenoiser(Wrapper):
             as C more channels, as an image Uᵀ(…); log_snr is then the mean over components.
 
     Raises:
-        ValueError: an unknown parametrisation, or neither sigma_data nor components.
+        ValueError: an unknown parametrisation, neither sigma_data nor components, a sigma_data that is not positive, a
+            network that is no module, components that are no `BasisStatistics`.
 
     Source: EDM (2206.00364) Table 1; v: Salimans & Ho (2202.00512); Fourier features: VDM (2107.00630) App. C; that a
     network sees each component's noise: GUD (2410.02667).
@@ -116,10 +117,15 @@ class NetworkDenoiser(Wrapper):
         sees_levels: bool = False,
     ):
         super().__init__()
+        for name, value, kind in (("network", network, nn.Module), ("components", components, BasisStatistics | None)):
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} must be of {kind.__name__ if kind is nn.Module else kind}, found {value!r}")
         if parametrisation not in PARAMETRISATIONS:
             raise ValueError(f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}")
         if sigma_data is None and components is None:
             raise ValueError("a denoiser without sigma_data needs components, whose deviations it takes")
+        if sigma_data is not None and not 0 < sigma_data < math.inf:
+            raise ValueError(f"sigma_data must be a positive number, found {sigma_data}")
         self.network, self.components, self.sees_levels = network, components, sees_levels
         self.parametrisation, self.fourier = parametrisation, tuple(fourier)
         mean, std = (components.mean, components.std) if sigma_data is None else (0.0, sigma_data)
@@ -137,7 +143,8 @@ class NetworkDenoiser(Wrapper):
         Raises:
             ValueError: the network returns another shape.
         """
-        dtype = next(self.network.parameters()).dtype
+        parameter = next(self.network.parameters(), None)
+        dtype = x.dtype if parameter is None else parameter.dtype
         mean, sigma_data = self.mean.to(dtype), self.sigma_data.to(dtype)
         state = self.basis.forward(x.to(dtype)) - mean
         sigma = append_dims(torch.as_tensor(sigma, dtype=dtype, device=x.device), state)
@@ -152,8 +159,9 @@ class NetworkDenoiser(Wrapper):
         log_snr = -2 * sigma.log()
         log_snr = (log_snr.flatten(1).mean(1) if log_snr.dim() == x.dim() else log_snr.mean()).expand(len(x))
         found = self.network(torch.cat(channels, dim=1), log_snr)
-        if found.shape != x.shape:  # which broadcasting could hide
-            raise ValueError(f"the network returns {tuple(found.shape)} for {tuple(x.shape)}; the shapes must be equal")
+        if getattr(found, "shape", None) != x.shape:  # which broadcasting could hide
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"the network returns {shape} for {tuple(x.shape)}; the shapes must be equal")
         prediction = self.basis.rotation.forward(found)
         return self.basis.inverse(mean + c_skip * state + c_out * prediction).to(x.dtype)
 

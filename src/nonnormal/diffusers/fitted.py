@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis, rotation
 from nonnormal.objectives.fitting import BASES, Residuals, fit_step, in_residual_pca, parsed
+from nonnormal.objectives.losses import need_numbers
 from nonnormal.objectives.step_files import load_steps, save_steps
 from nonnormal.seeds import ImageNoise, derive, one_seed_an_image
 from nonnormal.steps import FittedStep, Normal, ResidualStep, Step, get
@@ -60,10 +61,6 @@ class FittedSteps:
         if t not in self.timesteps:
             raise ValueError(f"steps were fitted for timesteps {list(self.timesteps)}; found {t}")
         step = self.steps[self.timesteps.index(t)]
-        shape = tuple(step.delta.shape[1:]) if isinstance(step, ResidualStep) else ()
-        shape = tuple(step.scale.shape) if isinstance(step, FittedStep) else shape
-        if shape not in ((), tuple(x0_hat.shape[1:])):
-            raise ValueError(f"steps were fitted for images {shape}; found {tuple(x0_hat.shape[1:])}")
         w = draw(shape_of(step), x0_hat.shape)
         if isinstance(step, ResidualStep):
             uniform = get("uniform")
@@ -142,6 +139,11 @@ def fit_scheduler(
         ValueError: the numbers of seeds and images differ, the choice or basis is unknown, or variance_type is neither
             fixed_small nor fixed_small_log.
     """
+    if not hasattr(scheduler, "predict_x0"):
+        raise ValueError(
+            f"a NonNormalScheduler is needed, found {type(scheduler).__name__}; from_config makes one of it"
+        )
+    need_numbers(images)
     one_seed_an_image(seeds, images)
     parsed(choice)
     if isinstance(basis, str) and basis not in BASES:
@@ -171,5 +173,5 @@ def fit_scheduler(
         gain = (alpha2_s / (1 - alpha2_s) - alpha2_t / (1 - alpha2_t)).sqrt()
         errors = Residuals(Normal(), gain * (x0_hat - x0.double().cpu()), x0_hat, image)
         own, components = in_residual_pca(errors) if basis == "residual_pca" else (errors, fixed)
-        steps.append(Normal() if choice == "unit" else fit_step(own, choice, basis=components, seed=seeds[0]))
+        steps.append(scheduler.law if choice == "unit" else fit_step(own, choice, basis=components, seed=seeds[0]))
     return grid.with_steps(FittedSteps(tuple(steps), timesteps, levels))

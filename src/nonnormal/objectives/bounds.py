@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, basis_of, pixels_of, predict_x0
 from nonnormal.objectives.fitted_loss import FittedLoss
-from nonnormal.objectives.losses import Design, Loss, marginal_state, need_numbers
+from nonnormal.objectives.losses import Design, Loss, marginal_state, need_design, need_numbers
 from nonnormal.processes import (
     LinearProcess,
     append_dims,
@@ -39,6 +39,7 @@ from nonnormal.processes import (
     lift,
     need_steps,
     project,
+    state_shape,
     uniform_times,
 )
 from nonnormal.seeds import ImageNoise, one_seed_an_image
@@ -102,7 +103,7 @@ def bound(
         ValueError: numbers of seeds and images differ; fewer than two levels, one step or one network call; images off
             the grid of levels; n_evaluations below T for a bridge walk or for a step for each interval; numbers of
             steps and intervals differ; times do not rise from t_min to 1; the denoiser needs another basis than the
-            design's.
+            design's; marginals of another name; no design; a schedule for each of other components than the image's.
 
     Examples:
         >>> import torch
@@ -114,6 +115,9 @@ def bound(
         >>> bool(1 < bits < 1.2)  # one bit is the truth
         True
     """
+    if marginals not in get_args(Marginals):
+        raise ValueError(f"marginals must be one of {', '.join(get_args(Marginals))}, found {marginals!r}")
+    shape = state_shape(need_design(design).process, x0.shape[1:])
     need_grey_levels(x0, levels)
     need_steps(n_steps)
     n_evaluations = n_steps if n_evaluations is None else min(n_evaluations, n_steps)
@@ -133,7 +137,7 @@ def bound(
     for start in range(0, len(x0), batch_size):
         chunk = slice(start, start + batch_size)
         c0 = design.basis.forward(x0[chunk])
-        noise = ImageNoise(seeds[chunk], state_shape(design.process, c0.shape[1:]), c0.dtype, c0.device)
+        noise = ImageNoise(seeds[chunk], shape, c0.dtype, c0.device)
         batch = _batch_bound(denoiser, design, c0, levels, (times, n_evaluations), noise, marginals, losses)
         for part, terms in zip(parts, batch, strict=True):
             part.append(terms)
@@ -190,11 +194,6 @@ def _batch_bound(denoiser, design, c0, levels, chain, noise, marginals, losses) 
         Bound(prior, total.cpu(), -discretised_log_prob(loss.p, x0, centre, scale, levels).flatten(1).sum(1).cpu())
         for total, loss in zip(diffusion, losses, strict=True)
     ]
-
-
-def state_shape(process: LinearProcess, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the state of an image of shape (C, ...): (n·C, ...)."""
-    return (process.n * shape[0], *shape[1:])
 
 
 def pixel_levels(basis: Basis, sigma: Tensor, x: Tensor) -> Tensor:
@@ -254,6 +253,7 @@ def continuous_bound(
         >>> bool(0.9 < bits < 1.1)  # one bit is the truth
         True
     """
+    shape = state_shape(process, x0.shape[1:])
     need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)
     _some_evaluations(n_evaluations)
@@ -263,7 +263,6 @@ def continuous_bound(
     width = (high - low) / n_evaluations
     for start in range(0, len(x0), batch_size):
         c0 = basis.forward(x0[start : start + batch_size])
-        shape = state_shape(process, c0.shape[1:])
         noise = ImageNoise(seeds[start : start + batch_size], shape, c0.dtype, c0.device)
         offset, diffusion = noise.uniform(), torch.zeros(len(c0), dtype=torch.float64)
         for j in range(n_evaluations):

@@ -51,7 +51,7 @@ class FittedLoss:
         if any(isinstance(step, ResidualStep) for step in self.steps):
             raise ValueError("a step that draws whole residuals serves samples: its components are not independent")
         rotated = any(isinstance(step, FittedStep) and step.basis is not None for step in self.steps)
-        if rotated and not isinstance(self.q, Normal):
+        if rotated and type(self.q) is not Normal:
             raise ValueError(
                 f"a fitted step has a basis of its own only where q is normal, found {self.q}; fit it in the "
                 "coordinates of the design"

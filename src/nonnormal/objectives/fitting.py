@@ -31,7 +31,7 @@ from torch import Tensor
 
 from nonnormal.bases import PCA, PIXEL, Basis, rotation
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.objectives.losses import Design, marginal_state, whitened_error
+from nonnormal.objectives.losses import Design, marginal_state, need_design, need_numbers, whitened_error
 from nonnormal.processes import apply, as_time
 from nonnormal.seeds import ImageNoise, derive, generator, one_seed_an_image
 from nonnormal.steps import FittedStep, Normal, ResidualStep, ScaleMixture, Step
@@ -122,8 +122,9 @@ def residuals(
         ValueError: as many seeds as images are needed, one draw or more, two or more distinct times, and a process of
             one variable per component; or the marginals are of another name.
     """
+    need_numbers(images)
     one_seed_an_image(seeds, images)
-    process, basis, times = design.process, design.basis, as_time(times).sort().values
+    process, basis, times = need_design(design).process, design.basis, as_time(times).sort().values
     if process.n != 1:
         raise ValueError(f"fitted steps need one variable per component, {type(process).__name__} has {process.n}")
     if n_draws < 1 or len(times) < 2 or (times.diff() == 0).any():
@@ -192,7 +193,7 @@ def fit_steps(
     choices = (choice,) if isinstance(choice, str) else tuple(choice)
     for name in choices:
         parsed(name)
-    if basis not in ("pixel", PIXEL) and not isinstance(design.q, Normal):
+    if basis not in ("pixel", PIXEL) and type(design.q) is not Normal:
         raise ValueError(f"a basis beside the design's needs a normal q, found {design.q}; give the design that basis")
     fixed = None if basis in ("pixel", PIXEL, "residual_pca") else basis
     if isinstance(fixed, str):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -25,9 +26,18 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, predict_x0, predict_x0_observed
 from nonnormal.denoisers.phase_space import PhaseSpaceNetwork, Target, noise_factor
-from nonnormal.processes import LinearProcess, apply, cholesky, lift, need_steps, solve_lower, uniform_times
+from nonnormal.processes import (
+    LinearProcess,
+    apply,
+    cholesky,
+    lift,
+    need_steps,
+    solve_lower,
+    state_shape,
+    uniform_times,
+)
 from nonnormal.steps import Step, get
-from nonnormal.steps.conventions import Convention, constant, step_loss
+from nonnormal.steps.conventions import CONVENTIONS, Convention, constant, step_loss
 from nonnormal.steps.divergence import is_finite
 
 Draws = tuple[Tensor, Tensor]
@@ -58,6 +68,8 @@ class Loss:
     def __post_init__(self):
         for name in ("q", "p"):
             object.__setattr__(self, name, get(getattr(self, name)))
+        if self.convention not in CONVENTIONS:
+            raise ValueError(f"convention must be one of {', '.join(CONVENTIONS)}, found {self.convention!r}")
 
     def __call__(self, delta: Tensor) -> Tensor:
         """Loss of each coordinate, nats, of an error in units of the step's standard deviation."""
@@ -146,8 +158,16 @@ def need_numbers(x0: Tensor) -> None:
         )
 
 
-def _trainable(loss: Loss) -> None:
+def need_design(design: Design) -> Design:
+    """The design; raises a ValueError for anything else in its place, a process above all."""
+    if not isinstance(design, Design):
+        raise ValueError(f"a design is needed, as Design(process, loss, basis) makes it; found {design!r}")
+    return design
+
+
+def _trainable(design: Design) -> None:
     """Raises an error for a pair that cannot be trained, because its loss is infinite or undefined."""
+    loss = need_design(design).loss
     if loss.convention == "exact" and not is_finite(loss.q, loss.p):
         raise ValueError(
             f"the divergence of the pair {loss.q}/{loss.p} is infinite; take a p with wider tails, or the normal pair "
@@ -236,12 +256,12 @@ class ELBO:
 
     def __post_init__(self):
         need_steps(self.n_steps)
-        _trainable(self.design.loss)
+        _trainable(self.design)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(k (B,), standard normal noise (B, n·C, H, W)) for a batch of images of that shape."""
         k = (antithetic(shape[0], generator) * self.n_steps).floor()
-        shape = (shape[0], self.design.process.n * shape[1], *shape[2:])
+        shape = (shape[0], *state_shape(self.design.process, shape[1:]))
         return k, torch.randn(shape, generator=generator, dtype=dtype, device=generator.device)
 
     def loss(self, denoiser: Denoiser, x0: Tensor, k: Tensor, noise: Tensor) -> Tensor:
@@ -291,7 +311,7 @@ class EDMLoss:
     log_sigma_std: float = 1.2
 
     def __post_init__(self):
-        _trainable(self.design.loss)
+        _trainable(self.design)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(standard normal level (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
@@ -336,7 +356,9 @@ class HybridScoreMatching:
     momentum_alone: bool = False
 
     def __post_init__(self):
-        _trainable(self.design.loss)
+        _trainable(self.design)
+        if self.target not in get_args(Target):
+            raise ValueError(f"target must be one of {', '.join(get_args(Target))}, found {self.target!r}")
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(u in [0, 1) (B,), standard normal noise (B, 3C, H, W) of state and first momentum) for a batch of images."""

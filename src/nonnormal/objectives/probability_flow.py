@@ -32,8 +32,8 @@ from torch import Tensor
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, score
-from nonnormal.objectives.bounds import categorical_log_prob, need_grey_levels, pixel_levels, state_shape
-from nonnormal.processes import LinearProcess, apply, cholesky, lift, project
+from nonnormal.objectives.bounds import categorical_log_prob, need_grey_levels, pixel_levels
+from nonnormal.processes import LinearProcess, apply, cholesky, lift, project, state_shape
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Rademacher, Uniform
 
@@ -176,13 +176,13 @@ def flow_bound(
         >>> nats.shape
         torch.Size([100])
     """
+    shape = state_shape(process, x0.shape[1:])
     need_grey_levels(x0, levels)
     one_seed_an_image(seeds, x0)
     basis = basis_of(denoiser, basis)
     for name, found, kind in (("dequantisation", dequantisation, Dequantisation), ("trace", trace, Trace)):
         if found not in get_args(kind):
             raise ValueError(f"{name} must be one of {', '.join(get_args(kind))}, found {found!r}")
-    shape = state_shape(process, x0.shape[1:])
     state = _uniform_state if dequantisation == "uniform" else _normal_state
     nats, calls = [], []
     for start in range(0, len(x0), batch_size):

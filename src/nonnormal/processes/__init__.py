@@ -13,11 +13,13 @@ from nonnormal.processes.base import (
     cholesky,
     component_mean,
     lift,
+    need_process,
     need_steps,
     ordered,
     project,
     quadratic_times,
     solve_lower,
+    state_shape,
     uniform_times,
 )
 from nonnormal.processes.linear_sde import LinearSDE, vp_sde
@@ -47,12 +49,14 @@ __all__ = [
     "langevin_sde",
     "lift",
     "named",
+    "need_process",
     "need_steps",
     "ordered",
     "project",
     "quadratic_times",
     "solve_lower",
     "source_files",
+    "state_shape",
     "uniform_times",
     "vp_sde",
 ]

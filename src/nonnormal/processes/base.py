@@ -293,3 +293,23 @@ def quadratic_times(n_steps: int, t_min: float = 0.0) -> Tensor:
 
 TIMES: dict[str, Callable[[int, float], Tensor]] = {"uniform": uniform_times, "quadratic": quadratic_times}
 """Time grids by name."""
+
+
+def need_process(process: LinearProcess) -> LinearProcess:
+    """The process; raises a ValueError for anything else in its place, a design above all."""
+    if not isinstance(process, LinearProcess):
+        hint = "; give design.process" if hasattr(process, "process") else ""
+        raise ValueError(f"a process is needed, an object of LinearProcess; found {process!r}{hint}")
+    return process
+
+
+def state_shape(process: LinearProcess, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the state of an image of shape (C, ...): (n·C, ...).
+
+    Raises:
+        ValueError: no process, or one whose components have schedules of their own and are not those of the image.
+    """
+    components = tuple(need_process(process).observation(1.0)[1].shape)
+    if components not in ((), tuple(shape)):
+        raise ValueError(f"the schedules of the process are of components {components}, found images {tuple(shape)}")
+    return (process.n * shape[0], *shape[1:])

@@ -33,6 +33,10 @@ class VP(LinearProcess):
 
     schedule: Schedule = field(default_factory=LinearLogSNR)
 
+    def __post_init__(self):
+        if not isinstance(self.schedule, Schedule):
+            raise ValueError(f"schedule must be an object of Schedule, as LinearLogSNR(9, -7); found {self.schedule!r}")
+
     @property
     def shortest_window(self):
         return self.schedule.shortest_window

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, StateDenoiser, basis_of, predict_x0_observed
-from nonnormal.processes import LinearProcess, apply, as_time, cholesky, lift, project
+from nonnormal.processes import LinearProcess, apply, as_time, cholesky, lift, project, state_shape
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
 from nonnormal.steps.fitted import FITTED, FittedStep, ResidualStep, shape_of
@@ -67,8 +67,8 @@ def sample_ancestral(
     Raises:
         ValueError: the number of seeds is not N; the grid has fewer than two times, repeats one, leaves [t_min, 1] or
             does not contain 1; numbers of steps and intervals differ; fitted steps for a process with several variables
-            per component; known images or mask have another shape, or values outside [−1, 1]; the denoiser needs
-            another basis.
+            per component; known images are integers, the mask is not of bool, or they have another shape; the denoiser
+            needs another basis; the process has schedules for components of another shape.
 
     Source: Ho et al. (2006.11239) Algorithm 2 for normal steps; any other step: li2024 §3; soft conditioning: GUD
     (2410.02667) §5, by bridges of the known components: derived here.
@@ -82,6 +82,7 @@ def sample_ancestral(
         >>> x.flatten().round(decimals=2)
         tensor([-1., -1., -1., -1., -1.,  1., -1., -1.])
     """
+    state = state_shape(process, shape[1:])
     times, basis = falling_times(times, seeds, shape, process), basis_of(denoiser, basis)
     steps = _falling_steps(step, len(times) - 1, process)
     if known is not None and (known[0].shape != tuple(shape) or known[1].shape != tuple(shape[1:])):
@@ -89,15 +90,16 @@ def sample_ancestral(
         raise ValueError(f"known takes images {tuple(shape)} and a mask {tuple(shape[1:])}, found {found}")
     if known is not None and not known[0].is_floating_point():
         raise ValueError(f"known takes images in [−1, 1] as data.scale makes them, found {known[0].dtype}")
+    if known is not None and known[1].dtype != torch.bool:
+        raise ValueError(f"the mask of known components is of bool, found {known[1].dtype}")
     # All to the state's dtype and device at once: on a GPU each such step would be waited for.
     weights, levels = (value.to(device, dtype) for value in process.observation(times))
     coefficients = [value.to(device, dtype) for value in process.posterior(times[1:], times[:-1])]
     prior, mask = cholesky(process.prior_covariance()), None if known is None else known[1].to(device)
-    state_shape = (process.n * shape[1], *shape[2:])
     images = []
     for start in range(0, len(seeds), batch_size or len(seeds)):
         chunk = slice(start, start + (batch_size or len(seeds)))
-        noise = ImageNoise(seeds[chunk], state_shape, dtype, device)
+        noise = ImageNoise(seeds[chunk], state, dtype, device)
         given = None if known is None else basis.forward(known[0][chunk].to(device, dtype))
         xt = apply(prior, noise.draw(Normal()))
         draws = _draws(noise, [shape_of(each) for each in steps])
@@ -124,7 +126,7 @@ def _falling_steps(
     step: Step | str | Sequence[Step | str | FittedStep | ResidualStep], n_steps: int, process: LinearProcess
 ) -> list[Step | FittedStep | ResidualStep]:
     """A step for each interval, from the prior to the data."""
-    if isinstance(step, (Step, str)):
+    if not isinstance(step, (list, tuple)):
         return [get(step)] * n_steps
     steps = [each if isinstance(each, FITTED) else get(each) for each in reversed(list(step))]
     if len(steps) != n_steps:

@@ -65,7 +65,7 @@ def bound_costs(
     times, process = as_time(times), design.process
     if choice not in GRID_CHOICES:
         raise ValueError(f"unknown choice {choice!r}; known: {', '.join(GRID_CHOICES)}")
-    if not isinstance(design.q, Normal):
+    if type(design.q) is not Normal:
         raise ValueError(f"a grid for the bound needs a normal q, found {design.q}")
     if len(times) < 2 or not (times.diff() > 0).all():
         raise ValueError(f"a grid needs two or more times that rise, found {times.tolist()}")

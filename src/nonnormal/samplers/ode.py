@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.denoisers import Denoiser
+from nonnormal.denoisers.base import denoised
 from nonnormal.samplers.ancestral import Callback
 
 ADAMS_BASHFORTH = {
@@ -280,7 +281,7 @@ def _solve(
 
 
 def _predict(denoiser: Denoiser, x: Tensor, sigma: float) -> Tensor:
-    return denoiser(x, torch.full((), sigma, dtype=x.dtype, device=x.device))
+    return denoised(denoiser, x, torch.full((), sigma, dtype=x.dtype, device=x.device))
 
 
 def _levels(sigmas: Tensor) -> list[float]:

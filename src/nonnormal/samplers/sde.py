@@ -35,7 +35,7 @@ from torch import Tensor
 from nonnormal.bases import Basis
 from nonnormal.denoisers import Denoiser, basis_of, predict_x0, score
 from nonnormal.objectives.probability_flow import step_limit, velocity
-from nonnormal.processes import LinearProcess, apply, cholesky, project
+from nonnormal.processes import LinearProcess, apply, cholesky, need_process, project, state_shape
 from nonnormal.samplers.ancestral import Callback, falling_times
 from nonnormal.seeds import ImageNoise
 from nonnormal.steps import Normal, Step, get
@@ -173,7 +173,7 @@ def _split(
     options: Options,
 ) -> Tensor:
     """SSCS, with the time of score and G and the interval of the second half step from `schedule(t, middle, s)`."""
-    step, basis, prior = get(step), options.get("basis"), process.prior_covariance()
+    step, basis, prior = get(step), options.get("basis"), need_process(process).prior_covariance()
     _keeps(process, prior)
     precision = torch.linalg.inv(prior)
 
@@ -281,13 +281,14 @@ def _walk(
     callback: Callback | None = None,
 ) -> Tensor:
     """Moves states from the prior down the grid, batch by batch."""
+    state = state_shape(process, shape[1:])
     times, basis = falling_times(times, seeds, shape, process), basis_of(denoiser, basis)
     prior = cholesky(process.prior_covariance())
     weights, _ = process.observation(times[-1])
     images = []
     for start in range(0, len(seeds), batch_size or len(seeds)):
         chunk = seeds[start : start + (batch_size or len(seeds))]
-        noise = ImageNoise(chunk, (process.n * shape[1], *shape[2:]), dtype, device)
+        noise = ImageNoise(chunk, state, dtype, device)
         z = apply(prior, noise.draw(Normal()))
         for i, (t, s) in enumerate(pairwise(times)):
             if callback is not None:

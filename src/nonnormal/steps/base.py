@@ -43,8 +43,18 @@ class StepError(ValueError):
     """Raised for an unknown step, a wrong parameter, or a step whose statements contradict its density."""
 
 
+class _Frozen:
+    """Refuses parameters that are no fields: equality and hash would not see them, and caches would mix up steps."""
+
+    def __setattr__(self, name: str, value: object):
+        raise StepError(
+            f"{type(self).__name__}.{name} is set, but is no field; parameters of a step are fields of a class that is "
+            "decorated with @dataclass(frozen=True)"
+        )
+
+
 @dataclass(frozen=True)
-class Step(ABC):
+class Step(_Frozen, ABC):
     """A step distribution: a law of z with E z = 0 and Var z = 1. Frozen and hashable; its parameters are its fields.
 
     A family is a subclass with a `name`, the attributes below and the three methods; decorate it with `register`, or
@@ -153,6 +163,8 @@ def _drawn_wide(sample: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @wraps(sample)
     def drawn(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
+        if not dtype.is_floating_point:
+            raise StepError(f"draws of a step are numbers of a floating type, found {dtype}")
         working = torch.promote_types(dtype, torch.float32)
         return sample(self, shape, generator=generator, dtype=working, device=device).to(dtype)
 
@@ -199,8 +211,8 @@ def is_registered(family: str) -> bool:
 def get(family: str | Step, **parameters: float) -> Step:
     """The step of a family: `get("laplace")`, `get("student_t", df=5)`, `get("student_t(df=5)")`.
 
-    `get("module:Class")` imports a family of your own and checks its statements against its density (`check`). A
-    `Step` is returned unchanged, and `get(str(step)) == step` for registered families.
+    `get("module:Class")` imports a family of your own. A family of your own is checked when it is named first
+    (`check`); a `Step` is returned unchanged, and `get(str(step)) == step` for registered families.
 
     Raises:
         StepError: neither a name nor a `Step`, an unknown family (the message lists the known ones), an unknown
@@ -243,7 +255,7 @@ def get(family: str | Step, **parameters: float) -> Step:
         allowed = ", ".join(field.name for field in fields(cls)) or "none"
         said = error if isinstance(error, Exception) else repr(error)
         raise StepError(f"step family {name!r}: {said}; its parameters: {allowed}") from None
-    if ":" in name and step not in _CHECKED:
+    if not cls.__module__.startswith("nonnormal.steps.") and step not in _CHECKED:
         check(step)
         _CHECKED.add(step)
     return step

@@ -39,7 +39,7 @@ def coupled(step: Step) -> Step:
         >>> torch.equal(z, n.sign())
         True
     """
-    if isinstance(step, Normal) or not isinstance(step, (Symmetric, Rademacher)):
+    if type(step) is Normal or not isinstance(step, (Symmetric, Rademacher)):
         return step
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):

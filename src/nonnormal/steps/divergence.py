@@ -54,7 +54,7 @@ def shift_kl(q: Step | str, p: Step | str, delta: Tensor | float) -> Tensor:
         raise ValueError(f"delta must be floating point, found {delta.dtype}; use delta.double()")
     q, p = get(q), get(p)
     _need_densities(q, p)
-    formula = CLOSED_FORMS.get((type(q), type(p))) or (any_normal if isinstance(p, Normal) else tabulated)
+    formula = CLOSED_FORMS.get((type(q), type(p))) or (any_normal if type(p) is Normal else tabulated)
     return formula(q, p, delta)
 
 
@@ -86,7 +86,7 @@ def is_finite(q: Step | str, p: Step | str) -> bool:
     q, p = get(q), get(p)
     _need_densities(q, p)
     finite = p.support == (-math.inf, math.inf) and tails_allow(q, p)
-    if finite and not isinstance(p, Normal):
+    if finite and type(p) is not Normal:
         beyond_nodes(q, p)
     return finite
 

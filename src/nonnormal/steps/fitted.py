@@ -79,7 +79,12 @@ class FittedStep:
         return x if self.basis is None else self.basis.forward(x)
 
     def scale_at(self, x0_hat: Tensor) -> Tensor:
-        """S by component, broadcasting against x̂0 (B, C, ...), which is given in the coordinates of the design."""
+        """S by component, broadcasting against x̂0 (B, C, ...), which is given in the coordinates of the design.
+
+        Raises:
+            StepError: the step was fitted for states of another shape.
+        """
+        _need_shape(tuple(self.scale.shape), x0_hat)
         scale = self.scale.to(x0_hat.device)
         if self.factors is None:
             return scale
@@ -112,7 +117,12 @@ class ResidualStep:
             raise StepError(f"residual step: finite errors (M, C, ...) are needed, found {tuple(self.delta.shape)}")
 
     def noise(self, w: Tensor, u: Tensor) -> Tensor:
-        """Z in the dtype of w (B, C, ...), for draws w of q and numbers u in [0, 1) by which j is chosen, (B,)."""
+        """Z in the dtype of w (B, C, ...), for draws w of q and numbers u in [0, 1) by which j is chosen, (B,).
+
+        Raises:
+            StepError: the step was fitted for states of another shape.
+        """
+        _need_shape(tuple(self.delta.shape[1:]), w)
         return w - self.delta[(u * len(self.delta)).long()].to(w)
 
 
@@ -122,6 +132,12 @@ FITTED = (FittedStep, ResidualStep)
 def shape_of(step: Step | FittedStep | ResidualStep) -> Step:
     """The law of unit variance that is drawn for a step: its shape, or the step itself."""
     return step.shape if isinstance(step, FITTED) else step
+
+
+def _need_shape(shape: tuple[int, ...], x: Tensor) -> None:
+    """Raises an error if a step for images of that shape is used for others; () serves all."""
+    if shape not in ((), tuple(x.shape[1:])):
+        raise StepError(f"steps were fitted for images {shape}; found {tuple(x.shape[1:])}")
 
 
 def _range(value: Tensor) -> str:

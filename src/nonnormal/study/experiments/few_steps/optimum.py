@@ -64,7 +64,7 @@ def costs(study: Study, name: str, step: str, n_steps: int) -> dict[str, float]:
     found = {OPTIMUM: sum(law.least_cost for law in laws)}
     if with_itself_finite(q):
         found["unit"] = sum(law.cost(q) for law in laws)
-    if isinstance(q, Normal):
+    if type(q) is Normal:
         scales = [FittedStep(q, torch.tensor(1 + law.error, dtype=torch.float64).sqrt()) for law in laws]
         found["scale"] = sum(law.cost(own) for law, own in zip(laws, scales, strict=True))
         shapes = _shapes(study, name, times)
