@@ -54,11 +54,7 @@ def tiled(images: Tensor, columns: int) -> np.ndarray:
 def show(axis: Axes, images: Tensor, columns: int, levels: int) -> None:
     """Draw grey images (N, 1, H, W) as one picture without ticks and frame."""
     axis.imshow(tiled(images, columns), cmap="gray", vmin=0, vmax=levels - 1)
-    axis.grid(False)
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    theme.bare(axis)
 
 
 def kurtosis_and_distance(axis: Axes, rows: pd.DataFrame, nfe: int) -> None:

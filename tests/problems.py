@@ -32,6 +32,14 @@ DENSE = tuple(name for name in STEPS if get(name).has_density)
 FULL_SUPPORT = tuple(name for name in DENSE if get(name).support == (-math.inf, math.inf))
 
 
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normals(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
 class SymmetricMixture(stats.rv_continuous):
     """z = ±m + √V u in scipy's words, for V of two values such that the excess kurtosis is k."""
 

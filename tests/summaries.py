@@ -13,6 +13,12 @@ def select(rows: pd.DataFrame, metric: str, **where: object) -> pd.DataFrame:
     return rows
 
 
+def only(rows: pd.DataFrame, metric: str, **where: object):
+    """The one row of a metric with the given values."""
+    [found] = select(rows, metric, **where).itertuples()
+    return found
+
+
 def assert_tidy(rows: pd.DataFrame) -> None:
     """One number a row, told apart by its conditions; for each a column of one type, in one order, without JSON."""
     assert list(rows.columns) == [*COLUMNS, *sorted(CONDITIONS)]

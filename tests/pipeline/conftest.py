@@ -95,45 +95,35 @@ def copy_project(folder: Path) -> Workspace:
     return Workspace(folder)
 
 
-def miniature(study: dict) -> dict:
-    """The default study with everything that costs time cut down; runs, names and files stay."""
-    study["defaults"]["network"] |= {"widths": [8, 16], "groups": 4, "fourier": [3]}
-    study["defaults"]["training"] |= {
-        "timesteps": 3,
-        "iterations": 6,
-        "batch_size": 8,
-        "checkpoint_every": 2,
-        "log_every": 2,
-    }
+def shrink(study: dict, iterations: int) -> dict:
+    """Cut down everything that costs time; runs, names and files stay."""
+    study["defaults"]["training"] |= {"timesteps": 3, "iterations": iterations, "batch_size": 8}
+    study["defaults"]["training"] |= {"checkpoint_every": 2, "log_every": 2}
     study["features"] = {"epochs": 1}
     study["sampling"] = {"n_images": 16, "nfe": [2]}
     study["evaluation"] = {"n_images": 8, "timesteps": [2], "n_evaluations": 2, "flow_tolerance": 1e-4, "bootstrap": 10}
     law = {"points": 256, "n_paths": 100, "n_samples": 100}
     study["convergence"] = {"step_families": ["normal", "gumbel"], "timesteps": [2, 4], **law}
     study["step_swap"] = {"step_families": ["normal", "rademacher"], "nfe": [2], "n_images": 8}
-    study["geometry"] = {
-        "n_images": 8,
-        "n_levels": 4,
-        "nfe": [3],
-        "step_families": ["laplace"],
-        "ancestral_nfe": [2],
-        "n_paths": 4,
-    }
+    study["geometry"] = {"n_images": 8, "n_levels": 4, "nfe": [3], "step_families": ["laplace"]}
+    study["geometry"] |= {"ancestral_nfe": [2], "n_paths": 4}
     study["representations"] |= {"n_images": 8, "nfe": [2]}
+    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
+    study["phase_space"] |= counts | {"samplers": ["sscs"], "n_samples": 100}
+    study["ablation"] |= {"nfe": [2], "n_images": 8, "bound_timesteps": [2]}
+    return study
+
+
+def miniature(study: dict) -> dict:
+    """The default study, shrunk."""
+    study = shrink(study, iterations=6)
+    study["defaults"]["network"] |= {"widths": [8, 16], "groups": 4, "fourier": [3]}
     for run in study["representations"]["networks"].values():
         run["training"] = {}
-    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
-    study["phase_space"] |= counts | {"samplers": ["sscs"], "comparisons": []}
-    study["phase_space"] |= {"step_families": ["normal", "laplace"], "n_samples": 100}
+    study["phase_space"] |= {"comparisons": [], "step_families": ["normal", "laplace"]}
     study["phase_space"]["processes"] = {"vp-sde": {"kind": "vp_sde"}, "psld-0.01": {"kind": "psld"}}
-    study["ablation"] |= {
-        "step_families": ["laplace"],
-        "nfe": [2],
-        "n_images": 8,
-        "n_bounds": 2,
-        "bound_timesteps": [2],
-    }
-    study["ablation"] |= {"bases": {"haar": {"kind": "haar"}}, "processes": {"cld": {"kind": "psld", "friction_x": 0}}}
+    study["ablation"] |= {"step_families": ["laplace"], "n_bounds": 2, "bases": {"haar": {"kind": "haar"}}}
+    study["ablation"]["processes"] = {"cld": {"kind": "psld", "friction_x": 0}}
     return study
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import forked
 import yaml
-from conftest import copy_project
+from conftest import copy_project, shrink
 
 from nonnormal.study.config import validate
 from nonnormal.study.registry import experiments_of, jobs_of
@@ -22,36 +22,12 @@ NETWORKS = (*RUNS, DESIGN, STATES)
 def tiny() -> dict:
     """The smoke study with two runs and little else, but every kind of stage."""
     study = yaml.safe_load((Path(__file__).parents[2] / "config/smoke.yaml").read_text())
-    study |= {"name": "tiny", "runs": {run: study["runs"][run] for run in RUNS}, "features": {"epochs": 1}}
-    study["defaults"]["training"] |= {
-        "timesteps": 3,
-        "iterations": 12,
-        "batch_size": 8,
-        "checkpoint_every": 2,
-        "log_every": 2,
-    }
-    study["sampling"] = {"n_images": 16, "nfe": [2], "batch_size": 16}
-    study["evaluation"] = {"n_images": 8, "timesteps": [2], "n_evaluations": 2, "flow_tolerance": None, "bootstrap": 10}
-    law = {"points": 256, "n_paths": 100, "n_samples": 100}
-    study["convergence"] = {"step_families": ["normal", "gumbel"], "timesteps": [2, 4], **law}
-    study["step_swap"] = {"step_families": ["normal", "rademacher"], "nfe": [2], "n_images": 8}
-    study["geometry"] = {
-        "n_images": 8,
-        "n_levels": 4,
-        "nfe": [3],
-        "step_families": ["laplace"],
-        "ancestral_nfe": [2],
-        "n_paths": 4,
-    }
-    study["representations"] |= {
-        "n_images": 8,
-        "nfe": [2],
-        "networks": {DESIGN: study["representations"]["networks"][DESIGN]},
-    }
-    counts = {"nfe": [3], "step_nfe": [3], "n_images": 8, "n_bounds": 2, "bound_timesteps": 2, "law_timesteps": [2]}
-    study["phase_space"] |= counts | {"samplers": ["sscs"], "tolerances": [], "n_samples": 100}
-    study["phase_space"]["networks"] = {STATES: study["phase_space"]["networks"][STATES]}
-    study["ablation"] |= {"nfe": [2], "n_images": 8, "bound_timesteps": [2]}
+    study |= {"name": "tiny", "runs": {run: study["runs"][run] for run in RUNS}}
+    study = shrink(study, iterations=12)
+    study["sampling"]["batch_size"], study["evaluation"]["flow_tolerance"] = 16, None
+    study["phase_space"]["tolerances"] = []
+    for section, name in (("representations", DESIGN), ("phase_space", STATES)):
+        study[section]["networks"] = {name: study[section]["networks"][name]}
     return study
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import STEPS
+from problems import STEPS, seeded
 from scipy import stats
 
 from nonnormal.analysis.convergence import (
@@ -20,10 +20,6 @@ from nonnormal.analysis.convergence import (
     sliced_distances,
 )
 from nonnormal.steps import get
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def plane_moments(t):

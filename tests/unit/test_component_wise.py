@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from problems import normals
 
 from nonnormal.bases import DCT, PCA, PIXEL, Haar, Whitened
 from nonnormal.data import load
@@ -26,10 +27,6 @@ from nonnormal.steps import get
 
 DOUBLE = torch.float64
 SHAPE = (2, 2, 3)
-
-
-def normals(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
 def close(found, expected, tolerance=1e-13):

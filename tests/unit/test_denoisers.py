@@ -17,6 +17,7 @@ from problems import (
     ComponentWiseVP,
     PhaseSpace,
     Rotation,
+    normals,
     small_denoiser,
 )
 from scipy.integrate import quad
@@ -55,10 +56,6 @@ class Answer(nn.Module):
     def forward(self, z, log_snr):
         self.z, self.log_snr = z, log_snr
         return self.answer
-
-
-def normals(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def target(kind, x0, eps, sigma):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from problems import small_denoiser
 from scipy.stats import spearmanr
-from summaries import assert_tidy, select
+from summaries import assert_tidy, only, select
 
 from nonnormal import data
 from nonnormal.metrics.fidelity import fid_difference, fidelity
@@ -82,12 +82,6 @@ def changed(**sections):
     for section, settings in sections.items():
         raw[section] |= settings
     return validate(raw, "tiny.yaml")
-
-
-def only(rows, metric, **conditions):
-    """The one row of that metric and these conditions."""
-    [found] = select(rows, metric, **conditions).itertuples()
-    return found
 
 
 def same(found, estimate):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from problems import small_denoiser
-from summaries import assert_tidy, select
+from summaries import assert_tidy, only, select
 
 from nonnormal import data
 from nonnormal.analysis import geometry
@@ -110,12 +110,6 @@ def normal(measure):
 @pytest.fixture(scope="module")
 def copied(measure, digits):
     return measure(OptimalDenoiser(digits.train.images, 17))
-
-
-def only(rows, metric, **conditions):
-    """The one row of that metric and these conditions."""
-    [found] = select(rows, metric, **conditions).itertuples()
-    return found
 
 
 def same(found, estimate, rel=1e-5):

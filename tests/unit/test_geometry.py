@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from problems import normals
 
 from nonnormal.analysis.geometry import (
     arc_chord_ratio,
@@ -79,10 +80,6 @@ def test_distance_of_other_points_to_the_chord():
     flat = torch.tensor([[0.0, 0.0], [4.0, 0.0]], dtype=torch.float64).unsqueeze(1)
     points = torch.tensor([[1.0, 3.0], [9.0, -2.0], [2.0, 0.0]], dtype=torch.float64).unsqueeze(1)
     assert chord_distance(flat, points)[:, 0].tolist() == [3.0, 2.0, 0.0]
-
-
-def normals(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def along_x(*positions):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from problems import mixture
+from problems import mixture, seeded
 from scipy import integrate, stats
 
 from nonnormal.analysis.convergence import (
@@ -129,10 +129,6 @@ def test_order_needs_three_points():
 # ---- in the plane ----------------------------------------------------------------------------------------------------
 
 CHAINS = {"walk": plane_walk, "sampler": plane_sampler}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from problems import MIXTURE_1D, PROCESSES, VPS, ComponentWiseVP, PerPixel, PhaseSpace, Rotation
+from problems import MIXTURE_1D, PROCESSES, VPS, ComponentWiseVP, PerPixel, PhaseSpace, Rotation, normals
 
 from nonnormal.objectives.losses import (
     ELBO,
@@ -24,10 +24,6 @@ PAIRS = [
     *(("normal", "normal"), ("laplace", "laplace"), ("uniform", "normal"), ("uniform", "laplace")),
     *(("gumbel", "logistic"), ("gumbel", "gumbel"), ("exponential", "student_t(df=5)"), ("arcsine", "normal")),
 ]
-
-
-def normals(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def generator(seed=0):

@@ -14,7 +14,7 @@ import numpy as np
 import problems
 import pytest
 import torch
-from problems import STEPS, scipy_law
+from problems import STEPS, scipy_law, seeded
 from scipy import stats
 
 from nonnormal.denoisers.unet import initialised
@@ -27,10 +27,6 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel  #
 
 ALPHA = 1e-4
 SHAPE = (2, 3, 8, 8)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(*shape, seed=0, dtype=torch.float32):

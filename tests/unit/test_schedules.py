@@ -6,6 +6,7 @@ import math
 import mpmath
 import pytest
 import torch
+from problems import normals
 
 from nonnormal.bases import DCT, Haar
 from nonnormal.processes import VP, uniform_times
@@ -102,10 +103,6 @@ def test_schedules_are_values():
 # ---- one for each component ------------------------------------------------------------------------------------------
 
 SHAPE = (2, 3, 4)
-
-
-def normals(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 LABELS, VARIANCE = normals(*SHAPE), normals(*SHAPE, seed=1).exp()

@@ -14,7 +14,6 @@ Source: derived here.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,11 +55,6 @@ class ResidualLaw:
     def entropy(self) -> float:
         """h(r), nats."""
         return float(-(self.probability * np.log(self.probability)).sum() + math.log(_CELL))
-
-    @property
-    def excess_kurtosis(self) -> float:
-        """E r⁴/(E r²)² − 3."""
-        return float((self.probability * self.r**4).sum() / (self.probability * self.r**2).sum() ** 2 - 3)
 
     @property
     def least_cost(self) -> float:
@@ -118,13 +112,6 @@ def _edges(reach: float) -> tuple[np.ndarray, int]:
     """Edges of the 2n + 1 cells about 0 that hold [−reach, reach], and n."""
     n = math.ceil(reach / _CELL)
     return _CELL * (np.arange(-n, n + 2) - 0.5), n
-
-
-def attainable(mixture: Mixture, process: LinearProcess, times: Tensor, q: Step) -> Tensor:
-    """h(r_k) − h(z) of each interval, nats, (T,), from the data to the prior: their sum is the least diffusion term."""
-    times = torch.as_tensor(times, dtype=torch.float64).sort().values
-    laws = (residual_law(mixture, process, s, t, q) for s, t in itertools.pairwise(times))
-    return torch.tensor([law.least_cost for law in laws], dtype=torch.float64)
 
 
 def _posterior(mixture: Mixture, process: LinearProcess, t: float | Tensor) -> tuple[np.ndarray, ...]:

@@ -160,11 +160,6 @@ class Whitened(Basis):
             )
         return cls(basis, std.clamp(min=floor))
 
-    @classmethod
-    def from_tensors(cls, basis: Basis, tensors: Mapping[str, Tensor]) -> Whitened:
-        """The whitening of `basis` whose `tensors` these are."""
-        return cls(basis, tensors["std"])
-
     def tensors(self):
         return {**self.basis.tensors(), "std": self.std}
 

@@ -9,8 +9,6 @@ As for `photos`, the last bit of a colour depends on the decoder of JPEG.
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from nonnormal.data.digits import load_digits
 from nonnormal.data.images import ImageData, Split
 from nonnormal.data.photos import photographs, regions
 from nonnormal.data.source import Source
+from nonnormal.files import sha256_of
 
 PAINTINGS = {
     "train": 4,
@@ -39,7 +38,7 @@ def load_colour_digits(source: Source) -> ImageData:
         generator = torch.Generator().manual_seed(place)
         paper, ink = torch.stack([_pair(pixels, generator) for _ in images]).unbind(1)
         splits.append(Split(painted(images, digits.levels, paper, ink), labels))
-    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file, _ in photos}
+    files = {file.name: sha256_of(file) for file, _ in photos}
     return ImageData(*splits, 256, files)
 
 

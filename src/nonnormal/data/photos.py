@@ -11,7 +11,6 @@ Pillow's version it does.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch.nn.functional import avg_pool2d
 from nonnormal.data.decoding import opened
 from nonnormal.data.images import ImageData, Split
 from nonnormal.data.source import Source
+from nonnormal.files import sha256_of
 
 WINDOW = 32  # pixels of a photograph along the side of a crop
 SIZES = (4, 8, 16, 32)
@@ -48,7 +48,7 @@ def load_photos(source: Source) -> ImageData:
     parts, files = [], {}
     for file, photo in photographs():
         parts.append(crops(photo, source.size))
-        files[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        files[file.name] = sha256_of(file)
     train, test = (_shuffled(list(split), seed) for seed, split in enumerate(zip(*parts, strict=True)))
     return ImageData(train, test, 256, files)
 

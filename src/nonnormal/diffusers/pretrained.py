@@ -9,7 +9,6 @@ Depends on diffusers and the scheduler; independent of studies, data sets and th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from nonnormal.diffusers.fitted import FittedSteps
 from nonnormal.diffusers.keys import NoisePredictorKeys, UNetKeys, refuse_unusable
 from nonnormal.diffusers.predictor import NoisePredictor
 from nonnormal.diffusers.scheduler import NonNormalScheduler
-from nonnormal.files import read_tensors, track_input, write_tensors
+from nonnormal.files import read_tensors, sha256_of, track_input, write_tensors
 
 # After the scheduler, which makes sure that torchvision can be imported.
 from diffusers import DDPMPipeline, UNet2DModel  # isort: skip
@@ -149,8 +148,7 @@ def from_folder(
         )
     unet = _loaded(network, _KINDS[config["_class_name"]])
     _refuse_unusable_answers(unet, noise.num_train_timesteps, place)
-    with track_input(weights).open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    digest = sha256_of(track_input(weights))
     fitted = FittedSteps.load(found.parent) if with_steps and noise.fitted_steps else None
     return Pretrained(unet, schedule, origin or str(folder), digest, fitted)
 

@@ -229,8 +229,20 @@ def antithetic(n: int, generator: torch.Generator) -> Tensor:
     return (offset + torch.arange(n, dtype=torch.float64) / n) % 1
 
 
+class _Objective:
+    """What training losses of a `design` have in common."""
+
+    def __post_init__(self):
+        _trainable(self.design)
+
+    def __call__(self, denoiser: Denoiser | PhaseSpaceNetwork, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """Loss (B,) with its draws."""
+        need_numbers(x0)
+        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
+
+
 @dataclass(frozen=True)
-class ELBO:
+class ELBO(_Objective):
     """Training loss by the bound: an unbiased draw of the diffusion term in T steps, without its constant.
 
     loss = T (K_{q,p}(delta) − K_{q,p}(0)) at a step k drawn from 1 … T, in nats per dimension.
@@ -256,7 +268,7 @@ class ELBO:
 
     def __post_init__(self):
         need_steps(self.n_steps)
-        _trainable(self.design)
+        super().__post_init__()
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(k (B,), standard normal noise (B, n·C, H, W)) for a batch of images of that shape."""
@@ -275,14 +287,9 @@ class ELBO:
         delta, _ = design.loss.error(design.process, s, t, c0_hat, c0)
         return self.n_steps * _per_image(design.loss(delta) - design.loss.constant, x0)
 
-    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss (B,) with its draws."""
-        need_numbers(x0)
-        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
-
 
 @dataclass(frozen=True)
-class EDMLoss:
+class EDMLoss(_Objective):
     """Training loss with EDM's noise levels and weights, and K in the place of the square.
 
     loss = K_{q,p}(e) − K_{q,p}(0) with EDM's weighted error e = √(σ²+σ_d²)/(σσ_d) · (x̂0 − x0) and ln σ ~ N(m, s²).
@@ -310,9 +317,6 @@ class EDMLoss:
     log_sigma_mean: float = -1.2
     log_sigma_std: float = 1.2
 
-    def __post_init__(self):
-        _trainable(self.design)
-
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Draws:
         """(standard normal level (B,), standard normal noise (B, C, H, W)) for a batch of images of that shape."""
         options = dict(generator=generator, dtype=dtype, device=generator.device)
@@ -329,14 +333,9 @@ class EDMLoss:
         weight = (column.square() + self.sigma_data**2).sqrt() / (column * self.sigma_data)
         return _per_image(self.design.loss(weight * (c0_hat - c0)) - self.design.loss.constant, x0)
 
-    def __call__(self, denoiser: Denoiser, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss (B,) with its draws."""
-        need_numbers(x0)
-        return self.loss(denoiser, x0, *self.draw(x0.shape, generator, x0.dtype))
-
 
 @dataclass(frozen=True)
-class HybridScoreMatching:
+class HybridScoreMatching(_Objective):
     """Hybrid score matching: K_{q,p}(eps_hat − eps) − K_{q,p}(0) at a uniform time of [t_min, 1]; eps: noise of a
     state.
 
@@ -356,7 +355,7 @@ class HybridScoreMatching:
     momentum_alone: bool = False
 
     def __post_init__(self):
-        _trainable(self.design)
+        super().__post_init__()
         if self.target not in get_args(Target):
             raise ValueError(f"target must be one of {', '.join(get_args(Target))}, found {self.target!r}")
 
@@ -378,11 +377,6 @@ class HybridScoreMatching:
         z = apply(process.marginal(t)[0], start) + apply(noise_factor(process, t, self.target), eps)
         wanted = eps[:, channels:] if self.momentum_alone else eps
         return _per_image(self.design.loss(network(z, t) - wanted) - self.design.loss.constant, x0)
-
-    def __call__(self, network: PhaseSpaceNetwork, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Loss (B,) with its draws."""
-        need_numbers(x0)
-        return self.loss(network, x0, *self.draw(x0.shape, generator, x0.dtype))
 
 
 def _per_image(loss: Tensor, x0: Tensor) -> Tensor:

@@ -8,19 +8,14 @@ Source: comonotone coupling, textbook.
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 from functools import cache
 
 import torch
-from torch import Tensor
 
 from nonnormal.steps.base import Step, Symmetric
 from nonnormal.steps.distributions import Normal, Rademacher
-from nonnormal.steps.normal_map import NODES, mapped
-
-_LARGEST = 1e6  # |z| beyond which no draw goes
-_HALVINGS = 80
+from nonnormal.steps.normal_map import mapped, sizes
 
 
 @cache
@@ -44,21 +39,9 @@ def coupled(step: Step) -> Step:
 
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         n = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-        return mapped(_sizes(step, n.device), n.float()).to(dtype)
+        # An atom's size is that of its first draws.
+        return mapped(sizes(step, n.device, 1e-6), n.float()).to(dtype)
 
     law = type(step)
     same = {field.name: getattr(step, field.name) for field in fields(step)}
     return type(f"Coupled{law.__name__}", (law,), {"sample": sample})(**same)
-
-
-@cache
-def _sizes(step: Step, device: torch.device) -> Tensor:
-    """T at `NODES`: |z| that is exceeded as often as |n|, found by halving."""
-    n = torch.as_tensor(NODES).clamp(min=1e-6)  # so that an atom's size is that of its first draws
-    tail = 0.5 * torch.special.erfc(n / math.sqrt(2))
-    low, high = torch.zeros_like(n), torch.full_like(n, min(step.support[1], _LARGEST))
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        above = step.sf(middle) > tail
-        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    return high.float().to(device)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nonnormal.steps.base import WITHOUT_VARIANCE, Step, StepError, Symmetric, register
-from nonnormal.steps.normal_map import mapped, polar, root_of_gamma
+from nonnormal.steps.normal_map import mapped, polar, sizes
 
 _REAL_LINE = (-math.inf, math.inf)
 
@@ -233,7 +233,7 @@ class GeneralizedNormal(Symmetric):
     def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
         if dtype == torch.float32 and self.shape >= 1:
             normal = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-            return mapped(root_of_gamma(self.shape, self._scale, normal.device), normal)
+            return mapped(sizes(self, normal.device), normal)
         # Gamma(1/b)^(1/b) as Gamma(1 + 1/b)^(1/b) U, since the former underflows where b is large.
         order = torch.full(shape, 1 + 1 / self.shape, dtype=dtype, device=device)
         size = self._scale * torch._standard_gamma(order, generator=generator).pow(1 / self.shape)

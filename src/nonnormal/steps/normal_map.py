@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from nonnormal.steps.base import Step
+
 _A_UNIT = 4096  # nodes
 _REACH = 7  # a normal number in float32 is below 5.8 on a CPU, 6.7 on a GPU
 _CHUNK = 2**15  # numbers that stay in a processor's cache
+_LARGEST = 1e6  # |z| beyond which no draw goes
+_HALVINGS = 80
 
 NODES = np.arange(_REACH * _A_UNIT + 2) / _A_UNIT
 """|n| at which T is known, rising from 0."""
@@ -34,17 +40,16 @@ def mapped(sizes: Tensor, n: Tensor) -> Tensor:
 
 
 @cache
-def root_of_gamma(shape: float, scale: float, device: torch.device) -> Tensor:
-    """T at `NODES` for |z| = scale · G^(1/shape), G of the law Gamma(1/shape).
-
-    G lies below (T(|n|)/scale)^shape with probability erf(|n|/√2). A gamma number costs as much as ten normal ones, T
-    between its nodes as one, where it is off by less than 3e-7 and rounding.
-    """
-    from scipy import special
-
-    order, (below, above) = 1 / shape, (special.erf(NODES / math.sqrt(2)), special.erfc(NODES / math.sqrt(2)))
-    power = np.where(NODES < 1, special.gammaincinv(order, below), special.gammainccinv(order, above))
-    return torch.tensor(scale * power**order, dtype=torch.float32, device=device)
+def sizes(step: Step, device: torch.device, least: float = 0.0) -> Tensor:
+    """T at `NODES`: |z| that is exceeded as often as |n|, at least `least`, found by halving; float32."""
+    n = torch.as_tensor(NODES).clamp(min=least)
+    tail = 0.5 * torch.special.erfc(n / math.sqrt(2))
+    low, high = torch.zeros_like(n), torch.full_like(n, min(step.support[1], _LARGEST))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        above = step.sf(middle) > tail
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return torch.where(n > 0, high, 0.0).float().to(device)
 
 
 def polar(shape, generator, dtype, device) -> tuple[Tensor, Tensor]:

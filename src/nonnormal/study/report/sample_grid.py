@@ -33,10 +33,7 @@ def sample_rows(samples: Mapping[str, np.ndarray], levels: int, n_columns: int =
         # A pair of long names goes on two lines, so that the images keep their room.
         text = theme.literal(label if len(label) < 20 else label.replace("/", "/\n"))
         axis.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
+        theme.bare(axis)
     return figure
 
 

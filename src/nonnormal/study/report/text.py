@@ -38,7 +38,8 @@ def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
     A half of 100 or more is rounded to two digits, one that is 0 at six decimals is left out. A value without an
     interval has the given number of decimals.
     """
-    value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
+    before = "" if column == "value" else f"{column}_"  # a summary's own columns are value, low and high
+    value, low, high = row[column], row.get(f"{before}low"), row.get(f"{before}high")
     if pd.isna(value):
         return "–"
     factor = 1000 if column == "kid" else 1
@@ -51,6 +52,16 @@ def cell(row: dict, column: str, sign: str = "", digits: int = 2) -> str:
     digits = max(place, 0) if half < 100 else place + 1
     value, half = (round(number, digits) for number in (value * factor, half))
     return f"{value:{sign}z.{max(digits, 0)}f} ± {half:.{max(digits, 0)}f}"
+
+
+def tenths(row: dict, sign: str = "") -> str:
+    """A distance and half of its interval, to one place."""
+    return f"{row['value']:{sign}z.1f} ± {(row['high'] - row['low']) / 2:.1f}"
+
+
+def difference(row: dict) -> str:
+    """A difference of distances, with * if its interval excludes 0."""
+    return tenths(row, "+") + ("*" if row["low"] > 0 or row["high"] < 0 else "")
 
 
 def markdown(table: pd.DataFrame, prose: bool = False) -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
@@ -126,6 +127,20 @@ def step_style(step: str) -> dict:
         "marker": _STEP_MARKERS.get(name, "D"),
         "label": literal(step_name(str(get(step)))),
     }
+
+
+def errorbar(axis: Axes, x: Sequence[float], rows: pd.DataFrame, **style) -> ErrorbarContainer:
+    """Values of the rows over x with their intervals, whose ends rounding may have put beyond the value."""
+    ends = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
+    return axis.errorbar(x, rows.value, yerr=ends, **style)
+
+
+def bare(axis: Axes) -> None:
+    """Leave a picture without ticks, grid and frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
 
 
 def beside(i: int, n: int, width: float = 0.64) -> float:

@@ -108,16 +108,6 @@ class Context:
         return self.study.metric("fid")
 
     @property
-    def metric(self):
-        """Name of a distance in the study, `Study.metric`."""
-        return self.study.metric
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Labels of the runs in figures and tables."""
-        return self.study.labels
-
-    @property
     def levels(self) -> int:
         """Grey levels of the images."""
         return self.study.dataset.levels
@@ -126,8 +116,3 @@ class Context:
     def training_steps(self) -> dict[str, int]:
         """T that each run was trained with."""
         return {run: settings.training.timesteps for run, settings in self.study.runs.items()}
-
-    @property
-    def headline_steps(self) -> int:
-        """Number of sampling steps of the headline numbers."""
-        return self.study.headline_steps

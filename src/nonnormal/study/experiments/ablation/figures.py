@@ -117,8 +117,7 @@ def _bounds(panel: Axes, table: pd.DataFrame, axis: str, names: list[str]) -> No
 def _marks(panel: Axes, rows: pd.DataFrame, axis: str, names: list[str], place: float, style: Mapping) -> None:
     """Values with their intervals at the names of an axis, beside its middle by a part of the width."""
     x = [names.index(name) + _WIDTH * place for name in rows[axis]]
-    spread = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
-    panel.errorbar(x, rows.value, yerr=spread, **{"ls": "none", "markersize": 3.5, "capsize": 1.5, "lw": 1, **style})
+    theme.errorbar(panel, x, rows, **{"ls": "none", "markersize": 3.5, "capsize": 1.5, "lw": 1, **style})
 
 
 def ablation_samples(
@@ -168,10 +167,7 @@ def _strip(panel: Axes, images: np.ndarray, diverging: bool) -> None:
     grey = row.shape[-1] == 1
     colours = {"cmap": "RdBu_r" if diverging else "gray_r"} if grey else {}
     panel.imshow(row[..., 0] if grey else row, vmin=0, vmax=1, **colours)
-    panel.set(xticks=[], yticks=[])
-    panel.grid(False)
-    for spine in panel.spines.values():
-        spine.set_visible(False)
+    theme.bare(panel)
 
 
 def drawn_samples(context: Context) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from nonnormal.study.report.names import SOLVER_NAMES, basis_name, grid_name, process_name, step_name
-from nonnormal.study.report.text import cell
+from nonnormal.study.report.text import cell, difference, tenths
 
 AXES = {"basis": basis_name, "process": process_name, "grid": grid_name}
 """The names of the values of each axis."""
@@ -49,13 +49,13 @@ def readable_ablation(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     normal = samples[(samples.measure == "fid") & (samples.step == "normal")]
     gaps = samples[samples.measure == "fid_difference"]
     columns = [_column(samples[samples.measure == "kurtosis_share"], "kurtosis left", _exact)]
-    columns.append(_column(normal, "normal", _tenths))
+    columns.append(_column(normal, "normal", tenths))
     columns += [
-        _column(gaps[gaps.step == step], f"Δ {step_name(step)}", _difference) for step in gaps.step.dropna().unique()
+        _column(gaps[gaps.step == step], f"Δ {step_name(step)}", difference) for step in gaps.step.dropna().unique()
     ]
     solvers = gaps[gaps.step.isna()]
     for name in solvers.sampler.unique():
-        columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVER_NAMES[name]}", _difference))
+        columns.append(_column(solvers[solvers.sampler == name], f"Δ {SOLVER_NAMES[name]}", difference))
     first, totals = pd.concat(columns, axis=1), table[(table.measure == "bpd_total") & (table.axis != "process")]
     gaps = table[(table.measure == "bpd_difference") & (table.against == "normal step") & (table.axis != "process")]
     columns = []
@@ -85,18 +85,9 @@ def _exact(row: dict) -> str:
     return f"{row['value']:.2f}"
 
 
-def _tenths(row: dict, sign: str = "") -> str:
-    return f"{row['value']:{sign}z.1f} ± {(row['high'] - row['low']) / 2:.1f}"
-
-
-def _difference(row: dict) -> str:
-    """The difference, with a star if the interval excludes 0."""
-    return _tenths(row, "+") + ("*" if row["low"] > 0 or row["high"] < 0 else "")
-
-
-def _digits(row: dict, sign: str = "") -> str:
-    return cell({"v": row["value"], "v_low": row["low"], "v_high": row["high"]}, "v", sign)
+def _digits(row: dict) -> str:
+    return cell(row, "value")
 
 
 def _signed(row: dict) -> str:
-    return _digits(row, "+")
+    return cell(row, "value", "+")

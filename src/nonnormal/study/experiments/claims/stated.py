@@ -16,7 +16,7 @@ from nonnormal.metrics import DISTANCES
 from nonnormal.study.config.values import Settings
 
 FILE = Path("paper/claims.yaml")
-THEOREM, ARITHMETIC, EMPIRICAL = KINDS = ("theorem", "arithmetic", "empirical")
+EMPIRICAL, THEOREM, ARITHMETIC = KINDS = ("empirical", "theorem", "arithmetic")
 TRAINING, IMAGE_SEED, IMAGE, NO_UNIT = UNITS = ("training", "image seed", "image", "none")
 
 Source = Literal[
@@ -200,14 +200,3 @@ def _explain(detail: Mapping[str, Any]) -> str:
     if isinstance(detail["input"], Mapping):
         return f"{key}: {message}"
     return f"{key}: found {json.dumps(detail['input'], default=str)[:80]}; {message}"
-
-
-def has_test(name: str, folder: Path = Path()) -> bool:
-    """Whether the test "tests/unit/test_x.py::test_y" exists in the project's folder."""
-    file, _, function = name.partition("::")
-    if not (folder / file).is_file():
-        return False
-    tree = ast.parse((folder / file).read_text(encoding="utf-8"))
-    return function.startswith("test_") and function in {
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef)
-    }

@@ -91,8 +91,7 @@ def with_better(table: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
 def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
     """The claims of a table of `claims` for reading, empirical ones first."""
     table = _with_words(table)
-    order = (EMPIRICAL, *(kind for kind in KINDS if kind != EMPIRICAL))
-    rows = sorted(table[table.kind != NUMBER].to_dict("records"), key=lambda row: order.index(row["kind"]))
+    rows = sorted(table[table.kind != NUMBER].to_dict("records"), key=lambda row: KINDS.index(row["kind"]))
     several = len(set(table.study) - {""}) > 1
     columns = {
         "source": [source_name(row["source"]) for row in rows],
@@ -150,7 +149,7 @@ def _measured(row: Mapping) -> str:
 
 def claims_of(context: Context) -> pd.DataFrame:
     """The claims judged by the study; in a headline study also by another one that tests them better."""
-    names = {distance: context.metric(distance) for distance in DISTANCES}
+    names = {distance: context.study.metric(distance) for distance in DISTANCES}
     table = claims(load(), context.rows, context.published, context.study.name, names)
     for path in context.layout.ledger:
         table = with_better(table, read_numbers(track_input(path)))

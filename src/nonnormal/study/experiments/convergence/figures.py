@@ -86,8 +86,7 @@ def boundary(summary: pd.DataFrame) -> Figure:
         right.text(at + 0.06, 0.04, text, fontsize=6.8, rotation=90, va="bottom")
     theory = np.linspace(2, max(6.0, *df) if len(df) else 6.0, 200)
     right.plot(theory, np.minimum(1, (theory - 2) / 2), color="0.35", lw=1, ls=":", label="min(1, (df − 2)/2)")
-    errors = [(orders.value - orders.low).clip(lower=0), (orders.high - orders.value).clip(lower=0)]
-    right.errorbar(df, orders.value, yerr=errors, fmt="o", ms=4, capsize=2, color="C0", label="fitted, T ≥ 64")
+    theme.errorbar(right, df, orders, fmt="o", ms=4, capsize=2, color="C0", label="fitted, T ≥ 64")
     right.set(xlabel="degrees of freedom of Student's t", ylabel="order in T", ylim=(0, 1.25))
     right.legend(fontsize=6.8, loc="upper left")
     return figure

@@ -100,8 +100,7 @@ def samples(summary: pd.DataFrame, fid: str) -> Figure:
         style = theme.step_style(step) | {"label": f"{theme.literal(step_name(step))}, {nfe:.0f} calls"}
         style |= {"markersize": 3.5}
         style |= {"color": shades[nfe]} if step == "normal" else {"linestyle": "--"}
-        spread = [rows.value - rows.low, rows.high - rows.value]
-        right.errorbar(rows.factor + 0.002 * i, rows.value, yerr=spread, capsize=1.5, lw=1, **style)
+        theme.errorbar(right, rows.factor + 0.002 * i, rows, capsize=1.5, lw=1, **style)
     right.axhline(0, color="0.5", lw=0.8, zorder=0)
     right.set(xlabel="factor on the unit step's noise", ylabel=f"{distance_name(fid)} − the normal unit step's")
     if len(gaps):
@@ -122,5 +121,4 @@ def _line(
     style = {"color": _COLOURS[spread], "linestyle": "--" if shape else "-", "marker": marker or "os"[bool(shape)]}
     if hollow:
         style |= {"markerfacecolor": "white", "linestyle": ":"}
-    bars = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
-    panel.errorbar(rows["T"], rows.value, yerr=bars, label=label, markersize=3.5, capsize=1.5, lw=1.1, **style)
+    theme.errorbar(panel, rows["T"], rows, label=label, markersize=3.5, capsize=1.5, lw=1.1, **style)

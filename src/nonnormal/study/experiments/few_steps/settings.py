@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -14,21 +14,10 @@ if TYPE_CHECKING:
     from nonnormal.study.config.study import Study
 
 Choice = Literal["unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape"]
-Sampled = Literal[
-    "unit",
-    "scale",
-    "diagonal",
-    "conditional",
-    "scale+shape",
-    "diagonal+shape",
-    "conditional+shape",
-    "residuals",
-]
+Sampled = Literal[Choice, "residuals"]
 StepBasis = Literal["pixel", "dct", "fourier", "haar", "pca", "residual_pca"]
 MixtureName = Literal["sparse", "skewed"]
 Timesteps = Annotated[int, Field(strict=True, ge=1, le=MOST_STEPS)]
-
-_CHOICES = ("unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape")
 
 
 class FewSteps(Section):
@@ -36,7 +25,7 @@ class FewSteps(Section):
 
     runs: RunNames | None = None
     """Runs whose networks are used, in the pixel basis with one schedule for all components; the first if null."""
-    choices: Annotated[tuple[Choice, ...], Field(min_length=1)] = _CHOICES
+    choices: Annotated[tuple[Choice, ...], Field(min_length=1)] = get_args(Choice)
     """Fitted properties of the step; unit, the reference, is always included."""
     bases: Annotated[tuple[StepBasis, ...], Field(min_length=1)] = ("pixel",)
     """Bases whose components have the variances and shapes; pca is fitted to images, residual_pca to the residuals of

@@ -10,7 +10,7 @@ import pandas as pd
 from nonnormal.metrics.intervals import t_half
 from nonnormal.study.config.settings import training_name
 from nonnormal.study.report.names import basis_name, choice_name, step_name
-from nonnormal.study.report.text import cell
+from nonnormal.study.report.text import cell, difference, tenths
 
 MEAN = "mean over networks"
 _MEASURES = ("bpd_total", "bpd_difference", "calls", "kurtosis", "optimum", "copied_share")
@@ -142,11 +142,8 @@ def _wide(rows: pd.DataFrame, shown: Callable[[dict], str], before: str, after: 
 
 
 def _digits(row: dict) -> str:
-    return cell({"v": row["value"], "v_low": row["low"], "v_high": row["high"]}, "v")
+    return cell(row, "value")
 
 
 def _distance(row: dict) -> str:
-    if row["measure"] == "fid":
-        return f"{row['value']:.1f} ± {(row['high'] - row['low']) / 2:.1f}"
-    star = "*" if row["low"] > 0 or row["high"] < 0 else ""
-    return f"Δ {row['value']:+z.1f} ± {(row['high'] - row['low']) / 2:.1f}{star}"
+    return tenths(row) if row["measure"] == "fid" else f"Δ {difference(row)}"

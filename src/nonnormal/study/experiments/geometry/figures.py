@@ -141,10 +141,9 @@ def ancestral(summary: pd.DataFrame) -> Figure:
         for i, n_steps in enumerate(counts):
             group = rows[rows.nfe == n_steps]
             places = [steps.index(step) + theme.beside(i, len(counts), 0.5) for step in group.step]
-            spread = [group.value - group.low, group.high - group.value]
             style = dict(marker="osD^v"[i % 5], color=(_STATE, _DENOISED)[i] if i < 2 else f"C{i}")
             style |= dict(markersize=3.5, ls="none", capsize=1.5, lw=1, label=f"{n_steps} calls")
-            axis.errorbar(group.value, places, xerr=spread, **style)
+            axis.errorbar(group.value, places, xerr=[group.value - group.low, group.high - group.value], **style)
         axis.set_xlabel(panels[metric])
         axis.grid(False, axis="y")
     axes[0].set_xscale("log")

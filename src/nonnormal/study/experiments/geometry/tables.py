@@ -74,7 +74,7 @@ def _measured(row: dict) -> str:
     """A proportion with both ends of its interval, which is Wilson's and not symmetric."""
     if row["metric"] in _PROPORTIONS:
         return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-    return cell(row | {"value_low": row["low"], "value_high": row["high"]}, "value")
+    return cell(row, "value")
 
 
 def solvers(summary: pd.DataFrame, fid: str) -> pd.DataFrame:

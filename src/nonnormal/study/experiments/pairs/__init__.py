@@ -59,14 +59,14 @@ EXPERIMENT = Experiment(
         Figure(
             name="steps",
             function="figure_steps:number_of_steps",
-            takes=("summary", "fid", "labels", "trainings"),
+            takes=("summary", "fid", "study.labels", "trainings"),
             caption="Fréchet distance of samples, normal-limit bound and native bound against the number of steps, "
             f"which is the number of network calls. {_BARS}",
         ),
         Figure(
             name="style",
             function="figure_style:style_differences",
-            takes=("summary", "labels", "trainings"),
+            takes=("summary", "study.labels", "trainings"),
             caption="Differences in style from the same seeds, each pair minus normal/normal, training by training. "
             f"{_BARS}",
         ),
@@ -91,7 +91,7 @@ EXPERIMENT = Experiment(
         Figure(
             name="cost",
             function="figure_cost:cost",
-            takes=("summary", "labels", "trainings"),
+            takes=("summary", "study.labels", "trainings"),
             caption="Left: native diffusion term without its constant, over the normal one on the same states. "
             f"Right: native bound, limit marginals. {_BARS}",
         ),
@@ -101,8 +101,8 @@ EXPERIMENT = Experiment(
             name="pairs",
             numbers="tables:pairs",
             readable="tables:readable_pairs",
-            takes=("summary", "published", "metric", "training_steps", "headline_steps"),
-            shows=("metric", "labels"),
+            takes=("summary", "published", "study.metric", "training_steps", "study.headline_steps"),
+            shows=("study.metric", "study.labels"),
             caption="Bits/dim on held-out images and distances of samples for each pair q/p, ± half of the 95 % "
             f"interval {OVER}. CIFAR-10 figures are published ones, for another data set and other networks.",
         ),

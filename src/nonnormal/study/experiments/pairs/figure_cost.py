@@ -49,7 +49,6 @@ def cost(summary: pd.DataFrame, labels: Mapping[str, str], trainings: pd.DataFra
 
 
 def _line(axis, line: pd.DataFrame, style: dict, trainings: pd.DataFrame) -> None:
-    spread = [(line.value - line.low).clip(lower=0), line.high - line.value]
-    axis.errorbar(line["T"].astype(float), line.value, yerr=spread, capsize=2, elinewidth=1, **style)
+    theme.errorbar(axis, line["T"].astype(float), line, capsize=2, elinewidth=1, **style)
     marks = trainings[trainings.run == line.run.iloc[0]]
     theme.faint(axis, marks["T"].astype(float), marks.value, style)

@@ -36,10 +36,7 @@ def number_of_steps(summary: pd.DataFrame, fid: str, labels: Mapping[str, str], 
     ):
         for i, (run, group) in enumerate(rows.groupby("run", sort=False)):
             line, apart = group.sort_values("T"), _APART ** theme.beside(i, rows.run.nunique(), 1)
-            spread = [line.value - line.low, line.high - line.value]
-            axis.errorbar(
-                line["T"].astype(float) * apart, line.value, yerr=spread, capsize=2, elinewidth=1, **styles[run]
-            )
+            theme.errorbar(axis, line["T"].astype(float) * apart, line, capsize=2, elinewidth=1, **styles[run])
             marks = single[single.run == run]
             theme.faint(axis, marks["T"].astype(float) * apart, marks.value, styles[run])
         _step_axis(axis, counts)

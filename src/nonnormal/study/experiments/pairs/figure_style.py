@@ -43,9 +43,8 @@ def _marks(axis: Axes, rows: pd.DataFrame, styles: Mapping[str, dict], trainings
     for i, run in enumerate(runs):
         line = rows[rows.run == run]
         x = [places.index(place) + theme.beside(i, len(runs)) for place in line.nfe]
-        spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
         style = styles[run] | {"linestyle": "none", "linewidth": 1, "markersize": 4, "alpha": 1}
-        axis.errorbar(x, line.value, yerr=spread, capsize=1.5, **style)
+        theme.errorbar(axis, x, line, capsize=1.5, **style)
         marks = trainings[trainings.run == run]
         theme.faint(axis, [places.index(at) + theme.beside(i, len(runs)) for at in marks.nfe], marks.value, style)
     axis.axhline(0, color="0.5", lw=0.8, zorder=0)

@@ -23,7 +23,7 @@ def training(context: Context) -> Figure:
     """Training curves of all runs."""
     trainings = context.study.trainings
     logs = {
-        context.labels[run]: (
+        context.study.labels[run]: (
             settings.q,
             settings.p,
             [read_table(context.layout.log(each)) for each in trainings([run])],

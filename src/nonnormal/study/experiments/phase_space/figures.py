@@ -116,10 +116,7 @@ def phase_space(summary: pd.DataFrame, fid: str) -> Figure:
             if len(grids) > 1 and pd.notna(first.grid):
                 style["alpha"] = 1 - 0.5 * grids.index(first.grid) / len(grids)
             calls = line.nfe.astype(float) * _APART ** theme.beside(places[label], len(places), 1)
-            spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
-            handles[label] = axis.errorbar(
-                calls, line.value, yerr=spread, capsize=1.5, elinewidth=0.8, label=label, **style
-            )
+            handles[label] = theme.errorbar(axis, calls, line, capsize=1.5, elinewidth=0.8, label=label, **style)
         axis.set(xscale="log", yscale="log", title=theme.literal(process_name(name)))
     for axis in list(axes.flat)[len(names) :]:
         axis.set_axis_off()

@@ -68,7 +68,7 @@ def cifar10(published: pd.DataFrame, friction: float | None, sampler: str, grid:
 def readable_phase_space(table: pd.DataFrame) -> pd.DataFrame:
     """FID of the table of `phase_space`: rows are process, sampler and grid; columns are budgets of calls."""
     fixed = table[table.tolerance.isna()]
-    cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in fixed.itertuples()]
+    cells = [cell(row, "value") for row in fixed.to_dict("records")]
     several = len(set(fixed.grid)) > 1
     titles = [
         ", ".join(
@@ -85,7 +85,7 @@ def readable_phase_space(table: pd.DataFrame) -> pd.DataFrame:
     wide = long.pivot_table(index="title", columns="budget", values="cell", aggfunc="first", sort=False)
     wide = wide[sorted(wide.columns)].rename(columns=lambda budget: f"{budget:.0f} calls")
     figures = long.groupby("title", sort=False).published.first()
-    wide["CIFAR-10, 1000 calls"] = [cell({"v": value}, "v") for value in figures[wide.index]]
+    wide["CIFAR-10, 1000 calls"] = [cell({"value": value}, "value") for value in figures[wide.index]]
     return wide.fillna("–").rename_axis("process, sampler")
 
 
@@ -97,7 +97,7 @@ def bounds(summary: pd.DataFrame) -> pd.DataFrame:
 
 def readable_bounds(table: pd.DataFrame) -> pd.DataFrame:
     """Bits/dim of the table of `bounds`: rows are processes, columns are bounds."""
-    cells = [cell({"v": row.value, "v_low": row.low, "v_high": row.high}, "v") for row in table.itertuples()]
+    cells = [cell(row, "value") for row in table.to_dict("records")]
     named = {"flow": "flow", "continuous": "normal, T → ∞"}
     columns = [named.get(row.bound) or f"{step_name(row.step)}, {row.bound}" for row in table.itertuples()]
     titles = [", ".join([process_name(row.process), *_beside_the_first(table, row.run)]) for row in table.itertuples()]

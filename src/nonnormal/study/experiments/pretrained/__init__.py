@@ -41,8 +41,8 @@ EXPERIMENT = Experiment(
             name="pretrained",
             numbers="tables:pretrained",
             readable="tables:readable_pretrained",
-            takes=("summary", "metric"),
-            shows=("metric",),
+            takes=("summary", "study.metric"),
+            shows=("study.metric",),
             caption="A pretrained network, by step and network calls: distances and style of its samples, ± half of "
             "the 95 % interval.",
         ),

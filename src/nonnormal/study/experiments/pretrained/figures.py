@@ -43,9 +43,8 @@ def _lines(axis: Axes, rows: pd.DataFrame) -> None:
     """Values with their intervals against the number of network calls, a line a step."""
     for step, group in rows.groupby("step", sort=False):
         line = group.sort_values("nfe")
-        spread = [(line.value - line.low).clip(lower=0), (line.high - line.value).clip(lower=0)]
         style = theme.step_style(step)
-        axis.errorbar(line.nfe.astype(float), line.value, yerr=spread, capsize=2, markersize=3.5, lw=1.2, **style)
+        theme.errorbar(axis, line.nfe.astype(float), line, capsize=2, markersize=3.5, lw=1.2, **style)
     axis.set(xscale="log", xlabel="network calls")
     theme.plain_ticks(axis.xaxis, sorted(rows.nfe.unique()))
 

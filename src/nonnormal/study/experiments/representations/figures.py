@@ -73,7 +73,7 @@ def corruption(designs: Mapping[str, tuple[Design, BasisStatistics]], image: Ten
         for axis, t in zip(row, np.linspace(0, 1, n_columns), strict=True):
             shown = point.basis.inverse(marginal_state(point.process, c0, float(t), noise))[0]
             axis.imshow(_pixels(shown), cmap="gray_r", vmin=-1, vmax=1)
-            _bare(axis)
+            theme.bare(axis)
             if i == 0:
                 axis.set_title(f"t = {t:.3g}", fontsize="small")
         row[0].set_ylabel(name.replace(", ", ",\n"), rotation=0, ha="right", va="center", labelpad=6)
@@ -140,8 +140,7 @@ def _sweeps(figure: FigureBase, scores: Scores, swept: pd.DataFrame) -> None:
             for q, p in dict.fromkeys(zip(swept.q, swept.p, strict=True)):
                 line = rows[(rows.basis == basis) & (rows.q == q) & (rows.p == p)]
                 style = theme.step_style(p) | {"label": f"{q}/{p}", "lw": 1, "capsize": 2, "markersize": 4}
-                ends = [line.value - line.low, line.high - line.value]
-                axis.errorbar(line.softness.map(places), line.value, yerr=ends, **style)
+                theme.errorbar(axis, line.softness.map(places), line, **style)
                 marks = single[(single.basis == basis) & (single.q == q) & (single.p == p)]
                 theme.faint(axis, marks.softness.map(places), marks.value, style)
         row[0].set_ylabel(title.replace(", ", ",\n"))
@@ -208,15 +207,7 @@ def _parts(axis: Axes, image: Tensor, edges: Sequence[int]) -> None:
         frame = Rectangle((left, 0), end - start, height, fill=False, ec=colour, lw=width, clip_on=False)
         axis.add_patch(frame)
     axis.set(xlim=(0, edges[-1] + (len(edges) - 2) * gap), ylim=(height, 0))
-    _bare(axis)
-
-
-def _bare(axis: Axes) -> None:
-    """An image without frame, ticks and grid."""
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    theme.bare(axis)
 
 
 def drawn_order(context: Context) -> Figure:

@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
         Figure(
             name="step_swap",
             function="figures:step_swap",
-            takes=("rows", "fid", "labels"),
+            takes=("rows", "fid", "study.labels"),
             caption="Distance of samples by network (row) and by the step that it is sampled with (column), and the "
             "difference to the same network's normal step, ± half of the 95 % interval: over images paired by seed "
             "and, for several trainings, over trainings, in quadrature. Shaded if the interval excludes 0.",

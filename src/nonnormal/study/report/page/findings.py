@@ -21,8 +21,7 @@ def claims_of(table: pd.DataFrame, views: Mapping[str, list[int]], parts: Mappin
         views: places of the rows that test a claim, by its id.
         parts: experiment by place of a row.
     """
-    order = (EMPIRICAL, *(kind for kind in KINDS if kind != EMPIRICAL))
-    claims = table[table.kind != NUMBER].sort_values("kind", key=lambda kinds: kinds.map(order.index), kind="stable")
+    claims = table[table.kind != NUMBER].sort_values("kind", key=lambda kinds: kinds.map(KINDS.index), kind="stable")
     claims = claims.assign(measured=[*readable_claims(claims).measured])
     claims = claims.astype(object).where(claims.notna(), None)
     found = []
