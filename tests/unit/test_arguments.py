@@ -25,7 +25,7 @@ from nonnormal import (
     sample_em,
     sample_heun,
 )
-from nonnormal.bases import DCT, PIXEL, Fourier
+from nonnormal.bases import DCT, PIXEL, BasisStatistics, Fourier
 from nonnormal.objectives.fitted_loss import FittedLoss
 from nonnormal.objectives.losses import HybridScoreMatching
 from nonnormal.processes.schedules import column_labels
@@ -96,6 +96,15 @@ def test_a_bare_network_is_refused_and_a_module_with_a_basis_is_a_denoiser(call)
     call(network)
     with pytest.raises(ValueError, match=r"the denoiser returns \(4, 1\) for \(4, 1, 1, 1\)"):
         call(lambda x, sigma: x[:, :, 0, 0])
+
+
+def test_a_denoiser_that_is_wrapped_for_several_gpus_keeps_its_basis():
+    """As DistributedDataParallel wraps modules."""
+    components = BasisStatistics(Haar(1), torch.zeros(1, 2, 2), torch.ones(1, 2, 2), 0.0)
+    denoiser, shape = NetworkDenoiser(Network(), components=components), (4, 1, 2, 2)
+    found = sample_ancestral(nn.DataParallel(denoiser), VP(), "laplace", shape, **GRID)
+    assert torch.equal(found, sample_ancestral(denoiser, VP(), "laplace", shape, **GRID))
+    assert not torch.equal(found, sample_ancestral(denoiser, VP(), "laplace", shape, basis=PIXEL, **GRID))
 
 
 @pytest.mark.parametrize("labels", [(1, 4, 6), (3, 1, 6), (2, 4, 6)])

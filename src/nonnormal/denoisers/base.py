@@ -27,10 +27,15 @@ class StateDenoiser(ABC):
         """∇ log p(x_t), in x_t's shape, as far as noise moves the state."""
 
 
+def own_basis(denoiser: Denoiser | StateDenoiser) -> Basis | None:
+    """The basis that a denoiser names as its own, also one that is wrapped for several GPUs; None if it names none."""
+    return getattr(denoiser, "basis", None) or getattr(getattr(denoiser, "module", None), "basis", None)
+
+
 def basis_of(denoiser: Denoiser | StateDenoiser, basis: Basis | None = None) -> Basis:
     """The given basis; if None, the denoiser's own, which is pixels for a denoiser without a `basis`."""
     if basis is None:
-        basis = getattr(denoiser, "basis", None)
+        basis = own_basis(denoiser)
     if not isinstance(basis, Basis | None):
         raise ValueError(f"a basis is an object of Basis, as Haar(levels=2); found {basis!r}")
     return PIXEL if basis is None else basis
@@ -42,7 +47,7 @@ def denoised(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
     Raises:
         ValueError: the denoiser is a module without a `basis`, as networks are, or returns another shape.
     """
-    if isinstance(denoiser, nn.Module) and not hasattr(denoiser, "basis"):
+    if isinstance(denoiser, nn.Module) and own_basis(denoiser) is None:
         raise ValueError(
             f"{type(denoiser).__name__} is a network, not a denoiser: wrap it by NetworkDenoiser; a module of your own "
             "that predicts x̂0 from (x, sigma) says so by an attribute `basis`, nonnormal.bases.PIXEL for pixels"
@@ -100,7 +105,7 @@ def predict_x0_observed(
 
 def _same_basis(denoiser: Denoiser, basis: Basis, components: tuple[int, ...]) -> None:
     """Raises an error if the denoiser has no basis, or another one than the noise."""
-    found = getattr(denoiser, "basis", None)
+    found = own_basis(denoiser)
     if found is not None and basis.matches(found):
         return
     name = f"{type(denoiser).__name__} of {'no basis' if found is None else type(found).__name__}"
@@ -156,7 +161,7 @@ class NFECounter:
     """The same denoiser and basis, with `nfe`, the number of its calls, whatever the size of their batches."""
 
     def __init__(self, denoiser: Denoiser):
-        self.denoiser, self.basis, self.nfe = denoiser, getattr(denoiser, "basis", None), 0
+        self.denoiser, self.basis, self.nfe = denoiser, own_basis(denoiser), 0
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """x̂0 (B, ...), counted once."""
