@@ -13,7 +13,7 @@ import pytest
 import yaml
 from forks import forked
 
-from nonnormal.study.results.paths import OF_PHOTOGRAPHS, PHOTOGRAPHS
+from nonnormal.study.results.paths import BORROWED
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -85,7 +85,8 @@ def copy_project(folder: Path) -> Workspace:
         shutil.copy(PROJECT / name, folder / name)
     for name in ("workflow", "config", "src", "paper/references", "paper/sections"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    for name in ("paper/paper.typ", "paper/claims.yaml", *(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS)):
+    photographs, files = BORROWED["photographs"]
+    for name in ("paper/paper.typ", "paper/claims.yaml", *(photographs / name for name in files)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
     (folder / "profiles").symlink_to("workflow/profiles")

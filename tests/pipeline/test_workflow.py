@@ -21,7 +21,7 @@ from summaries import assert_tidy
 
 from nonnormal.study.config import load
 from nonnormal.study.registry import figures_of, jobs_of
-from nonnormal.study.results.paths import PHOTOGRAPHS, Layout
+from nonnormal.study.results.paths import BORROWED, Layout
 from nonnormal.study.results.summary import read_rows
 from nonnormal.study.stages import stages_of
 
@@ -481,7 +481,7 @@ def test_dvc_stages_make_what_the_rules_make(workspace, name):
 
 
 def test_redrawn_photographs_make_the_paper_again(finished):
-    drawn = finished.folder / PHOTOGRAPHS / "paper/figures/style.png"
+    drawn = finished.folder / BORROWED["photographs"][0] / "paper/figures/style.png"
     before = drawn.read_bytes()
     drawn.write_bytes(before + b"0")
     try:

@@ -29,7 +29,7 @@ from nonnormal.study.report.page.lineage import lineage
 from nonnormal.study.report.page.numbers import laid_out, packed
 from nonnormal.study.report.page.pictures import embedded, grid
 from nonnormal.study.results import records
-from nonnormal.study.results.paths import NETWORKS, OF_NETWORKS, OF_PHOTOGRAPHS, PHOTOGRAPHS, Layout
+from nonnormal.study.results.paths import BORROWED, Layout
 from nonnormal.study.results.records import Recorder
 from nonnormal.study.results.rows import frame, row
 from nonnormal.study.results.summary import read_rows, tidy, write_rows
@@ -367,7 +367,7 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
     other = Path("paper/references/published.csv")
     removed = layout.figure("step_swap", "png")
     shown = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study))]
-    kept = [*(PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS), *(NETWORKS / name for name in OF_NETWORKS)]
+    kept = [folder / name for folder, files in BORROWED.values() for name in files]
     for path in (source, section, other, removed, *shown, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("words")
@@ -375,13 +375,13 @@ def test_the_record_of_the_paper_has_all_that_it_is_made_of(tmp_path, monkeypatc
     [record] = Path("paper/records/paper.pdf").glob("*.json")
     inputs = set(json.loads(record.read_text())["inputs"])
     assert inputs == {*map(str, (source, section, other, layout.study, layout.means, layout.provenance, *shown, *kept))}
-    assert Layout("s", "digits").photographs == Layout("s", "digits").networks == []
+    assert Layout("s", "digits").borrowed == []
 
 
-@pytest.mark.parametrize(("name", "files"), [("photographs", OF_PHOTOGRAPHS), ("several-networks", OF_NETWORKS)])
-def test_the_paper_takes_from_kept_studies_what_is_said(name, files):
+@pytest.mark.parametrize(("variable", "name"), [("photographs", "photographs"), ("several-networks", "networks")])
+def test_the_paper_takes_from_kept_studies_what_is_said(variable, name):
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "paper/sections").glob("*.typ"))
-    assert set(re.findall(rf'\b{name} \+ "/([^"]+)"', text)) == set(files)
+    assert set(re.findall(rf'\b{variable} \+ "/([^"]+)"', text)) == set(BORROWED[name][1])
 
 
 def test_a_table_of_another_version_is_named(project):

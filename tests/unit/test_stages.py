@@ -10,7 +10,7 @@ import yaml
 
 from nonnormal.study import stages
 from nonnormal.study.config import load
-from nonnormal.study.results.paths import NETWORKS, OF_NETWORKS, OF_PHOTOGRAPHS, PHOTOGRAPHS, records_folder
+from nonnormal.study.results.paths import BORROWED, records_folder
 
 PROJECT = Path(__file__).parents[2]
 DVC = str(Path(sys.executable).with_name("dvc"))
@@ -67,7 +67,7 @@ def test_settings_of_all_networks_concern_their_training():
 
 def test_the_paper_is_made_again_where_what_it_takes_from_kept_studies_changed():
     found = stages.described(Path("config/digits.yaml"))["stages"]["report"]["deps"]
-    for folder, files in ((PHOTOGRAPHS, OF_PHOTOGRAPHS), (NETWORKS, OF_NETWORKS)):
+    for folder, files in BORROWED.values():
         assert [path for path in found if path.startswith(str(folder))] == [str(folder / name) for name in files]
 
 

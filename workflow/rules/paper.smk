@@ -54,8 +54,7 @@ rule paper:
         TABLES,
         means=LAYOUT.means,
         provenance=LAYOUT.provenance,
-        photographs=LAYOUT.photographs,
-        networks=LAYOUT.networks,
+        borrowed=LAYOUT.borrowed,
         source=["paper/paper.typ", *sorted(map(str, Path("paper/sections").glob("*.typ")))],
         references=["paper/references/references.yaml", "paper/references/published.csv"],
     output:

@@ -80,7 +80,7 @@ def stages_of(study: Study, layout: Layout, study_file: str) -> dict[str, Stage]
     drawn = [path for _, figure in figures.values() for path in figure.files(study, layout)]
     read_by_tables = [path for _, table in tables.values() for path in table.inputs(layout)]
     typeset = (
-        ["paper/paper.typ", "paper/sections", "paper/references", *layout.photographs, *layout.networks]
+        ["paper/paper.typ", "paper/sections", "paper/references", *layout.borrowed]
         if study.runs
         else ["paper/references"]
     )

@@ -108,7 +108,7 @@ def paper(
         write_json(layout.study, study.resolved)
     parts = [*(source.parent / "sections").glob("*.typ"), *(source.parent / "references").iterdir()]
     made = [*layout.figures(figures_of(study)), *layout.tables(tables_of(study)), layout.means, layout.provenance]
-    for path in (source, *parts, layout.study, *made, *layout.photographs, *layout.networks):
+    for path in (source, *parts, layout.study, *made, *layout.borrowed):
         track_input(path)
     # Files that were damaged are refused here, by name, before Typst reads them: rows by `inputs`.
     read_json(layout.provenance, remade(layout.provenance))

@@ -10,11 +10,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PHOTOGRAPHS = Path("results/photos16")  # a finished study whose results are kept; the headline paper reports it
-OF_PHOTOGRAPHS = ("study.json", "provenance.json", "summary.csv", "paper/tables/pairs.csv", "paper/tables/pairs.typ")
-OF_PHOTOGRAPHS += ("paper/figures/samples.png", "paper/figures/style.png")  # files that the paper takes from there
-NETWORKS = Path("results/few-steps")  # of several networks; the headline paper takes the rule for samples from there
-OF_NETWORKS = ("study.json", "paper/tables/few_steps.csv")
+# What the headline paper takes from kept studies: their folder, and the files in it, by the name that the paper uses.
+BORROWED = {
+    "photographs": (
+        Path("results/photos16"),
+        (
+            "study.json",
+            "provenance.json",
+            "summary.csv",
+            "paper/tables/pairs.csv",
+            "paper/tables/pairs.typ",
+            "paper/figures/samples.png",
+            "paper/figures/style.png",
+        ),
+    ),
+    "networks": (Path("results/few-steps"), ("study.json", "paper/tables/few_steps.csv")),  # the rule for samples
+}
 LEDGER = Path("results/claims.csv")  # verdicts over all kept studies; the headline paper shows those that are better
 FIGURE_FORMATS = ("pdf", "png")
 TABLE_FORMATS = ("csv", "md", "typ")
@@ -130,16 +141,17 @@ class Layout:
         return self.paper_folder / "paper.pdf"
 
     @property
-    def photographs(self) -> list[Path]:
-        """Files that a headline study's paper takes from the photographs' study, if that exists; else none."""
-        found = [PHOTOGRAPHS / name for name in OF_PHOTOGRAPHS]
-        return found if self.headline and (PHOTOGRAPHS / "summary.csv").is_file() else []
+    def kept(self) -> dict[str, Path]:
+        """Folders of kept studies that a headline study's paper takes files from, by name, if these are all there."""
+        folders = {
+            name: folder for name, (folder, files) in BORROWED.items() if all((folder / f).is_file() for f in files)
+        }
+        return folders if self.headline else {}
 
     @property
-    def networks(self) -> list[Path]:
-        """Files that a headline study's paper takes from the study of several networks, if that exists; else none."""
-        found = [NETWORKS / name for name in OF_NETWORKS]
-        return found if self.headline and all(path.is_file() for path in found) else []
+    def borrowed(self) -> list[Path]:
+        """Those files."""
+        return [folder / file for name, folder in self.kept.items() for file in BORROWED[name][1]]
 
     @property
     def ledger(self) -> list[Path]:
