@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -25,7 +26,7 @@ def derive(seed: int, *names: str | int) -> int:
 
     A path with a slash in a name is written as a JSON list instead, which no other path is. A number is its digits.
     """
-    parts = list(map(str, (seed, *names)))
+    parts = list(map(str, (operator.index(seed), *names)))
     path = json.dumps(parts) if any("/" in part for part in parts) else "/".join(parts)
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
 
@@ -62,7 +63,7 @@ class ImageNoise:
         device: torch.device | str = "cpu",
     ):
         self.shape, self.dtype, self.device = tuple(shape), dtype, device
-        self.generators = [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]
+        self.generators = [torch.Generator(device).manual_seed(operator.index(seed)) for seed in seeds]
 
     def draw(self, step: Step | str) -> Tensor:
         """The next z of every image, (B, *shape)."""

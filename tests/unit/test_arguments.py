@@ -30,7 +30,7 @@ from nonnormal.objectives.fitted_loss import FittedLoss
 from nonnormal.objectives.losses import HybridScoreMatching
 from nonnormal.processes.schedules import column_labels
 from nonnormal.samplers import sample_sscs
-from nonnormal.seeds import ImageNoise
+from nonnormal.seeds import ImageNoise, derive
 from nonnormal.steps import Laplace, get
 
 DENOISER = GaussianMixtureDenoiser(torch.tensor([[[[-1.0]]], [[[1.0]]]]), torch.full((2,), 0.1))
@@ -81,25 +81,22 @@ def test_a_process_in_the_place_of_a_design_is_refused(call):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda network: ELBO(DESIGN, 10)(network, X0, torch.Generator()),
-        lambda network: EDMLoss(DESIGN, 0.5)(network, X0, torch.Generator()),
-        lambda network: bound(network, DESIGN, X0, n_steps=3, **EVALUATED),
-        lambda network: sample_ancestral(network, VP(), "laplace", (4, 1, 1, 1), **GRID),
-        lambda network: sample_heun(network, X0, torch.tensor([1.0, 0.5, 0.0])),
+        lambda denoiser: ELBO(DESIGN, 10)(denoiser, X0, torch.Generator()),
+        lambda denoiser: EDMLoss(DESIGN, 0.5)(denoiser, X0, torch.Generator()),
+        lambda denoiser: bound(denoiser, DESIGN, X0, n_steps=3, **EVALUATED),
+        lambda denoiser: sample_ancestral(denoiser, VP(), "laplace", (4, 1, 1, 1), **GRID),
+        lambda denoiser: sample_heun(denoiser, X0, torch.tensor([1.0, 0.5, 0.0])),
     ],
 )
-def test_a_bare_network_is_refused_and_a_module_with_a_basis_is_a_denoiser(call):
-    with pytest.raises(ValueError, match="Network is a network, not a denoiser: wrap it by NetworkDenoiser"):
-        call(Network())
-    network = Network()
-    network.basis = PIXEL
-    call(network)
+def test_a_prediction_of_another_shape_is_refused(call):
     with pytest.raises(ValueError, match=r"the denoiser returns \(4, 1\) for \(4, 1, 1, 1\)"):
         call(lambda x, sigma: x[:, :, 0, 0])
+    with pytest.raises(ValueError, match=r"the denoiser returns tuple for \(4, 1, 1, 1\)"):
+        call(lambda x, sigma: (x,))
 
 
 def test_a_denoiser_that_is_wrapped_for_several_gpus_keeps_its_basis():
-    """As DistributedDataParallel wraps modules."""
+    """As DistributedDataParallel and AveragedModel wrap modules."""
     components = BasisStatistics(Haar(1), torch.zeros(1, 2, 2), torch.ones(1, 2, 2), 0.0)
     denoiser, shape = NetworkDenoiser(Network(), components=components), (4, 1, 2, 2)
     found = sample_ancestral(nn.DataParallel(denoiser), VP(), "laplace", shape, **GRID)
@@ -121,7 +118,7 @@ def test_schedules_for_components_of_another_shape_are_refused(labels):
         lambda: sample_ancestral(DENOISER, process, "normal", (4, 3, 4, 6), **GRID),
         lambda: sample_em(DENOISER, process, "normal", (4, 3, 4, 6), **GRID),
     ):
-        with pytest.raises(ValueError, match=r"of components \(\d, \d, 6\), found images \(3, 4, 6\)"):
+        with pytest.raises(ValueError, match=r"of components \(\d, \d, 6\), found images \(3, 4, 6\); labels\.expand"):
             call()
 
 
@@ -176,16 +173,20 @@ def test_integers_in_the_place_of_numbers_are_refused():
 
 
 @pytest.mark.parametrize("seeds", [np.arange(4), torch.arange(4), [0, 1, 2, 3]])
-def test_seeds_are_numbers_of_any_type(seeds):
+def test_seeds_are_integers_of_any_type(seeds):
     expected = ImageNoise(range(4), (3,)).draw("normal")
     assert torch.equal(ImageNoise(seeds, (3,)).draw("normal"), expected)
+    assert [derive(seed, "a") for seed in seeds] == [derive(seed, "a") for seed in range(4)]
+    for wrong in ([0.5], torch.ones(1), ["1"]):
+        with pytest.raises(TypeError):
+            ImageNoise(wrong, (3,))
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (dict(network=lambda z, log_snr: z), "network must be of Module, found <function"),
-        (dict(network=Network(), components=Haar(1)), "components must be of .*BasisStatistics.*, found Haar"),
+        (dict(network=lambda z, log_snr: z), "network must be a torch.nn.Module, found <function"),
+        (dict(network=Network(), components=Haar(1)), "components must be BasisStatistics, found Haar"),
         (dict(network=Network(), sigma_data=0), "sigma_data must be a positive number, found 0"),
         (dict(network=Network(), sigma_data=float("nan")), "sigma_data must be a positive number, found nan"),
     ],

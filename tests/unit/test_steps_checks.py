@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from problems import STEPS, HyperbolicSecant
+from scipy.special import zeta
 
 from nonnormal.steps import StepError, Symmetric, base, get, register
 from nonnormal.steps.base import check
@@ -148,6 +149,34 @@ def test_atoms_beside_those_of_the_law_are_refused():
 def test_moments_of_a_law_without_density_are_those_of_its_cdf(said, words):
     with pytest.raises(StepError, match=words):
         check(type("Own", (Atoms,), {"name": "own", **said})())
+
+
+@pytest.mark.parametrize("a", [4.5, 6, 8])
+def test_a_lattice_without_ends_is_what_it_says(a):
+    """±k/s with a chance of k^−a, half to either side."""
+    unit = math.sqrt(zeta(a - 2) / zeta(a))
+    kurtosis = zeta(a - 4) * zeta(a) / zeta(a - 2) ** 2 - 3 if a > 5 else math.inf
+
+    class Lattice(Symmetric):
+        name, fisher_information, has_density = "lattice", math.inf, False
+        support, excess_kurtosis = (-math.inf, math.inf), kurtosis
+
+        def sample(self, shape, *, generator=None, dtype=torch.float32, device="cpu"):
+            u = torch.rand((2, *shape), generator=generator, dtype=torch.float64)
+            k = torch.arange(1, 2000, dtype=torch.float64)
+            size = 1 + torch.searchsorted(torch.tensor(1 - zeta(a, k.numpy() + 1) / zeta(a)), u[0])
+            return (size * (2 * (u[1] < 0.5) - 1) / unit).to(dtype)
+
+        def log_prob(self, z):
+            raise StepError("no density")
+
+        def cdf(self, z):
+            k = (z.abs() * unit).double()
+            below = zeta(a, k.ceil().clamp(min=1).numpy()) / zeta(a) / 2  # P(Z ≤ −|z|)
+            above = 1 - zeta(a, k.floor().numpy() + 1) / zeta(a) / 2
+            return torch.where(z < 0, torch.tensor(below), torch.tensor(above)).to(z.dtype)
+
+    check(Lattice())
 
 
 def test_parameters_that_are_no_fields_are_refused():

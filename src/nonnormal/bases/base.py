@@ -24,7 +24,7 @@ class Basis(ABC):
 
     Results have the dtype and device of the argument, and are differentiable. A basis acts on the whole image or on
     each channel separately; its docstring says which. A basis that is fitted to images returns what it learnt as
-    `tensors`, and `from_tensors` makes it again.
+    `tensors`.
 
     Examples:
         >>> import torch

@@ -191,5 +191,5 @@ def synthesise(rows: Tensor, columns: Tensor, c: Tensor) -> Tensor:
 
 def _need_images(x: Tensor) -> None:
     """Raises an error for points (B, C), whose batch would be taken for an axis."""
-    if x.dim() != 4:
+    if x.dim() < 3:
         raise ValueError(f"this basis transforms images (B, C, H, W), found {tuple(x.shape)}")

@@ -4,7 +4,7 @@
     Whitened  chi = S⁻¹ U x, S the standard deviation of each component of U x
 
 Both are linear: directions and deviations are taken about the mean image, but no mean is subtracted. All is fitted in
-float64. What was fitted is stored by `files.write_tensors(path, basis.tensors())` and made again by `from_tensors`.
+float64. What was fitted is stored by `files.write_tensors(path, basis.tensors())`.
 
 Source: GUD (2410.02667), χ̂ = S⁻¹Uφ; what is done with components that do not vary is derived here.
 """

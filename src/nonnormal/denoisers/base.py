@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.processes import LinearProcess, apply, lift, project
@@ -28,7 +28,7 @@ class StateDenoiser(ABC):
 
 
 def own_basis(denoiser: Denoiser | StateDenoiser) -> Basis | None:
-    """The basis that a denoiser names as its own, also one that is wrapped for several GPUs; None if it names none."""
+    """The basis that a denoiser, or the module that it wraps (DistributedDataParallel), names as its own; else None."""
     return getattr(denoiser, "basis", None) or getattr(getattr(denoiser, "module", None), "basis", None)
 
 
@@ -45,16 +45,12 @@ def denoised(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
     """x̂0 of images x with noise of level sigma, in x's shape.
 
     Raises:
-        ValueError: the denoiser is a module without a `basis`, as networks are, or returns another shape.
+        ValueError: the denoiser returns another shape.
     """
-    if isinstance(denoiser, nn.Module) and own_basis(denoiser) is None:
-        raise ValueError(
-            f"{type(denoiser).__name__} is a network, not a denoiser: wrap it by NetworkDenoiser; a module of your own "
-            "that predicts x̂0 from (x, sigma) says so by an attribute `basis`, nonnormal.bases.PIXEL for pixels"
-        )
     x0_hat = denoiser(x, sigma)
-    if x0_hat.shape != x.shape:  # which broadcasting could hide
-        raise ValueError(f"the denoiser returns {tuple(x0_hat.shape)} for {tuple(x.shape)}; the shapes must be equal")
+    if getattr(x0_hat, "shape", None) != x.shape:  # which broadcasting could hide
+        found = tuple(x0_hat.shape) if isinstance(x0_hat, Tensor) else type(x0_hat).__name__
+        raise ValueError(f"the denoiser returns {found} for {tuple(x.shape)}; the shapes must be equal")
     return x0_hat
 
 

@@ -117,14 +117,15 @@ class NetworkDenoiser(Wrapper):
         sees_levels: bool = False,
     ):
         super().__init__()
-        for name, value, kind in (("network", network, nn.Module), ("components", components, BasisStatistics | None)):
-            if not isinstance(value, kind):
-                raise ValueError(f"{name} must be of {kind.__name__ if kind is nn.Module else kind}, found {value!r}")
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"network must be a torch.nn.Module, found {network!r}")
+        if not isinstance(components, BasisStatistics | None):
+            raise ValueError(f"components must be BasisStatistics, found {components!r}")
         if parametrisation not in PARAMETRISATIONS:
             raise ValueError(f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}")
         if sigma_data is None and components is None:
             raise ValueError("a denoiser without sigma_data needs components, whose deviations it takes")
-        if sigma_data is not None and not 0 < sigma_data < math.inf:
+        if sigma_data is not None and not 0 < torch.as_tensor(sigma_data).min() < math.inf:
             raise ValueError(f"sigma_data must be a positive number, found {sigma_data}")
         self.network, self.components, self.sees_levels = network, components, sees_levels
         self.parametrisation, self.fourier = parametrisation, tuple(fourier)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,6 +86,11 @@ class LinearProcess(ABC):
         if self.n == 1:
             return phi * a0, phi * c0 * phi + sigma
         return phi @ a0, phi @ c0 @ phi.mT + sigma
+
+    @cached_property
+    def components(self) -> tuple[int, ...]:
+        """Shape (C, H, W) of the components that have a schedule each; () if all have the same."""
+        return tuple(self.observation(1.0)[1].shape)
 
     def observation(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """VE coordinates of a state: (w, σ) with y = Σ_j w_j x_j = x_0 + σ eps, all its information on x_0, per
@@ -309,7 +315,10 @@ def state_shape(process: LinearProcess, shape: tuple[int, ...]) -> tuple[int, ..
     Raises:
         ValueError: no process, or one whose components have schedules of their own and are not those of the image.
     """
-    components = tuple(need_process(process).observation(1.0)[1].shape)
-    if components not in ((), tuple(shape)):
-        raise ValueError(f"the schedules of the process are of components {components}, found images {tuple(shape)}")
+    components, found = need_process(process).components, tuple(shape)
+    if components not in ((), found):
+        raise ValueError(
+            f"the schedules of the process are of components {components}, found images {found}; "
+            "labels.expand(shape) gives a label to each"
+        )
     return (process.n * shape[0], *shape[1:])

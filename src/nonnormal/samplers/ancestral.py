@@ -126,7 +126,7 @@ def _falling_steps(
     step: Step | str | Sequence[Step | str | FittedStep | ResidualStep], n_steps: int, process: LinearProcess
 ) -> list[Step | FittedStep | ResidualStep]:
     """A step for each interval, from the prior to the data."""
-    if not isinstance(step, (list, tuple)):
+    if isinstance(step, (Step, str, type, *FITTED)):
         return [get(step)] * n_steps
     steps = [each if isinstance(each, FITTED) else get(each) for each in reversed(list(step))]
     if len(steps) != n_steps:

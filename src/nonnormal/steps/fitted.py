@@ -79,7 +79,7 @@ class FittedStep:
         return x if self.basis is None else self.basis.forward(x)
 
     def scale_at(self, x0_hat: Tensor) -> Tensor:
-        """S by component, broadcasting against x̂0 (B, C, ...), which is given in the coordinates of the design.
+        """S by component, () or of the shape of x̂0 (B, C, ...), which is given in the coordinates of the design.
 
         Raises:
             StepError: the step was fitted for states of another shape.
