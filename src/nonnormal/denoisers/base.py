@@ -13,6 +13,7 @@ from nonnormal.bases import PIXEL, Basis
 from nonnormal.processes import LinearProcess, apply, lift, project
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""x̂0 of (x, σ), k-diffusion's convention. A bare network is taken for one too: wrap it by `NetworkDenoiser`."""
 
 
 class StateDenoiser(ABC):
