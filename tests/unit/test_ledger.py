@@ -78,6 +78,8 @@ def test_a_headline_study_shows_the_ledgers_verdict_only_where_it_has_more_train
     for own, expected in ((one, "three"), (three, "three"), (study("four", *[1.0, 2.0] * 2), "four")):
         table = tables.claims(STATED, own.summary, none, own.name, NAMES)
         assert tables.with_better(table, found).study.tolist() == [expected]
+    unmeasured = tables.claims(STATED, one.summary[:0], none, "without", NAMES)
+    assert tables.with_better(unmeasured, found).study.tolist() == ["three"]
     table = tables.with_better(tables.claims(STATED, one.summary, none, one.name, NAMES), found)
     assert table.value.tolist() == pytest.approx([1.1])
     assert tables.readable_claims(table).verdict.tolist() == ["holds"]

@@ -80,8 +80,8 @@ def with_better(table: pd.DataFrame, ledger: pd.DataFrame) -> pd.DataFrame:
         better = known.get(row["id"])
         if better is None or better["study"] == row["study"]:
             continue
-        own = rank(row["unit"], row["trainings"], row["value_high"] - row["value_low"])
-        if pd.notna(row["value"]) and own <= rank(row["unit"], better["trainings"], better["high"] - better["low"]):
+        its = rank(row["unit"], better["trainings"], better["high"] - better["low"])
+        if pd.notna(row["value"]) and rank(row["unit"], row["trainings"], row["value_high"] - row["value_low"]) <= its:
             continue
         row |= {name: better[name] for name in ("study", "trainings", "value", "value_unit", "verdict", "needs")}
         row |= {"value_low": better["low"], "value_high": better["high"], "reason": "", "n": pd.NA, "data": ""}
