@@ -1,4 +1,4 @@
-"""What is given in the place of another thing is refused, with what is needed; nothing is broadcast in silence."""
+"""Wrong arguments are refused with a message that says what is needed; no wrong shape is broadcast."""
 
 import numpy as np
 import pytest
@@ -134,7 +134,7 @@ def test_names_that_are_none_of_those_known_are_refused():
         Loss("normal", "normal", "Exact")
     with pytest.raises(ValueError, match="target must be one of hsm, dsm, found 'HSM'"):
         HybridScoreMatching(Design(PSLD(), Loss("normal", "normal")), "HSM")
-    with pytest.raises(ValueError, match="marginals must be one of limit, bridge, found 'bridges'"):
+    with pytest.raises(ValueError, match="marginals must be 'limit' or 'bridge', found 'bridges'"):
         bound(DENOISER, DESIGN, X0, n_steps=3, marginals="bridges", **EVALUATED)
     with pytest.raises(ValueError, match=r"a basis is an object of Basis, .* found 'haar'"):
         sample_ancestral(DENOISER, VP(), "laplace", (4, 1, 1, 1), basis="haar", **GRID)

@@ -133,7 +133,7 @@ def test_atoms_that_float32_rounds_are_where_the_law_has_them(a):
 
 
 def test_atoms_beside_those_of_the_law_are_refused():
-    own = type("Own", (Atoms,), {"name": "own", "cdf": lambda self, z: Atoms.cdf(self, z - 1e-4)})
+    own = type("Own", (Atoms,), {"name": "own", "cdf": lambda self, z: Atoms.cdf(self, z - 1e-3)})
     with pytest.raises(StepError, match=r"sample: 20,000 draws are 0\.\d* away from cdf"):
         check(own())
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -29,7 +28,15 @@ from torch import Tensor
 from nonnormal.bases import PIXEL, Basis
 from nonnormal.denoisers import Denoiser, basis_of, pixels_of, predict_x0
 from nonnormal.objectives.fitted_loss import FittedLoss
-from nonnormal.objectives.losses import Design, Loss, marginal_state, need_design, need_numbers
+from nonnormal.objectives.losses import (
+    Design,
+    Loss,
+    Marginals,
+    marginal_state,
+    need_design,
+    need_marginals,
+    need_numbers,
+)
 from nonnormal.processes import (
     LinearProcess,
     append_dims,
@@ -44,8 +51,6 @@ from nonnormal.processes import (
 )
 from nonnormal.seeds import ImageNoise, one_seed_an_image
 from nonnormal.steps import Normal, Step, get
-
-Marginals = Literal["limit", "bridge"]
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,7 @@ def bound(
         >>> bool(1 < bits < 1.2)  # one bit is the truth
         True
     """
-    if marginals not in get_args(Marginals):
-        raise ValueError(f"marginals must be one of {', '.join(get_args(Marginals))}, found {marginals!r}")
+    need_marginals(marginals)
     shape = state_shape(need_design(design).process, x0.shape[1:])
     need_grey_levels(x0, levels)
     need_steps(n_steps)

@@ -24,20 +24,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nonnormal.bases import PCA, PIXEL, Basis, rotation
 from nonnormal.denoisers import Denoiser, predict_x0
-from nonnormal.objectives.losses import Design, marginal_state, need_design, need_numbers, whitened_error
+from nonnormal.objectives.losses import (
+    Design,
+    Marginals,
+    marginal_state,
+    need_design,
+    need_marginals,
+    need_numbers,
+    whitened_error,
+)
 from nonnormal.processes import apply, as_time
 from nonnormal.seeds import ImageNoise, derive, generator, one_seed_an_image
 from nonnormal.steps import FittedStep, Normal, ResidualStep, ScaleMixture, Step
 from nonnormal.steps.mixtures import excess_cost, scale_mixture
 
-Marginals = Literal["limit", "bridge"]
 ModelStep = Step | FittedStep | ResidualStep
 CHOICES = ("unit", "scale", "diagonal", "conditional", "scale+shape", "diagonal+shape", "conditional+shape")
 RESIDUALS = "residuals"
@@ -131,8 +137,7 @@ def residuals(
         raise ValueError(
             f"one draw or more of two or more distinct times are needed, found {n_draws} and {times.tolist()}"
         )
-    if marginals not in ("limit", "bridge"):
-        raise ValueError(f"marginals must be 'limit' or 'bridge', found {marginals!r}")
+    need_marginals(marginals)
     c0 = basis.forward(images).repeat(n_draws, *(1,) * (images.dim() - 1))
     image = torch.arange(len(images)).repeat(n_draws)
     chain_seeds = [derive(seed, "residual", draw) for draw in range(n_draws) for seed in seeds]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ from nonnormal.steps.conventions import CONVENTIONS, Convention, constant, step_
 from nonnormal.steps.divergence import is_finite
 
 Draws = tuple[Tensor, Tensor]
+Marginals = Literal["limit", "bridge"]
 
 _STEPS = 64  # whose coefficients are computed at once, of all components
 
@@ -158,6 +159,12 @@ def need_numbers(x0: Tensor) -> None:
         )
 
 
+def need_marginals(marginals: Marginals) -> None:
+    """Raises a ValueError for another law of the states than those of `Marginals`."""
+    if marginals not in get_args(Marginals):
+        raise ValueError(f"marginals must be 'limit' or 'bridge', found {marginals!r}")
+
+
 def need_design(design: Design) -> Design:
     """The design; raises a ValueError for anything else in its place, a process above all."""
     if not isinstance(design, Design):
@@ -230,7 +237,7 @@ def antithetic(n: int, generator: torch.Generator) -> Tensor:
 
 
 class _Objective:
-    """What training losses of a `design` have in common."""
+    """Base class of the training losses: checks the design, and draws before it computes the loss."""
 
     def __post_init__(self):
         _trainable(self.design)

@@ -150,7 +150,7 @@ class Layout:
 
     @property
     def borrowed(self) -> list[Path]:
-        """Those files."""
+        """Files of kept studies that a headline study's paper takes."""
         return [folder / file for name, folder in self.kept.items() for file in BORROWED[name][1]]
 
     @property
